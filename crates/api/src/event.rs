@@ -1,0 +1,75 @@
+//! Events: every change of state, in one total order.
+
+use orchd_model::{Sequence, SessionId, TaskId, Time, WorkflowId};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// The type of an event, as text `noun.verb`.
+pub type EventKind = String;
+
+/// One change of state.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// Its place in the total order.
+    pub sequence: Sequence,
+    /// When it happened.
+    pub time: Time,
+    /// What happened: `task.started`, …
+    #[serde(rename = "type")]
+    pub kind: EventKind,
+    /// The task it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<TaskId>,
+    /// The workflow it is about, or of the task.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workflow: Option<WorkflowId>,
+    /// The session it is about, or of the task.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<SessionId>,
+    /// More about it.
+    #[serde(default)]
+    pub data: Map<String, Value>,
+}
+
+/// Which events to stream.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventQuery {
+    /// Patterns separated by commas: exact, `task.*` or `*`; none: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pattern: Option<String>,
+    /// Only those after this sequence; 0: from the start; none: from now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<u64>,
+    /// Only those of this task.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<TaskId>,
+    /// Only those of this workflow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workflow: Option<WorkflowId>,
+    /// End when there is nothing more to send, instead of waiting for new events.
+    #[serde(default)]
+    pub no_follow: bool,
+    /// End after this many.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u64>,
+}
+
+impl EventQuery {
+    /// Whether an event of this type is wanted.
+    #[must_use]
+    pub fn wants_kind(&self, kind: &str) -> bool {
+        let Some(patterns) = &self.pattern else { return true };
+        patterns.split(',').map(str::trim).any(|pattern| match pattern.strip_suffix('*') {
+            Some(prefix) => kind.starts_with(prefix),
+            None => kind == pattern,
+        })
+    }
+
+    /// Whether this event is wanted.
+    #[must_use]
+    pub fn wants(&self, event: &Event) -> bool {
+        self.wants_kind(&event.kind)
+            && self.task.is_none_or(|id| event.task == Some(id))
+            && self.workflow.is_none_or(|id| event.workflow == Some(id))
+    }
+}

@@ -1,0 +1,33 @@
+//! What goes over orchd's socket, written once for both sides: requests, replies, events, errors, the
+//! messages of a worker session, and the routes.
+//!
+//! All of it is JSON over HTTP/1.1. Unknown fields are ignored when read, except in a task spec.
+//!
+//! This crate does NOT contain IO or scheduling.
+
+mod add;
+mod event;
+mod log;
+mod operate;
+mod problem;
+pub mod routes;
+mod session;
+mod stats;
+mod task;
+mod workflow;
+
+pub use add::{AddItem, Added};
+pub use event::{Event, EventKind, EventQuery};
+pub use log::{LogChunk, LogEnd, LogQuery, LogStream};
+pub use operate::{
+    Daemon, OperationResult, PauseRequest, RetryRequest, Selector, ShutdownMode, ShutdownRequest, WaitReply,
+    WaitRequest,
+};
+pub use problem::{MEDIA_TYPE, Problem};
+pub use session::{
+    Assignment, FromWorker, HeldAttempt, PROTOCOL, StartedAttempt, StopCause, StopOrder, ToWorker, Work,
+    WorkerHello,
+};
+pub use stats::{Resource, ResourceHolder, Slots, Stats, StoreStats, Throughput, WaitTimes, Worker};
+pub use task::{Attempt, Explanation, ListQuery, ReasonText, StatusReasonText, Task};
+pub use workflow::{Workflow, WorkflowAdded};

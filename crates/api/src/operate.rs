@@ -1,0 +1,114 @@
+//! What operators ask of tasks and of the daemon.
+
+use orchd_model::{Priority, Refusal, Span, Status, TaskId};
+use serde::{Deserialize, Serialize};
+
+/// Which tasks are meant. Anything but `ids` selects only what has not ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Selector {
+    /// These.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ids: Vec<TaskId>,
+    /// Those with this label.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tag: Option<String>,
+    /// Those of this session (name or id).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<String>,
+    /// Those of this workflow (name or id).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workflow: Option<String>,
+    /// All.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub all: bool,
+}
+
+/// What became of one task of a selection.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OperationResult {
+    /// The task.
+    pub id: TaskId,
+    /// Its status after the operation; none when the task is unknown.
+    pub status: Option<Status>,
+    /// Why nothing was done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<Refusal>,
+}
+
+/// Ended tasks to run again.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RetryRequest {
+    /// The tasks.
+    pub ids: Vec<TaskId>,
+}
+
+/// Wait until every task of a selection has ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WaitRequest {
+    /// Which tasks; `all` means all that have not ended now.
+    #[serde(flatten)]
+    pub select: Selector,
+    /// Give up after this time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Span>,
+}
+
+/// How the tasks of a wait ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WaitReply {
+    /// Whether all had ended; false when the timeout came first.
+    pub done: bool,
+    /// Each task with its status, in the order asked.
+    pub tasks: Vec<OperationResult>,
+}
+
+/// What to pause or resume; nothing given: everything.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PauseRequest {
+    /// A class.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority: Option<Priority>,
+    /// A resource.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource: Option<String>,
+    /// A session's name or id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<String>,
+    /// A workflow's name or id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workflow: Option<String>,
+}
+
+/// What becomes of running tasks when the daemon ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ShutdownMode {
+    /// They stay with their worker and are reported to the next daemon.
+    #[default]
+    Leave,
+    /// The daemon ends after they have ended; nothing new starts.
+    Wait,
+    /// They are cancelled.
+    Cancel,
+}
+
+/// End the daemon.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShutdownRequest {
+    /// What becomes of running tasks.
+    #[serde(default)]
+    pub mode: ShutdownMode,
+}
+
+/// Who answers on the socket.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Daemon {
+    /// Version of orchd.
+    pub version: String,
+    /// Process id.
+    pub pid: u32,
+    /// Its state directory.
+    pub state_dir: String,
+    /// Names of what this daemon can do beyond the first version.
+    pub features: Vec<String>,
+}

@@ -1,0 +1,49 @@
+//! The paths of the API, version 1. `{id}` stands for a number.
+
+/// `GET`: the daemon's version, pid and features ([`crate::Daemon`]).
+pub const DAEMON: &str = "/v1/daemon";
+/// `POST`: add tasks. `GET`: list them ([`crate::ListQuery`] → array of [`crate::Task`]).
+///
+/// The body of a `POST` is one spec (reply [`crate::Added`], or a problem), an array of specs (reply: array
+/// of [`crate::AddItem`]), or with content type `application/x-ndjson` one spec a line (reply: NDJSON of
+/// [`crate::AddItem`], one line an item, in order). `?atomic=true`: all or none.
+pub const TASKS: &str = "/v1/tasks";
+/// `GET`: one task in full ([`crate::Task`] with `attempt_list`).
+pub const TASK: &str = "/v1/tasks/{id}";
+/// `GET`: why it does not run ([`crate::Explanation`]).
+pub const TASK_EXPLAIN: &str = "/v1/tasks/{id}/explain";
+/// `GET`: its output ([`crate::LogQuery`]); server-sent events with `Accept: text/event-stream`
+/// ([`crate::LogChunk`]), else the plain bytes.
+pub const TASK_LOGS: &str = "/v1/tasks/{id}/logs";
+/// `POST`: cancel ([`crate::Selector`] → array of [`crate::OperationResult`]).
+pub const TASKS_CANCEL: &str = "/v1/tasks/cancel";
+/// `POST`: run ended tasks again ([`crate::RetryRequest`] → array of [`crate::OperationResult`]).
+pub const TASKS_RETRY: &str = "/v1/tasks/retry";
+/// `POST`: wait until all of a selection have ended ([`crate::WaitRequest`] → [`crate::WaitReply`]).
+pub const TASKS_WAIT: &str = "/v1/tasks/wait";
+/// `GET`: figures ([`crate::Stats`]).
+pub const STATS: &str = "/v1/stats";
+/// `GET`: resources (array of [`crate::Resource`]).
+pub const RESOURCES: &str = "/v1/resources";
+/// `GET`: connected workers (array of [`crate::Worker`]).
+pub const WORKERS: &str = "/v1/workers";
+/// `GET`: a worker session, a WebSocket ([`crate::FromWorker`], [`crate::ToWorker`]).
+pub const WORKERS_SESSION: &str = "/v1/workers/session";
+/// `GET`: server-sent events ([`crate::EventQuery`] → [`crate::Event`], the id is the sequence).
+pub const EVENTS: &str = "/v1/events";
+/// `POST`: submit a workflow (`WorkflowSpec` → [`crate::WorkflowAdded`]). `GET`: list them.
+pub const WORKFLOWS: &str = "/v1/workflows";
+/// `GET`: one workflow ([`crate::Workflow`]).
+pub const WORKFLOW: &str = "/v1/workflows/{id}";
+/// `POST`: no new starts of what is named ([`crate::PauseRequest`]).
+pub const PAUSE: &str = "/v1/pause";
+/// `POST`: end a pause ([`crate::PauseRequest`]).
+pub const RESUME: &str = "/v1/resume";
+/// `POST`: end the daemon ([`crate::ShutdownRequest`]).
+pub const SHUTDOWN: &str = "/v1/shutdown";
+
+/// The path of one task, explanation or log: a route with its `{id}` filled in.
+#[must_use]
+pub fn with_id(route: &str, id: u64) -> String {
+    route.replace("{id}", &id.to_string())
+}

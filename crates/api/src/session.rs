@@ -1,0 +1,198 @@
+//! The messages of a worker session, a WebSocket with one JSON document a message.
+//!
+//! ```text
+//! worker                                daemon
+//!   hello (slots, attempts held) ────────►
+//!          ◄──────────────────── welcome (id, lease)
+//!          ◄──────────────────── assign [..], up to the free slots
+//!   started [..], ended [..] ───────────►
+//!          ◄──────────────────── ack [tokens]   the reports are durable
+//!          ◄──────────────────── stop [..]      cancel, timeout, deadline
+//!   heartbeat (while attempts run) ─────►
+//!          ◄──────────────────── exit
+//! ```
+//! Every message that lists things is a batch, so one frame carries hundreds of tasks. A worker keeps a
+//! report until it is acknowledged and sends it again after a reconnection.
+
+use orchd_model::{AttemptNumber, AttemptReport, Span, TaskId, Token, WorkerId};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+
+/// The version of these messages.
+pub const PROTOCOL: u32 = 1;
+
+/// Who a worker is and what it has in hand.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WorkerHello {
+    /// [`PROTOCOL`].
+    pub protocol: u32,
+    /// What it can do beyond the first version.
+    #[serde(default)]
+    pub features: Vec<String>,
+    /// A random number that this process keeps over reconnections.
+    pub incarnation: u64,
+    /// `process` for the local process worker, `service` for a program with handlers.
+    pub kind: String,
+    /// Its process id.
+    pub pid: u32,
+    /// Attempts it can hold at a time.
+    pub slots: u32,
+    /// `module.action` or `module.*`.
+    #[serde(default)]
+    pub handlers: Vec<String>,
+    /// For people.
+    #[serde(default)]
+    pub labels: Vec<String>,
+    /// Attempts that still run. Ended ones are reported after the welcome.
+    #[serde(default)]
+    pub attempts: Vec<HeldAttempt>,
+}
+
+/// An attempt that a worker holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldAttempt {
+    /// The task.
+    pub task: TaskId,
+    /// Which attempt.
+    pub attempt: AttemptNumber,
+    /// Its token.
+    pub token: Token,
+    /// Where its output goes: the number of a spool in the state directory; none for a handler.
+    #[serde(default)]
+    pub spool: Option<u32>,
+}
+
+/// What a worker says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum FromWorker {
+    /// First.
+    Hello(WorkerHello),
+    /// What has started and ended since.
+    Report {
+        /// Attempts that have begun.
+        #[serde(default)]
+        started: Vec<StartedAttempt>,
+        /// Attempts that have ended, and whose processes are gone.
+        #[serde(default)]
+        ended: Vec<AttemptReport>,
+    },
+    /// The lease of everything it holds shall go on.
+    Heartbeat,
+}
+
+/// An attempt that has begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StartedAttempt {
+    /// Its token.
+    pub token: Token,
+    /// The process; none for a handler.
+    #[serde(default)]
+    pub pid: Option<u32>,
+    /// Where its output goes: the number of a spool in the state directory.
+    #[serde(default)]
+    pub spool: Option<u32>,
+}
+
+/// What the daemon says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum ToWorker {
+    /// Answers the hello.
+    Welcome {
+        /// The worker's id.
+        worker: WorkerId,
+        /// What it holds is lost when nothing is heard of it for this long, seconds.
+        lease: Span,
+    },
+    /// Run these.
+    Assign {
+        /// At most as many as there are free slots.
+        assignments: Vec<Assignment>,
+    },
+    /// End these.
+    Stop {
+        /// Which, and why.
+        orders: Vec<StopOrder>,
+    },
+    /// These reports are durable and may be forgotten.
+    Ack {
+        /// Tokens of reports.
+        tokens: Vec<Token>,
+    },
+    /// No more work will come: end when nothing runs.
+    Exit,
+}
+
+/// One attempt to run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Assignment {
+    /// The task.
+    pub task: TaskId,
+    /// Which attempt of it.
+    pub attempt: AttemptNumber,
+    /// Names this attempt in every report.
+    pub token: Token,
+    /// The task's name.
+    pub name: String,
+    /// What to do, templates filled in.
+    pub work: Work,
+    /// The limit of this attempt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Span>,
+    /// From SIGTERM to SIGKILL.
+    pub grace: Span,
+    /// The text of `$ORCHD_INPUTS`; none when there are neither parameters nor dependencies.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inputs: Option<Value>,
+}
+
+/// What an attempt does.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Work {
+    /// Run a program.
+    Command {
+        /// Program and arguments; the program is looked up in the `PATH` of `env`.
+        argv: Vec<String>,
+        /// The whole environment, but for the `ORCHD_` variables that the worker adds.
+        env: BTreeMap<String, String>,
+        /// Working directory; `/` when not given.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cwd: Option<String>,
+        /// Standard input; empty when not given.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        stdin: Option<String>,
+    },
+    /// Call a handler.
+    Handler {
+        /// `module.action`.
+        handler: String,
+        /// Its parameters.
+        parameters: Map<String, Value>,
+    },
+}
+
+/// Why an attempt is ended from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StopCause {
+    /// Someone cancelled the task: outcome `cancelled`.
+    Cancel,
+    /// It met its timeout: outcome `timed_out`.
+    Timeout,
+    /// Its task met its deadline: outcome `deadline_met`.
+    Deadline,
+}
+
+/// End an attempt: SIGTERM, grace, SIGKILL, for its whole process group. An attempt that is not known
+/// becomes a tombstone: an assignment with this token that arrives later does not start and is reported as
+/// ended by the cause.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StopOrder {
+    /// Which attempt.
+    pub token: Token,
+    /// Why.
+    pub cause: StopCause,
+}

@@ -1,0 +1,132 @@
+//! Dependencies: which task must end first, and how.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::str::FromStr;
+
+use crate::{Code, Refusal, Status, TaskId};
+
+/// How a dependency must end for its dependent to run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum On {
+    /// By `completed`.
+    #[default]
+    Success,
+    /// By `failed`.
+    Failure,
+    /// By any terminal status.
+    Completion,
+}
+
+impl On {
+    /// Whether a dependency that ended with `status` meets this edge.
+    #[must_use]
+    pub fn is_met_by(self, status: Status) -> bool {
+        match self {
+            Self::Success => status == Status::Completed,
+            Self::Failure => status == Status::Failed,
+            Self::Completion => status.is_terminal(),
+        }
+    }
+
+    /// The word that users write.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::Failure => "failure",
+            Self::Completion => "completion",
+        }
+    }
+}
+
+impl fmt::Display for On {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for On {
+    type Err = Refusal;
+
+    fn from_str(text: &str) -> Result<Self, Refusal> {
+        [Self::Success, Self::Failure, Self::Completion]
+            .into_iter()
+            .find(|on| on.as_str() == text)
+            .ok_or_else(|| {
+                Refusal::new(Code::Malformed, "unknown dependency condition")
+                    .value(text)
+                    .hint("one of success, failure, completion")
+            })
+    }
+}
+
+/// The task that an edge points to: an id, or the `ref` or name of a task in the same submission.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum DependencyTarget {
+    /// A task that exists.
+    Id(TaskId),
+    /// A task of the same bulk request (`ref`) or workflow (name).
+    Name(String),
+}
+
+impl fmt::Display for DependencyTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Id(id) => id.fmt(f),
+            Self::Name(name) => f.write_str(name),
+        }
+    }
+}
+
+/// One edge of the graph. In JSON `12`, `"name"`, or `{"task": …, "on": …}`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct Dependency {
+    /// Which task must end first.
+    pub task: DependencyTarget,
+    /// How it must end.
+    pub on: On,
+}
+
+impl From<TaskId> for Dependency {
+    fn from(id: TaskId) -> Self {
+        Self { task: DependencyTarget::Id(id), on: On::Success }
+    }
+}
+
+impl FromStr for Dependency {
+    type Err = Refusal;
+
+    /// Reads `ID[:success|failure|completion]`.
+    fn from_str(text: &str) -> Result<Self, Refusal> {
+        let (id, on) = match text.split_once(':') {
+            Some((id, on)) => (id, on.parse()?),
+            None => (text, On::Success),
+        };
+        Ok(Self { task: DependencyTarget::Id(id.parse()?), on })
+    }
+}
+
+impl<'de> Deserialize<'de> for Dependency {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Fields {
+            task: DependencyTarget,
+            #[serde(default)]
+            on: On,
+        }
+        #[derive(Deserialize)]
+        #[serde(untagged, expecting = "a dependency: an id, a name, or {task, on}")]
+        enum Written {
+            Target(DependencyTarget),
+            Fields(Fields),
+        }
+        Ok(match Written::deserialize(deserializer)? {
+            Written::Target(task) => Self { task, on: On::Success },
+            Written::Fields(Fields { task, on }) => Self { task, on },
+        })
+    }
+}

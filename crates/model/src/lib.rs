@@ -1,0 +1,40 @@
+//! The nouns of orchd and the rules for reading each of them.
+//!
+//! A [`TaskSpec`] is what a user wrote, a [`Claim`] what it needs, a [`Status`] what became of it, a
+//! [`Reason`] why it does not run yet, a [`Refusal`] why a wish was not granted. Every other crate speaks
+//! in these words.
+//!
+//! This crate does NOT contain IO, a clock, or any scheduling decision.
+
+mod amount;
+mod claim;
+mod dependency;
+mod id;
+pub mod limits;
+mod outcome;
+mod priority;
+mod reason;
+mod refusal;
+mod resource;
+mod retry;
+mod spec;
+mod status;
+mod suggest;
+mod time;
+mod workflow;
+
+pub use amount::Amount;
+pub use claim::{Claim, Mode, merge_claims};
+pub use dependency::{Dependency, DependencyTarget, On};
+pub use id::{AttemptNumber, Sequence, SessionId, TaskId, Token, WorkerId, WorkflowId};
+pub use outcome::{AttemptReport, ErrorType, Outcome, TaskResult, Usage};
+pub use priority::Priority;
+pub use reason::{Holder, Reason, StatusReason, TaskAhead, UnmetDependency};
+pub use refusal::{Code, Refusal};
+pub use resource::{ResourceKind, ResourceName, ResourceSetting};
+pub use retry::{Matcher, RetryPolicy, RetrySpec};
+pub use spec::{Body, NotBefore, TaskSpec};
+pub use status::Status;
+pub use suggest::nearest;
+pub use time::{Span, Time};
+pub use workflow::{FailFast, WorkflowMetrics, WorkflowSpec, WorkflowStatus};

@@ -1,0 +1,39 @@
+//! Every bound that users can meet, in one place, with its reason. At a limit a request is refused with a
+//! typed error that names the limit.
+
+/// A task spec as JSON: larger inputs belong in a file that the task reads.
+pub const SPEC_BYTES: usize = 1 << 20;
+/// A result kept with its task: larger output belongs in a file that the result names.
+pub const RESULT_BYTES: usize = 256 << 10;
+/// One WebSocket message or one line of NDJSON: bounds what a connection can make the daemon hold.
+pub const FRAME_BYTES: usize = 16 << 20;
+/// One request body read as a whole (a JSON array or a workflow); bulk adds stream as NDJSON without it.
+pub const BODY_BYTES: usize = 64 << 20;
+/// A task's name: fits a table and a log line.
+pub const NAME_BYTES: usize = 256;
+/// An idempotency key: room for a UUID and a prefix.
+pub const KEY_BYTES: usize = 128;
+/// A part of a resource name.
+pub const RESOURCE_PART_BYTES: usize = 128;
+/// Different resources one task may claim: admission looks at each of them.
+pub const CLAIMS: usize = 64;
+/// Tags of one task.
+pub const TAGS: usize = 64;
+/// Tasks waiting or running at once; at some hundred bytes each this is what a large machine holds.
+pub const BACKLOG: usize = 20_000_000;
+/// Tasks in one workflow.
+pub const WORKFLOW_TASKS: usize = 2_000_000;
+/// Commands waiting for the engine: a few batches, so that a burst meets backpressure and not growth.
+pub const INBOX: usize = 4096;
+/// Tasks that one bulk command carries to the engine.
+pub const BULK_TASKS: usize = 1000;
+/// Connections to the daemon at once.
+pub const CONNECTIONS: usize = 1024;
+/// Events that a subscriber may lag behind before it is told that it lost some.
+pub const SUBSCRIBER_EVENTS: usize = 8192;
+/// Attempts of one task, over all its runs.
+pub const ATTEMPTS: u32 = 1_000_000;
+/// Standard output or standard error kept of one attempt; what is written after that is dropped.
+pub const OUTPUT_BYTES: u64 = 1 << 30;
+
+const _: () = assert!(SPEC_BYTES < FRAME_BYTES && RESULT_BYTES < FRAME_BYTES && FRAME_BYTES <= BODY_BYTES);

@@ -1,0 +1,225 @@
+//! Why a task does not run, and why it ended without completing.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+use crate::{Amount, Mode, On, Priority, ResourceName, Status, TaskId, Time};
+
+/// Who holds a part of a resource.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holder {
+    /// The task that holds it.
+    pub task: TaskId,
+    /// The task's name.
+    pub name: String,
+    /// How it is held.
+    pub mode: Mode,
+    /// How much is held.
+    pub amount: Amount,
+    /// Since when.
+    pub since: Time,
+}
+
+/// A task that stands before another one in the order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskAhead {
+    /// The task.
+    pub task: TaskId,
+    /// Its name.
+    pub name: String,
+    /// The class it competes in.
+    pub priority: Priority,
+}
+
+/// An unfinished dependency.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnmetDependency {
+    /// The task that must end first.
+    pub task: TaskId,
+    /// Its name.
+    pub name: String,
+    /// How it must end.
+    pub on: On,
+    /// What it is doing now.
+    pub status: Status,
+}
+
+/// One reason why a pending or retrying task does not run. In JSON `{"code": …, …}`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "code", rename_all = "snake_case")]
+pub enum Reason {
+    /// An operator holds it.
+    Held,
+    /// Its time has not come: `--in`, `--at`, or the delay before a retry.
+    Delayed {
+        /// When it comes.
+        until: Time,
+    },
+    /// Tasks it depends on have not ended.
+    Dependencies {
+        /// The unfinished ones, at most [`Reason::SHOWN`] of them.
+        tasks: Vec<UnmetDependency>,
+        /// How many there are.
+        count: usize,
+    },
+    /// A resource cannot give what it wants now.
+    Resource {
+        /// Which one.
+        resource: ResourceName,
+        /// How it wants it.
+        mode: Mode,
+        /// How much it wants.
+        wants: Amount,
+        /// How much is free; none where there is no capacity.
+        free: Option<Amount>,
+        /// Who holds it, at most [`Reason::SHOWN`] of them.
+        holders: Vec<Holder>,
+        /// How many holders there are.
+        holder_count: usize,
+    },
+    /// A task that stands before it has reserved the resource.
+    Reservation {
+        /// Which resource.
+        resource: ResourceName,
+        /// Who goes first.
+        behind: TaskAhead,
+    },
+    /// No connected worker runs this handler.
+    NoWorker {
+        /// `module.action`, or `command`.
+        handler: String,
+    },
+    /// Every slot is taken.
+    NoSlot {
+        /// How many slots there are.
+        slots: u32,
+    },
+    /// An operator has paused what it belongs to.
+    Paused {
+        /// `all`, `priority low`, `workflow 3`, ….
+        scope: String,
+    },
+    /// Its workflow or session runs as many tasks as it may.
+    MaxParallel {
+        /// `workflow 3`.
+        group: String,
+        /// How many may run at once.
+        limit: u32,
+    },
+    /// The resource has become smaller than the claim.
+    Unsatisfiable {
+        /// Which one.
+        resource: ResourceName,
+        /// How much the task wants.
+        wants: Amount,
+        /// How much there is in all.
+        capacity: Amount,
+    },
+}
+
+impl Reason {
+    /// Lists inside a reason are cut to this many entries; a count tells the rest.
+    pub const SHOWN: usize = 10;
+}
+
+fn plural(count: usize, noun: &str) -> String {
+    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Held => f.write_str("held"),
+            Self::Delayed { until } => write!(f, "delayed until {until}"),
+            Self::Dependencies { tasks, count } => {
+                write!(f, "waiting for {}:", plural(*count, "task"))?;
+                for (i, unmet) in tasks.iter().enumerate() {
+                    let comma = if i == 0 { "" } else { "," };
+                    write!(f, "{comma} {} ({}, {}", unmet.task, unmet.name, unmet.status)?;
+                    f.write_str(if unmet.on == On::Success { ")" } else { ", on " })?;
+                    if unmet.on != On::Success {
+                        write!(f, "{})", unmet.on)?;
+                    }
+                }
+                f.write_str(if *count > tasks.len() { ", …" } else { "" })
+            }
+            Self::Resource { resource, mode, wants, free, holders, holder_count } => {
+                write!(f, "short of {resource}: wants {wants} {mode}")?;
+                if let Some(free) = free {
+                    write!(f, ", {free} free")?;
+                }
+                for (i, holder) in holders.iter().enumerate() {
+                    let before = if i == 0 { "; held by" } else { "," };
+                    write!(
+                        f,
+                        "{before} {} ({}, {} {})",
+                        holder.task, holder.name, holder.amount, holder.mode
+                    )?;
+                }
+                f.write_str(if *holder_count > holders.len() { ", …" } else { "" })
+            }
+            Self::Reservation { resource, behind } => {
+                write!(f, "behind {} ({}), which has reserved {resource}", behind.task, behind.name)
+            }
+            Self::NoWorker { handler } => write!(f, "no worker for {handler}"),
+            Self::NoSlot { slots } => write!(f, "no free slot ({})", plural(*slots as usize, "slot")),
+            Self::Paused { scope } => write!(f, "paused ({scope})"),
+            Self::MaxParallel { group, limit } => write!(f, "{group} runs its limit of {limit} at once"),
+            Self::Unsatisfiable { resource, wants, capacity } => {
+                write!(f, "wants {wants} of {resource}, which has only {capacity} in all")
+            }
+        }
+    }
+}
+
+/// Why a task was skipped or cancelled, or failed without a last attempt to blame.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "code", rename_all = "snake_case")]
+pub enum StatusReason {
+    /// Its `when` was false.
+    Condition,
+    /// Its `when` could not be evaluated.
+    ConditionError {
+        /// What was wrong with it.
+        message: String,
+    },
+    /// Its workflow stops at the first failure.
+    FailFast {
+        /// The task that failed.
+        task: TaskId,
+        /// Its name.
+        name: String,
+    },
+    /// A dependency ended otherwise than it needs; names the first cause, not the nearest.
+    Dependency {
+        /// The root cause.
+        task: TaskId,
+        /// Its name.
+        name: String,
+        /// How it ended.
+        status: Status,
+    },
+    /// Someone cancelled it.
+    Cancelled,
+    /// It met its deadline.
+    Deadline,
+    /// Its last attempt failed.
+    Failed {
+        /// What went wrong.
+        message: String,
+    },
+}
+
+impl fmt::Display for StatusReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Condition => f.write_str("its condition was false"),
+            Self::ConditionError { message } => write!(f, "its condition could not be evaluated: {message}"),
+            Self::FailFast { task, name } => write!(f, "fail_fast: {task} ({name}) failed"),
+            Self::Dependency { task, name, status } => write!(f, "needs {task} ({name}), {status}"),
+            Self::Cancelled => f.write_str("cancelled"),
+            Self::Deadline => f.write_str("met its deadline"),
+            Self::Failed { message } => f.write_str(message),
+        }
+    }
+}

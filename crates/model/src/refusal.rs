@@ -1,0 +1,158 @@
+//! A wish that was not granted: what is wrong, with which value, and what to do about it.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// The stable, machine-readable cause of a [`Refusal`]. Codes are never renamed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Code {
+    /// The text or document cannot be read as what it should be.
+    Malformed,
+    /// A field that does not exist.
+    UnknownField,
+    /// A version or an enum value of a later version.
+    Unsupported,
+    /// A document, frame or list is larger than its limit.
+    TooLarge,
+    /// The named thing does not exist.
+    NotFound,
+    /// A dependency names a task that does not exist.
+    UnknownDependency,
+    /// A task depends on itself.
+    SelfDependency,
+    /// Dependencies form a circle.
+    Cycle,
+    /// A claim is larger than the resource will ever be.
+    Unsatisfiable,
+    /// A quantity or rate that no configuration mentions.
+    NotConfigured,
+    /// The same key with another spec.
+    Conflict,
+    /// The thing is in a state in which this cannot be done.
+    WrongState,
+    /// The attempt is over, or was never this worker's.
+    StaleToken,
+    /// The caller may not do this.
+    NotPermitted,
+    /// A bound is reached; the same request may succeed later.
+    Busy,
+    /// The daemon takes no new work because it is stopping.
+    ShuttingDown,
+    /// The store could not make the change durable, for example because the disk is full.
+    StoreFailed,
+    /// A wait ended before what was waited for.
+    TimedOut,
+}
+
+impl Code {
+    /// Every code.
+    pub const ALL: [Self; 18] = [
+        Self::Malformed,
+        Self::UnknownField,
+        Self::Unsupported,
+        Self::TooLarge,
+        Self::NotFound,
+        Self::UnknownDependency,
+        Self::SelfDependency,
+        Self::Cycle,
+        Self::Unsatisfiable,
+        Self::NotConfigured,
+        Self::Conflict,
+        Self::WrongState,
+        Self::StaleToken,
+        Self::NotPermitted,
+        Self::Busy,
+        Self::ShuttingDown,
+        Self::StoreFailed,
+        Self::TimedOut,
+    ];
+
+    /// The code as it stands in documents.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::UnknownField => "unknown_field",
+            Self::Unsupported => "unsupported",
+            Self::TooLarge => "too_large",
+            Self::NotFound => "not_found",
+            Self::UnknownDependency => "unknown_dependency",
+            Self::SelfDependency => "self_dependency",
+            Self::Cycle => "cycle",
+            Self::Unsatisfiable => "unsatisfiable",
+            Self::NotConfigured => "not_configured",
+            Self::Conflict => "conflict",
+            Self::WrongState => "wrong_state",
+            Self::StaleToken => "stale_token",
+            Self::NotPermitted => "not_permitted",
+            Self::Busy => "busy",
+            Self::ShuttingDown => "shutting_down",
+            Self::StoreFailed => "store_failed",
+            Self::TimedOut => "timed_out",
+        }
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Why a wish was refused. Shown as `message: value`, the hint on a line of its own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub struct Refusal {
+    /// The stable cause.
+    pub code: Code,
+    /// What is wrong, a lower-case fragment.
+    pub message: String,
+    /// The offending value as it was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<String>,
+    /// What would help.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}
+
+/// Longer offending values are cut, so that an error never repeats a megabyte of input.
+const VALUE_SHOWN_CHARS: usize = 200;
+
+impl Refusal {
+    /// A refusal with a code and a message.
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), value: None, hint: None }
+    }
+
+    /// Names the offending value.
+    #[must_use]
+    pub fn value(mut self, value: impl Into<String>) -> Self {
+        let mut value: String = value.into();
+        if let Some((cut, _)) = value.char_indices().nth(VALUE_SHOWN_CHARS) {
+            value.truncate(cut);
+            value.push('…');
+        }
+        self.value = Some(value);
+        self
+    }
+
+    /// Adds what would help.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        if let Some(value) = &self.value {
+            write!(f, ": {value}")?;
+        }
+        if let Some(hint) = &self.hint {
+            write!(f, "\nhint: {hint}")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,151 @@
+//! Resources: what can be claimed. A resource is `type:identifier`; the type decides how it is counted.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::str::FromStr;
+
+use crate::{Amount, Code, Refusal, limits};
+
+/// `type:identifier`, for example `database:main`. Both parts are checked: no colon, equals sign or white
+/// space, no mode word as the identifier.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ResourceName {
+    kind: Box<str>,
+    identifier: Box<str>,
+}
+
+/// How a resource of some type is counted unless it is configured otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResourceKind {
+    /// Units that must be configured or found on the machine: cpu, memory, disk, gpu.
+    Quantity,
+    /// A rate or a number of holders that must be configured: `external_api`.
+    Rate,
+    /// Comes into being at first use, without a capacity: everything else.
+    Lock,
+}
+
+/// What an operator says about a resource. `None` leaves it as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ResourceSetting {
+    /// Units that can be held at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capacity: Option<Amount>,
+    /// How many holders at once, whatever their amounts (`external_api`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<u32>,
+}
+
+const MODE_WORDS: [&str; 3] = ["read", "write", "exclusive"];
+
+impl ResourceName {
+    /// Checks and builds a name. A quantity without an identifier gets its usual one (`cpu:system_cpu`).
+    ///
+    /// # Errors
+    /// `malformed` when a part is empty, too long, or has a character it must not have.
+    pub fn new(kind: &str, identifier: Option<&str>) -> Result<Self, Refusal> {
+        check_part("resource type", kind)?;
+        let identifier = match identifier {
+            Some(given) => {
+                check_part("resource identifier", given)?;
+                given
+            }
+            None => default_identifier(kind).ok_or_else(|| {
+                Refusal::new(Code::Malformed, "this resource type needs an identifier")
+                    .value(kind)
+                    .hint(format!("write {kind}:NAME"))
+            })?,
+        };
+        if MODE_WORDS.contains(&identifier) {
+            return Err(Refusal::new(Code::Malformed, "a mode is no identifier")
+                .value(format!("{kind}:{identifier}"))
+                .hint(format!("write {kind}:NAME:{identifier}")));
+        }
+        Ok(Self { kind: kind.into(), identifier: identifier.into() })
+    }
+
+    /// The type: `cpu`, `database`, or any word of the user's.
+    #[must_use]
+    pub fn kind(&self) -> &str {
+        &self.kind
+    }
+
+    /// Which one of its type.
+    #[must_use]
+    pub fn identifier(&self) -> &str {
+        &self.identifier
+    }
+
+    /// How resources of this type are counted.
+    #[must_use]
+    pub fn counted_as(&self) -> ResourceKind {
+        match &*self.kind {
+            "cpu" | "memory" | "disk" | "gpu" => ResourceKind::Quantity,
+            "external_api" => ResourceKind::Rate,
+            _ => ResourceKind::Lock,
+        }
+    }
+
+    /// Whether a claim must say how much it wants: there is no usual amount of bytes.
+    #[must_use]
+    pub fn needs_amount(&self) -> bool {
+        matches!(&*self.kind, "memory" | "disk")
+    }
+}
+
+fn default_identifier(kind: &str) -> Option<&'static str> {
+    match kind {
+        "cpu" => Some("system_cpu"),
+        "memory" => Some("system_memory"),
+        "disk" => Some("system_disk"),
+        "gpu" => Some("system_gpu"),
+        _ => None,
+    }
+}
+
+fn check_part(what: &str, part: &str) -> Result<(), Refusal> {
+    if part.is_empty() || part.len() > limits::RESOURCE_PART_BYTES {
+        return Err(Refusal::new(
+            Code::Malformed,
+            format!("a {what} has 1 to {} bytes", limits::RESOURCE_PART_BYTES),
+        )
+        .value(part));
+    }
+    if let Some(c) = part.chars().find(|c| matches!(c, ':' | '=') || c.is_whitespace() || c.is_control()) {
+        return Err(Refusal::new(Code::Malformed, format!("a {what} must not contain {c:?}")).value(part));
+    }
+    Ok(())
+}
+
+impl fmt::Display for ResourceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.kind, self.identifier)
+    }
+}
+
+impl FromStr for ResourceName {
+    type Err = Refusal;
+
+    fn from_str(text: &str) -> Result<Self, Refusal> {
+        match text.split_once(':') {
+            Some((kind, identifier)) => Self::new(kind, Some(identifier)),
+            None => Self::new(text, None),
+        }
+    }
+}
+
+impl TryFrom<String> for ResourceName {
+    type Error = Refusal;
+
+    fn try_from(text: String) -> Result<Self, Refusal> {
+        text.parse()
+    }
+}
+
+impl From<ResourceName> for String {
+    fn from(name: ResourceName) -> Self {
+        name.to_string()
+    }
+}

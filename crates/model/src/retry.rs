@@ -1,0 +1,333 @@
+//! Retry policies: how often, how long between, and after which failures.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::str::FromStr;
+
+use crate::{Code, ErrorType, Outcome, Refusal, Span};
+
+/// What a user wrote about retries; what is not given comes from the workflow or the daemon.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RetrySpec {
+    /// Tries after the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_retries: Option<u32>,
+    /// Tries in all, the first included.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_attempts: Option<u32>,
+    /// The delay before the first retry.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_delay: Option<Span>,
+    /// What each delay is multiplied by to give the next.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backoff: Option<f64>,
+    /// No delay is longer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_delay: Option<Span>,
+    /// Each delay is multiplied by a uniform number from 1-j to 1+j; from 0 to 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jitter: Option<f64>,
+    /// Only these failures are retried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_on: Option<Vec<Matcher>>,
+    /// These failures are never retried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub no_retry_on: Option<Vec<Matcher>>,
+}
+
+impl RetrySpec {
+    /// This spec with what it leaves open taken from `defaults`.
+    #[must_use]
+    pub fn or(&self, defaults: &Self) -> Self {
+        let counted = self.max_retries.is_some() || self.max_attempts.is_some();
+        let counts = if counted { self } else { defaults };
+        Self {
+            max_retries: counts.max_retries,
+            max_attempts: counts.max_attempts,
+            retry_delay: self.retry_delay.or(defaults.retry_delay),
+            backoff: self.backoff.or(defaults.backoff),
+            max_delay: self.max_delay.or(defaults.max_delay),
+            jitter: self.jitter.or(defaults.jitter),
+            retry_on: self.retry_on.clone().or_else(|| defaults.retry_on.clone()),
+            no_retry_on: self.no_retry_on.clone().or_else(|| defaults.no_retry_on.clone()),
+        }
+    }
+
+    /// Whether nothing is given.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// The policy that this spec asks for, with orchd's own defaults for what is open.
+    ///
+    /// # Errors
+    /// `malformed` when the two counts disagree, or a number is out of its range.
+    pub fn policy(&self) -> Result<RetryPolicy, Refusal> {
+        let max_retries = match (self.max_retries, self.max_attempts) {
+            (_, Some(0)) => return Err(out_of_range("max_attempts must be at least 1", 0)),
+            (Some(retries), Some(attempts)) if u64::from(retries) + 1 != u64::from(attempts) => {
+                return Err(Refusal::new(Code::Malformed, "max_attempts must be max_retries + 1")
+                    .value(format!("max_retries {retries}, max_attempts {attempts}"))
+                    .hint("give only one of the two"));
+            }
+            (Some(retries), _) => retries,
+            (None, Some(attempts)) => attempts - 1,
+            (None, None) => 0,
+        };
+        let backoff = self.backoff.unwrap_or(1.0);
+        if !(1.0..=1000.0).contains(&backoff) {
+            return Err(out_of_range("backoff must be between 1 and 1000", backoff));
+        }
+        let jitter = self.jitter.unwrap_or(0.0);
+        if !(0.0..=1.0).contains(&jitter) {
+            return Err(out_of_range("jitter must be between 0 and 1", jitter));
+        }
+        Ok(RetryPolicy {
+            max_retries,
+            delay: self.retry_delay.unwrap_or(Span::from_secs(1)),
+            backoff,
+            max_delay: self.max_delay.unwrap_or(Span::from_secs(60)),
+            jitter,
+            retry_on: self.retry_on.clone().unwrap_or_default(),
+            no_retry_on: self.no_retry_on.clone().unwrap_or_default(),
+        })
+    }
+}
+
+fn out_of_range(message: &str, value: impl fmt::Display) -> Refusal {
+    Refusal::new(Code::Malformed, message).value(value.to_string())
+}
+
+/// A complete retry policy.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RetryPolicy {
+    /// Tries after the first.
+    pub max_retries: u32,
+    /// The delay before the first retry.
+    pub delay: Span,
+    /// Growth of the delay, at least 1.
+    pub backoff: f64,
+    /// No delay is longer.
+    pub max_delay: Span,
+    /// From 0 to 1.
+    pub jitter: f64,
+    /// Only these failures are retried; empty: all.
+    pub retry_on: Vec<Matcher>,
+    /// These failures are never retried.
+    pub no_retry_on: Vec<Matcher>,
+}
+
+impl Default for RetryPolicy {
+    fn default() -> Self {
+        Self {
+            max_retries: 0,
+            delay: Span::from_secs(1),
+            backoff: 1.0,
+            max_delay: Span::from_secs(60),
+            jitter: 0.0,
+            retry_on: Vec::new(),
+            no_retry_on: Vec::new(),
+        }
+    }
+}
+
+impl RetryPolicy {
+    /// The delay before retry number `retry` (from 1):
+    /// min(delay * backoff^(retry-1), `max_delay`), times uniform(1-j, 1+j), capped again.
+    /// `uniform` is a random number from 0 to 1.
+    #[must_use]
+    pub fn delay_before(&self, retry: u32, uniform: f64) -> Span {
+        let exponent = f64::from(retry.saturating_sub(1));
+        let grown = self.delay.scale(self.backoff.powf(exponent)).min(self.max_delay);
+        if self.jitter == 0.0 {
+            return grown;
+        }
+        grown.scale(1.0 + self.jitter * (2.0 * uniform - 1.0)).min(self.max_delay)
+    }
+
+    /// Whether a failure of this kind is retried at all, while tries are left.
+    #[must_use]
+    pub fn retries(&self, outcome: &Outcome) -> bool {
+        let matches = |matchers: &[Matcher]| matchers.iter().any(|m| m.matches(outcome));
+        !matches(&self.no_retry_on) && (self.retry_on.is_empty() || matches(&self.retry_on))
+    }
+}
+
+/// Names failures: an exit code (`7`), a range (`1-9`), a signal (`SIGKILL`) or an error type (`Timeout`).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Matcher {
+    /// Exit codes from the first to the last.
+    ExitCodes(i32, i32),
+    /// A signal by its number.
+    Signal(i32),
+    /// An error type by its name.
+    ErrorType(ErrorType),
+}
+
+const SIGNALS: [(&str, i32); 16] = [
+    ("SIGHUP", 1),
+    ("SIGINT", 2),
+    ("SIGQUIT", 3),
+    ("SIGILL", 4),
+    ("SIGTRAP", 5),
+    ("SIGABRT", 6),
+    ("SIGBUS", 7),
+    ("SIGFPE", 8),
+    ("SIGKILL", 9),
+    ("SIGUSR1", 10),
+    ("SIGSEGV", 11),
+    ("SIGUSR2", 12),
+    ("SIGPIPE", 13),
+    ("SIGALRM", 14),
+    ("SIGTERM", 15),
+    ("SIGXCPU", 24),
+];
+
+/// The name of a signal (Linux numbers, signal(7)), or `SIGn` for one without a common name.
+pub(crate) fn signal_name(signal: i32) -> String {
+    SIGNALS
+        .iter()
+        .find(|(_, number)| *number == signal)
+        .map_or_else(|| format!("SIG{signal}"), |(name, _)| (*name).to_owned())
+}
+
+impl Matcher {
+    /// Whether the failure is one of those named.
+    #[must_use]
+    pub fn matches(&self, outcome: &Outcome) -> bool {
+        match self {
+            Self::ExitCodes(first, last) => {
+                outcome.error_type().is_some_and(|t| t == ErrorType::ExitCode)
+                    && outcome.exit_code().is_some_and(|code| (*first..=*last).contains(&code))
+            }
+            Self::Signal(signal) => outcome.signal() == Some(*signal),
+            Self::ErrorType(error_type) => outcome.error_type().as_ref() == Some(error_type),
+        }
+    }
+}
+
+impl fmt::Display for Matcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ExitCodes(first, last) if first == last => write!(f, "{first}"),
+            Self::ExitCodes(first, last) => write!(f, "{first}-{last}"),
+            Self::Signal(signal) => f.write_str(&signal_name(*signal)),
+            Self::ErrorType(error_type) => error_type.fmt(f),
+        }
+    }
+}
+
+impl FromStr for Matcher {
+    type Err = Refusal;
+
+    fn from_str(text: &str) -> Result<Self, Refusal> {
+        let refuse = |message: &str| {
+            Refusal::new(Code::Malformed, message)
+                .value(text)
+                .hint("write an exit code (7), a range (1-9), a signal (SIGKILL) or an error type (Timeout)")
+        };
+        if text.starts_with(|c: char| c.is_ascii_digit()) {
+            let (first, last) = text.split_once('-').unwrap_or((text, text));
+            let parse = |part: &str| part.parse().ok().filter(|code| (0..=255).contains(code));
+            return match (parse(first), parse(last)) {
+                (Some(first), Some(last)) if first <= last => Ok(Self::ExitCodes(first, last)),
+                _ => Err(refuse("not a range of exit codes from 0 to 255")),
+            };
+        }
+        if let Some(rest) = text.strip_prefix("SIG") {
+            let number = SIGNALS.iter().find(|(name, _)| *name == text).map(|(_, number)| *number);
+            return number
+                .or_else(|| rest.parse().ok().filter(|n| (1..=64).contains(n)))
+                .map(Self::Signal)
+                .ok_or_else(|| refuse("unknown signal"));
+        }
+        let is_name = !text.is_empty() && text.chars().all(|c| c.is_alphanumeric() || "_.:".contains(c));
+        if is_name { Ok(Self::ErrorType(ErrorType::from(text))) } else { Err(refuse("not an error type")) }
+    }
+}
+
+impl Serialize for Matcher {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Matcher {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged, expecting = "an exit code, a range, a signal or an error type")]
+        enum Written {
+            Number(u64),
+            Text(String),
+        }
+        let text = if deserializer.is_human_readable() {
+            match Written::deserialize(deserializer)? {
+                Written::Number(number) => number.to_string(),
+                Written::Text(text) => text,
+            }
+        } else {
+            String::deserialize(deserializer)?
+        };
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy(json: &str) -> Result<RetryPolicy, Refusal> {
+        serde_json::from_str::<RetrySpec>(json).unwrap().policy()
+    }
+
+    #[test]
+    fn delays_grow_by_the_backoff_and_stop_at_the_cap() {
+        let policy = policy(r#"{"max_retries": 6, "retry_delay": 1, "backoff": 2, "max_delay": 8}"#).unwrap();
+        let delays: Vec<f64> = (1..=6).map(|k| policy.delay_before(k, 0.5).as_secs_f64()).collect();
+        assert_eq!(delays, [1.0, 2.0, 4.0, 8.0, 8.0, 8.0]);
+        assert_eq!(policy.delay_before(u32::MAX, 0.5), Span::from_secs(8));
+    }
+
+    #[test]
+    fn jitter_spreads_both_ways_and_is_capped_again() {
+        let policy = policy(r#"{"retry_delay": 10, "jitter": 0.5, "max_delay": 12}"#).unwrap();
+        assert_eq!(policy.delay_before(1, 0.0), Span::from_secs(5));
+        assert_eq!(policy.delay_before(1, 0.5), Span::from_secs(10));
+        assert_eq!(policy.delay_before(1, 1.0), Span::from_secs(12));
+    }
+
+    #[test]
+    fn counts_that_disagree_are_refused() {
+        assert_eq!(policy(r#"{"max_retries": 2, "max_attempts": 3}"#).unwrap().max_retries, 2);
+        assert_eq!(policy(r#"{"max_attempts": 3}"#).unwrap().max_retries, 2);
+        for json in [
+            r#"{"max_retries": 3, "max_attempts": 3}"#,
+            r#"{"max_attempts": 0}"#,
+            r#"{"backoff": 0.5}"#,
+            r#"{"jitter": 1.5}"#,
+        ] {
+            assert_eq!(policy(json).unwrap_err().code, Code::Malformed, "{json}");
+        }
+    }
+
+    #[test]
+    fn matchers_name_codes_ranges_signals_and_types() {
+        for text in ["7", "1-9", "SIGKILL", "SIG40", "Timeout", "my.Error"] {
+            assert_eq!(text.parse::<Matcher>().unwrap().to_string(), text);
+        }
+        for text in ["", "9-1", "300", "SIGFOO", "SIG0", "a b"] {
+            assert!(text.parse::<Matcher>().is_err(), "{text:?} should be refused");
+        }
+    }
+
+    #[test]
+    fn retry_on_and_no_retry_on_choose_failures() {
+        let exit = |code| Outcome::exited(code);
+        let only = policy(r#"{"retry_on": ["1-9", "SIGKILL"], "no_retry_on": [7]}"#).unwrap();
+        assert!(only.retries(&exit(1)) && !only.retries(&exit(7)) && !only.retries(&exit(10)));
+        assert!(only.retries(&Outcome::signalled(9)) && !only.retries(&Outcome::TimedOut));
+        let not_timeouts = policy(r#"{"no_retry_on": ["Timeout"]}"#).unwrap();
+        assert!(!not_timeouts.retries(&Outcome::TimedOut) && not_timeouts.retries(&exit(1)));
+    }
+}

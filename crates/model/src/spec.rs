@@ -1,0 +1,462 @@
+//! The task spec: the immutable description a user gave, and its flat JSON form.
+//!
+//! Reading a spec checks everything that can be checked without the daemon's state: names, limits, one
+//! body, a retry policy that makes sense. What needs the state (capacities, unknown dependencies, keys) is
+//! checked when the task is submitted.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::{
+    Claim, Code, Dependency, Priority, Refusal, RetrySpec, SessionId, Span, Time, WorkflowId, limits, nearest,
+};
+
+/// What a task does.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Body {
+    /// Runs a program with its arguments.
+    Command {
+        /// The program and its arguments; at least the program.
+        argv: Vec<String>,
+    },
+    /// Runs a line with `/bin/sh -c`.
+    Shell {
+        /// The line.
+        line: String,
+    },
+    /// Is routed to a worker that registered `module.action`.
+    Handler {
+        /// The module.
+        module: String,
+        /// The action; without one the handler is `module`.
+        action: Option<String>,
+    },
+    /// Does nothing: completes as soon as its dependencies are met.
+    Milestone,
+}
+
+impl Body {
+    /// The name of the handler, for a handler body.
+    #[must_use]
+    pub fn handler(&self) -> Option<String> {
+        match self {
+            Self::Handler { module, action: Some(action) } => Some(format!("{module}.{action}")),
+            Self::Handler { module, action: None } => Some(module.clone()),
+            Self::Command { .. } | Self::Shell { .. } | Self::Milestone => None,
+        }
+    }
+
+    /// The name that a task gets when its user gives none.
+    #[must_use]
+    pub fn default_name(&self) -> String {
+        let name = match self {
+            Self::Command { argv } => {
+                let program = argv.first().map_or("", String::as_str);
+                program.rsplit('/').next().unwrap_or(program).to_owned()
+            }
+            Self::Shell { line } => line.split_whitespace().next().unwrap_or("sh").to_owned(),
+            Self::Handler { .. } => self.handler().unwrap_or_default(),
+            Self::Milestone => "milestone".to_owned(),
+        };
+        truncated(name, limits::NAME_BYTES)
+    }
+}
+
+fn truncated(mut text: String, bytes: usize) -> String {
+    let mut end = text.len().min(bytes);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.truncate(end);
+    text
+}
+
+/// When a task may start at the earliest. In JSON a time, or a delay in seconds from submission.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum NotBefore {
+    /// An instant.
+    At(Time),
+    /// A delay from submission.
+    In(Span),
+}
+
+/// What a user asked for. Immutable once submitted.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(into = "SpecFields", try_from = "SpecFields")]
+pub struct TaskSpec {
+    /// Shown to people; from the body when not given.
+    pub name: String,
+    /// What to do.
+    pub body: Body,
+    /// Arguments of a handler, and `parameters` in templates and `$ORCHD_INPUTS`.
+    pub parameters: Map<String, Value>,
+    /// Environment variables of a command: the submitter's allow-list and what was given.
+    pub env: BTreeMap<String, String>,
+    /// The working directory of a command.
+    pub cwd: Option<String>,
+    /// Standard input of a command; empty when not given.
+    pub stdin: Option<String>,
+    /// The class.
+    pub priority: Priority,
+    /// What it must hold to run; merged, one claim a resource.
+    pub claims: Vec<Claim>,
+    /// What must end first.
+    pub dependencies: Vec<Dependency>,
+    /// An expression over parameters and the results of dependencies; false: skipped.
+    pub when: Option<String>,
+    /// When it may start at the earliest.
+    pub not_before: Option<NotBefore>,
+    /// The limit of one attempt.
+    pub timeout: Option<Span>,
+    /// The limit of the whole task from its submission.
+    pub deadline: Option<Span>,
+    /// Retries.
+    pub retry: RetrySpec,
+    /// Whether it waits until it is released.
+    pub hold: bool,
+    /// Same key and same spec: the same task.
+    pub key: Option<String>,
+    /// A name within one bulk request, for dependencies.
+    pub reference: Option<String>,
+    /// The session it belongs to.
+    pub session: Option<SessionId>,
+    /// The workflow it belongs to.
+    pub workflow: Option<WorkflowId>,
+    /// Labels to search by.
+    pub tags: BTreeSet<String>,
+    /// Free-form facts to search by.
+    pub metadata: Map<String, Value>,
+}
+
+impl TaskSpec {
+    /// A spec that only has a body.
+    #[must_use]
+    pub fn new(body: Body) -> Self {
+        Self {
+            name: body.default_name(),
+            body,
+            parameters: Map::new(),
+            env: BTreeMap::new(),
+            cwd: None,
+            stdin: None,
+            priority: Priority::default(),
+            claims: Vec::new(),
+            dependencies: Vec::new(),
+            when: None,
+            not_before: None,
+            timeout: None,
+            deadline: None,
+            retry: RetrySpec::default(),
+            hold: false,
+            key: None,
+            reference: None,
+            session: None,
+            workflow: None,
+            tags: BTreeSet::new(),
+            metadata: Map::new(),
+        }
+    }
+
+    /// A command with its arguments.
+    pub fn command<S: Into<String>>(argv: impl IntoIterator<Item = S>) -> Self {
+        Self::new(Body::Command { argv: argv.into_iter().map(Into::into).collect() })
+    }
+
+    /// A line for `/bin/sh -c`.
+    pub fn shell(line: impl Into<String>) -> Self {
+        Self::new(Body::Shell { line: line.into() })
+    }
+
+    /// A handler task with its parameters.
+    pub fn handler(
+        module: impl Into<String>,
+        action: impl Into<String>,
+        parameters: Map<String, Value>,
+    ) -> Self {
+        let body = Body::Handler { module: module.into(), action: Some(action.into()) };
+        Self { parameters, ..Self::new(body) }
+    }
+
+    /// Checks the limits that the types do not express.
+    ///
+    /// # Errors
+    /// `malformed` or `too_large` with the field and the offending value.
+    pub fn check(&self) -> Result<(), Refusal> {
+        let malformed = |message: &str, value: &str| Refusal::new(Code::Malformed, message).value(value);
+        if self.name.is_empty() || self.name.len() > limits::NAME_BYTES {
+            return Err(malformed(&format!("a name has 1 to {} bytes", limits::NAME_BYTES), &self.name));
+        }
+        if let Some(key) = self.key.as_deref().filter(|k| k.is_empty() || k.len() > limits::KEY_BYTES) {
+            return Err(malformed(&format!("a key has 1 to {} bytes", limits::KEY_BYTES), key));
+        }
+        match &self.body {
+            Body::Command { argv } if argv.first().is_none_or(String::is_empty) => {
+                return Err(malformed("a command needs a program", "[]"));
+            }
+            Body::Command { argv } => {
+                if let Some(bad) = argv.iter().find(|a| a.contains('\0')) {
+                    return Err(malformed("an argument must not contain a zero byte", bad));
+                }
+            }
+            Body::Shell { line } if line.contains('\0') => {
+                return Err(malformed("a shell line must not contain a zero byte", line));
+            }
+            Body::Handler { module, action } => {
+                for part in [Some(module), action.as_ref()].into_iter().flatten() {
+                    if part.is_empty() || part.chars().any(|c| c.is_whitespace() || c == '*') {
+                        return Err(malformed("a handler name has no white space and no *", part));
+                    }
+                }
+            }
+            Body::Shell { .. } | Body::Milestone => {}
+        }
+        if let Some((name, _)) =
+            self.env.iter().find(|(k, v)| k.is_empty() || k.contains(['=', '\0']) || v.contains('\0'))
+        {
+            return Err(malformed("not a usable environment variable", name));
+        }
+        for (what, count, limit) in
+            [("claims", self.claims.len(), limits::CLAIMS), ("tags", self.tags.len(), limits::TAGS)]
+        {
+            if count > limit {
+                return Err(Refusal::new(Code::TooLarge, format!("at most {limit} {what} a task"))
+                    .value(count.to_string()));
+            }
+        }
+        self.retry.policy().map(drop)
+    }
+}
+
+/// The flat JSON form of a [`TaskSpec`].
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct SpecFields {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    command: Option<Vec<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    shell: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    module: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    action: Option<String>,
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    parameters: Map<String, Value>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    env: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cwd: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    stdin: Option<String>,
+    #[serde(default)]
+    priority: Priority,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    claims: Vec<Claim>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    dependencies: Vec<Dependency>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    when: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    not_before: Option<NotBefore>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    timeout: Option<Span>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    deadline: Option<Span>,
+    #[serde(flatten)]
+    retry: RetrySpec,
+    #[serde(default, skip_serializing_if = "is_false")]
+    hold: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    key: Option<String>,
+    #[serde(default, rename = "ref", skip_serializing_if = "Option::is_none")]
+    reference: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    session: Option<SessionId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    workflow: Option<WorkflowId>,
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    tags: BTreeSet<String>,
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    metadata: Map<String, Value>,
+    /// What is left over: names that do not exist. A misspelt wish must not be lost in silence.
+    #[serde(flatten)]
+    unknown: BTreeMap<String, Value>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_false(value: &bool) -> bool {
+    !*value
+}
+
+/// Every field of a spec as JSON.
+const FIELDS: [&str; 30] = [
+    "name",
+    "command",
+    "shell",
+    "module",
+    "action",
+    "parameters",
+    "env",
+    "cwd",
+    "stdin",
+    "priority",
+    "claims",
+    "dependencies",
+    "when",
+    "not_before",
+    "timeout",
+    "deadline",
+    "max_retries",
+    "max_attempts",
+    "retry_delay",
+    "backoff",
+    "max_delay",
+    "jitter",
+    "retry_on",
+    "no_retry_on",
+    "hold",
+    "key",
+    "ref",
+    "session",
+    "tags",
+    "metadata",
+];
+
+impl TryFrom<SpecFields> for TaskSpec {
+    type Error = Refusal;
+
+    fn try_from(fields: SpecFields) -> Result<Self, Refusal> {
+        if let Some(name) = fields.unknown.keys().next() {
+            let refusal = Refusal::new(Code::UnknownField, "a task spec has no such field").value(name);
+            return Err(match nearest(name, FIELDS) {
+                Some(near) => refusal.hint(format!("did you mean {near}?")),
+                None => refusal,
+            });
+        }
+        let body = match (fields.command, fields.shell, fields.module, fields.action) {
+            (Some(argv), None, None, None) => Body::Command { argv },
+            (None, Some(line), None, None) => Body::Shell { line },
+            (None, None, Some(module), action) => Body::Handler { module, action },
+            (None, None, None, None) => Body::Milestone,
+            (None, None, None, Some(action)) => {
+                return Err(Refusal::new(Code::Malformed, "an action needs a module")
+                    .value(action)
+                    .hint("add module"));
+            }
+            _ => {
+                return Err(Refusal::new(Code::Malformed, "a task has one body")
+                    .hint("give one of command, shell, module"));
+            }
+        };
+        let spec = Self {
+            name: fields.name.unwrap_or_else(|| body.default_name()),
+            body,
+            parameters: fields.parameters,
+            env: fields.env,
+            cwd: fields.cwd,
+            stdin: fields.stdin,
+            priority: fields.priority,
+            claims: crate::merge_claims(fields.claims),
+            dependencies: fields.dependencies,
+            when: fields.when,
+            not_before: fields.not_before,
+            timeout: fields.timeout,
+            deadline: fields.deadline,
+            retry: fields.retry,
+            hold: fields.hold,
+            key: fields.key,
+            reference: fields.reference,
+            session: fields.session,
+            workflow: fields.workflow,
+            tags: fields.tags,
+            metadata: fields.metadata,
+        };
+        spec.check()?;
+        Ok(spec)
+    }
+}
+
+impl From<TaskSpec> for SpecFields {
+    fn from(spec: TaskSpec) -> Self {
+        let mut fields = Self {
+            name: Some(spec.name),
+            parameters: spec.parameters,
+            env: spec.env,
+            cwd: spec.cwd,
+            stdin: spec.stdin,
+            priority: spec.priority,
+            claims: spec.claims,
+            dependencies: spec.dependencies,
+            when: spec.when,
+            not_before: spec.not_before,
+            timeout: spec.timeout,
+            deadline: spec.deadline,
+            retry: spec.retry,
+            hold: spec.hold,
+            key: spec.key,
+            reference: spec.reference,
+            session: spec.session,
+            workflow: spec.workflow,
+            tags: spec.tags,
+            metadata: spec.metadata,
+            ..Self::default()
+        };
+        match spec.body {
+            Body::Command { argv } => fields.command = Some(argv),
+            Body::Shell { line } => fields.shell = Some(line),
+            Body::Handler { module, action } => (fields.module, fields.action) = (Some(module), action),
+            Body::Milestone => {}
+        }
+        fields
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{DependencyTarget, On, TaskId};
+
+    fn read(json: &str) -> Result<TaskSpec, String> {
+        serde_json::from_str(json).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn a_flat_spec_is_read_and_written_back() {
+        let json = r#"{"command":["/bin/echo","hi"],"claims":["cpu=2",{"type":"lock","identifier":"a","mode":"write"}],
+            "dependencies":[12,"first",{"task":"second","on":"failure"}],"timeout":"1m","max_retries":2,"tags":["x"],
+            "not_before":5, "metadata":{"k":1}}"#;
+        let spec = read(json).unwrap();
+        assert_eq!(spec.name, "echo");
+        assert_eq!(spec.dependencies[0].task, DependencyTarget::Id(TaskId(12)));
+        assert_eq!(spec.dependencies[2].on, On::Failure);
+        assert_eq!(spec.retry.max_retries, Some(2));
+        let again: TaskSpec = serde_json::from_str(&serde_json::to_string(&spec).unwrap()).unwrap();
+        assert_eq!(again, spec);
+    }
+
+    #[test]
+    fn misspelt_fields_are_named_with_a_suggestion() {
+        let error = read(r#"{"comand":["true"]}"#).unwrap_err();
+        assert!(error.contains("comand") && error.contains("command"), "{error}");
+    }
+
+    #[test]
+    fn a_spec_has_one_body_and_sane_values() {
+        for json in [
+            r#"{"command":["true"],"shell":"true"}"#,
+            r#"{"action":"x"}"#,
+            r#"{"command":[]}"#,
+            r#"{"shell":"a\u0000b"}"#,
+            r#"{"shell":"true","max_retries":1,"max_attempts":5}"#,
+            r#"{"shell":"true","priority":"urgent"}"#,
+            r#"{"shell":"true","claims":["cpu=0"]}"#,
+            r#"{"shell":"true","env":{"A=B":"c"}}"#,
+            r#"{"shell":"true","key":""}"#,
+            r#"{"module":"a b"}"#,
+        ] {
+            assert!(read(json).is_err(), "{json}");
+        }
+    }
+}
