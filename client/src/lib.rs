@@ -1,1 +1,4 @@
-//! stub
+//! Client library for orchd.
+
+#[cfg(feature = "worker")]
+pub mod worker;
