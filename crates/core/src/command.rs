@@ -1,0 +1,233 @@
+//! Commands: wishes that come in and may be refused; replies; effects: instructions to the shell.
+
+use orchd_model::{
+    AttemptReport, FailFast, On, Priority, Refusal, ResourceName, ResourceSetting, RetryPolicy, Span, Status, TaskId,
+    TaskSpec, Token, WorkerId, WorkflowId,
+};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::record::{Runner, Scope, Stop, TaskRecord, WorkflowRecord};
+
+/// Where an edge of a new task points.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EdgeTarget {
+    /// A task that exists.
+    Id(TaskId),
+    /// The task at this position of the same submission.
+    Index(usize),
+}
+
+/// A task to add, with all that was looked up for it.
+#[derive(Clone, Debug)]
+pub struct NewTask {
+    /// What the user wrote.
+    pub spec: Arc<TaskSpec>,
+    /// Its retry policy, defaults filled in.
+    pub retry: Arc<RetryPolicy>,
+    /// What runs it.
+    pub runner: Runner,
+    /// Its dependencies.
+    pub edges: Vec<(EdgeTarget, On)>,
+    /// A hash of the spec, compared when a key is used again.
+    pub fingerprint: u64,
+    /// The ended task with the same key and the hash of its spec, if there is one on disk.
+    pub same_key: Option<(TaskId, u64)>,
+}
+
+/// A task that has ended and is no longer in the core's memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EndedTask {
+    /// How it ended.
+    pub status: Status,
+    /// For a skipped one: the root cause and how that ended.
+    pub root: Option<(TaskId, Status)>,
+}
+
+/// The options of a workflow to add.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewWorkflow {
+    /// Its name.
+    pub name: Box<str>,
+    /// How many of its tasks may run at once.
+    pub max_parallel: Option<u32>,
+    /// What happens after the first failure.
+    pub fail_fast: FailFast,
+    /// Its limit.
+    pub timeout: Option<Span>,
+}
+
+/// Tasks to add in one step.
+#[derive(Clone, Debug, Default)]
+pub struct Submission {
+    /// The tasks.
+    pub tasks: Vec<NewTask>,
+    /// Whether one refusal refuses all. A workflow is always atomic.
+    pub atomic: bool,
+    /// The workflow they form, if they do.
+    pub workflow: Option<NewWorkflow>,
+    /// The user id of the submitter.
+    pub owner: u32,
+    /// Dependencies that have ended and are no longer in memory.
+    pub ended: BTreeMap<TaskId, EndedTask>,
+}
+
+/// What a worker says of itself when it connects.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Join {
+    /// A random number that its process keeps over reconnections.
+    pub incarnation: u64,
+    /// Attempts it can hold at a time.
+    pub slots: u32,
+    /// Whether it runs processes.
+    pub process: bool,
+    /// Handlers: `module.action`, `module.*` or `*`.
+    pub handlers: Vec<Box<str>>,
+    /// Tokens of the attempts it holds, ended but unreported ones included.
+    pub holds: Vec<Token>,
+}
+
+/// A wish. Refused ones change nothing.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// Add tasks.
+    Submit(Submission),
+    /// End tasks for good.
+    Cancel {
+        /// Which.
+        tasks: Vec<TaskId>,
+    },
+    /// Run ended tasks again; records come from the store.
+    Retry {
+        /// The tasks that were asked for.
+        tasks: Vec<TaskRecord>,
+        /// The tasks that were skipped because of them.
+        skipped: Vec<TaskRecord>,
+        /// Their workflows, where those have ended.
+        workflows: Vec<WorkflowRecord>,
+        /// Dependencies of all of them that have ended and are no longer in memory.
+        ended: BTreeMap<TaskId, EndedTask>,
+    },
+    /// Keep a task from starting.
+    Hold {
+        /// Which.
+        task: TaskId,
+    },
+    /// Let a held task go.
+    Release {
+        /// Which.
+        task: TaskId,
+    },
+    /// Change the class of a task.
+    Reprioritize {
+        /// Which.
+        task: TaskId,
+        /// The new class.
+        priority: Priority,
+    },
+    /// No new starts in a scope.
+    Pause(Scope),
+    /// End a pause.
+    Resume(Scope),
+    /// Say what a resource has.
+    SetResource {
+        /// Which.
+        resource: ResourceName,
+        /// What is said.
+        setting: ResourceSetting,
+    },
+    /// A condition was evaluated.
+    Decide {
+        /// The task.
+        task: TaskId,
+        /// Whether it holds, or why that cannot be said.
+        verdict: Result<bool, String>,
+    },
+    /// A worker has connected.
+    Join(Join),
+    /// A worker's connection broke; its lease runs.
+    Detach {
+        /// Which.
+        worker: WorkerId,
+    },
+    /// A worker is alive.
+    Heartbeat {
+        /// Which.
+        worker: WorkerId,
+    },
+    /// A worker is gone, and its processes are dead.
+    Lose {
+        /// Which.
+        worker: WorkerId,
+    },
+    /// An attempt has ended.
+    Report {
+        /// Who says so; none when the report was found in the state directory.
+        worker: Option<WorkerId>,
+        /// The report.
+        report: AttemptReport,
+    },
+    /// Nothing but the passing of time.
+    Tick,
+    /// These ended tasks are on disk and need no memory.
+    Forget {
+        /// Which.
+        tasks: Vec<TaskId>,
+    },
+}
+
+/// The answer to a command that was not refused as a whole.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Reply {
+    /// Done, nothing to say.
+    Done,
+    /// For each new task its id, or why it was refused.
+    Submitted {
+        /// In the order of the submission.
+        tasks: Vec<Result<TaskId, Refusal>>,
+        /// The workflow they form.
+        workflow: Option<WorkflowId>,
+    },
+    /// For each task what became of it.
+    Tasks(Vec<(TaskId, Result<Status, Refusal>)>),
+    /// The worker's id.
+    Joined(WorkerId),
+}
+
+/// An instruction to the shell, let out when the events that caused it are on disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Send this attempt to the worker.
+    Assign {
+        /// To whom.
+        worker: WorkerId,
+        /// The task.
+        task: TaskId,
+        /// Which attempt.
+        attempt: orchd_model::AttemptNumber,
+        /// Its token.
+        token: Token,
+    },
+    /// Have the worker end this attempt.
+    Stop {
+        /// To whom.
+        worker: WorkerId,
+        /// The task.
+        task: TaskId,
+        /// Which attempt.
+        token: Token,
+        /// Why.
+        stop: Stop,
+    },
+    /// Evaluate the condition of this task and answer with [`Command::Decide`].
+    Evaluate {
+        /// The task.
+        task: TaskId,
+    },
+    /// The lease of this worker is over: make sure that it and its processes are dead, then answer with
+    /// [`Command::Lose`].
+    Fence {
+        /// Which.
+        worker: WorkerId,
+    },
+}

@@ -1,0 +1,281 @@
+//! Events: durable facts in the past tense, and the only way the state changes.
+
+use orchd_model::{
+    AttemptNumber, Outcome, Priority, ResourceName, ResourceSetting, Sequence, SessionId, Span, TaskId, TaskResult,
+    TaskSpec, Time, Token, Usage, WorkerId, WorkflowId, WorkflowStatus,
+};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+use crate::record::{Scope, SkipCause, Stop, TaskRecord, WorkerRecord, WorkflowRecord, WorkflowStop};
+
+/// A fact, with its place in the total order.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// Its place: one more than the event before it.
+    pub sequence: Sequence,
+    /// When it happened.
+    pub time: Time,
+    /// The workflow it is about, or that its task belongs to.
+    pub workflow: Option<WorkflowId>,
+    /// The session that its task belongs to.
+    pub session: Option<SessionId>,
+    /// What happened.
+    pub fact: Fact,
+}
+
+/// An attempt that is over. Its claims and its slot are free from this event on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AttemptEnd {
+    /// Which attempt.
+    pub number: AttemptNumber,
+    /// Its token.
+    pub token: Token,
+    /// Who ran it.
+    pub worker: WorkerId,
+    /// When it started.
+    pub started_at: Time,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// How long it ran.
+    pub execution_time: Span,
+    /// What it used.
+    pub usage: Option<Usage>,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Fact {
+    /// A task was added.
+    Submitted {
+        /// The task as it begins.
+        record: Box<TaskRecord>,
+        /// What the user wrote; in the task's row, not in the journal.
+        #[serde(skip)]
+        spec: Option<Arc<TaskSpec>>,
+    },
+    /// Its dependencies are met; its condition is to be evaluated.
+    Checked {
+        /// The task.
+        task: TaskId,
+    },
+    /// It may run as soon as it fits.
+    Readied {
+        /// The task.
+        task: TaskId,
+    },
+    /// It waits for an instant.
+    Delayed {
+        /// The task.
+        task: TaskId,
+        /// The instant.
+        until: Time,
+    },
+    /// An operator holds it.
+    Held {
+        /// The task.
+        task: TaskId,
+    },
+    /// An operator lets it go.
+    Released {
+        /// The task.
+        task: TaskId,
+    },
+    /// Its class was changed.
+    Reprioritized {
+        /// The task.
+        task: TaskId,
+        /// The new class.
+        priority: Priority,
+    },
+    /// An attempt began: all its claims and a slot are taken.
+    Started {
+        /// The task.
+        task: TaskId,
+        /// Which attempt.
+        attempt: AttemptNumber,
+        /// Its token.
+        token: Token,
+        /// Who runs it.
+        worker: WorkerId,
+    },
+    /// Its attempt is being ended from outside.
+    Stopping {
+        /// The task.
+        task: TaskId,
+        /// Why.
+        stop: Stop,
+    },
+    /// An attempt failed, and another will follow.
+    Retried {
+        /// The task.
+        task: TaskId,
+        /// The attempt.
+        attempt: AttemptEnd,
+        /// When the next may start.
+        until: Time,
+    },
+    /// An attempt ended without using up a try: snoozed, or never begun by its worker.
+    Returned {
+        /// The task.
+        task: TaskId,
+        /// The attempt.
+        attempt: AttemptEnd,
+        /// When the next may start.
+        until: Time,
+    },
+    /// A task ended well.
+    Completed {
+        /// The task.
+        task: TaskId,
+        /// Its last attempt; none for a milestone.
+        attempt: Option<AttemptEnd>,
+        /// What it left; in the task's row, not in the journal.
+        #[serde(skip)]
+        result: Option<Box<TaskResult>>,
+    },
+    /// A task failed for good.
+    Failed {
+        /// The task.
+        task: TaskId,
+        /// Its last attempt; none when it met its deadline without one.
+        attempt: Option<AttemptEnd>,
+        /// What it left; in the task's row, not in the journal.
+        #[serde(skip)]
+        result: Option<Box<TaskResult>>,
+    },
+    /// A task was cancelled.
+    Cancelled {
+        /// The task.
+        task: TaskId,
+        /// The attempt that was under way.
+        attempt: Option<AttemptEnd>,
+    },
+    /// A task was ruled out.
+    Skipped {
+        /// The task.
+        task: TaskId,
+        /// Why.
+        cause: SkipCause,
+    },
+    /// An ended task runs again under the same id.
+    Revived {
+        /// The task as it begins anew.
+        record: Box<TaskRecord>,
+    },
+    /// A workflow was added; its tasks follow.
+    WorkflowSubmitted {
+        /// The workflow as it begins.
+        record: Box<WorkflowRecord>,
+    },
+    /// A workflow starts nothing new.
+    WorkflowStopped {
+        /// The workflow.
+        workflow: WorkflowId,
+        /// Why.
+        stop: WorkflowStop,
+    },
+    /// The last task of a workflow ended.
+    WorkflowEnded {
+        /// The workflow.
+        workflow: WorkflowId,
+        /// How.
+        status: WorkflowStatus,
+    },
+    /// An ended workflow goes on because one of its tasks was revived.
+    WorkflowReopened {
+        /// The workflow, with its counts from before the revival.
+        record: Box<WorkflowRecord>,
+    },
+    /// An operator paused something.
+    Paused {
+        /// What.
+        scope: Scope,
+    },
+    /// An operator ended a pause.
+    Resumed {
+        /// Of what.
+        scope: Scope,
+    },
+    /// A resource was set.
+    ResourceSet {
+        /// The resource.
+        resource: ResourceName,
+        /// What was said about it.
+        setting: ResourceSetting,
+    },
+    /// A worker said hello for the first time.
+    WorkerJoined {
+        /// The worker.
+        worker: WorkerRecord,
+    },
+    /// A worker is gone, and so is all it held.
+    WorkerLost {
+        /// The worker.
+        worker: WorkerId,
+    },
+}
+
+impl Fact {
+    /// The task that this fact is about.
+    #[must_use]
+    pub fn task(&self) -> Option<TaskId> {
+        match self {
+            Self::Submitted { record, .. } | Self::Revived { record } => Some(record.id),
+            Self::Checked { task }
+            | Self::Readied { task }
+            | Self::Delayed { task, .. }
+            | Self::Held { task }
+            | Self::Released { task }
+            | Self::Reprioritized { task, .. }
+            | Self::Started { task, .. }
+            | Self::Stopping { task, .. }
+            | Self::Retried { task, .. }
+            | Self::Returned { task, .. }
+            | Self::Completed { task, .. }
+            | Self::Failed { task, .. }
+            | Self::Cancelled { task, .. }
+            | Self::Skipped { task, .. } => Some(*task),
+            Self::WorkflowSubmitted { .. }
+            | Self::WorkflowStopped { .. }
+            | Self::WorkflowEnded { .. }
+            | Self::WorkflowReopened { .. }
+            | Self::Paused { .. }
+            | Self::Resumed { .. }
+            | Self::ResourceSet { .. }
+            | Self::WorkerJoined { .. }
+            | Self::WorkerLost { .. } => None,
+        }
+    }
+
+    /// The workflow that this fact itself is about.
+    #[must_use]
+    pub fn workflow(&self) -> Option<WorkflowId> {
+        match self {
+            Self::WorkflowSubmitted { record } | Self::WorkflowReopened { record } => Some(record.id),
+            Self::WorkflowStopped { workflow, .. } | Self::WorkflowEnded { workflow, .. } => Some(*workflow),
+            _ => None,
+        }
+    }
+
+    /// The attempt that this fact ended.
+    #[must_use]
+    pub fn attempt_end(&self) -> Option<&AttemptEnd> {
+        match self {
+            Self::Retried { attempt, .. } | Self::Returned { attempt, .. } => Some(attempt),
+            Self::Completed { attempt, .. } | Self::Failed { attempt, .. } | Self::Cancelled { attempt, .. } => {
+                attempt.as_ref()
+            }
+            _ => None,
+        }
+    }
+
+    /// What the task left, for a fact that ended it.
+    #[must_use]
+    pub fn result(&self) -> Option<&TaskResult> {
+        match self {
+            Self::Completed { result, .. } | Self::Failed { result, .. } => result.as_deref(),
+            _ => None,
+        }
+    }
+}

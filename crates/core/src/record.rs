@@ -1,0 +1,311 @@
+//! The persistent facts: what a restart needs to know of a task, a workflow and the whole.
+//!
+//! Records are what the store keeps beside the journal. They hold nothing that can be derived from other
+//! records: places in queues, counts of unmet dependencies and inherited classes are worked out on load.
+
+use orchd_model::{
+    AttemptNumber, Claim, FailFast, On, Priority, ResourceName, ResourceSetting, RetryPolicy, Sequence, SessionId,
+    Span, Status, TaskId, Time, Token, WorkerId, WorkflowId, WorkflowStatus,
+};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// What runs a task.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Runner {
+    /// A process worker.
+    Process,
+    /// A worker that registered this handler (`module.action`).
+    Handler(Box<str>),
+    /// Nothing: a milestone completes when it is reached.
+    Nothing,
+}
+
+/// All that decides whether and where a ready task can start. Tasks with the same demand share a queue.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Demand {
+    /// What runs it.
+    pub runner: Runner,
+    /// What it must hold. Invariant: merged, at most one claim a resource, sorted by resource.
+    pub claims: Box<[Claim]>,
+    /// The workflow whose `max_parallel` and pause it obeys.
+    pub workflow: Option<WorkflowId>,
+    /// The session whose `max_parallel` and pause it obeys.
+    pub session: Option<SessionId>,
+}
+
+/// A dependency on a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Edge {
+    /// The task that must end first.
+    pub task: TaskId,
+    /// How it must end.
+    pub on: On,
+}
+
+/// Why an attempt is being ended from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Stop {
+    /// Someone cancelled the task.
+    Cancel,
+    /// It met its timeout.
+    Timeout,
+    /// Its task met its deadline.
+    Deadline,
+}
+
+/// Why a task was skipped.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SkipCause {
+    /// Its `when` was false.
+    Condition,
+    /// Its `when` could not be evaluated: why.
+    ConditionError(Box<str>),
+    /// Its workflow stopped after this task failed.
+    FailFast(TaskId),
+    /// It needed, through any number of skipped tasks, this one, which ended in this status.
+    Dependency(TaskId, Status),
+}
+
+/// What a task is doing. The status that users see follows from it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Phase {
+    /// Its dependencies have not all ended.
+    Waiting,
+    /// Its dependencies are met and its condition is being evaluated.
+    Checking,
+    /// Its time has not come.
+    Delayed {
+        /// When it comes.
+        until: Time,
+    },
+    /// It may run as soon as it fits.
+    Ready {
+        /// Since when: its place in its class.
+        since: Time,
+    },
+    /// An attempt is under way.
+    Running {
+        /// The attempt's token.
+        token: Token,
+        /// Who runs it.
+        worker: WorkerId,
+        /// Since when.
+        started_at: Time,
+        /// Whether it is being ended, and why.
+        stop: Option<Stop>,
+    },
+    /// It has ended: completed, failed or cancelled.
+    Ended(Status),
+    /// It was ruled out.
+    Skipped(SkipCause),
+}
+
+/// An idempotency key with a hash of the spec it was used for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Key {
+    /// The key.
+    pub text: Box<str>,
+    /// Hash of the spec.
+    pub fingerprint: u64,
+}
+
+/// All that a restart needs to know of a task.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TaskRecord {
+    /// Its id.
+    pub id: TaskId,
+    /// Its name.
+    pub name: Box<str>,
+    /// The user id of its submitter.
+    pub owner: u32,
+    /// The class its user gave it.
+    pub priority: Priority,
+    /// What it needs to run.
+    pub demand: Arc<Demand>,
+    /// What must end first.
+    pub edges: Box<[Edge]>,
+    /// Whether it has a `when`.
+    pub conditional: bool,
+    /// Its retry policy.
+    pub retry: Arc<RetryPolicy>,
+    /// The limit of one attempt.
+    pub timeout: Option<Span>,
+    /// The limit of the whole task, from its submission or revival.
+    pub deadline: Option<Span>,
+    /// When this run may start at the earliest.
+    pub not_before: Option<Time>,
+    /// Its idempotency key.
+    pub key: Option<Key>,
+    /// Whether an operator holds it.
+    pub hold: bool,
+    /// When it was submitted.
+    pub created_at: Time,
+    /// When this run began: submission, or revival by `retry`.
+    pub run_at: Time,
+    /// When the first attempt of this run started.
+    pub first_started_at: Option<Time>,
+    /// Attempts over all runs.
+    pub attempts: AttemptNumber,
+    /// Attempts of this run that count against the retry policy.
+    pub tries: u32,
+    /// Attempts of this run that were lost with their worker.
+    pub losses: u32,
+    /// What it is doing.
+    pub phase: Phase,
+}
+
+impl TaskRecord {
+    /// The status that users see.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        status(&self.phase, self.tries, self.losses)
+    }
+
+    /// The tasks that were skipped because of this one, or that this one was skipped because of, are found
+    /// by this: the root cause of its skip.
+    #[must_use]
+    pub fn skip_root(&self) -> Option<TaskId> {
+        match &self.phase {
+            Phase::Skipped(SkipCause::FailFast(task) | SkipCause::Dependency(task, _)) => Some(*task),
+            Phase::Skipped(SkipCause::Condition | SkipCause::ConditionError(_))
+            | Phase::Waiting
+            | Phase::Checking
+            | Phase::Delayed { .. }
+            | Phase::Ready { .. }
+            | Phase::Running { .. }
+            | Phase::Ended(_) => None,
+        }
+    }
+}
+
+/// The status that users see: what has been tried and waits to be tried again is `retrying`.
+pub(crate) fn status(phase: &Phase, tries: u32, losses: u32) -> Status {
+    match phase {
+        Phase::Waiting | Phase::Checking => Status::Pending,
+        Phase::Delayed { .. } | Phase::Ready { .. } if tries + losses > 0 => Status::Retrying,
+        Phase::Delayed { .. } | Phase::Ready { .. } => Status::Pending,
+        Phase::Running { .. } => Status::Running,
+        Phase::Ended(status) => *status,
+        Phase::Skipped(_) => Status::Skipped,
+    }
+}
+
+/// All that a restart needs to know of a workflow.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkflowRecord {
+    /// Its id.
+    pub id: WorkflowId,
+    /// Its name.
+    pub name: Box<str>,
+    /// The user id of its submitter.
+    pub owner: u32,
+    /// The first of its tasks; ids of one workflow are contiguous.
+    pub first_task: TaskId,
+    /// How many tasks it has.
+    pub task_count: u64,
+    /// How many of them may run at once.
+    pub max_parallel: Option<u32>,
+    /// What happens after the first failure.
+    pub fail_fast: FailFast,
+    /// Its limit from submission.
+    pub timeout: Option<Span>,
+    /// When it was submitted.
+    pub created_at: Time,
+    /// What has become of it.
+    pub status: WorkflowStatus,
+    /// Whether nothing new of it may start, and why.
+    pub stop: Option<WorkflowStop>,
+    /// Tasks that have not ended.
+    pub unfinished: u64,
+    /// Tasks that failed.
+    pub failed: u64,
+    /// Tasks that were cancelled.
+    pub cancelled: u64,
+}
+
+/// Why a workflow starts nothing new.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum WorkflowStop {
+    /// This task failed, and `fail_fast` is on.
+    Failure(TaskId),
+    /// It met its timeout.
+    Timeout,
+}
+
+/// What an operator can pause.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Scope {
+    /// Every task.
+    All,
+    /// Every task that competes in this class.
+    Priority(Priority),
+    /// Every task that claims this resource.
+    Resource(ResourceName),
+    /// Every task of this workflow.
+    Workflow(WorkflowId),
+    /// Every task of this session.
+    Session(SessionId),
+}
+
+/// A worker that may hold attempts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerRecord {
+    /// Its id.
+    pub id: WorkerId,
+    /// The random number of its process.
+    pub incarnation: u64,
+}
+
+/// Counts over the life of the state directory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Counters {
+    /// Tasks by [`Status::index`].
+    pub by_status: [u64; 7],
+    /// Unfinished tasks by [`Priority::index`].
+    pub unfinished_by_priority: [u64; 4],
+    /// Attempts that ended.
+    pub attempts_ended: u64,
+    /// Sum of their execution times.
+    pub execution_time: Span,
+    /// Tasks that started at least once in some run.
+    pub first_starts: u64,
+    /// Sum of their times from the beginning of the run to the first start.
+    pub wait_time: Span,
+}
+
+/// All that a restart needs beside tasks and workflows. Small; written with every batch.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Meta {
+    /// The next task's id.
+    pub next_task: TaskId,
+    /// The next workflow's id.
+    pub next_workflow: WorkflowId,
+    /// The next worker's id.
+    pub next_worker: WorkerId,
+    /// The next attempt's token.
+    pub next_token: Token,
+    /// The next event's place.
+    pub next_sequence: Sequence,
+    /// The last instant that was seen: time never goes back behind it.
+    pub last_time: Time,
+    /// Counts.
+    pub counters: Counters,
+    /// What is paused.
+    pub paused: Vec<Scope>,
+    /// What operators set at run time.
+    pub resources: Vec<(ResourceName, ResourceSetting)>,
+    /// Workers that may hold attempts.
+    pub workers: Vec<WorkerRecord>,
+}
+
+/// What a store gives back at the start: everything that has not ended.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Snapshot {
+    /// Everything else.
+    pub meta: Meta,
+    /// Unfinished tasks, by id.
+    pub tasks: Vec<TaskRecord>,
+    /// Running workflows, by id.
+    pub workflows: Vec<WorkflowRecord>,
+}
