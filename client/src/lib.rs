@@ -1,4 +1,45 @@
-//! Client library for orchd.
+//! Client library for orchd: submit tasks, wait for them, watch what happens, read their output.
+//!
+//! [`Client`] speaks HTTP/1.1 and JSON with the daemon over its Unix socket; [`blocking::Client`] is the
+//! same without async. A client opens connections as it needs them, and opens them again when the daemon
+//! was restarted: what may safely be asked twice is asked again, streams go on where they stopped.
+//!
+//! ```no_run
+//! use orchd_client::{Client, TaskSpec};
+//!
+//! # async fn example() -> Result<(), orchd_client::Error> {
+//! let client = Client::connect_default().await?;
+//! let task = client.submit(TaskSpec::shell("wc -l *.rs")).await?;
+//! let result = task.result().await?;
+//! println!("task {}: success {}, exit code {:?}", task.id, result.success, result.exit_code);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! This crate does NOT contain a command line, the scheduler or the store.
 
+mod backoff;
+pub mod blocking;
+mod bulk;
+mod client;
+mod connection;
+mod error;
+mod events;
+mod handle;
+mod logs;
+mod socket;
+mod source;
+mod sse;
 #[cfg(feature = "worker")]
 pub mod worker;
+
+pub use client::{Client, Settings};
+pub use error::Error;
+pub use events::Events;
+pub use handle::TaskHandle;
+pub use logs::{LogItem, Logs};
+pub use socket::default_socket;
+
+pub use orchd_api as api;
+pub use orchd_model as model;
+pub use orchd_model::{Claim, Priority, Refusal, Status, TaskId, TaskResult, TaskSpec, WorkflowSpec};

@@ -23,6 +23,18 @@ pub struct Selector {
     pub all: bool,
 }
 
+impl From<TaskId> for Selector {
+    fn from(id: TaskId) -> Self {
+        Self::from(vec![id])
+    }
+}
+
+impl From<Vec<TaskId>> for Selector {
+    fn from(ids: Vec<TaskId>) -> Self {
+        Self { ids, ..Self::default() }
+    }
+}
+
 /// What became of one task of a selection.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OperationResult {

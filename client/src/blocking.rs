@@ -1,0 +1,223 @@
+//! The client without async: the same calls, each of which returns when it has its answer.
+//!
+//! ```no_run
+//! use orchd_client::{TaskSpec, blocking::Client};
+//!
+//! # fn main() -> Result<(), orchd_client::Error> {
+//! let client = Client::connect_default()?;
+//! let task = client.submit(TaskSpec::command(["make", "test"]))?;
+//! println!("exit code {:?}", task.result()?.exit_code);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A blocking client must not be used within async code; its calls panic there.
+
+use orchd_api::{
+    Daemon, Event, EventQuery, Explanation, ListQuery, LogQuery, OperationResult, PauseRequest, Resource,
+    Selector, ShutdownMode, Stats, Task, WaitReply, WaitRequest, Worker, Workflow, WorkflowAdded,
+};
+use orchd_model::{Refusal, Status, TaskId, TaskResult, TaskSpec, WorkflowId, WorkflowSpec};
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::runtime::{Builder, Runtime};
+
+use crate::{Error, LogItem, Settings, default_socket};
+
+/// A client of one daemon with a runtime of its own. Cheap to clone.
+#[derive(Clone)]
+pub struct Client {
+    runtime: Arc<Runtime>,
+    client: crate::Client,
+}
+
+/// Writes the methods that only differ from the async ones in that they wait.
+macro_rules! waiting {
+    ($($(#[$doc:meta])* $name:ident($($argument:ident: $type:ty),*) -> $reply:ty;)*) => {
+        $(
+            $(#[$doc])*
+            ///
+            /// # Errors
+            /// A refusal, or no connection.
+            pub fn $name(&self, $($argument: $type),*) -> Result<$reply, Error> {
+                self.runtime.block_on(self.client.$name($($argument),*))
+            }
+        )*
+    };
+}
+
+impl Client {
+    /// Connects to the daemon at a socket.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`] when no daemon answers there.
+    pub fn connect(socket: impl Into<PathBuf>) -> Result<Self, Error> {
+        Self::connect_with(socket, Settings::default())
+    }
+
+    /// Connects to the daemon at [`default_socket`].
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`] when no daemon answers there.
+    pub fn connect_default() -> Result<Self, Error> {
+        Self::connect(default_socket())
+    }
+
+    /// Connects with other limits than usual.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`] when no daemon answers there.
+    pub fn connect_with(socket: impl Into<PathBuf>, settings: Settings) -> Result<Self, Error> {
+        let runtime = Arc::new(Builder::new_current_thread().enable_all().build()?);
+        let client = runtime.block_on(crate::Client::connect_with(socket, settings))?;
+        Ok(Self { runtime, client })
+    }
+
+    /// Adds a task.
+    ///
+    /// # Errors
+    /// A refusal, or no connection.
+    pub fn submit(&self, spec: TaskSpec) -> Result<TaskHandle, Error> {
+        let id = self.runtime.block_on(self.client.submit(spec))?.id;
+        Ok(self.task(id))
+    }
+
+    /// A handle of a task that exists.
+    #[must_use]
+    pub fn task(&self, id: TaskId) -> TaskHandle {
+        TaskHandle { id, client: self.clone() }
+    }
+
+    /// Adds any number of tasks in one request; the results are in the order of the specs.
+    ///
+    /// # Errors
+    /// A refusal of the whole request, or no connection.
+    pub fn submit_many<I>(&self, specs: I) -> Result<Vec<Result<TaskId, Refusal>>, Error>
+    where
+        I: IntoIterator<Item = TaskSpec>,
+    {
+        self.runtime.block_on(self.client.submit_many(specs))
+    }
+
+    waiting! {
+        /// Cancels tasks and says for each what became of it.
+        cancel(select: Selector) -> Vec<OperationResult>;
+        /// Runs ended tasks again.
+        retry(ids: Vec<TaskId>) -> Vec<OperationResult>;
+        /// Everything about one task.
+        get(id: TaskId) -> Task;
+        /// The tasks that a query selects: unfinished first, then the newest ended.
+        list(query: ListQuery) -> Vec<Task>;
+        /// Why a task does not run.
+        explain(id: TaskId) -> Explanation;
+        /// Waits until every task of a selection has ended, or the timeout has passed.
+        wait(request: WaitRequest) -> WaitReply;
+        /// Waits until a task has ended and gives what it left.
+        result(id: TaskId) -> TaskResult;
+        /// Figures about the daemon and its tasks.
+        stats() -> Stats;
+        /// The connected workers.
+        workers() -> Vec<Worker>;
+        /// The resources, who holds them and how many wait.
+        resources() -> Vec<Resource>;
+        /// Who answers on the socket.
+        daemon() -> Daemon;
+        /// Nothing new starts of what is named; nothing named: of everything.
+        pause(what: PauseRequest) -> ();
+        /// Ends a pause.
+        resume(what: PauseRequest) -> ();
+        /// Ends the daemon.
+        shutdown(mode: ShutdownMode) -> ();
+        /// Submits a workflow: all of its tasks, or none.
+        submit_workflow(spec: &WorkflowSpec) -> WorkflowAdded;
+        /// A workflow and its figures.
+        workflow(id: WorkflowId) -> Workflow;
+        /// All workflows.
+        workflows() -> Vec<Workflow>;
+    }
+
+    /// The events that a query selects, as an iterator that waits for each.
+    ///
+    /// # Errors
+    /// A refusal of the query, or no connection.
+    pub fn events(
+        &self,
+        query: EventQuery,
+    ) -> Result<impl Iterator<Item = Result<Event, Error>> + use<>, Error> {
+        let mut events = self.runtime.block_on(self.client.events(query))?;
+        let runtime = self.runtime.clone();
+        Ok(std::iter::from_fn(move || runtime.block_on(events.next())))
+    }
+
+    /// The output of a task, as an iterator that waits for each piece.
+    ///
+    /// # Errors
+    /// `not_found`, or no connection.
+    pub fn logs(
+        &self,
+        id: TaskId,
+        query: LogQuery,
+    ) -> Result<impl Iterator<Item = Result<LogItem, Error>> + use<>, Error> {
+        let mut logs = self.runtime.block_on(self.client.logs(id, query))?;
+        let runtime = self.runtime.clone();
+        Ok(std::iter::from_fn(move || runtime.block_on(logs.next())))
+    }
+
+    /// Runs anything async of this client, for what has no method here.
+    ///
+    /// # Errors
+    /// What `work` returns.
+    pub fn block_on<F, T>(&self, work: impl FnOnce(crate::Client) -> F) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        self.runtime.block_on(work(self.client.clone()))
+    }
+}
+
+/// A task and the client to ask about it.
+#[derive(Clone)]
+pub struct TaskHandle {
+    /// The task.
+    pub id: TaskId,
+    client: Client,
+}
+
+impl TaskHandle {
+    fn handle(&self) -> crate::TaskHandle {
+        self.client.client.task(self.id)
+    }
+
+    /// Waits until the task has ended and gives its status.
+    ///
+    /// # Errors
+    /// `not_found`, or no connection.
+    pub fn wait(&self) -> Result<Status, Error> {
+        self.client.runtime.block_on(self.handle().wait())
+    }
+
+    /// Waits until the task has ended and gives what it left.
+    ///
+    /// # Errors
+    /// `not_found`, or no connection.
+    pub fn result(&self) -> Result<TaskResult, Error> {
+        self.client.result(self.id)
+    }
+
+    /// Cancels the task and says what became of it.
+    ///
+    /// # Errors
+    /// A refusal, or no connection.
+    pub fn cancel(&self) -> Result<OperationResult, Error> {
+        self.client.runtime.block_on(self.handle().cancel())
+    }
+
+    /// Why the task does not run.
+    ///
+    /// # Errors
+    /// `not_found`, or no connection.
+    pub fn explain(&self) -> Result<Explanation, Error> {
+        self.client.explain(self.id)
+    }
+}

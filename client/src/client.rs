@@ -1,0 +1,354 @@
+//! The client: one method a request of the API.
+
+use bytes::Bytes;
+use futures_util::Stream;
+use orchd_api::{
+    Added, Daemon, EventQuery, Explanation, ListQuery, LogQuery, OperationResult, PauseRequest, Resource,
+    RetryRequest, Selector, ShutdownMode, ShutdownRequest, Stats, Task, WaitReply, WaitRequest, Worker,
+    Workflow, WorkflowAdded, routes,
+};
+use orchd_model::{Refusal, TaskId, TaskResult, TaskSpec, WorkflowId, WorkflowSpec};
+use serde::de::IgnoredAny;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::connection::{Call, Transport};
+use crate::{Error, Events, Logs, TaskHandle, bulk, default_socket};
+
+/// How long a client waits for what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// To connect and get a first answer from the daemon.
+    pub connect_timeout: Duration,
+    /// For the answer of a request that is not meant to last. Waits and streams have no such limit.
+    pub request_timeout: Duration,
+    /// How long a client that had a connection tries to get it back.
+    pub reconnect_for: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            connect_timeout: Duration::from_secs(5),
+            request_timeout: Duration::from_secs(60),
+            reconnect_for: Duration::from_secs(30),
+        }
+    }
+}
+
+/// A client of one daemon. Cheap to clone; clones share their connections.
+#[derive(Clone)]
+pub struct Client {
+    pub(crate) transport: Arc<Transport>,
+}
+
+impl Client {
+    /// Connects to the daemon at a socket.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`] when no daemon answers there.
+    pub async fn connect(socket: impl Into<PathBuf>) -> Result<Self, Error> {
+        Self::connect_with(socket, Settings::default()).await
+    }
+
+    /// Connects to the daemon at [`default_socket`].
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`] when no daemon answers there.
+    pub async fn connect_default() -> Result<Self, Error> {
+        Self::connect(default_socket()).await
+    }
+
+    /// Connects with other limits than usual.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`] when no daemon answers there.
+    pub async fn connect_with(socket: impl Into<PathBuf>, settings: Settings) -> Result<Self, Error> {
+        let transport = Transport::new(socket.into(), settings);
+        let connection = transport.connection().await?;
+        transport.give_back(connection);
+        Ok(Self { transport: Arc::new(transport) })
+    }
+
+    /// The socket of this client.
+    #[must_use]
+    pub fn socket(&self) -> &Path {
+        self.transport.socket()
+    }
+
+    /// Adds a task. When the reply is lost it is asked for again only if the spec has a key, because only
+    /// then the same request cannot add two tasks.
+    ///
+    /// ```no_run
+    /// # async fn example(client: orchd_client::Client) -> Result<(), orchd_client::Error> {
+    /// use orchd_client::TaskSpec;
+    /// let spec = TaskSpec { key: Some("nightly-7".into()), ..TaskSpec::command(["make", "test"]) };
+    /// let task = client.submit(spec).await?;
+    /// println!("{}", task.id);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// A refusal, or no connection.
+    pub async fn submit(&self, spec: TaskSpec) -> Result<TaskHandle, Error> {
+        let call = Call::post(routes::TASKS, &spec)?.repeatable(spec.key.is_some());
+        let added: Added = self.transport.ask(call).await?;
+        Ok(self.task(added.id))
+    }
+
+    /// A handle of a task that exists.
+    #[must_use]
+    pub fn task(&self, id: TaskId) -> TaskHandle {
+        TaskHandle::new(id, self.clone())
+    }
+
+    /// Adds any number of tasks in one request, as they come from the iterator and as fast as the daemon
+    /// takes them. The results are in the order of the specs; one refusal does not sink the others.
+    ///
+    /// ```no_run
+    /// # async fn example(client: orchd_client::Client) -> Result<(), orchd_client::Error> {
+    /// use orchd_client::TaskSpec;
+    /// let specs = (0..10_000).map(|i| TaskSpec::command(["convert", &format!("{i}.png"), "out/"]));
+    /// let added = client.submit_many(specs).await?;
+    /// println!("{} tasks", added.iter().filter(|item| item.is_ok()).count());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// A refusal of the whole request, or no connection. What the daemon took before a connection broke
+    /// stays added; give the specs keys to be able to send them again.
+    pub async fn submit_many<I>(&self, specs: I) -> Result<Vec<Result<TaskId, Refusal>>, Error>
+    where
+        I: IntoIterator<Item = TaskSpec>,
+    {
+        let mut results = Vec::new();
+        let specs = futures_util::stream::iter(specs);
+        self.submit_stream(specs, false, |item| results.push(item)).await?;
+        Ok(results)
+    }
+
+    /// Adds tasks in one request as they become available, and calls `each` with every result as it comes,
+    /// in the order of the specs. `atomic`: all or none; then the first refusal is the error.
+    ///
+    /// # Errors
+    /// A refusal of the whole request, or no connection; what `each` was told stays true.
+    pub async fn submit_stream<S>(
+        &self,
+        specs: S,
+        atomic: bool,
+        each: impl FnMut(Result<TaskId, Refusal>),
+    ) -> Result<(), Error>
+    where
+        S: Stream<Item = TaskSpec>,
+    {
+        bulk::submit(&self.transport, specs, atomic, each).await
+    }
+
+    /// Cancels tasks and says for each what became of it.
+    ///
+    /// # Errors
+    /// A refusal of the request, or no connection.
+    pub async fn cancel(&self, select: Selector) -> Result<Vec<OperationResult>, Error> {
+        // A task that is cancelled twice is cancelled, but the second answer would say that it had ended.
+        self.transport.ask(Call::post(routes::TASKS_CANCEL, &select)?).await
+    }
+
+    /// Runs ended tasks again.
+    ///
+    /// # Errors
+    /// A refusal of the request, or no connection.
+    pub async fn retry(&self, ids: Vec<TaskId>) -> Result<Vec<OperationResult>, Error> {
+        self.transport.ask(Call::post(routes::TASKS_RETRY, &RetryRequest { ids })?).await
+    }
+
+    /// Everything about one task.
+    ///
+    /// # Errors
+    /// `not_found`, or no connection.
+    pub async fn get(&self, id: TaskId) -> Result<Task, Error> {
+        self.transport.ask(Call::get(routes::with_id(routes::TASK, id.0))).await
+    }
+
+    /// The tasks that a query selects: unfinished first, then the newest ended.
+    ///
+    /// # Errors
+    /// A refusal of the query, or no connection.
+    pub async fn list(&self, query: ListQuery) -> Result<Vec<Task>, Error> {
+        self.transport.ask(Call::query(routes::TASKS, &query)?).await
+    }
+
+    /// Why a task does not run.
+    ///
+    /// # Errors
+    /// `not_found`, or no connection.
+    pub async fn explain(&self, id: TaskId) -> Result<Explanation, Error> {
+        self.transport.ask(Call::get(routes::with_id(routes::TASK_EXPLAIN, id.0))).await
+    }
+
+    /// Waits until every task of a selection has ended, or the timeout has passed: then `done` is false.
+    /// The wait goes on over a restart of the daemon.
+    ///
+    /// # Errors
+    /// A refusal of the request, or no connection.
+    pub async fn wait(&self, request: WaitRequest) -> Result<WaitReply, Error> {
+        let begun = Instant::now();
+        let call = || {
+            let left = |total| Duration::from(total).saturating_sub(begun.elapsed()).into();
+            let request = WaitRequest { select: request.select.clone(), timeout: request.timeout.map(left) };
+            Ok(Call::post(routes::TASKS_WAIT, &request)?.repeatable(true).patient())
+        };
+        self.transport.ask_again(call).await
+    }
+
+    /// Waits until a task has ended and gives what it left. A task that was skipped, or cancelled before
+    /// it ran, has a result without success that says why.
+    ///
+    /// # Errors
+    /// `not_found`, or no connection.
+    pub async fn result(&self, id: TaskId) -> Result<TaskResult, Error> {
+        loop {
+            self.wait(WaitRequest { select: id.into(), timeout: None }).await?;
+            let task = self.get(id).await?;
+            // Someone may have started a new run in between.
+            if task.status.is_terminal() {
+                return Ok(task.result.clone().unwrap_or_else(|| without_attempt(&task)));
+            }
+        }
+    }
+
+    /// Figures about the daemon and its tasks.
+    ///
+    /// # Errors
+    /// No connection.
+    pub async fn stats(&self) -> Result<Stats, Error> {
+        self.transport.ask(Call::get(routes::STATS)).await
+    }
+
+    /// The connected workers.
+    ///
+    /// # Errors
+    /// No connection.
+    pub async fn workers(&self) -> Result<Vec<Worker>, Error> {
+        self.transport.ask(Call::get(routes::WORKERS)).await
+    }
+
+    /// The resources, who holds them and how many wait.
+    ///
+    /// # Errors
+    /// No connection.
+    pub async fn resources(&self) -> Result<Vec<Resource>, Error> {
+        self.transport.ask(Call::get(routes::RESOURCES)).await
+    }
+
+    /// Who answers on the socket.
+    ///
+    /// # Errors
+    /// No connection.
+    pub async fn daemon(&self) -> Result<Daemon, Error> {
+        self.transport.ask(Call::get(routes::DAEMON)).await
+    }
+
+    /// Nothing new starts of what is named; nothing named: of everything.
+    ///
+    /// # Errors
+    /// A refusal, or no connection.
+    pub async fn pause(&self, what: PauseRequest) -> Result<(), Error> {
+        self.change(Call::post(routes::PAUSE, &what)?.repeatable(true)).await
+    }
+
+    /// Ends a pause.
+    ///
+    /// # Errors
+    /// A refusal, or no connection.
+    pub async fn resume(&self, what: PauseRequest) -> Result<(), Error> {
+        self.change(Call::post(routes::RESUME, &what)?.repeatable(true)).await
+    }
+
+    /// Ends the daemon.
+    ///
+    /// # Errors
+    /// A refusal, or no connection.
+    pub async fn shutdown(&self, mode: ShutdownMode) -> Result<(), Error> {
+        self.change(Call::post(routes::SHUTDOWN, &ShutdownRequest { mode })?.patient()).await
+    }
+
+    async fn change(&self, call: Call) -> Result<(), Error> {
+        self.transport.ask::<IgnoredAny>(call).await.map(drop)
+    }
+
+    /// Submits a workflow: all of its tasks, or none.
+    ///
+    /// # Errors
+    /// A refusal, or no connection.
+    pub async fn submit_workflow(&self, spec: &WorkflowSpec) -> Result<WorkflowAdded, Error> {
+        self.transport.ask(Call::post(routes::WORKFLOWS, spec)?).await
+    }
+
+    /// A workflow and its figures.
+    ///
+    /// # Errors
+    /// `not_found`, or no connection.
+    pub async fn workflow(&self, id: WorkflowId) -> Result<Workflow, Error> {
+        self.transport.ask(Call::get(routes::with_id(routes::WORKFLOW, id.0))).await
+    }
+
+    /// All workflows.
+    ///
+    /// # Errors
+    /// No connection.
+    pub async fn workflows(&self) -> Result<Vec<Workflow>, Error> {
+        self.transport.ask(Call::get(routes::WORKFLOWS)).await
+    }
+
+    /// The events that a query selects, from now on when it names no sequence. The stream goes on without
+    /// a gap after the connection broke.
+    ///
+    /// ```no_run
+    /// # async fn example(client: orchd_client::Client) -> Result<(), orchd_client::Error> {
+    /// use orchd_client::api::EventQuery;
+    /// let query = EventQuery { pattern: Some("task.*".into()), ..EventQuery::default() };
+    /// let mut events = client.events(query).await?;
+    /// while let Some(event) = events.next().await {
+    ///     println!("{:?}", event?);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// A refusal of the query, or no connection.
+    pub async fn events(&self, query: EventQuery) -> Result<Events, Error> {
+        Events::open(self.clone(), query).await
+    }
+
+    /// The output of a task, as it is written when the query says `follow`.
+    ///
+    /// # Errors
+    /// `not_found`, or no connection.
+    pub async fn logs(&self, id: TaskId, query: LogQuery) -> Result<Logs, Error> {
+        Logs::open(self.clone(), id, query).await
+    }
+
+    /// The output of a task so far, as plain bytes: one stream of one attempt.
+    ///
+    /// # Errors
+    /// `not_found`, or no connection.
+    pub async fn output(&self, id: TaskId, query: LogQuery) -> Result<Bytes, Error> {
+        let query = LogQuery { follow: false, ..query };
+        self.transport.bytes(Call::query(&routes::with_id(routes::TASK_LOGS, id.0), &query)?).await
+    }
+}
+
+/// The result of a task that ended without an attempt.
+fn without_attempt(task: &Task) -> TaskResult {
+    let message = task.status_reason.as_ref().map_or_else(|| task.status.to_string(), |why| why.text.clone());
+    TaskResult {
+        success: task.status == orchd_model::Status::Completed,
+        error_message: Some(message),
+        attempts: task.attempts,
+        ..TaskResult::default()
+    }
+}
