@@ -1,8 +1,8 @@
 //! Commands: wishes that come in and may be refused; replies; effects: instructions to the shell.
 
 use orchd_model::{
-    AttemptReport, FailFast, On, Priority, Refusal, ResourceName, ResourceSetting, RetryPolicy, Span, Status, TaskId,
-    TaskSpec, Token, WorkerId, WorkflowId,
+    AttemptReport, FailFast, On, Priority, Refusal, ResourceName, ResourceSetting, RetryPolicy, Sequence,
+    Span, Status, TaskId, TaskSpec, Token, WorkerId, WorkflowId,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -169,10 +169,10 @@ pub enum Command {
     },
     /// Nothing but the passing of time.
     Tick,
-    /// These ended tasks are on disk and need no memory.
-    Forget {
-        /// Which.
-        tasks: Vec<TaskId>,
+    /// Every event up to this one is on disk: what ended by then needs no memory.
+    Committed {
+        /// The last durable event.
+        through: Sequence,
     },
 }
 
@@ -212,8 +212,6 @@ pub enum Effect {
     Stop {
         /// To whom.
         worker: WorkerId,
-        /// The task.
-        task: TaskId,
         /// Which attempt.
         token: Token,
         /// Why.

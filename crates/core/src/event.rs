@@ -1,8 +1,8 @@
 //! Events: durable facts in the past tense, and the only way the state changes.
 
 use orchd_model::{
-    AttemptNumber, Outcome, Priority, ResourceName, ResourceSetting, Sequence, SessionId, Span, TaskId, TaskResult,
-    TaskSpec, Time, Token, Usage, WorkerId, WorkflowId, WorkflowStatus,
+    AttemptNumber, Outcome, Priority, ResourceName, ResourceSetting, Sequence, SessionId, Span, Status,
+    TaskId, TaskResult, TaskSpec, Time, Token, Usage, WorkerId, WorkflowId, WorkflowStatus,
 };
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -162,6 +162,8 @@ pub enum Fact {
     Revived {
         /// The task as it begins anew.
         record: Box<TaskRecord>,
+        /// How its last run ended.
+        was: Status,
     },
     /// A workflow was added; its tasks follow.
     WorkflowSubmitted {
@@ -221,7 +223,7 @@ impl Fact {
     #[must_use]
     pub fn task(&self) -> Option<TaskId> {
         match self {
-            Self::Submitted { record, .. } | Self::Revived { record } => Some(record.id),
+            Self::Submitted { record, .. } | Self::Revived { record, .. } => Some(record.id),
             Self::Checked { task }
             | Self::Readied { task }
             | Self::Delayed { task, .. }
@@ -263,9 +265,9 @@ impl Fact {
     pub fn attempt_end(&self) -> Option<&AttemptEnd> {
         match self {
             Self::Retried { attempt, .. } | Self::Returned { attempt, .. } => Some(attempt),
-            Self::Completed { attempt, .. } | Self::Failed { attempt, .. } | Self::Cancelled { attempt, .. } => {
-                attempt.as_ref()
-            }
+            Self::Completed { attempt, .. }
+            | Self::Failed { attempt, .. }
+            | Self::Cancelled { attempt, .. } => attempt.as_ref(),
             _ => None,
         }
     }

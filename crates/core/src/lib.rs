@@ -1,12 +1,50 @@
 //! The scheduler of orchd as a pure state machine.
+//!
+//! [`Core::handle`] takes a [`Command`] and the time, and gives events (durable facts) and effects
+//! (instructions to the shell). The same commands at the same times give the same events, always.
+//!
+//! | to learn about | read |
+//! |---|---|
+//! | what may come in and go out | `command`, `event`, `record` |
+//! | how a task is added and begins | `submit`, `dependency` |
+//! | the order of ready tasks | `rank`, `class`, `queue` |
+//! | claims | `ledger`, `admit` |
+//! | attempts, retries, lost workers | `attempt`, `worker` |
+//! | operators' verbs | `operate` |
+//! | why a task waits | `explain` |
+//! | what is always true | `invariants` |
+//!
+//! This crate does NOT contain IO, a clock, threads, logging, randomness, or iteration over hash maps whose
+//! order could be seen from outside.
 
+mod admit;
+mod apply;
+mod attempt;
+mod class;
 mod command;
+mod core;
+mod dependency;
 mod event;
+mod explain;
+mod invariants;
+mod ledger;
+mod load;
+mod operate;
+mod queue;
+mod rank;
 mod record;
+mod submit;
+mod task;
+mod timer;
+mod view;
+mod worker;
 
+pub use crate::core::{Config, Core, Output};
 pub use command::{Command, EdgeTarget, Effect, EndedTask, Join, NewTask, NewWorkflow, Reply, Submission};
 pub use event::{AttemptEnd, Event, Fact};
+pub use explain::Explained;
 pub use record::{
-    Counters, Demand, Edge, Key, Meta, Phase, Runner, Scope, SkipCause, Snapshot, Stop, TaskRecord, WorkerRecord,
-    WorkflowRecord, WorkflowStop,
+    Counters, Demand, Edge, Key, Meta, Phase, Runner, Scope, SkipCause, Snapshot, Stop, TaskRecord,
+    WorkerRecord, WorkflowRecord, WorkflowStop,
 };
+pub use view::{ResourceView, WorkerView};

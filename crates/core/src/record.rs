@@ -4,8 +4,8 @@
 //! records: places in queues, counts of unmet dependencies and inherited classes are worked out on load.
 
 use orchd_model::{
-    AttemptNumber, Claim, FailFast, On, Priority, ResourceName, ResourceSetting, RetryPolicy, Sequence, SessionId,
-    Span, Status, TaskId, Time, Token, WorkerId, WorkflowId, WorkflowStatus,
+    AttemptNumber, Claim, FailFast, On, Priority, ResourceName, ResourceSetting, RetryPolicy, Sequence,
+    SessionId, Span, Status, TaskId, Time, Token, WorkerId, WorkflowId, WorkflowStatus,
 };
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;

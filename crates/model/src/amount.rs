@@ -19,6 +19,8 @@ const MAX_UNITS: f64 = 9_007_199_254_740_992.0;
 impl Amount {
     /// Nothing.
     pub const ZERO: Self = Self(0);
+    /// More than any capacity.
+    pub const MAX: Self = Self(u64::MAX);
     /// One unit.
     pub const ONE: Self = Self(PER_UNIT);
 

@@ -54,12 +54,12 @@ impl Status {
         }
     }
 
-    /// The legal transitions within a run.
+    /// The legal transitions within a run. A milestone, which has nothing to run, is completed from pending.
     #[must_use]
     pub fn may_become(self, next: Self) -> bool {
         use Status::{Cancelled, Completed, Failed, Pending, Retrying, Running, Skipped};
         match self {
-            Pending => matches!(next, Running | Skipped | Cancelled | Failed),
+            Pending => matches!(next, Running | Skipped | Cancelled | Failed | Completed),
             Running => matches!(next, Completed | Failed | Retrying | Cancelled | Pending),
             Retrying => matches!(next, Running | Skipped | Cancelled | Failed),
             Completed | Failed | Skipped | Cancelled => false,

@@ -1,0 +1,336 @@
+//! Applying facts: the only writer of what facts say. Cannot fail: whether a fact may happen was decided
+//! before it was emitted.
+
+use orchd_model::{Priority, Sequence, Span, Status, TaskId, Token, WorkflowStatus};
+
+use crate::core::{Core, Ended};
+use crate::event::{AttemptEnd, Event, Fact};
+use crate::ledger::ResourceKey;
+use crate::record::{Phase, Scope, Stop, TaskRecord, WorkflowRecord, WorkflowStop};
+use crate::task::Task;
+use crate::timer::Timer;
+
+impl Core {
+    pub(crate) fn apply(&mut self, event: &Event) {
+        match &event.fact {
+            Fact::Submitted { record, .. } => {
+                self.meta.next_task = self.meta.next_task.max(record.id.next());
+                self.insert(record.as_ref().clone());
+                self.link(record.id);
+            }
+            Fact::Revived { record, was } => self.apply_revived(record, *was),
+            Fact::Checked { task } => self.set_phase(*task, Phase::Checking),
+            Fact::Readied { task } => self.set_phase(*task, Phase::Ready { since: event.time }),
+            Fact::Delayed { task, until } => self.set_phase(*task, Phase::Delayed { until: *until }),
+            Fact::Held { task } => self.set_hold(*task, true),
+            Fact::Released { task } => self.set_hold(*task, false),
+            Fact::Reprioritized { task, priority } => self.apply_reprioritized(*task, *priority),
+            Fact::Started { task, token, .. } => self.apply_started(event, *task, *token),
+            Fact::Stopping { task, stop } => self.apply_stopping(*task, *stop),
+            Fact::Retried { task, attempt, until } => {
+                self.apply_attempt_end(*task, attempt);
+                let lost = matches!(attempt.outcome, orchd_model::Outcome::WorkerLost);
+                let this = self.task_mut(*task);
+                *(if lost { &mut this.losses } else { &mut this.tries }) += 1;
+                self.set_phase(*task, Phase::Delayed { until: *until });
+            }
+            Fact::Returned { task, attempt, until } => {
+                self.apply_attempt_end(*task, attempt);
+                self.set_phase(*task, Phase::Delayed { until: *until });
+            }
+            Fact::Completed { task, attempt, .. } => {
+                self.apply_end(event.sequence, *task, attempt.as_ref(), Phase::Ended(Status::Completed));
+            }
+            Fact::Failed { task, attempt, .. } => {
+                self.apply_end(event.sequence, *task, attempt.as_ref(), Phase::Ended(Status::Failed));
+            }
+            Fact::Cancelled { task, attempt } => {
+                self.apply_end(event.sequence, *task, attempt.as_ref(), Phase::Ended(Status::Cancelled));
+            }
+            Fact::Skipped { task, cause } => {
+                self.apply_end(event.sequence, *task, None, Phase::Skipped(cause.clone()));
+            }
+            Fact::WorkflowSubmitted { record } | Fact::WorkflowReopened { record } => {
+                self.insert_workflow(record)
+            }
+            Fact::WorkflowStopped { workflow, stop } => {
+                self.timers.clear(Timer::Workflow(*workflow));
+                if let Some(record) = self.workflows.get_mut(workflow) {
+                    record.stop = Some(*stop);
+                }
+            }
+            Fact::WorkflowEnded { workflow, status } => {
+                self.timers.clear(Timer::Workflow(*workflow));
+                if let Some(record) = self.workflows.get_mut(workflow) {
+                    record.status = *status;
+                }
+                self.ended.push_back((event.sequence, Ended::Workflow(*workflow)));
+            }
+            Fact::Paused { scope } => self.apply_paused(scope, true),
+            Fact::Resumed { scope } => self.apply_paused(scope, false),
+            Fact::ResourceSet { resource, setting } => {
+                let index = self.ledger.intern(&ResourceKey::Named(resource.clone()));
+                self.ledger.configure(index, setting);
+                self.meta.resources.retain(|(name, _)| name != resource);
+                self.meta.resources.push((resource.clone(), setting.clone()));
+            }
+            Fact::WorkerJoined { worker } => {
+                self.meta.next_worker = self.meta.next_worker.max(worker.id.next());
+                self.meta.workers.push(worker.clone());
+                self.workers.add(worker);
+            }
+            Fact::WorkerLost { worker } => {
+                self.meta.workers.retain(|record| record.id != *worker);
+                self.workers.remove(*worker);
+                self.timers.clear(Timer::Lease(*worker));
+            }
+        }
+    }
+
+    /// Only for a task that is known to be in memory: facts are emitted about such tasks alone.
+    pub(crate) fn task(&self, id: TaskId) -> &Task {
+        self.tasks.get(&id).expect("facts and lists refer to tasks in memory")
+    }
+
+    pub(crate) fn task_mut(&mut self, id: TaskId) -> &mut Task {
+        self.tasks.get_mut(&id).expect("facts and lists refer to tasks in memory")
+    }
+
+    /// Takes a task into memory, with all that follows from its record but its edges; see `link`.
+    pub(crate) fn insert(&mut self, record: TaskRecord) {
+        let id = record.id;
+        let queue = self.queues.join(&record.demand, &mut self.ledger);
+        let task = Box::new(Task::new(record, queue));
+        if let Some(key) = task.limits.as_ref().and_then(|l| l.key.as_ref()) {
+            self.keys.insert(key.text.clone(), id);
+        }
+        self.meta.counters.by_status[task.status().index()] += 1;
+        self.meta.counters.unfinished_by_priority[task.priority.index()] += 1;
+        if let Some(at) = task.deadline_at() {
+            self.timers.set(Timer::Deadline(id), at);
+        }
+        if let Phase::Delayed { until } = task.phase {
+            self.timers.set(Timer::Delay(id), until);
+        }
+        self.tasks.insert(id, task);
+        self.enqueue(id);
+    }
+
+    fn apply_revived(&mut self, record: &TaskRecord, was: Status) {
+        // What is still in memory of the former run makes way for the new one.
+        if let Some(task) = self.tasks.remove(&record.id) {
+            self.queues.leave(task.queue, &mut self.ledger);
+        }
+        self.meta.counters.by_status[was.index()] -= 1;
+        if let Some(workflow) = record.demand.workflow.and_then(|id| self.workflows.get_mut(&id)) {
+            workflow.unfinished += 1;
+            match was {
+                Status::Failed => workflow.failed -= 1,
+                Status::Cancelled => workflow.cancelled -= 1,
+                Status::Pending
+                | Status::Running
+                | Status::Retrying
+                | Status::Completed
+                | Status::Skipped => {}
+            }
+        }
+        self.insert(record.clone());
+    }
+
+    /// Changes what a task is doing, with its counts and its place in the queue.
+    pub(crate) fn set_phase(&mut self, id: TaskId, phase: Phase) {
+        self.dequeue(id);
+        let task = self.task_mut(id);
+        let before = task.status();
+        if matches!(task.phase, Phase::Delayed { .. }) && !matches!(phase, Phase::Delayed { .. }) {
+            self.timers.clear(Timer::Delay(id));
+        }
+        if let Phase::Delayed { until } = phase {
+            self.timers.set(Timer::Delay(id), until);
+        }
+        let task = self.task_mut(id);
+        task.phase = phase;
+        let after = task.status();
+        debug_assert!(before == after || before.may_become(after), "{id}: {before} cannot become {after}");
+        self.meta.counters.by_status[before.index()] -= 1;
+        self.meta.counters.by_status[after.index()] += 1;
+        self.enqueue(id);
+    }
+
+    fn set_hold(&mut self, id: TaskId, hold: bool) {
+        self.dequeue(id);
+        self.task_mut(id).hold = hold;
+        self.enqueue(id);
+    }
+
+    /// Puts a task that is ready and not held into its queue.
+    pub(crate) fn enqueue(&mut self, id: TaskId) {
+        let task = self.task(id);
+        let (queue, class) = (task.queue, task.base_class());
+        if let Some(since) = task.queued_since() {
+            self.queues.insert(queue, class, since, id, self.now, &mut self.ledger);
+            if let Some(at) = self.queues.next_aging(queue, self.now) {
+                self.timers.set_no_later(Timer::Aging(queue), at);
+            }
+        }
+    }
+
+    /// Takes a task out of its queue, if it stands in one.
+    pub(crate) fn dequeue(&mut self, id: TaskId) {
+        let task = self.task(id);
+        let (queue, class) = (task.queue, task.base_class());
+        if let Some(since) = task.queued_since() {
+            self.queues.remove(queue, class, since, id, self.now, &mut self.ledger);
+        }
+    }
+
+    fn apply_reprioritized(&mut self, id: TaskId, priority: Priority) {
+        let task = self.task(id);
+        let (old, old_base) = (task.priority, task.base_class());
+        self.meta.counters.unfinished_by_priority[old.index()] -= 1;
+        self.meta.counters.unfinished_by_priority[priority.index()] += 1;
+        self.dequeue(id);
+        self.task_mut(id).priority = priority;
+        self.enqueue(id);
+        self.change_class(id, Some(old_base), Some(self.task(id).base_class()));
+    }
+
+    fn apply_started(&mut self, event: &Event, id: TaskId, token: Token) {
+        let Fact::Started { attempt, worker, .. } = &event.fact else { return };
+        self.meta.next_token = self.meta.next_token.max(token.next());
+        self.set_phase(id, Phase::Running { token, worker: *worker, started_at: event.time, stop: None });
+        let counters = &mut self.meta.counters;
+        let task = self.tasks.get_mut(&id).expect("its phase was set just now");
+        task.attempts = *attempt;
+        if task.first_started_at.is_none() {
+            task.first_started_at = Some(event.time);
+            counters.first_starts += 1;
+            counters.wait_time = Span(counters.wait_time.0.saturating_add(event.time.since(task.run_at).0));
+        }
+        let timeout = task.timeout();
+        self.take_claims(id);
+        if let Some(timeout) = timeout {
+            self.timers.set(Timer::Timeout(id), event.time + timeout);
+        }
+    }
+
+    /// Enters a running task into the ledger, with its worker.
+    pub(crate) fn take_claims(&mut self, id: TaskId) {
+        let task = self.task(id);
+        let Phase::Running { token, worker, started_at, .. } = task.phase else { return };
+        for need in &self.queues.get(task.queue).needs {
+            self.ledger.hold(*need, id, started_at);
+        }
+        self.tokens.insert(token, id);
+        self.workers.take_slot(worker, id, self.now);
+        if !self.timers.is_set(Timer::Lease(worker)) {
+            self.timers.set(Timer::Lease(worker), self.now + self.config.lease);
+        }
+    }
+
+    fn apply_stopping(&mut self, id: TaskId, cause: Stop) {
+        if let Phase::Running { stop, .. } = &mut self.task_mut(id).phase {
+            *stop = Some(cause);
+        }
+    }
+
+    /// Frees everything that an attempt held.
+    fn apply_attempt_end(&mut self, id: TaskId, attempt: &AttemptEnd) {
+        let queue = self.task(id).queue;
+        for need in &self.queues.get(queue).needs {
+            self.ledger.release(need.resource, id);
+        }
+        self.tokens.remove(&attempt.token);
+        self.workers.free_slot(attempt.worker, id);
+        if self.task(id).timeout().is_some() {
+            self.timers.clear(Timer::Timeout(id));
+        }
+        let counters = &mut self.meta.counters;
+        counters.attempts_ended += 1;
+        counters.execution_time = Span(counters.execution_time.0.saturating_add(attempt.execution_time.0));
+    }
+
+    fn apply_end(&mut self, sequence: Sequence, id: TaskId, attempt: Option<&AttemptEnd>, phase: Phase) {
+        if let Some(attempt) = attempt {
+            self.apply_attempt_end(id, attempt);
+        }
+        let task = self.task(id);
+        let (class, base) = (task.priority, task.base_class());
+        if task.deadline_at().is_some() {
+            self.timers.clear(Timer::Deadline(id));
+        }
+        self.set_phase(id, phase);
+        self.meta.counters.unfinished_by_priority[class.index()] -= 1;
+        self.change_class(id, Some(base), None);
+        self.task_mut(id).ended_by = sequence;
+        self.ended.push_back((sequence, Ended::Task(id)));
+        self.meet_edges(id);
+        let task = self.task(id);
+        let (status, queue) = (task.status(), task.queue);
+        let workflow = self.queues.get(queue).demand.workflow;
+        if let Some(workflow) = workflow.and_then(|id| self.workflows.get_mut(&id)) {
+            workflow.unfinished -= 1;
+            match status {
+                Status::Failed => workflow.failed += 1,
+                Status::Cancelled => workflow.cancelled += 1,
+                Status::Pending
+                | Status::Running
+                | Status::Retrying
+                | Status::Completed
+                | Status::Skipped => {}
+            }
+        }
+    }
+
+    /// Counts down the unmet dependencies of those whose edge from this ended task is met.
+    fn meet_edges(&mut self, id: TaskId) {
+        let status = self.task(id).status();
+        let Some(dependents) = self.task_mut(id).dependents.take() else { return };
+        for (dependent, on) in &dependents.edges {
+            if on.is_met_by(status)
+                && let Some(task) = self.tasks.get_mut(dependent)
+                && matches!(task.phase, Phase::Waiting)
+            {
+                task.unmet -= 1;
+            }
+        }
+        self.task_mut(id).dependents = Some(dependents);
+    }
+
+    pub(crate) fn insert_workflow(&mut self, record: &WorkflowRecord) {
+        self.meta.next_workflow = self.meta.next_workflow.max(record.id.next());
+        if let Some(timeout) = record.timeout.filter(|_| record.stop != Some(WorkflowStop::Timeout)) {
+            self.timers.set(Timer::Workflow(record.id), record.created_at + timeout);
+        }
+        let index = self.ledger.intern(&ResourceKey::Workflow(record.id));
+        self.ledger.limit_group(index, record.max_parallel);
+        self.workflows
+            .insert(record.id, WorkflowRecord { status: WorkflowStatus::Running, ..record.clone() });
+    }
+
+    fn apply_paused(&mut self, scope: &Scope, paused: bool) {
+        self.meta.paused.retain(|other| other != scope);
+        if paused {
+            self.meta.paused.push(scope.clone());
+        }
+        self.set_paused(scope, paused);
+    }
+
+    /// Makes a pause felt.
+    pub(crate) fn set_paused(&mut self, scope: &Scope, paused: bool) {
+        let key = match scope {
+            Scope::All => {
+                self.paused = paused;
+                return;
+            }
+            Scope::Priority(class) => {
+                return self.queues.set_class_paused(*class, paused, self.now, &mut self.ledger);
+            }
+            Scope::Resource(name) => ResourceKey::Named(name.clone()),
+            Scope::Workflow(id) => ResourceKey::Workflow(*id),
+            Scope::Session(id) => ResourceKey::Session(*id),
+        };
+        let index = self.ledger.intern(&key);
+        self.ledger.set_paused(index, paused);
+    }
+}

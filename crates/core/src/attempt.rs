@@ -1,0 +1,200 @@
+//! Attempts: how they end, and what becomes of their tasks.
+
+use orchd_model::{
+    AttemptReport, Code, ErrorType, Outcome, Refusal, Span, Status, TaskId, TaskResult, Time, WorkerId,
+    limits,
+};
+
+use crate::command::{Effect, Reply};
+use crate::core::{Core, Output};
+use crate::event::{AttemptEnd, Fact};
+use crate::record::{Phase, Stop};
+use crate::timer::Timer;
+
+impl Core {
+    /// A worker says that an attempt has ended and its processes are gone.
+    pub(crate) fn report(
+        &mut self,
+        worker: Option<WorkerId>,
+        report: AttemptReport,
+        out: &mut Output,
+    ) -> Result<Reply, Refusal> {
+        if let Some(worker) = worker {
+            self.heartbeat(worker)?;
+        }
+        let stale = || {
+            Refusal::new(Code::StaleToken, "this attempt is over, or never was")
+                .value(report.token.to_string())
+        };
+        let id = *self.tokens.get(&report.token).ok_or_else(stale)?;
+        let Phase::Running { worker: holder, .. } = self.task(id).phase else { return Err(stale()) };
+        if worker.is_some_and(|worker| worker != holder) {
+            return Err(stale());
+        }
+        self.end_attempt(id, report.outcome.clone(), Some(report), out);
+        Ok(Reply::Done)
+    }
+
+    /// Its worker is dead, and so are its processes.
+    pub(crate) fn attempt_lost(&mut self, id: TaskId, out: &mut Output) {
+        self.end_attempt(id, Outcome::WorkerLost, None, out);
+    }
+
+    /// Its worker never heard of it: it goes back without using up a try.
+    pub(crate) fn attempt_never_began(&mut self, id: TaskId, out: &mut Output) {
+        self.end_attempt(id, Outcome::Snoozed { delay: Span::ZERO }, None, out);
+    }
+
+    fn end_attempt(&mut self, id: TaskId, outcome: Outcome, report: Option<AttemptReport>, out: &mut Output) {
+        let task = self.task(id);
+        let Phase::Running { token, worker, started_at, stop } = task.phase else { return };
+        let outcome = effective(outcome, stop);
+        let (execution_time, usage, data) = match report {
+            Some(report) => (report.execution_time, report.usage, report.data),
+            None => (self.now.since(started_at), None, None),
+        };
+        let attempt =
+            AttemptEnd { number: task.attempts, token, worker, started_at, outcome, execution_time, usage };
+        let outcome = attempt.outcome.clone();
+        match self.next_start(id, &outcome) {
+            Some(until) if matches!(outcome, Outcome::Snoozed { .. }) => {
+                self.emit(out, Fact::Returned { task: id, attempt, until });
+                self.ready_if_due(id, until, out);
+            }
+            Some(until) => {
+                self.emit(out, Fact::Retried { task: id, attempt, until });
+                self.ready_if_due(id, until, out);
+            }
+            None => {
+                let status = match outcome {
+                    Outcome::Succeeded => Status::Completed,
+                    Outcome::Cancelled => Status::Cancelled,
+                    _ => Status::Failed,
+                };
+                let mut result = result_of(&attempt);
+                result.data = data;
+                let (attempt, result) = (Some(attempt), Some(Box::new(result)));
+                self.emit(
+                    out,
+                    match status {
+                        Status::Completed => Fact::Completed { task: id, attempt, result },
+                        Status::Cancelled => Fact::Cancelled { task: id, attempt },
+                        _ => Fact::Failed { task: id, attempt, result },
+                    },
+                );
+                self.after_end(id, out);
+            }
+        }
+    }
+
+    fn ready_if_due(&mut self, id: TaskId, until: Time, out: &mut Output) {
+        if until <= self.now {
+            self.emit(out, Fact::Readied { task: id });
+        }
+    }
+
+    /// When the task may start again after this outcome, if it may.
+    fn next_start(&self, id: TaskId, outcome: &Outcome) -> Option<Time> {
+        let task = self.task(id);
+        let workflow = self.queues.get(task.queue).demand.workflow;
+        let is_stopped = workflow.and_then(|w| self.workflows.get(&w)).is_some_and(|w| w.stop.is_some());
+        if is_stopped || task.attempts.0 >= limits::ATTEMPTS {
+            return None;
+        }
+        match outcome {
+            Outcome::Succeeded | Outcome::Cancelled | Outcome::DeadlineMet => None,
+            Outcome::Snoozed { delay } => Some(self.now + *delay),
+            Outcome::WorkerLost => (task.losses < self.config.max_worker_losses).then_some(self.now),
+            Outcome::Failed { .. } | Outcome::TimedOut => {
+                let retry = task.tries + 1;
+                let again = retry <= task.retry.max_retries && task.retry.retries(outcome);
+                again.then(|| self.now + task.retry.delay_before(retry, self.uniform(id, task.attempts.0)))
+            }
+        }
+    }
+
+    /// A number from 0 to 1 that depends on nothing but the seed and the attempt (splitmix64, Steele et
+    /// al., OOPSLA 2014), so that a replay draws the same delays.
+    fn uniform(&self, id: TaskId, attempt: u32) -> f64 {
+        let mut z = self.config.seed ^ id.0.rotate_left(32) ^ u64::from(attempt);
+        z = z.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ (z >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
+    }
+
+    /// Ends a running attempt from outside; the task goes on when its worker reports the end.
+    pub(crate) fn stop_attempt(&mut self, id: TaskId, cause: Stop, out: &mut Output) {
+        let Phase::Running { token, worker, stop, .. } = self.task(id).phase else { return };
+        // A cancel outranks a limit; anything else is under way already.
+        if stop.is_none() || (cause == Stop::Cancel && stop != Some(Stop::Cancel)) {
+            self.emit(out, Fact::Stopping { task: id, stop: cause });
+            out.effects.push(Effect::Stop { worker, token, stop: cause });
+        }
+    }
+
+    /// What a timer that is due brings about.
+    pub(crate) fn fire(&mut self, timer: Timer, out: &mut Output) {
+        match timer {
+            Timer::Delay(id) => self.schedule(id, out),
+            Timer::Timeout(id) => self.stop_attempt(id, Stop::Timeout, out),
+            Timer::Deadline(id) => self.meet_deadline(id, out),
+            Timer::Aging(queue) => {
+                if self.queues.exists(queue) {
+                    self.queues.rank_anew(queue, self.now, &mut self.ledger);
+                    if let Some(at) = self.queues.next_aging(queue, self.now) {
+                        self.timers.set(Timer::Aging(queue), at);
+                    }
+                }
+            }
+            Timer::Lease(worker) => self.check_lease(worker, out),
+            Timer::Workflow(workflow) => {
+                self.stop_workflow(workflow, crate::record::WorkflowStop::Timeout, out);
+            }
+        }
+    }
+
+    fn meet_deadline(&mut self, id: TaskId, out: &mut Output) {
+        let task = self.task(id);
+        if matches!(task.phase, Phase::Running { .. }) {
+            self.stop_attempt(id, Stop::Deadline, out);
+            return;
+        }
+        let result = Some(Box::new(TaskResult {
+            error_message: Some("met its deadline".to_owned()),
+            error_type: Some(ErrorType::Deadline),
+            attempts: task.attempts.0,
+            ..TaskResult::default()
+        }));
+        self.emit(out, Fact::Failed { task: id, attempt: None, result });
+        self.after_end(id, out);
+    }
+}
+
+/// An attempt that was being ended from outside ended for that reason, unless it was faster and succeeded;
+/// a cancelled task has been promised to be cancelled.
+fn effective(outcome: Outcome, stop: Option<Stop>) -> Outcome {
+    match (stop, outcome) {
+        (Some(Stop::Cancel), _) => Outcome::Cancelled,
+        (_, Outcome::Succeeded) => Outcome::Succeeded,
+        (Some(Stop::Timeout), Outcome::Failed { .. }) => Outcome::TimedOut,
+        (Some(Stop::Deadline), _) => Outcome::DeadlineMet,
+        (_, outcome) => outcome,
+    }
+}
+
+/// What is kept of a task's last attempt.
+fn result_of(attempt: &AttemptEnd) -> TaskResult {
+    TaskResult {
+        success: attempt.outcome == Outcome::Succeeded,
+        data: None,
+        error_message: attempt.outcome.message(),
+        error_type: attempt.outcome.error_type(),
+        exit_code: attempt.outcome.exit_code(),
+        signal: attempt.outcome.signal(),
+        execution_time: attempt.execution_time,
+        attempts: attempt.number.0,
+        usage: attempt.usage,
+        metadata: serde_json::Map::new(),
+    }
+}

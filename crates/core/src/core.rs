@@ -1,0 +1,256 @@
+//! The scheduler's state, and the calling order of its parts.
+//!
+//! [`Core::handle`] decides what a command means, applies the resulting facts, lets due timers have their
+//! say and admits what fits, in this order. Deciding reads the state and emits facts; `apply` is the only
+//! writer of what facts say. Queues, parking places and timers are bookkeeping that follows from the facts
+//! and is rebuilt on load.
+
+use orchd_model::{
+    Refusal, ResourceName, ResourceSetting, Sequence, Span, Status, TaskId, Time, Token, WorkflowId,
+};
+use rustc_hash::FxHashMap;
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::command::{Command, Effect, Reply};
+use crate::event::{Event, Fact};
+use crate::ledger::Ledger;
+use crate::queue::Queues;
+use crate::record::{Counters, Meta, Scope, TaskRecord, WorkflowRecord};
+use crate::task::Task;
+use crate::timer::Timers;
+use crate::worker::Workers;
+
+/// What an operator configures.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// How long a task waits before it competes one class higher; zero: never.
+    pub aging: Span,
+    /// How often a task may lose its worker before it fails.
+    pub max_worker_losses: u32,
+    /// How long a worker may be silent before its attempts are lost.
+    pub lease: Span,
+    /// Seed of the jitter of retry delays.
+    pub seed: u64,
+    /// What the machine and the configuration say about resources.
+    pub resources: Vec<(ResourceName, ResourceSetting)>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            aging: Span::from_secs(600),
+            max_worker_losses: 3,
+            lease: Span::from_secs(30),
+            seed: 0,
+            resources: Vec::new(),
+        }
+    }
+}
+
+/// What one or more commands led to.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Output {
+    /// Facts, to be made durable in this order.
+    pub events: Vec<Event>,
+    /// Instructions, to be let out when the facts are durable.
+    pub effects: Vec<Effect>,
+}
+
+/// The scheduler.
+///
+/// - commands: [`Core::handle`]
+/// - time: [`Core::next_wake`] says when to send [`Command::Tick`]
+/// - durability: persist [`Output::events`], then let out [`Output::effects`], then send
+///   [`Command::Committed`]
+/// - getters: everything else
+#[derive(Debug)]
+pub struct Core {
+    pub(crate) config: Config,
+    pub(crate) now: Time,
+    pub(crate) meta: Meta,
+    pub(crate) tasks: FxHashMap<TaskId, Box<Task>>,
+    pub(crate) workflows: BTreeMap<WorkflowId, WorkflowRecord>,
+    /// Tasks in memory by their idempotency keys.
+    pub(crate) keys: FxHashMap<Box<str>, TaskId>,
+    /// Running attempts by their tokens.
+    pub(crate) tokens: FxHashMap<Token, TaskId>,
+    pub(crate) workers: Workers,
+    pub(crate) queues: Queues,
+    pub(crate) ledger: Ledger,
+    pub(crate) timers: Timers,
+    /// Whether everything is paused.
+    pub(crate) paused: bool,
+    /// What ended, by the event that ended it, until it is on disk.
+    pub(crate) ended: VecDeque<(Sequence, Ended)>,
+}
+
+/// Something that may leave memory once its end is on disk.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Ended {
+    Task(TaskId),
+    Workflow(WorkflowId),
+}
+
+impl Core {
+    /// Handles one command at `now`. A refused command changes nothing, though what time has brought about
+    /// happens all the same.
+    ///
+    /// # Errors
+    /// The refusal of the whole command; refusals of single tasks are in the reply.
+    pub fn handle(&mut self, now: Time, command: Command, out: &mut Output) -> Result<Reply, Refusal> {
+        self.now = self.now.max(now);
+        self.meta.last_time = self.now;
+        let reply = self.decide(command, out);
+        while let Some(timer) = self.timers.pop_due(self.now) {
+            self.fire(timer, out);
+        }
+        self.admit(out);
+        reply
+    }
+
+    fn decide(&mut self, command: Command, out: &mut Output) -> Result<Reply, Refusal> {
+        match command {
+            Command::Submit(submission) => self.submit(submission, out),
+            Command::Cancel { tasks } => Ok(self.cancel(&tasks, out)),
+            Command::Retry { tasks, skipped, workflows, ended } => {
+                Ok(self.revive(tasks, skipped, workflows, &ended, out))
+            }
+            Command::Hold { task } => self.hold(task, out),
+            Command::Release { task } => self.release(task, out),
+            Command::Reprioritize { task, priority } => self.reprioritize(task, priority, out),
+            Command::Pause(scope) => self.pause(scope, out),
+            Command::Resume(scope) => self.resume(scope, out),
+            Command::SetResource { resource, setting } => self.set_resource(resource, setting, out),
+            Command::Decide { task, verdict } => self.decide_condition(task, verdict, out),
+            Command::Join(join) => Ok(self.join(join, out)),
+            Command::Detach { worker } => self.detach(worker),
+            Command::Heartbeat { worker } => self.heartbeat(worker),
+            Command::Lose { worker } => self.lose(worker, out),
+            Command::Report { worker, report } => self.report(worker, report, out),
+            Command::Tick => Ok(Reply::Done),
+            Command::Committed { through } => {
+                self.forget(through);
+                Ok(Reply::Done)
+            }
+        }
+    }
+
+    /// When the passing of time next changes something: send [`Command::Tick`] then.
+    #[must_use]
+    pub fn next_wake(&self) -> Option<Time> {
+        self.timers.next()
+    }
+
+    /// Applies a fact and hands it on.
+    pub(crate) fn emit(&mut self, out: &mut Output, fact: Fact) {
+        let (workflow, session) = match &fact {
+            Fact::Submitted { record, .. } | Fact::Revived { record, .. } => {
+                (record.demand.workflow, record.demand.session)
+            }
+            fact => match fact.task().and_then(|id| self.tasks.get(&id)) {
+                Some(task) => {
+                    let demand = &self.queues.get(task.queue).demand;
+                    (demand.workflow, demand.session)
+                }
+                None => (fact.workflow(), None),
+            },
+        };
+        let event = Event { sequence: self.meta.next_sequence, time: self.now, workflow, session, fact };
+        self.meta.next_sequence = event.sequence.next();
+        self.apply(&event);
+        out.events.push(event);
+    }
+
+    /// Drops what ended and is on disk.
+    fn forget(&mut self, through: Sequence) {
+        while let Some((sequence, ended)) = self.ended.front().copied() {
+            if sequence > through {
+                break;
+            }
+            self.ended.pop_front();
+            match ended {
+                Ended::Task(id) => {
+                    // A task that was revived meanwhile, or has ended anew, stays.
+                    if self.tasks.get(&id).is_some_and(|t| t.has_ended() && t.ended_by == sequence) {
+                        let task = self.tasks.remove(&id).expect("looked at just now");
+                        if let Some(key) = task.limits.as_ref().and_then(|l| l.key.as_ref()) {
+                            self.keys.remove(&key.text);
+                        }
+                        self.queues.leave(task.queue, &mut self.ledger);
+                    }
+                }
+                Ended::Workflow(id) => {
+                    if self.workflows.get(&id).is_some_and(|w| w.unfinished == 0) {
+                        self.workflows.remove(&id);
+                    }
+                }
+            }
+        }
+    }
+
+    /// A task in memory as it would be stored now. Tasks that ended and are on disk are not in memory.
+    #[must_use]
+    pub fn record(&self, id: TaskId) -> Option<TaskRecord> {
+        let task = self.tasks.get(&id)?;
+        Some(task.record(id, &self.queues.get(task.queue).demand))
+    }
+
+    /// The status and name of a task in memory.
+    #[must_use]
+    pub fn status(&self, id: TaskId) -> Option<Status> {
+        self.tasks.get(&id).map(|task| task.status())
+    }
+
+    /// A workflow in memory as it would be stored now.
+    #[must_use]
+    pub fn workflow(&self, id: WorkflowId) -> Option<&WorkflowRecord> {
+        self.workflows.get(&id)
+    }
+
+    /// Everything that is stored beside tasks and workflows.
+    #[must_use]
+    pub fn meta(&self) -> &Meta {
+        &self.meta
+    }
+
+    /// Counts over the life of the state directory.
+    #[must_use]
+    pub fn counters(&self) -> &Counters {
+        &self.meta.counters
+    }
+
+    /// How many tasks are ready.
+    #[must_use]
+    pub fn backlog(&self) -> usize {
+        self.queues.backlog()
+    }
+
+    /// How many tasks have not ended.
+    #[must_use]
+    pub fn unfinished(&self) -> usize {
+        let counts = &self.counters().by_status;
+        let live = [Status::Pending, Status::Running, Status::Retrying].map(|status| counts[status.index()]);
+        usize::try_from(live.iter().sum::<u64>()).unwrap_or(usize::MAX)
+    }
+
+    /// Whether every start is paused.
+    #[must_use]
+    pub fn is_paused(&self) -> bool {
+        self.paused
+    }
+
+    /// What is paused.
+    #[must_use]
+    pub fn paused_scopes(&self) -> &[Scope] {
+        &self.meta.paused
+    }
+
+    /// Ids of the tasks that have not ended, in order. Costs a look at each.
+    #[must_use]
+    pub fn unfinished_tasks(&self) -> Vec<TaskId> {
+        let mut ids: Vec<TaskId> =
+            self.tasks.iter().filter(|(_, task)| !task.has_ended()).map(|(id, _)| *id).collect();
+        ids.sort_unstable();
+        ids
+    }
+}

@@ -1,0 +1,143 @@
+//! What follows when a task ends: dependents go on or are ruled out, workflows stop or end.
+
+use orchd_model::{FailFast, Status, TaskId, TaskResult, WorkflowId, WorkflowStatus};
+use std::collections::VecDeque;
+
+use crate::command::{Effect, Reply};
+use crate::core::{Core, Output};
+use crate::event::Fact;
+use crate::record::{Phase, Runner, SkipCause, Stop, WorkflowStop};
+use orchd_model::{Code, Refusal};
+
+impl Core {
+    /// Every dependency of a waiting task is met: its condition is evaluated, its delay runs, or it is
+    /// ready.
+    pub(crate) fn proceed(&mut self, id: TaskId, out: &mut Output) {
+        let task = self.task(id);
+        if task.conditional && matches!(task.phase, Phase::Waiting) {
+            self.emit(out, Fact::Checked { task: id });
+            out.effects.push(Effect::Evaluate { task: id });
+        } else {
+            self.schedule(id, out);
+        }
+    }
+
+    /// Nothing but time, an operator's hold and resources stand between the task and its start.
+    pub(crate) fn schedule(&mut self, id: TaskId, out: &mut Output) {
+        let task = self.task(id);
+        let is_delayed = matches!(task.phase, Phase::Delayed { .. });
+        match task.not_before().filter(|until| *until > self.now && !is_delayed) {
+            Some(until) => self.emit(out, Fact::Delayed { task: id, until }),
+            None if !matches!(task.phase, Phase::Ready { .. }) => self.emit(out, Fact::Readied { task: id }),
+            None => {}
+        }
+        let task = self.task(id);
+        let is_milestone = self.queues.get(task.queue).demand.runner == Runner::Nothing;
+        if is_milestone && task.queued_since().is_some() {
+            let result = Some(Box::new(TaskResult { success: true, ..TaskResult::default() }));
+            self.emit(out, Fact::Completed { task: id, attempt: None, result });
+            self.after_end(id, out);
+        }
+    }
+
+    pub(crate) fn decide_condition(
+        &mut self,
+        id: TaskId,
+        verdict: Result<bool, String>,
+        out: &mut Output,
+    ) -> Result<Reply, Refusal> {
+        if !self.tasks.get(&id).is_some_and(|task| matches!(task.phase, Phase::Checking)) {
+            return Err(Refusal::new(Code::WrongState, "this task's condition is not being evaluated")
+                .value(id.to_string()));
+        }
+        match verdict {
+            Ok(true) => self.schedule(id, out),
+            Ok(false) => self.skip_with_dependents(id, SkipCause::Condition, out),
+            Err(message) => self.skip_with_dependents(id, SkipCause::ConditionError(message.into()), out),
+        }
+        Ok(Reply::Done)
+    }
+
+    /// Rules a task out, and all that follows from that.
+    pub(crate) fn skip_with_dependents(&mut self, id: TaskId, cause: SkipCause, out: &mut Output) {
+        self.emit(out, Fact::Skipped { task: id, cause });
+        self.after_end(id, out);
+    }
+
+    /// What follows from the end of a task, through any number of dependents. Iterative: chains may be
+    /// long.
+    pub(crate) fn after_end(&mut self, id: TaskId, out: &mut Output) {
+        let mut ended = VecDeque::from([id]);
+        while let Some(id) = ended.pop_front() {
+            let status = self.task(id).status();
+            let dependents = self.task_mut(id).dependents.take();
+            for (dependent, on) in dependents.map(|d| d.edges).unwrap_or_default() {
+                let Some(task) = self.tasks.get(&dependent) else { continue };
+                if !matches!(task.phase, Phase::Waiting) {
+                    continue;
+                }
+                if !on.is_met_by(status) {
+                    let (root, root_status) = self.root_of_end(id);
+                    let cause = SkipCause::Dependency(root, root_status);
+                    self.emit(out, Fact::Skipped { task: dependent, cause });
+                    ended.push_back(dependent);
+                } else if task.unmet == 0 {
+                    self.proceed(dependent, out);
+                }
+            }
+            self.after_end_in_workflow(id, status, out);
+        }
+    }
+
+    /// The first cause behind the end of a task in memory: itself, unless it was skipped because of
+    /// another.
+    pub(crate) fn root_of_end(&self, id: TaskId) -> (TaskId, Status) {
+        let task = self.task(id);
+        match &task.phase {
+            Phase::Skipped(SkipCause::Dependency(root, status)) => (*root, *status),
+            Phase::Skipped(SkipCause::FailFast(root)) => (*root, Status::Failed),
+            _ => (id, task.status()),
+        }
+    }
+
+    fn after_end_in_workflow(&mut self, id: TaskId, status: Status, out: &mut Output) {
+        let Some(workflow) = self.queues.get(self.task(id).queue).demand.workflow else { return };
+        let Some(record) = self.workflows.get(&workflow) else { return };
+        if status == Status::Failed && record.fail_fast != FailFast::No && record.stop.is_none() {
+            self.stop_workflow(workflow, WorkflowStop::Failure(id), out);
+        }
+        let Some(record) = self.workflows.get(&workflow) else { return };
+        if record.unfinished == 0 && record.status == WorkflowStatus::Running {
+            let status = match record.stop {
+                Some(WorkflowStop::Timeout) => WorkflowStatus::TimedOut,
+                _ if record.failed > 0 => WorkflowStatus::Failed,
+                _ if record.cancelled > 0 => WorkflowStatus::Cancelled,
+                _ => WorkflowStatus::Completed,
+            };
+            self.emit(out, Fact::WorkflowEnded { workflow, status });
+        }
+    }
+
+    /// Nothing new of a workflow starts: what is pending ends, what runs is cancelled where that is asked.
+    pub(crate) fn stop_workflow(&mut self, workflow: WorkflowId, stop: WorkflowStop, out: &mut Output) {
+        self.emit(out, Fact::WorkflowStopped { workflow, stop });
+        let Some(record) = self.workflows.get(&workflow) else { return };
+        let cancels = stop == WorkflowStop::Timeout || record.fail_fast == FailFast::Cancel;
+        let tasks = record.first_task.0..record.first_task.0 + record.task_count;
+        for id in tasks.map(TaskId) {
+            let Some(task) = self.tasks.get(&id) else { continue };
+            match (&task.phase, stop) {
+                (Phase::Ended(_) | Phase::Skipped(_), _) => {}
+                (Phase::Running { .. }, _) if cancels => self.stop_attempt(id, Stop::Cancel, out),
+                (Phase::Running { .. }, _) => {}
+                (_, WorkflowStop::Failure(cause)) => {
+                    self.skip_with_dependents(id, SkipCause::FailFast(cause), out);
+                }
+                (_, WorkflowStop::Timeout) => {
+                    self.emit(out, Fact::Cancelled { task: id, attempt: None });
+                    self.after_end(id, out);
+                }
+            }
+        }
+    }
+}

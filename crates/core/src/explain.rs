@@ -1,0 +1,244 @@
+//! Why a task does not run: every reason at once, who holds what it needs, and what is ahead of it.
+
+use orchd_model::{Holder, Priority, Reason, Status, TaskAhead, TaskId, Time, UnmetDependency};
+
+use crate::core::Core;
+use crate::ledger::{Block, Need, Resource, ResourceKey};
+use crate::queue::Queue;
+use crate::rank::{Rank, aged};
+use crate::record::{Phase, Runner, Scope};
+
+/// The full answer to "why does it not run?".
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Explained {
+    /// The task's status.
+    pub status: Status,
+    /// The class its user gave it.
+    pub priority: Priority,
+    /// The class it competes in now.
+    pub competes_as: Priority,
+    /// The dependent that lends it a better class.
+    pub inherited_from: Option<TaskAhead>,
+    /// Every reason; empty for a task that runs or has ended.
+    pub reasons: Vec<Reason>,
+    /// The first tasks that stand before it for what it waits for.
+    pub ahead: Vec<TaskAhead>,
+    /// How many there are.
+    pub ahead_count: usize,
+    /// When it may start at the earliest, where that is known.
+    pub earliest_start: Option<Time>,
+}
+
+impl Core {
+    /// Explains a task in memory.
+    #[must_use]
+    pub fn explain(&self, id: TaskId) -> Option<Explained> {
+        let task = self.tasks.get(&id)?;
+        let rank = self.rank_of(id);
+        let (ahead, ahead_count) = self.ahead(id, rank);
+        Some(Explained {
+            status: task.status(),
+            priority: task.priority,
+            competes_as: rank.class,
+            inherited_from: self.lender(id),
+            reasons: self.reasons(id),
+            ahead,
+            ahead_count,
+            earliest_start: match task.phase {
+                Phase::Delayed { until } => Some(until),
+                Phase::Waiting | Phase::Checking => task.not_before().filter(|at| *at > self.now),
+                Phase::Ready { .. } | Phase::Running { .. } | Phase::Ended(_) | Phase::Skipped(_) => None,
+            },
+        })
+    }
+
+    /// Every reason why a task in memory does not run; none for one that runs or has ended.
+    #[must_use]
+    pub fn reasons(&self, id: TaskId) -> Vec<Reason> {
+        let Some(task) = self.tasks.get(&id) else { return Vec::new() };
+        if matches!(task.phase, Phase::Running { .. } | Phase::Ended(_) | Phase::Skipped(_)) {
+            return Vec::new();
+        }
+        let mut reasons = Vec::new();
+        if task.hold {
+            reasons.push(Reason::Held);
+        }
+        if let Some(reason) = self.unmet_dependencies(id) {
+            reasons.push(reason);
+        }
+        let until = match task.phase {
+            Phase::Delayed { until } => Some(until),
+            _ => task.not_before().filter(|at| *at > self.now),
+        };
+        reasons.extend(until.map(|until| Reason::Delayed { until }));
+        if self.paused {
+            reasons.push(Reason::Paused { scope: "all".to_owned() });
+        }
+        if self.queues.is_class_paused(task.base_class()) {
+            reasons.push(Reason::Paused { scope: format!("priority {}", task.base_class()) });
+        }
+        let queue = self.queues.get(task.queue);
+        let rank = self.rank_of(id);
+        for need in &queue.needs {
+            reasons.extend(self.block_reason(need, rank));
+        }
+        reasons.extend(self.worker_reason(&queue.demand.runner, task.queued_since().is_some()));
+        reasons
+    }
+
+    fn rank_of(&self, id: TaskId) -> Rank {
+        let task = self.task(id);
+        let since = if let Phase::Ready { since } = task.phase { since } else { self.now };
+        Rank { class: aged(task.base_class(), since, self.now, self.config.aging), since, task: id }
+    }
+
+    fn unmet_dependencies(&self, id: TaskId) -> Option<Reason> {
+        let task = self.task(id);
+        if !matches!(task.phase, Phase::Waiting) || task.unmet == 0 {
+            return None;
+        }
+        let unmet = task.edges.iter().filter_map(|edge| {
+            let dependency = self.tasks.get(&edge.task)?;
+            let waits = !dependency.has_ended() && dependency.run_at <= task.run_at;
+            waits.then(|| UnmetDependency {
+                task: edge.task,
+                name: dependency.name.to_string(),
+                on: edge.on,
+                status: dependency.status(),
+            })
+        });
+        Some(Reason::Dependencies { tasks: unmet.take(Reason::SHOWN).collect(), count: task.unmet as usize })
+    }
+
+    fn block_reason(&self, need: &Need, rank: Rank) -> Option<Reason> {
+        let resource = self.ledger.get(need.resource);
+        let block = resource.block(need.mode, need.amount, rank)?;
+        let wants = resource.charge(need.mode, need.amount);
+        let name = match &resource.key {
+            ResourceKey::Named(name) => name.clone(),
+            ResourceKey::Workflow(id) => {
+                return Some(group_reason(block, resource, format!("workflow {id}")));
+            }
+            ResourceKey::Session(id) => return Some(group_reason(block, resource, format!("session {id}"))),
+        };
+        Some(match block {
+            Block::Paused => Reason::Paused { scope: format!("resource {name}") },
+            Block::Unsatisfiable => Reason::Unsatisfiable {
+                resource: name,
+                wants,
+                capacity: resource.capacity.unwrap_or_default(),
+            },
+            Block::Behind(first) => Reason::Reservation { resource: name, behind: self.task_ahead(first) },
+            Block::Mode | Block::Short => Reason::Resource {
+                resource: name,
+                mode: need.mode,
+                wants,
+                free: resource.free(),
+                holders: self.holders(resource),
+                holder_count: resource.holders.len(),
+            },
+        })
+    }
+
+    /// The first holders of a resource.
+    pub(crate) fn holders(&self, resource: &Resource) -> Vec<Holder> {
+        let holder = |(task, hold): (&TaskId, &crate::ledger::Hold)| Holder {
+            task: *task,
+            name: self.task(*task).name.to_string(),
+            mode: hold.mode,
+            amount: hold.amount,
+            since: hold.since,
+        };
+        resource.holders.iter().take(Reason::SHOWN).map(holder).collect()
+    }
+
+    fn worker_reason(&self, runner: &Runner, ready: bool) -> Option<Reason> {
+        let slots = self.workers.slots_for(runner);
+        let handler = match runner {
+            Runner::Nothing => return None,
+            Runner::Process => "command",
+            Runner::Handler(name) => name,
+        };
+        if slots == 0 {
+            return Some(Reason::NoWorker { handler: handler.to_owned() });
+        }
+        let full = self.workers.free_for(runner).is_none();
+        (ready && full).then_some(Reason::NoSlot { slots })
+    }
+
+    fn task_ahead(&self, id: TaskId) -> TaskAhead {
+        TaskAhead { task: id, name: self.task(id).name.to_string(), priority: self.rank_of(id).class }
+    }
+
+    /// The unfinished dependent that lends a task its class.
+    fn lender(&self, id: TaskId) -> Option<TaskAhead> {
+        let task = self.task(id);
+        let class = task.inherited?;
+        let dependents = task.dependents.as_ref()?;
+        let lender = dependents.edges.iter().map(|(dependent, _)| *dependent).find(|dependent| {
+            self.tasks.get(dependent).is_some_and(|d| !d.has_ended() && d.base_class() == class)
+        })?;
+        Some(TaskAhead { priority: class, ..self.task_ahead(lender) })
+    }
+
+    /// The tasks that stand before this one for something that it cannot have now.
+    fn ahead(&self, id: TaskId, rank: Rank) -> (Vec<TaskAhead>, usize) {
+        let task = self.task(id);
+        if task.queued_since().is_none() {
+            return (Vec::new(), 0);
+        }
+        let own = self.queues.get(task.queue);
+        let blocking: Vec<usize> = own
+            .needs
+            .iter()
+            .filter(|need| self.ledger.get(need.resource).block(need.mode, need.amount, rank).is_some())
+            .map(|need| need.resource)
+            .collect();
+        let competes = |queue: &Queue| {
+            if blocking.is_empty() {
+                queue.pool == own.pool
+            } else {
+                queue.needs.iter().any(|need| blocking.contains(&need.resource))
+            }
+        };
+        let mut first: Vec<Rank> = Vec::new();
+        let mut count = 0;
+        for (_, queue) in self.queues.all().filter(|(_, queue)| competes(queue)) {
+            for class in Priority::ALL {
+                let ranks = queue.ready[class.index()].iter().map(|(since, task)| Rank {
+                    class: aged(class, *since, self.now, self.config.aging),
+                    since: *since,
+                    task: *task,
+                });
+                let mut before = ranks.take_while(|other| *other < rank);
+                first.extend(before.by_ref().take(Reason::SHOWN).inspect(|_| count += 1));
+                count += before.count();
+            }
+        }
+        first.sort_unstable();
+        first.truncate(Reason::SHOWN);
+        (first.into_iter().map(|rank| self.task_ahead(rank.task)).collect(), count)
+    }
+
+    /// What is paused, as text.
+    #[must_use]
+    pub fn describe_scope(scope: &Scope) -> String {
+        match scope {
+            Scope::All => "all".to_owned(),
+            Scope::Priority(class) => format!("priority {class}"),
+            Scope::Resource(name) => format!("resource {name}"),
+            Scope::Workflow(id) => format!("workflow {id}"),
+            Scope::Session(id) => format!("session {id}"),
+        }
+    }
+}
+
+fn group_reason(block: Block, resource: &Resource, group: String) -> Reason {
+    let limit = resource.capacity.map_or(0, |c| u32::try_from(c.as_thousandths() / 1000).unwrap_or(u32::MAX));
+    match block {
+        Block::Paused => Reason::Paused { scope: group },
+        Block::Unsatisfiable | Block::Mode | Block::Short | Block::Behind(_) => {
+            Reason::MaxParallel { group, limit }
+        }
+    }
+}

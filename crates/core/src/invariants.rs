@@ -1,0 +1,130 @@
+//! What is always true of the scheduler between two commands, over the whole state. Run after every step
+//! in tests and simulation.
+
+use orchd_model::{Status, TaskId};
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::core::Core;
+use crate::record::Phase;
+
+impl Core {
+    /// Checks every invariant.
+    ///
+    /// # Errors
+    /// What does not hold, in words.
+    pub fn invariants(&self) -> Result<(), String> {
+        self.ledger.check()?;
+        self.queues.check(self.now)?;
+        self.check_counters()?;
+        self.check_claims()?;
+        self.check_tasks()?;
+        self.check_workflows()
+    }
+
+    fn sorted(&self) -> BTreeMap<TaskId, &crate::task::Task> {
+        self.tasks.iter().map(|(id, task)| (*id, &**task)).collect()
+    }
+
+    fn check_counters(&self) -> Result<(), String> {
+        let counters = self.counters();
+        for status in [Status::Pending, Status::Running, Status::Retrying] {
+            let counted = counters.by_status[status.index()];
+            let found = self.tasks.values().filter(|task| task.status() == status).count() as u64;
+            if counted != found {
+                return Err(format!("{counted} tasks are counted as {status}, {found} are"));
+            }
+        }
+        let unfinished: u64 = counters.unfinished_by_priority.iter().sum();
+        if unfinished != self.unfinished() as u64 {
+            return Err(format!("{unfinished} unfinished by class, {} by status", self.unfinished()));
+        }
+        let total: u64 = counters.by_status.iter().sum();
+        if total + 1 != self.meta.next_task.0 {
+            return Err(format!("{total} tasks counted, the next id is {}", self.meta.next_task));
+        }
+        Ok(())
+    }
+
+    /// Running tasks hold all they claim, others nothing; workers hold exactly the running attempts.
+    fn check_claims(&self) -> Result<(), String> {
+        let mut running = BTreeSet::new();
+        for (id, task) in self.sorted() {
+            let Phase::Running { token, worker, .. } = task.phase else { continue };
+            running.insert(id);
+            if self.tokens.get(&token) != Some(&id) {
+                return Err(format!("task {id} runs but its token {token} is unknown"));
+            }
+            if !self.workers.get(worker).is_some_and(|w| w.tasks.contains(&id)) {
+                return Err(format!("task {id} runs on worker {worker}, which does not hold it"));
+            }
+            for need in &self.queues.get(task.queue).needs {
+                if !self.ledger.get(need.resource).holders.contains_key(&id) {
+                    return Err(format!("task {id} runs without one of its claims"));
+                }
+            }
+        }
+        for (_, resource) in self.ledger.all() {
+            if let Some(id) = resource.holders.keys().find(|id| !running.contains(id)) {
+                return Err(format!("{:?} is held by {id}, which does not run", resource.key));
+            }
+        }
+        for id in self.ledger.reserving_tasks() {
+            if self.tasks.get(&id).is_none_or(|task| task.queued_since().is_none()) {
+                return Err(format!("task {id} has a reservation but is not ready"));
+            }
+        }
+        let held: usize = self.workers.all().map(|(_, worker)| worker.tasks.len()).sum();
+        if held != running.len() || self.tokens.len() != running.len() {
+            return Err(format!("{} run, {held} held, {} tokens", running.len(), self.tokens.len()));
+        }
+        Ok(())
+    }
+
+    fn check_tasks(&self) -> Result<(), String> {
+        for (id, task) in self.sorted() {
+            let queued = self.queues.get(task.queue).ready[task.base_class().index()]
+                .iter()
+                .any(|(_, other)| *other == id);
+            if queued != task.queued_since().is_some() {
+                return Err(format!("task {id} is {:?}, queued: {queued}", task.phase));
+            }
+            if matches!(task.phase, Phase::Waiting) {
+                let unmet = task
+                    .edges
+                    .iter()
+                    .filter(|edge| {
+                        self.tasks.get(&edge.task).is_some_and(|d| !d.has_ended() && d.run_at <= task.run_at)
+                    })
+                    .count();
+                if unmet != task.unmet as usize || unmet == 0 {
+                    return Err(format!("task {id} waits for {unmet}, counts {}", task.unmet));
+                }
+            }
+            let lent = task.dependents.as_ref().and_then(|dependents| {
+                dependents
+                    .edges
+                    .iter()
+                    .filter_map(|(dependent, _)| self.tasks.get(dependent))
+                    .filter(|d| !d.has_ended() && d.run_at >= task.run_at)
+                    .map(|d| d.base_class())
+                    .min()
+            });
+            if !task.has_ended() && lent.filter(|class| *class < task.priority) != task.inherited {
+                return Err(format!("task {id} inherits {:?}, its dependents lend {lent:?}", task.inherited));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_workflows(&self) -> Result<(), String> {
+        for (id, record) in &self.workflows {
+            let tasks = (record.first_task.0..record.first_task.0 + record.task_count).map(TaskId);
+            let live =
+                tasks.filter_map(|id| self.tasks.get(&id)).filter(|task| !task.has_ended()).count() as u64;
+            if live != record.unfinished {
+                return Err(format!("workflow {id} counts {} unfinished, {live} are", record.unfinished));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,100 @@
+//! Beginning: an empty scheduler, or one that goes on where a snapshot ends.
+
+use orchd_model::{ResourceName, ResourceSetting, Sequence, TaskId, Time, Token, WorkerId, WorkflowId};
+use rustc_hash::FxHashMap;
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::command::Effect;
+use crate::core::{Config, Core, Output};
+use crate::ledger::{Ledger, ResourceKey};
+use crate::queue::Queues;
+use crate::record::{Meta, Phase, Snapshot};
+use crate::timer::{Timer, Timers};
+use crate::worker::Workers;
+
+impl Core {
+    /// A scheduler that goes on where `snapshot` ends; an empty one from the default snapshot. Workers are
+    /// taken for disconnected until they say hello. Effects that were under way are put into `out` again.
+    #[must_use]
+    pub fn load(config: Config, snapshot: Snapshot, now: Time, out: &mut Output) -> Self {
+        let Snapshot { meta, tasks, workflows } = snapshot;
+        let now = now.max(meta.last_time);
+        let mut core = Self {
+            queues: Queues::new(config.aging),
+            config,
+            now,
+            meta: from_one(meta),
+            tasks: FxHashMap::default(),
+            workflows: BTreeMap::new(),
+            keys: FxHashMap::default(),
+            tokens: FxHashMap::default(),
+            workers: Workers::default(),
+            ledger: Ledger::default(),
+            timers: Timers::default(),
+            paused: false,
+            ended: VecDeque::new(),
+        };
+        for (resource, setting) in
+            core.config.resources.iter().chain(&core.meta.resources).cloned().collect::<Vec<_>>()
+        {
+            core.configure(&resource, &setting);
+        }
+        for worker in core.meta.workers.clone() {
+            core.workers.add(&worker);
+            core.timers.set(Timer::Lease(worker.id), now + core.config.lease);
+        }
+        for workflow in &workflows {
+            core.insert_workflow(workflow);
+        }
+        for scope in core.meta.paused.clone() {
+            core.set_paused(&scope, true);
+        }
+        let counters = core.meta.counters;
+        let ids: Vec<TaskId> = tasks.iter().map(|record| record.id).collect();
+        core.tasks.reserve(tasks.len());
+        for record in tasks {
+            core.insert(record);
+        }
+        core.meta.counters = counters;
+        for id in ids {
+            core.restore(id, out);
+        }
+        core
+    }
+
+    /// What a loaded task needs beyond its own record.
+    fn restore(&mut self, id: TaskId, out: &mut Output) {
+        self.link(id);
+        match self.task(id).phase {
+            Phase::Checking => out.effects.push(Effect::Evaluate { task: id }),
+            Phase::Running { started_at, .. } => {
+                self.take_claims(id);
+                if let Some(timeout) = self.task(id).timeout() {
+                    self.timers.set(Timer::Timeout(id), started_at + timeout);
+                }
+            }
+            Phase::Waiting
+            | Phase::Delayed { .. }
+            | Phase::Ready { .. }
+            | Phase::Ended(_)
+            | Phase::Skipped(_) => {}
+        }
+    }
+
+    fn configure(&mut self, resource: &ResourceName, setting: &ResourceSetting) {
+        let index = self.ledger.intern(&ResourceKey::Named(resource.clone()));
+        self.ledger.configure(index, setting);
+    }
+}
+
+/// Every identifier counts from 1.
+fn from_one(meta: Meta) -> Meta {
+    Meta {
+        next_task: meta.next_task.max(TaskId(1)),
+        next_workflow: meta.next_workflow.max(WorkflowId(1)),
+        next_worker: meta.next_worker.max(WorkerId(1)),
+        next_token: meta.next_token.max(Token(1)),
+        next_sequence: meta.next_sequence.max(Sequence(1)),
+        ..meta
+    }
+}

@@ -1,0 +1,429 @@
+//! The queues of ready tasks, and where each queue stands.
+//!
+//! Ready tasks with the same demand share a queue, one ordered list for each class; only the head of a
+//! queue is ever looked at. A queue is in one of three places:
+//!
+//! ```text
+//!              a task becomes ready                     its head is blocked on R
+//!   empty ─────────────────────────► candidate ───────────────────────────────► parked on R
+//!     ▲                                │    ▲                                        │
+//!     └──────── its last task leaves ──┘    └─────────── R changed, or its head ─────┘
+//! ```
+//! Candidates stand in the pool of their runner by the rank of their heads; a pool without a free slot is
+//! not looked at. When R changes, the first queue of each pool that may fit is woken; the next one only
+//! after the first has been served or has gone elsewhere, so that a change costs what it achieves and not
+//! what waits.
+//!
+//! Invariant: a queue with ready tasks is a candidate or parked, and its place is filed under its rank.
+
+use orchd_model::{Amount, Mode, Priority, Span, TaskId, Time};
+use priority_queue::PriorityQueue;
+use rustc_hash::FxHashMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::ledger::{Ledger, Need, ResourceIndex, ResourceKey};
+use crate::rank::{Rank, aged, next_aging};
+use crate::record::{Demand, Runner};
+
+/// How a queue waits for the resource it is parked on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Waits {
+    /// For its turn: a mode, a reservation or a pause stands against it.
+    InOrder,
+    /// For this much to become free; smaller ones may pass.
+    ForAmount(Amount),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Empty,
+    Candidate,
+    Parked(ResourceIndex, Waits),
+}
+
+/// The ready tasks of one demand.
+#[derive(Debug)]
+pub(crate) struct Queue {
+    pub demand: Arc<Demand>,
+    /// The claims of the demand, and the groups it belongs to, groups first.
+    pub needs: Box<[Need]>,
+    pub pool: usize,
+    /// Tasks in memory with this demand, ready or not; the queue lives as long as there is one.
+    pub tasks: u32,
+    /// Ready tasks by class, each in the order of the moment they became ready.
+    pub ready: [BTreeSet<(Time, TaskId)>; 4],
+    place: Place,
+    /// The rank of the head when it was last looked at.
+    rank: Option<Rank>,
+    /// The resource whose change woke it, until it is served.
+    woken_by: Option<ResourceIndex>,
+}
+
+impl Queue {
+    /// How many tasks are ready.
+    pub fn backlog(&self) -> usize {
+        self.ready.iter().map(BTreeSet::len).sum()
+    }
+
+    /// The heads of its lists, but for paused classes.
+    fn heads<'a>(&'a self, paused: &'a [bool; 4]) -> impl Iterator<Item = (Priority, Time, TaskId)> + 'a {
+        Priority::ALL
+            .into_iter()
+            .filter(|class| !paused[class.index()])
+            .filter_map(|class| self.ready[class.index()].first().map(|(since, task)| (class, *since, *task)))
+    }
+}
+
+/// The queues that need the same kind of worker.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    pub runner: Runner,
+    candidates: PriorityQueue<usize, Reverse<Rank>>,
+}
+
+#[derive(Debug, Default)]
+struct Parking {
+    in_order: BTreeSet<(Rank, usize)>,
+    for_amount: BTreeMap<Amount, BTreeSet<(Rank, usize)>>,
+}
+
+/// All queues, pools and parking places.
+#[derive(Debug)]
+pub(crate) struct Queues {
+    queues: Vec<Option<Queue>>,
+    vacant: Vec<usize>,
+    index: FxHashMap<Arc<Demand>, usize>,
+    pools: Vec<Pool>,
+    /// Who is parked on a resource, by pool.
+    parked: BTreeMap<(ResourceIndex, usize), Parking>,
+    paused_classes: [bool; 4],
+    aging: Span,
+    backlog: usize,
+}
+
+impl Queues {
+    pub fn new(aging: Span) -> Self {
+        Self {
+            queues: Vec::new(),
+            vacant: Vec::new(),
+            index: FxHashMap::default(),
+            pools: Vec::new(),
+            parked: BTreeMap::new(),
+            paused_classes: [false; 4],
+            aging,
+            backlog: 0,
+        }
+    }
+
+    /// The queue of a demand, with one more task in memory that refers to it.
+    pub fn join(&mut self, demand: &Arc<Demand>, ledger: &mut Ledger) -> usize {
+        if let Some(index) = self.index.get(demand) {
+            let index = *index;
+            self.get_mut(index).tasks += 1;
+            return index;
+        }
+        let groups = [demand.workflow.map(ResourceKey::Workflow), demand.session.map(ResourceKey::Session)];
+        let groups = groups.into_iter().flatten().map(|key| (key, Mode::Read, Amount::ONE));
+        let claims = demand.claims.iter().map(|c| (ResourceKey::Named(c.resource.clone()), c.mode, c.amount));
+        let needs: Box<[Need]> = groups
+            .chain(claims)
+            .map(|(key, mode, amount)| Need { resource: ledger.intern(&key), mode, amount })
+            .collect();
+        for need in &needs {
+            ledger.add_user(need.resource);
+        }
+        let queue = Queue {
+            demand: Arc::clone(demand),
+            needs,
+            pool: self.pool_of(&demand.runner),
+            tasks: 1,
+            ready: Default::default(),
+            place: Place::Empty,
+            rank: None,
+            woken_by: None,
+        };
+        let index = match self.vacant.pop() {
+            Some(index) => {
+                self.queues[index] = Some(queue);
+                index
+            }
+            None => {
+                self.queues.push(Some(queue));
+                self.queues.len() - 1
+            }
+        };
+        self.index.insert(Arc::clone(demand), index);
+        index
+    }
+
+    /// One task less in memory that refers to the queue.
+    pub fn leave(&mut self, index: usize, ledger: &mut Ledger) {
+        let queue = self.get_mut(index);
+        queue.tasks -= 1;
+        if queue.tasks > 0 {
+            return;
+        }
+        let queue = self.queues[index].take().expect("looked at just now");
+        self.index.remove(&queue.demand);
+        self.vacant.push(index);
+        for need in &queue.needs {
+            ledger.drop_user(need.resource);
+        }
+    }
+
+    fn pool_of(&mut self, runner: &Runner) -> usize {
+        self.pools.iter().position(|pool| pool.runner == *runner).unwrap_or_else(|| {
+            self.pools.push(Pool { runner: runner.clone(), candidates: PriorityQueue::new() });
+            self.pools.len() - 1
+        })
+    }
+
+    /// The queue at a position that [`Queues::join`] gave.
+    pub fn get(&self, index: usize) -> &Queue {
+        self.queues[index].as_ref().expect("a queue lives as long as a task refers to it")
+    }
+
+    /// Whether there is a queue at this position.
+    pub fn exists(&self, index: usize) -> bool {
+        self.queues.get(index).is_some_and(Option::is_some)
+    }
+
+    fn get_mut(&mut self, index: usize) -> &mut Queue {
+        self.queues[index].as_mut().expect("a queue lives as long as a task refers to it")
+    }
+
+    /// Every queue with its position.
+    pub fn all(&self) -> impl Iterator<Item = (usize, &Queue)> {
+        self.queues.iter().enumerate().filter_map(|(index, queue)| queue.as_ref().map(|queue| (index, queue)))
+    }
+
+    /// How many tasks are ready, in all queues.
+    pub fn backlog(&self) -> usize {
+        self.backlog
+    }
+
+    /// Whether a class is paused.
+    pub fn is_class_paused(&self, class: Priority) -> bool {
+        self.paused_classes[class.index()]
+    }
+
+    /// Pauses or resumes a class.
+    pub fn set_class_paused(&mut self, class: Priority, paused: bool, now: Time, ledger: &mut Ledger) {
+        self.paused_classes[class.index()] = paused;
+        let nonempty: Vec<usize> = self.all().filter(|(_, q)| q.backlog() > 0).map(|(i, _)| i).collect();
+        for index in nonempty {
+            self.rank_anew(index, now, ledger);
+        }
+    }
+
+    /// A task became ready.
+    pub fn insert(
+        &mut self,
+        index: usize,
+        class: Priority,
+        since: Time,
+        task: TaskId,
+        now: Time,
+        ledger: &mut Ledger,
+    ) {
+        if self.get_mut(index).ready[class.index()].insert((since, task)) {
+            self.backlog += 1;
+            self.rank_anew(index, now, ledger);
+        }
+    }
+
+    /// A task is no longer ready: it started, ended or is held.
+    pub fn remove(
+        &mut self,
+        index: usize,
+        class: Priority,
+        since: Time,
+        task: TaskId,
+        now: Time,
+        ledger: &mut Ledger,
+    ) {
+        if self.get_mut(index).ready[class.index()].remove(&(since, task)) {
+            self.backlog -= 1;
+            ledger.unreserve(task);
+            self.rank_anew(index, now, ledger);
+        }
+    }
+
+    /// Looks at the head again, and files the queue under its rank if that has changed. Returns the
+    /// instant at which aging may change it next.
+    pub fn rank_anew(&mut self, index: usize, now: Time, ledger: &mut Ledger) {
+        let (aging, paused) = (self.aging, self.paused_classes);
+        let queue = self.get_mut(index);
+        let rank = queue
+            .heads(&paused)
+            .map(|(base, since, task)| Rank { class: aged(base, since, now, aging), since, task })
+            .min();
+        if rank == queue.rank {
+            return;
+        }
+        self.take_from_place(index, ledger);
+        let queue = self.get_mut(index);
+        queue.rank = rank;
+        if let Some(rank) = rank {
+            queue.place = Place::Candidate;
+            let pool = queue.pool;
+            self.pools[pool].candidates.push(index, Reverse(rank));
+            ledger.rerank_reservations(rank);
+        }
+    }
+
+    /// When aging may next change the rank of this queue.
+    pub fn next_aging(&self, index: usize, now: Time) -> Option<Time> {
+        self.queues
+            .get(index)?
+            .as_ref()?
+            .heads(&self.paused_classes)
+            .filter_map(|(base, since, _)| next_aging(base, since, now, self.aging))
+            .min()
+    }
+
+    fn take_from_place(&mut self, index: usize, ledger: &mut Ledger) {
+        let queue = self.get_mut(index);
+        let (place, rank, pool) = (queue.place, queue.rank, queue.pool);
+        let woken_by = queue.woken_by.take();
+        queue.place = Place::Empty;
+        match (place, rank) {
+            (Place::Candidate, _) => drop(self.pools[pool].candidates.remove(&index)),
+            (Place::Parked(resource, waits), Some(rank)) => self.unfile(resource, pool, waits, (rank, index)),
+            (Place::Empty | Place::Parked(..), _) => {}
+        }
+        if let Some(resource) = woken_by {
+            ledger.note_change(resource);
+        }
+    }
+
+    fn unfile(&mut self, resource: ResourceIndex, pool: usize, waits: Waits, entry: (Rank, usize)) {
+        let Some(parking) = self.parked.get_mut(&(resource, pool)) else { return };
+        match waits {
+            Waits::InOrder => drop(parking.in_order.remove(&entry)),
+            Waits::ForAmount(amount) => {
+                if let Some(same) = parking.for_amount.get_mut(&amount) {
+                    same.remove(&entry);
+                    if same.is_empty() {
+                        parking.for_amount.remove(&amount);
+                    }
+                }
+            }
+        }
+        if parking.in_order.is_empty() && parking.for_amount.is_empty() {
+            self.parked.remove(&(resource, pool));
+        }
+    }
+
+    /// Parks a candidate on the resource that blocks its head.
+    pub fn park(&mut self, index: usize, resource: ResourceIndex, waits: Waits, ledger: &mut Ledger) {
+        // Parked where it was woken: nobody behind it can go either. Elsewhere: the next one may.
+        let queue = self.get_mut(index);
+        if queue.woken_by == Some(resource) {
+            queue.woken_by = None;
+        }
+        self.take_from_place(index, ledger);
+        let queue = self.get_mut(index);
+        let Some(rank) = queue.rank else { return };
+        queue.place = Place::Parked(resource, waits);
+        let pool = queue.pool;
+        let parking = self.parked.entry((resource, pool)).or_default();
+        match waits {
+            Waits::InOrder => parking.in_order.insert((rank, index)),
+            Waits::ForAmount(amount) => parking.for_amount.entry(amount).or_default().insert((rank, index)),
+        };
+    }
+
+    /// A resource changed: in each pool the first queue that may fit becomes a candidate.
+    pub fn wake(&mut self, resource: ResourceIndex, ledger: &mut Ledger) {
+        if ledger.exists(resource) && ledger.get(resource).is_held_alone() {
+            return;
+        }
+        let pools: Vec<usize> =
+            self.parked.range((resource, 0)..=(resource, usize::MAX)).map(|((_, pool), _)| *pool).collect();
+        for pool in pools {
+            let Some(index) = self.first_to_wake(resource, pool, ledger) else { continue };
+            self.take_from_place(index, ledger);
+            let queue = self.get_mut(index);
+            queue.place = Place::Candidate;
+            queue.woken_by = Some(resource);
+            if let Some(rank) = queue.rank {
+                self.pools[pool].candidates.push(index, Reverse(rank));
+            }
+        }
+    }
+
+    fn first_to_wake(&self, resource: ResourceIndex, pool: usize, ledger: &Ledger) -> Option<usize> {
+        let parking = self.parked.get(&(resource, pool))?;
+        let free = if ledger.exists(resource) { ledger.get(resource).free() } else { None };
+        let fits =
+            parking.for_amount.range(..=free.unwrap_or(Amount::MAX)).filter_map(|(_, same)| same.first());
+        let takes = ledger.exists(resource) && ledger.get(resource).takes_a_holder();
+        let fits = fits.filter(|_| takes);
+        parking.in_order.first().into_iter().chain(fits).min().map(|(_, index)| *index)
+    }
+
+    /// The candidate that comes first among the pools that `is_open` lets through.
+    pub fn best_candidate(&self, mut is_open: impl FnMut(&Pool) -> bool) -> Option<(usize, Rank)> {
+        self.pools
+            .iter()
+            .filter_map(|pool| pool.candidates.peek().map(|(index, Reverse(rank))| (pool, *index, *rank)))
+            .filter(|(pool, ..)| is_open(pool))
+            .map(|(_, index, rank)| (rank, index))
+            .min()
+            .map(|(rank, index)| (index, rank))
+    }
+
+    /// Queues that are parked on a resource.
+    pub fn parked_on(&self, resource: ResourceIndex) -> impl Iterator<Item = &Queue> {
+        self.parked
+            .range((resource, 0)..=(resource, usize::MAX))
+            .flat_map(|(_, parking)| parking.in_order.iter().chain(parking.for_amount.values().flatten()))
+            .map(|(_, index)| self.get(*index))
+    }
+
+    /// Checks the invariants of this module.
+    pub fn check(&self, now: Time) -> Result<(), String> {
+        let mut backlog = 0;
+        for (index, queue) in self.all() {
+            backlog += queue.backlog();
+            let filed = match queue.place {
+                Place::Empty => queue.rank.is_none(),
+                Place::Candidate => {
+                    let filed = self.pools[queue.pool].candidates.get_priority(&index);
+                    filed.map(|Reverse(rank)| *rank) == queue.rank && queue.rank.is_some()
+                }
+                Place::Parked(resource, waits) => {
+                    queue.rank.is_some_and(|rank| self.is_filed(resource, queue.pool, waits, (rank, index)))
+                }
+            };
+            if !filed {
+                return Err(format!("queue {index} at {now:?} is not where it says: {queue:?}"));
+            }
+            let active = queue.heads(&self.paused_classes).next().is_some();
+            if active != queue.rank.is_some() {
+                return Err(format!("queue {index} has ready tasks but no rank, or the other way round"));
+            }
+        }
+        let candidates: usize = self.pools.iter().map(|pool| pool.candidates.len()).sum();
+        let placed = self.all().filter(|(_, queue)| queue.place == Place::Candidate).count();
+        if candidates != placed || backlog != self.backlog {
+            return Err(format!(
+                "{candidates} candidates, {placed} placed; backlog {backlog} or {}",
+                self.backlog
+            ));
+        }
+        Ok(())
+    }
+
+    fn is_filed(&self, resource: ResourceIndex, pool: usize, waits: Waits, entry: (Rank, usize)) -> bool {
+        self.parked.get(&(resource, pool)).is_some_and(|parking| match waits {
+            Waits::InOrder => parking.in_order.contains(&entry),
+            Waits::ForAmount(amount) => {
+                parking.for_amount.get(&amount).is_some_and(|same| same.contains(&entry))
+            }
+        })
+    }
+}

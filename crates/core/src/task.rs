@@ -1,0 +1,158 @@
+//! A task in memory: the persistent facts in their compact form, and what is derived from other tasks.
+
+use orchd_model::{AttemptNumber, On, Priority, RetryPolicy, Sequence, Span, Status, TaskId, Time};
+use std::sync::Arc;
+
+use crate::record::{Demand, Edge, Key, Phase, TaskRecord, status};
+
+/// What few tasks have; apart, so that the others stay small.
+#[derive(Debug, Default)]
+pub(crate) struct Limits {
+    pub timeout: Option<Span>,
+    pub deadline: Option<Span>,
+    pub not_before: Option<Time>,
+    pub key: Option<Key>,
+}
+
+/// Who waits for a task.
+#[derive(Debug, Default)]
+pub(crate) struct Dependents {
+    /// Every edge that points to this task, in the order they were added; entries of tasks that have ended
+    /// meanwhile stay.
+    pub edges: Vec<(TaskId, On)>,
+    /// How many unfinished dependents compete in each class.
+    pub by_class: [u32; 4],
+}
+
+/// A task in memory.
+#[derive(Debug)]
+pub(crate) struct Task {
+    pub name: Box<str>,
+    pub owner: u32,
+    pub priority: Priority,
+    pub conditional: bool,
+    pub hold: bool,
+    /// Derived: the best class of an unfinished dependent, if it is better than `priority`.
+    pub inherited: Option<Priority>,
+    /// Derived: the queue of its demand.
+    pub queue: usize,
+    pub edges: Box<[Edge]>,
+    /// Derived: edges whose task has not ended.
+    pub unmet: u32,
+    /// Derived.
+    pub dependents: Option<Box<Dependents>>,
+    pub retry: Arc<RetryPolicy>,
+    pub limits: Option<Box<Limits>>,
+    pub created_at: Time,
+    pub run_at: Time,
+    pub first_started_at: Option<Time>,
+    pub attempts: AttemptNumber,
+    pub tries: u32,
+    pub losses: u32,
+    pub phase: Phase,
+    /// The event that ended it; zero before.
+    pub ended_by: Sequence,
+}
+
+impl Task {
+    /// Takes a record into memory; `queue` is the one of its demand.
+    pub fn new(record: TaskRecord, queue: usize) -> Self {
+        let limits = Limits {
+            timeout: record.timeout,
+            deadline: record.deadline,
+            not_before: record.not_before,
+            key: record.key,
+        };
+        let limited = limits.timeout.is_some()
+            || limits.deadline.is_some()
+            || limits.not_before.is_some()
+            || limits.key.is_some();
+        Self {
+            name: record.name,
+            owner: record.owner,
+            priority: record.priority,
+            conditional: record.conditional,
+            hold: record.hold,
+            inherited: None,
+            queue,
+            edges: record.edges,
+            unmet: 0,
+            dependents: None,
+            retry: record.retry,
+            limits: limited.then(|| Box::new(limits)),
+            created_at: record.created_at,
+            run_at: record.run_at,
+            first_started_at: record.first_started_at,
+            attempts: record.attempts,
+            tries: record.tries,
+            losses: record.losses,
+            phase: record.phase,
+            ended_by: Sequence(0),
+        }
+    }
+
+    /// The persistent facts of this task.
+    pub fn record(&self, id: TaskId, demand: &Arc<Demand>) -> TaskRecord {
+        let limits = self.limits.as_deref();
+        TaskRecord {
+            id,
+            name: self.name.clone(),
+            owner: self.owner,
+            priority: self.priority,
+            demand: Arc::clone(demand),
+            edges: self.edges.clone(),
+            conditional: self.conditional,
+            retry: Arc::clone(&self.retry),
+            timeout: limits.and_then(|l| l.timeout),
+            deadline: limits.and_then(|l| l.deadline),
+            not_before: limits.and_then(|l| l.not_before),
+            key: limits.and_then(|l| l.key.clone()),
+            hold: self.hold,
+            created_at: self.created_at,
+            run_at: self.run_at,
+            first_started_at: self.first_started_at,
+            attempts: self.attempts,
+            tries: self.tries,
+            losses: self.losses,
+            phase: self.phase.clone(),
+        }
+    }
+
+    /// The status that users see.
+    pub fn status(&self) -> Status {
+        status(&self.phase, self.tries, self.losses)
+    }
+
+    /// Whether this run is over.
+    pub fn has_ended(&self) -> bool {
+        matches!(self.phase, Phase::Ended(_) | Phase::Skipped(_))
+    }
+
+    /// The class it competes in before aging: its own or an inherited one.
+    pub fn base_class(&self) -> Priority {
+        self.inherited.map_or(self.priority, |class| class.min(self.priority))
+    }
+
+    /// Since when it stands in its queue, if it does.
+    pub fn queued_since(&self) -> Option<Time> {
+        match self.phase {
+            Phase::Ready { since } if !self.hold => Some(since),
+            _ => None,
+        }
+    }
+
+    /// When this run meets its deadline.
+    pub fn deadline_at(&self) -> Option<Time> {
+        self.limits.as_ref()?.deadline.map(|span| self.run_at + span)
+    }
+
+    /// The limit of one attempt.
+    pub fn timeout(&self) -> Option<Span> {
+        self.limits.as_ref()?.timeout
+    }
+
+    /// When this run may start at the earliest.
+    pub fn not_before(&self) -> Option<Time> {
+        self.limits.as_ref()?.not_before
+    }
+}

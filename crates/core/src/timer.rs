@@ -1,0 +1,60 @@
+//! The one place where the core keeps instants at which something must be done.
+
+use orchd_model::{TaskId, Time, WorkerId, WorkflowId};
+use priority_queue::PriorityQueue;
+use std::cmp::Reverse;
+
+/// What happens when a timer fires.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Timer {
+    /// The task's delay is over: it becomes ready.
+    Delay(TaskId),
+    /// The attempt has met its timeout: it is stopped.
+    Timeout(TaskId),
+    /// The task has met its deadline: it fails, its attempt is stopped first.
+    Deadline(TaskId),
+    /// The head of one of this queue's lists may have climbed a class: the queue is ranked anew.
+    Aging(usize),
+    /// The worker was not heard of for a lease: it is fenced.
+    Lease(WorkerId),
+    /// The workflow has met its timeout: what is left of it is cancelled.
+    Workflow(WorkflowId),
+}
+
+/// Timers by their instants. At most one of each.
+#[derive(Debug, Default)]
+pub(crate) struct Timers {
+    queue: PriorityQueue<Timer, Reverse<(Time, Timer)>>,
+}
+
+impl Timers {
+    /// Sets a timer, in place of the one there may be.
+    pub fn set(&mut self, timer: Timer, at: Time) {
+        self.queue.push(timer, Reverse((at, timer)));
+    }
+
+    /// Sets a timer unless it is set for an earlier instant.
+    pub fn set_no_later(&mut self, timer: Timer, at: Time) {
+        self.queue.push_increase(timer, Reverse((at, timer)));
+    }
+
+    /// Removes a timer, if it is set.
+    pub fn clear(&mut self, timer: Timer) {
+        self.queue.remove(&timer);
+    }
+
+    /// Whether a timer is set.
+    pub fn is_set(&self, timer: Timer) -> bool {
+        self.queue.get(&timer).is_some()
+    }
+
+    /// The earliest instant.
+    pub fn next(&self) -> Option<Time> {
+        self.queue.peek().map(|(_, Reverse((at, _)))| *at)
+    }
+
+    /// Takes the earliest timer that is due, ties in the order of [`Timer`].
+    pub fn pop_due(&mut self, now: Time) -> Option<Timer> {
+        if self.next()? <= now { self.queue.pop().map(|(timer, _)| timer) } else { None }
+    }
+}
