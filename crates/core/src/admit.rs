@@ -12,7 +12,7 @@ impl Core {
     /// Starts every task that fits, in order. What is blocked on a resource is parked there and no longer
     /// looked at until that resource changes.
     pub(crate) fn admit(&mut self, out: &mut Output) {
-        if self.paused {
+        if self.paused || self.draining {
             return;
         }
         loop {

@@ -80,6 +80,8 @@ pub struct Core {
     pub(crate) timers: Timers,
     /// Whether everything is paused.
     pub(crate) paused: bool,
+    /// Whether the daemon is about to stop: like a pause, but forgotten with the process.
+    pub(crate) draining: bool,
     /// What ended, by the event that ended it, until it is on disk.
     pub(crate) ended: VecDeque<(Sequence, Ended)>,
 }
@@ -237,6 +239,17 @@ impl Core {
     #[must_use]
     pub fn is_paused(&self) -> bool {
         self.paused
+    }
+
+    /// Starts nothing new from now on, or ends that. Not a fact: a restart begins without it.
+    pub fn set_draining(&mut self, draining: bool) {
+        self.draining = draining;
+    }
+
+    /// Whether nothing new is started because the daemon is about to stop.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.draining
     }
 
     /// What is paused.

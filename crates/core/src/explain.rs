@@ -74,6 +74,9 @@ impl Core {
         if self.paused {
             reasons.push(Reason::Paused { scope: "all".to_owned() });
         }
+        if self.draining {
+            reasons.push(Reason::Paused { scope: "draining".to_owned() });
+        }
         if self.queues.is_class_paused(task.base_class()) {
             reasons.push(Reason::Paused { scope: format!("priority {}", task.base_class()) });
         }

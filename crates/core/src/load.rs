@@ -32,6 +32,7 @@ impl Core {
             ledger: Ledger::default(),
             timers: Timers::default(),
             paused: false,
+            draining: false,
             ended: VecDeque::new(),
         };
         for (resource, setting) in
