@@ -209,6 +209,12 @@ impl Core {
         self.workflows.get(&id)
     }
 
+    /// How many workflows have not ended.
+    #[must_use]
+    pub fn workflows_running(&self) -> usize {
+        self.workflows.values().filter(|workflow| workflow.unfinished > 0).count()
+    }
+
     /// Everything that is stored beside tasks and workflows.
     #[must_use]
     pub fn meta(&self) -> &Meta {
