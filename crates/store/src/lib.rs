@@ -1,1 +1,27 @@
-//! stub
+//! What orchd keeps on disk: unfinished work, history and the journal of events.
+//!
+//! A [`Store`] takes one [`Batch`] a commit and is owned by one thread; a [`History`] answers questions
+//! from a connection of its own and may live on any thread. [`SqliteStore`] is the embedded implementation,
+//! [`StateDir`] the directory it lives in, held by one process at a time.
+//!
+//! This crate does NOT contain scheduling decisions: it writes the records that it is given and reads them
+//! back. Nothing above the two traits knows what lies under them.
+
+mod codec;
+mod dir;
+mod error;
+mod history;
+mod query;
+mod reserve;
+mod schema;
+mod sqlite;
+mod store;
+mod trim;
+mod write;
+
+pub use dir::StateDir;
+pub use error::StoreError;
+pub use sqlite::SqliteStore;
+pub use store::{
+    Batch, Filter, History, Retention, Store, StoredAttempt, StoredTask, StoredWorkflow, TaskOutput, Trimmed,
+};

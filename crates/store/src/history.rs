@@ -1,0 +1,323 @@
+//! Questions about what is on disk, from a connection of their own.
+//!
+//! Each question is one or two statements; none holds a read transaction open after it returns, so readers
+//! never keep the log from being written back.
+
+use orchd_core::{EndedTask, Event, Phase, SkipCause, TaskRecord};
+use orchd_model::{Sequence, Status, TaskId, TaskResult, TaskSpec, Time, WorkflowId};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, Params, Row, params_from_iter};
+use rustc_hash::FxHashMap;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::codec::{TaskReader, decode, decode_events};
+use crate::query::{Half, conditions};
+use crate::sqlite::blob;
+use crate::write::int;
+use crate::{Filter, History, StoreError, StoredAttempt, StoredTask, StoredWorkflow, TaskOutput, schema};
+
+/// Environments kept in memory: a list of thousands of tasks usually has one or two.
+const KNOWN_ENVS: usize = 64;
+/// The columns that [`SqliteHistory::stored_task`] reads.
+const TASK_COLUMNS: &str =
+    "SELECT task.record, task.result, task.started_at, task.finished_at, spec.text, spec.env
+     FROM task LEFT JOIN spec ON spec.task = task.id";
+const WORKFLOW_COLUMNS: &str = "SELECT record, finished_at, parameters FROM workflow";
+
+/// The reading side of the embedded store.
+pub(crate) struct SqliteHistory {
+    db: Connection,
+    path: PathBuf,
+    tasks: TaskReader,
+    envs: Envs,
+}
+
+/// Environments by their id. An id always means the same one: rows are added and deleted, never changed, and
+/// no id is used again.
+#[derive(Default)]
+struct Envs {
+    known: FxHashMap<i64, BTreeMap<String, String>>,
+}
+
+impl SqliteHistory {
+    pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
+        Ok(Self {
+            db: schema::open_reader(path)?,
+            path: path.to_owned(),
+            tasks: TaskReader::default(),
+            envs: Envs::default(),
+        })
+    }
+
+    fn records<P: Params>(&mut self, sql: &str, params: P) -> Result<Vec<TaskRecord>, StoreError> {
+        let mut statement = self.db.prepare_cached(sql)?;
+        let mut rows = statement.query(params)?;
+        let mut records = Vec::new();
+        while let Some(row) = rows.next()? {
+            records.push(self.tasks.read(blob(row, 0)?)?);
+        }
+        Ok(records)
+    }
+
+    fn stored_tasks<P: Params>(&mut self, sql: &str, params: P) -> Result<Vec<StoredTask>, StoreError> {
+        let mut statement = self.db.prepare_cached(sql)?;
+        let mut rows = statement.query(params)?;
+        let mut tasks = Vec::new();
+        while let Some(row) = rows.next()? {
+            let record = self.tasks.read(blob(row, 0)?)?;
+            tasks.push(StoredTask {
+                spec: read_spec(&self.db, &mut self.envs, record.id, row, 4)?,
+                result: read_result(row, 1)?,
+                started_at: read_time(row, 2)?,
+                finished_at: read_time(row, 3)?,
+                record,
+            });
+        }
+        Ok(tasks)
+    }
+
+    fn stored_workflows<P: Params>(&self, tail: &str, params: P) -> Result<Vec<StoredWorkflow>, StoreError> {
+        let mut statement = self.db.prepare_cached(&format!("{WORKFLOW_COLUMNS} {tail}"))?;
+        let mut rows = statement.query(params)?;
+        let mut workflows = Vec::new();
+        while let Some(row) = rows.next()? {
+            workflows.push(StoredWorkflow {
+                record: decode("a workflow record", blob(row, 0)?)?,
+                finished_at: read_time(row, 1)?,
+                parameters: row.get(2)?,
+            });
+        }
+        Ok(workflows)
+    }
+
+    /// Asks one statement about each task and keeps the answers there are.
+    fn each<T>(
+        &self,
+        sql: &str,
+        tasks: &[TaskId],
+        mut read: impl FnMut(TaskId, &Row<'_>) -> Result<T, StoreError>,
+    ) -> Result<Vec<T>, StoreError> {
+        let mut statement: CachedStatement<'_> = self.db.prepare_cached(sql)?;
+        let mut answers = Vec::with_capacity(tasks.len());
+        for task in tasks {
+            let mut rows = statement.query([int(task.0)])?;
+            if let Some(row) = rows.next()? {
+                answers.push(read(*task, row)?);
+            }
+        }
+        Ok(answers)
+    }
+}
+
+impl History for SqliteHistory {
+    fn spec(&mut self, task: TaskId) -> Result<Option<Arc<TaskSpec>>, StoreError> {
+        let mut statement = self.db.prepare_cached("SELECT text, env FROM spec WHERE task = ?1")?;
+        let mut rows = statement.query([int(task.0)])?;
+        let Some(row) = rows.next()? else { return Ok(None) };
+        read_spec(&self.db, &mut self.envs, task, row, 0).map(Some)
+    }
+
+    fn task(&mut self, task: TaskId) -> Result<Option<StoredTask>, StoreError> {
+        let sql = format!("{TASK_COLUMNS} WHERE task.id = ?1");
+        Ok(self.stored_tasks(&sql, [int(task.0)])?.pop())
+    }
+
+    fn record(&mut self, task: TaskId) -> Result<Option<TaskRecord>, StoreError> {
+        Ok(self.records("SELECT record FROM task WHERE id = ?1", [int(task.0)])?.pop())
+    }
+
+    fn attempts(&mut self, task: TaskId) -> Result<Vec<StoredAttempt>, StoreError> {
+        let sql = "SELECT data, finished_at FROM attempt WHERE task = ?1 ORDER BY number";
+        let mut statement = self.db.prepare_cached(sql)?;
+        let mut rows = statement.query([int(task.0)])?;
+        let mut attempts = Vec::new();
+        while let Some(row) = rows.next()? {
+            let finished_at = read_time(row, 1)?.unwrap_or_default();
+            attempts.push(StoredAttempt { end: decode("an attempt", blob(row, 0)?)?, finished_at });
+        }
+        Ok(attempts)
+    }
+
+    fn list(&mut self, filter: &Filter) -> Result<Vec<StoredTask>, StoreError> {
+        let mut tasks = Vec::new();
+        for half in [Half::Unfinished, Half::Ended] {
+            let left = filter.limit.map(|limit| limit - tasks.len());
+            if let Some((tail, values)) = conditions(filter, half, left) {
+                let sql = format!("{TASK_COLUMNS}{tail}");
+                tasks.append(&mut self.stored_tasks(&sql, params_from_iter(values))?);
+            }
+        }
+        Ok(tasks)
+    }
+
+    fn ids(&mut self, filter: &Filter) -> Result<Vec<TaskId>, StoreError> {
+        let mut ids = Vec::new();
+        for half in [Half::Unfinished, Half::Ended] {
+            let left = filter.limit.map(|limit| limit - ids.len());
+            if let Some((tail, values)) = conditions(filter, half, left) {
+                let mut statement = self.db.prepare_cached(&format!("SELECT task.id FROM task{tail}"))?;
+                let mut rows = statement.query(params_from_iter(values))?;
+                while let Some(row) = rows.next()? {
+                    ids.push(TaskId(row.get::<_, i64>(0)?.cast_unsigned()));
+                }
+            }
+        }
+        Ok(ids)
+    }
+
+    fn ended(&mut self, tasks: &[TaskId]) -> Result<Vec<(TaskId, EndedTask)>, StoreError> {
+        let sql = "SELECT status, skip_root, record FROM task WHERE id = ?1 AND finished_at IS NOT NULL";
+        self.each(sql, tasks, |task, row| {
+            let root = match row.get::<_, Option<i64>>(1)? {
+                Some(_) => skip_root(&decode("a task record", blob(row, 2)?)?),
+                None => None,
+            };
+            Ok((task, EndedTask { status: read_status(row, 0)?, root }))
+        })
+    }
+
+    fn by_key(&mut self, key: &str) -> Result<Option<(TaskId, u64)>, StoreError> {
+        let newest =
+            self.records("SELECT record FROM task WHERE key = ?1 ORDER BY id DESC LIMIT 1", [key])?.pop();
+        Ok(newest.and_then(|record| record.key.map(|key| (record.id, key.fingerprint))))
+    }
+
+    fn skipped_by(&mut self, root: TaskId) -> Result<Vec<TaskRecord>, StoreError> {
+        self.records("SELECT record FROM task WHERE skip_root = ?1 ORDER BY id", [int(root.0)])
+    }
+
+    fn results(&mut self, tasks: &[TaskId]) -> Result<Vec<TaskOutput>, StoreError> {
+        self.each("SELECT record, result FROM task WHERE id = ?1", tasks, |id, row| {
+            let record: TaskRecord = decode("a task record", blob(row, 0)?)?;
+            let status = record.status();
+            Ok(TaskOutput {
+                id,
+                name: record.name,
+                status,
+                result: read_result(row, 1)?,
+                attempts: record.attempts.0,
+            })
+        })
+    }
+
+    fn names(&mut self, tasks: &[TaskId]) -> Result<Vec<(TaskId, Box<str>)>, StoreError> {
+        self.each("SELECT name FROM task WHERE id = ?1", tasks, |id, row| Ok((id, row.get(0)?)))
+    }
+
+    fn workflow(&mut self, workflow: WorkflowId) -> Result<Option<StoredWorkflow>, StoreError> {
+        Ok(self.stored_workflows("WHERE id = ?1", [int(workflow.0)])?.pop())
+    }
+
+    fn workflow_by_name(&mut self, name: &str) -> Result<Option<StoredWorkflow>, StoreError> {
+        Ok(self.stored_workflows("WHERE name = ?1 ORDER BY id DESC LIMIT 1", [name])?.pop())
+    }
+
+    fn workflows(&mut self, limit: Option<usize>) -> Result<Vec<StoredWorkflow>, StoreError> {
+        self.stored_workflows("ORDER BY id DESC LIMIT ?1", [limit.map_or(-1, |n| int(n as u64))])
+    }
+
+    fn events(&mut self, after: Sequence, limit: usize) -> Result<Vec<Event>, StoreError> {
+        // The batch that holds the place begins at or before it.
+        let mut statement = self.db.prepare_cached(
+            "SELECT events FROM journal WHERE first_seq >=
+             coalesce((SELECT max(first_seq) FROM journal WHERE first_seq <= ?1), 0) ORDER BY first_seq",
+        )?;
+        let mut rows = statement.query([int(after.0.saturating_add(1))])?;
+        let mut events: Vec<Event> = Vec::new();
+        while events.len() < limit {
+            let Some(row) = rows.next()? else { break };
+            events.extend(decode_events(blob(row, 0)?)?.into_iter().filter(|e| e.sequence > after));
+        }
+        events.truncate(limit);
+        Ok(events)
+    }
+
+    fn size_bytes(&mut self) -> Result<u64, StoreError> {
+        let mut total = 0;
+        for suffix in ["", "-wal"] {
+            let mut name = self.path.clone().into_os_string();
+            name.push(suffix);
+            match std::fs::metadata(&name) {
+                Ok(metadata) => total += metadata.len(),
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+                Err(e) => return Err(StoreError::io("look at", name, e)),
+            }
+        }
+        Ok(total)
+    }
+}
+
+/// The root cause of a skip and how that ended.
+fn skip_root(record: &TaskRecord) -> Option<(TaskId, Status)> {
+    match &record.phase {
+        Phase::Skipped(SkipCause::Dependency(task, status)) => Some((*task, *status)),
+        Phase::Skipped(SkipCause::FailFast(task)) => Some((*task, Status::Failed)),
+        Phase::Skipped(SkipCause::Condition | SkipCause::ConditionError(_))
+        | Phase::Waiting
+        | Phase::Checking
+        | Phase::Delayed { .. }
+        | Phase::Ready { .. }
+        | Phase::Running { .. }
+        | Phase::Ended(_) => None,
+    }
+}
+
+/// Reads a spec from the columns `text` and, after it, `env`.
+fn read_spec(
+    db: &Connection,
+    envs: &mut Envs,
+    task: TaskId,
+    row: &Row<'_>,
+    column: usize,
+) -> Result<Arc<TaskSpec>, StoreError> {
+    let text = row.get_ref(column)?.as_str().map_err(|_| missing_spec(task))?;
+    let mut spec: TaskSpec = serde_json::from_str(text)
+        .map_err(|e| StoreError::Corrupt(format!("the spec of task {task}: {e}")))?;
+    if let Some(env) = row.get::<_, Option<i64>>(column + 1)? {
+        spec.env = envs.get(db, env)?.ok_or_else(|| missing_spec(task))?;
+    }
+    Ok(Arc::new(spec))
+}
+
+fn missing_spec(task: TaskId) -> StoreError {
+    StoreError::Corrupt(format!("task {task} has no spec"))
+}
+
+impl Envs {
+    fn get(&mut self, db: &Connection, id: i64) -> Result<Option<BTreeMap<String, String>>, StoreError> {
+        if let Some(env) = self.known.get(&id) {
+            return Ok(Some(env.clone()));
+        }
+        let text: Option<String> = db
+            .prepare_cached("SELECT text FROM env WHERE id = ?1")?
+            .query_row([id], |row| row.get(0))
+            .optional()?;
+        let Some(text) = text else { return Ok(None) };
+        let env: BTreeMap<String, String> =
+            serde_json::from_str(&text).map_err(|e| StoreError::Corrupt(format!("environment {id}: {e}")))?;
+        if self.known.len() >= KNOWN_ENVS {
+            self.known.clear();
+        }
+        self.known.insert(id, env.clone());
+        Ok(Some(env))
+    }
+}
+
+fn read_result(row: &Row<'_>, column: usize) -> Result<Option<TaskResult>, StoreError> {
+    let text: Option<&str> =
+        row.get_ref(column)?.as_str_or_null().map_err(|e| StoreError::Corrupt(e.to_string()))?;
+    text.map(serde_json::from_str).transpose().map_err(|e| StoreError::Corrupt(format!("a result: {e}")))
+}
+
+fn read_time(row: &Row<'_>, column: usize) -> Result<Option<Time>, StoreError> {
+    Ok(row.get::<_, Option<i64>>(column)?.map(|t| Time(t.cast_unsigned())))
+}
+
+fn read_status(row: &Row<'_>, column: usize) -> Result<Status, StoreError> {
+    let index: i64 = row.get(column)?;
+    usize::try_from(index)
+        .ok()
+        .and_then(|i| Status::ALL.get(i).copied())
+        .ok_or_else(|| StoreError::Corrupt(format!("there is no status {index}")))
+}

@@ -1,0 +1,68 @@
+//! A filter as SQL: one condition a field, values always bound and never spliced.
+
+use orchd_model::Status;
+use rusqlite::types::Value;
+
+use crate::Filter;
+use crate::write::int;
+
+/// A list is read in two halves, each in the order of an index.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Half {
+    /// By id.
+    Unfinished,
+    /// The newest end first.
+    Ended,
+}
+
+impl Half {
+    fn has(self, status: Status) -> bool {
+        status.is_terminal() == (self == Self::Ended)
+    }
+}
+
+/// The text after `SELECT ... FROM task` and the values that it binds, or nothing when the filter leaves
+/// nothing of this half.
+pub(crate) fn conditions(filter: &Filter, half: Half, limit: Option<usize>) -> Option<(String, Vec<Value>)> {
+    let statuses: Vec<Status> = filter.statuses.iter().copied().filter(|s| half.has(*s)).collect();
+    if (statuses.is_empty() && !filter.statuses.is_empty()) || limit == Some(0) {
+        return None;
+    }
+    let mut values: Vec<Value> = Vec::new();
+    let mut sql = String::from(match half {
+        Half::Unfinished => " WHERE task.finished_at IS NULL",
+        Half::Ended => " WHERE task.finished_at IS NOT NULL",
+    });
+    if !statuses.is_empty() {
+        let marks = vec!["?"; statuses.len()].join(", ");
+        sql.push_str(&format!(" AND task.status IN ({marks})"));
+        values.extend(statuses.iter().map(|s| Value::from(s.index() as i64)));
+    }
+    let mut and = |condition: &str, value: Option<Value>| {
+        if let Some(value) = value {
+            sql.push_str(" AND ");
+            sql.push_str(condition);
+            values.push(value);
+        }
+    };
+    and("task.priority = ?", filter.priority.map(|p| Value::from(p.index() as i64)));
+    and("task.workflow = ?", filter.workflow.map(|w| Value::from(int(w.0))));
+    and("task.session = ?", filter.session.map(|s| Value::from(int(s.0))));
+    and("task.id IN (SELECT tag.task FROM tag WHERE tag.tag = ?)", filter.tag.clone().map(Value::from));
+    and("task.name GLOB ?", filter.name_glob.clone().map(Value::from));
+    // Whoever was created since then has also ended since then.
+    let since = filter.since.map(|t| Value::from(int(t.0)));
+    match half {
+        Half::Unfinished => and("task.created_at >= ?", since),
+        Half::Ended => and("task.finished_at >= ?", since),
+    }
+    sql.push_str(match half {
+        Half::Unfinished => " ORDER BY task.id",
+        Half::Ended => " ORDER BY task.finished_at DESC, task.id DESC",
+    });
+    if let Some(limit) = limit {
+        sql.push_str(" LIMIT ?");
+        values.push(Value::from(int(limit as u64)));
+    }
+    Some((sql, values))
+}

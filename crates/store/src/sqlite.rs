@@ -1,0 +1,142 @@
+//! The embedded store: one SQLite file in the state directory, written by one connection.
+//!
+//! Invariant: every change goes through one transaction a call, with the log synced before it returns.
+
+use orchd_core::Snapshot;
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
+use std::path::PathBuf;
+
+use crate::codec::{TaskReader, decode, decode_meta};
+use crate::history::SqliteHistory;
+use crate::reserve::Reserve;
+use crate::write::{KnownEnvs, write};
+use crate::{Batch, History, Retention, StateDir, Store, StoreError, Trimmed, schema, trim};
+
+const FILE: &str = "orchd.db";
+/// Findings of an integrity check that are reported; the first ones say what kind of damage it is.
+const FINDINGS: usize = 5;
+
+/// The writing side of the embedded store. Its reserve for a full disk is 8 MiB.
+pub struct SqliteStore {
+    db: Connection,
+    path: PathBuf,
+    envs: KnownEnvs,
+    reserve: Reserve,
+    /// Keeps other processes out as long as this one may write.
+    _dir: StateDir,
+}
+
+impl SqliteStore {
+    /// Opens the store in a state directory; creates it when there is none, and migrates an older one.
+    ///
+    /// # Errors
+    /// [`StoreError::Newer`] and [`StoreError::Foreign`] for a file that is left untouched,
+    /// [`StoreError::OldLibrary`], [`StoreError::Corrupt`], [`StoreError::Full`].
+    pub fn open(dir: &StateDir) -> Result<Self, StoreError> {
+        let path = dir.path().join(FILE);
+        let db = schema::open_writer(&path)?;
+        let store = Self {
+            db,
+            path,
+            envs: KnownEnvs::default(),
+            reserve: Reserve::new(dir.path()),
+            _dir: dir.clone(),
+        };
+        // A full disk must not keep the daemon from starting: it may have ends of attempts to record.
+        if let Err(error) = store.reserve.restore() {
+            tracing::warn!(%error, "no space is kept for a full disk");
+        }
+        Ok(store)
+    }
+
+    /// Limits the file to so many pages of 4 KiB: a quota, and how tests fill the disk.
+    ///
+    /// # Errors
+    /// When the database refuses the number.
+    pub fn limit_pages(&mut self, pages: u32) -> Result<(), StoreError> {
+        Ok(self.db.pragma_update(None, "max_page_count", pages)?)
+    }
+
+    fn transaction(&mut self) -> Result<Transaction<'_>, StoreError> {
+        Ok(self.db.transaction_with_behavior(TransactionBehavior::Immediate)?)
+    }
+}
+
+impl Store for SqliteStore {
+    fn load(&mut self) -> Result<Snapshot, StoreError> {
+        // One transaction, so that all three parts are of the same instant.
+        let transaction = self.transaction()?;
+        let meta: Option<Vec<u8>> =
+            transaction.query_row("SELECT record FROM meta", [], |row| row.get(0)).optional()?;
+        let mut snapshot = Snapshot {
+            meta: meta.map(|bytes| decode_meta(&bytes)).transpose()?.unwrap_or_default(),
+            ..Snapshot::default()
+        };
+        {
+            let mut tasks = transaction.prepare(
+                "SELECT record FROM task INDEXED BY task_unfinished WHERE finished_at IS NULL ORDER BY id",
+            )?;
+            let mut rows = tasks.query([])?;
+            let mut reader = TaskReader::default();
+            while let Some(row) = rows.next()? {
+                snapshot.tasks.push(reader.read(blob(row, 0)?)?);
+            }
+            let mut workflows =
+                transaction.prepare("SELECT record FROM workflow WHERE finished_at IS NULL ORDER BY id")?;
+            let mut rows = workflows.query([])?;
+            while let Some(row) = rows.next()? {
+                snapshot.workflows.push(decode("a workflow record", blob(row, 0)?)?);
+            }
+        }
+        transaction.commit()?;
+        Ok(snapshot)
+    }
+
+    fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        let transaction = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let written = write(&transaction, &mut self.envs, batch)
+            .and_then(|()| transaction.commit().map_err(StoreError::from));
+        if written.is_err() {
+            self.envs.clear();
+        }
+        written
+    }
+
+    fn reader(&self) -> Result<Box<dyn History>, StoreError> {
+        Ok(Box::new(SqliteHistory::open(&self.path)?))
+    }
+
+    fn trim(&mut self, retention: &Retention) -> Result<Trimmed, StoreError> {
+        self.envs.clear();
+        let transaction = self.transaction()?;
+        let trimmed = trim::trim(&transaction, retention)?;
+        transaction.commit()?;
+        Ok(trimmed)
+    }
+
+    fn integrity(&mut self) -> Result<(), StoreError> {
+        let mut check = self.db.prepare("PRAGMA integrity_check(100)")?;
+        let findings: Vec<String> = check.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
+        match findings.as_slice() {
+            [only] if only == "ok" => Ok(()),
+            _ => Err(StoreError::Corrupt(findings[..findings.len().min(FINDINGS)].join("; "))),
+        }
+    }
+
+    fn release_reserve(&mut self) -> Result<bool, StoreError> {
+        self.reserve.release()
+    }
+
+    fn restore_reserve(&mut self) -> Result<(), StoreError> {
+        self.reserve.restore()
+    }
+
+    fn close(self: Box<Self>) -> Result<(), StoreError> {
+        self.db.close().map_err(|(_, error)| error.into())
+    }
+}
+
+/// A blob of the current row, without copying it.
+pub(crate) fn blob<'a>(row: &'a rusqlite::Row<'_>, column: usize) -> Result<&'a [u8], StoreError> {
+    row.get_ref(column)?.as_blob().map_err(|e| StoreError::Corrupt(e.to_string()))
+}

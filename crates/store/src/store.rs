@@ -1,0 +1,256 @@
+//! The two sides of a store: one writer that commits batches, any number of readers that ask.
+//!
+//! Invariant: what [`Store::commit`] has returned for is on disk, and a batch is there whole or not at all.
+
+use orchd_core::{AttemptEnd, EndedTask, Event, Meta, Snapshot, TaskRecord, WorkflowRecord};
+use orchd_model::{Priority, Sequence, SessionId, Status, TaskId, TaskResult, TaskSpec, Time, WorkflowId};
+use std::sync::Arc;
+
+use crate::StoreError;
+
+/// Everything that becomes durable together.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Batch {
+    /// The events, in their order; their sequences are contiguous and follow those of the batch before.
+    pub events: Vec<Event>,
+    /// Every task that an event touched, as it is after the last event.
+    pub tasks: Vec<TaskRecord>,
+    /// Every workflow that an event touched, as it is after the last event.
+    pub workflows: Vec<WorkflowRecord>,
+    /// The parameters, a JSON object, of the workflows that were submitted in this batch.
+    pub workflow_parameters: Vec<(WorkflowId, String)>,
+    /// Everything else, as it is after the last event.
+    pub meta: Meta,
+}
+
+/// The writing side of a store, owned by one thread.
+pub trait Store: Send {
+    /// Everything that has not ended. Its cost follows that, not the history.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] when a record cannot be read.
+    fn load(&mut self) -> Result<Snapshot, StoreError>;
+
+    /// Makes a batch durable.
+    ///
+    /// # Errors
+    /// On every error nothing of the batch is there. After [`StoreError::Full`] the same batch may be
+    /// committed again once there is space.
+    fn commit(&mut self, batch: &Batch) -> Result<(), StoreError>;
+
+    /// A reading side of its own, for any thread. It sees every batch committed before each question.
+    ///
+    /// # Errors
+    /// When the files cannot be opened again.
+    fn reader(&self) -> Result<Box<dyn History>, StoreError>;
+
+    /// Deletes a bounded part of what `retention` no longer keeps; call again while `more` is set.
+    /// Unfinished tasks and the tasks of running workflows always stay.
+    ///
+    /// # Errors
+    /// As [`Store::commit`].
+    fn trim(&mut self, retention: &Retention) -> Result<Trimmed, StoreError>;
+
+    /// Checks the whole store, in time that grows with its size; not part of a start.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] with the first findings.
+    fn integrity(&mut self) -> Result<(), StoreError>;
+
+    /// Gives up the space kept for a full disk, so that running work can still be recorded. Says whether
+    /// there was any.
+    ///
+    /// # Errors
+    /// When the space cannot be given back to the file system.
+    fn release_reserve(&mut self) -> Result<bool, StoreError>;
+
+    /// Takes the reserve again, if it is not held.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`] while there is no space for it.
+    fn restore_reserve(&mut self) -> Result<(), StoreError>;
+
+    /// Ends the store in good order. Without it nothing committed is lost, only the next start is slower.
+    ///
+    /// # Errors
+    /// When the last write-back fails; what was committed is durable all the same.
+    fn close(self: Box<Self>) -> Result<(), StoreError>;
+}
+
+/// The reading side of a store.
+pub trait History: Send {
+    /// What the user asked for.
+    ///
+    /// # Errors
+    /// As every question: [`StoreError::Corrupt`] and failures of the disk.
+    fn spec(&mut self, task: TaskId) -> Result<Option<Arc<TaskSpec>>, StoreError>;
+    /// Everything about one task but its attempts.
+    ///
+    /// # Errors
+    /// As [`History::spec`].
+    fn task(&mut self, task: TaskId) -> Result<Option<StoredTask>, StoreError>;
+    /// The record of one task, ended or not.
+    ///
+    /// # Errors
+    /// As [`History::spec`].
+    fn record(&mut self, task: TaskId) -> Result<Option<TaskRecord>, StoreError>;
+    /// The ended attempts of a task, by number.
+    ///
+    /// # Errors
+    /// As [`History::spec`].
+    fn attempts(&mut self, task: TaskId) -> Result<Vec<StoredAttempt>, StoreError>;
+    /// The tasks that pass the filter: unfinished ones by id, then the newest ended.
+    ///
+    /// # Errors
+    /// As [`History::spec`].
+    fn list(&mut self, filter: &Filter) -> Result<Vec<StoredTask>, StoreError>;
+    /// The ids of the tasks that pass the filter, in the order of [`History::list`].
+    ///
+    /// # Errors
+    /// As [`History::spec`].
+    fn ids(&mut self, filter: &Filter) -> Result<Vec<TaskId>, StoreError>;
+    /// Those of the given tasks that have ended, in the given order.
+    ///
+    /// # Errors
+    /// As [`History::spec`].
+    fn ended(&mut self, tasks: &[TaskId]) -> Result<Vec<(TaskId, EndedTask)>, StoreError>;
+    /// The newest task with this idempotency key, and the hash of its spec.
+    ///
+    /// # Errors
+    /// As [`History::spec`].
+    fn by_key(&mut self, key: &str) -> Result<Option<(TaskId, u64)>, StoreError>;
+    /// The tasks that were skipped because of this one, by id.
+    ///
+    /// # Errors
+    /// As [`History::spec`].
+    fn skipped_by(&mut self, root: TaskId) -> Result<Vec<TaskRecord>, StoreError>;
+    /// What the known ones among these tasks left, in the given order.
+    ///
+    /// # Errors
+    /// As [`History::spec`].
+    fn results(&mut self, tasks: &[TaskId]) -> Result<Vec<TaskOutput>, StoreError>;
+    /// The names of the known ones among these tasks, in the given order.
+    ///
+    /// # Errors
+    /// As [`History::spec`].
+    fn names(&mut self, tasks: &[TaskId]) -> Result<Vec<(TaskId, Box<str>)>, StoreError>;
+    /// One workflow.
+    ///
+    /// # Errors
+    /// As [`History::spec`].
+    fn workflow(&mut self, workflow: WorkflowId) -> Result<Option<StoredWorkflow>, StoreError>;
+    /// The newest workflow of this name.
+    ///
+    /// # Errors
+    /// As [`History::spec`].
+    fn workflow_by_name(&mut self, name: &str) -> Result<Option<StoredWorkflow>, StoreError>;
+    /// The newest workflows, the newest first; `None`: all.
+    ///
+    /// # Errors
+    /// As [`History::spec`].
+    fn workflows(&mut self, limit: Option<usize>) -> Result<Vec<StoredWorkflow>, StoreError>;
+    /// Events after a place in the order, the oldest first. Specs and results are not in them. When the
+    /// first one does not follow `after`, those between have been trimmed.
+    ///
+    /// # Errors
+    /// As [`History::spec`].
+    fn events(&mut self, after: Sequence, limit: usize) -> Result<Vec<Event>, StoreError>;
+    /// What the store takes on disk, bytes.
+    ///
+    /// # Errors
+    /// When the files cannot be asked.
+    fn size_bytes(&mut self) -> Result<u64, StoreError>;
+}
+
+/// Which tasks. What is empty or `None` does not matter; the rest must all hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// In one of these statuses.
+    pub statuses: Vec<Status>,
+    /// Of this class.
+    pub priority: Option<Priority>,
+    /// With this tag.
+    pub tag: Option<String>,
+    /// Of this workflow.
+    pub workflow: Option<WorkflowId>,
+    /// Of this session.
+    pub session: Option<SessionId>,
+    /// With a name that matches: `*`, `?`, `[a-z]`, `[^a-z]`, in this case of letters.
+    pub name_glob: Option<String>,
+    /// Created or ended at this instant or later.
+    pub since: Option<Time>,
+    /// At most so many.
+    pub limit: Option<usize>,
+}
+
+/// A task as it is on disk.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoredTask {
+    /// Its record; a running attempt is in its phase, the first start of this run beside it.
+    pub record: TaskRecord,
+    /// What the user asked for.
+    pub spec: Arc<TaskSpec>,
+    /// What it left; none while it has not ended, or when it ended without an attempt's result.
+    pub result: Option<TaskResult>,
+    /// When the last attempt of this run started.
+    pub started_at: Option<Time>,
+    /// When it ended.
+    pub finished_at: Option<Time>,
+}
+
+/// An attempt that is over.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoredAttempt {
+    /// How it ended.
+    pub end: AttemptEnd,
+    /// When that became known.
+    pub finished_at: Time,
+}
+
+/// What a task left for those that depend on it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TaskOutput {
+    /// The task.
+    pub id: TaskId,
+    /// Its name.
+    pub name: Box<str>,
+    /// What has become of it.
+    pub status: Status,
+    /// Its result.
+    pub result: Option<TaskResult>,
+    /// Attempts over all its runs.
+    pub attempts: u32,
+}
+
+/// A workflow as it is on disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredWorkflow {
+    /// Its record.
+    pub record: WorkflowRecord,
+    /// When its last task ended.
+    pub finished_at: Option<Time>,
+    /// Its parameters, a JSON object.
+    pub parameters: String,
+}
+
+/// What is kept of what has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// At most so many ended tasks, the newest.
+    pub tasks: u64,
+    /// Nothing that ended earlier than this.
+    pub since: Time,
+}
+
+/// What one call of [`Store::trim`] deleted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Trimmed {
+    /// Tasks, with their specs, results, tags and attempts.
+    pub tasks: usize,
+    /// Workflows.
+    pub workflows: usize,
+    /// Batches of the journal.
+    pub journal_batches: usize,
+    /// Whether another call will find more.
+    pub more: bool,
+}

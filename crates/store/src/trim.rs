@@ -1,0 +1,103 @@
+//! Retention: what has ended leaves the disk in bounded steps, so that no commit waits long for it.
+//!
+//! Ids are never used again: the next one is in the meta record, not derived from what is left.
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use crate::write::int;
+use crate::{Retention, StoreError, Trimmed};
+
+/// Tasks deleted by one call: some milliseconds of work.
+const TASKS: usize = 500;
+/// Workflows and batches of the journal deleted by one call.
+const OTHERS: usize = 100;
+
+/// Deletes a bounded part of what is not kept.
+///
+/// Flaw: a task may outlive what it depends on, when that ended so long ago that it is trimmed; the result
+/// is then missing from the inputs. Within a workflow this cannot happen.
+pub(crate) fn trim(db: &Connection, retention: &Retention) -> Result<Trimmed, StoreError> {
+    let cutoff = cutoff(db, retention)?;
+    let tasks = trim_tasks(db, cutoff)?;
+    let workflows = trim_workflows(db, cutoff)?;
+    let journal_batches = trim_journal(db, cutoff)?;
+    db.execute("DELETE FROM env WHERE last_task < coalesce((SELECT min(id) FROM task), last_task + 1)", [])?;
+    let more = tasks == TASKS || workflows == OTHERS || journal_batches == OTHERS;
+    Ok(Trimmed { tasks, workflows, journal_batches, more })
+}
+
+/// What ended before this instant goes: the later of the age limit and the end of the first task too many.
+fn cutoff(db: &Connection, retention: &Retention) -> Result<i64, StoreError> {
+    let first_too_many: Option<i64> = db
+        .prepare_cached(
+            "SELECT finished_at FROM task WHERE finished_at IS NOT NULL ORDER BY finished_at DESC LIMIT 1 OFFSET ?1",
+        )?
+        .query_row([int(retention.tasks)], |row| row.get(0))
+        .optional()?;
+    let since = int(retention.since.0);
+    Ok(first_too_many.map_or(since, |at| since.max(at.saturating_add(1))))
+}
+
+fn trim_tasks(db: &Connection, cutoff: i64) -> Result<usize, StoreError> {
+    let ids: Vec<i64> = db
+        .prepare_cached(
+            "SELECT id FROM task WHERE finished_at < ?1
+             AND (workflow IS NULL OR workflow NOT IN (SELECT id FROM workflow WHERE finished_at IS NULL))
+             ORDER BY finished_at LIMIT ?2",
+        )?
+        .query_map(params![cutoff, TASKS as i64], |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
+    let mut tags = db.prepare_cached("SELECT text FROM spec WHERE task = ?1")?;
+    let mut drop_tag = db.prepare_cached("DELETE FROM tag WHERE tag = ?1 AND task = ?2")?;
+    let mut rest = [
+        db.prepare_cached("DELETE FROM spec WHERE task = ?1")?,
+        db.prepare_cached("DELETE FROM attempt WHERE task = ?1")?,
+        db.prepare_cached("DELETE FROM task WHERE id = ?1")?,
+    ];
+    for id in &ids {
+        let spec: Option<String> = tags.query_row([id], |row| row.get(0)).optional()?;
+        for tag in spec.as_deref().map(spec_tags).transpose()?.unwrap_or_default() {
+            drop_tag.execute(params![tag, id])?;
+        }
+        for statement in &mut rest {
+            statement.execute([id])?;
+        }
+    }
+    Ok(ids.len())
+}
+
+/// The tags in the JSON text of a spec. The table of tags is ordered by tag, not by task.
+fn spec_tags(text: &str) -> Result<Vec<String>, StoreError> {
+    #[derive(serde::Deserialize)]
+    struct Tags {
+        #[serde(default)]
+        tags: Vec<String>,
+    }
+    let spec: Tags = serde_json::from_str(text).map_err(|e| StoreError::Corrupt(format!("a spec: {e}")))?;
+    Ok(spec.tags)
+}
+
+/// A workflow goes after the last of its tasks.
+fn trim_workflows(db: &Connection, cutoff: i64) -> Result<usize, StoreError> {
+    Ok(db
+        .prepare_cached(
+            "DELETE FROM workflow WHERE id IN (SELECT w.id FROM workflow w WHERE w.finished_at < ?1
+             AND NOT EXISTS (SELECT 1 FROM task WHERE task.workflow = w.id) ORDER BY w.finished_at LIMIT ?2)",
+        )?
+        .execute(params![cutoff, OTHERS as i64])?)
+}
+
+/// The journal is in the order of time, so what goes is at its beginning.
+fn trim_journal(db: &Connection, cutoff: i64) -> Result<usize, StoreError> {
+    let mut last = None;
+    let mut oldest = db.prepare_cached("SELECT first_seq, time FROM journal ORDER BY first_seq LIMIT ?1")?;
+    let mut rows = oldest.query([OTHERS as i64])?;
+    while let Some(row) = rows.next()? {
+        if row.get::<_, i64>(1)? >= cutoff {
+            break;
+        }
+        last = Some(row.get::<_, i64>(0)?);
+    }
+    let Some(last) = last else { return Ok(0) };
+    Ok(db.prepare_cached("DELETE FROM journal WHERE first_seq <= ?1")?.execute([last])?)
+}

@@ -1,0 +1,346 @@
+//! One batch into the tables, inside a transaction that the caller holds.
+//!
+//! What an event says beside the record (a spec, a result, an instant) is first gathered by task, then each
+//! touched task is written once: inserted when it was born in the batch, updated otherwise.
+
+use orchd_core::{Event, Fact, TaskRecord, WorkflowRecord};
+use orchd_model::{TaskId, TaskResult, TaskSpec, Time, WorkflowId, WorkflowStatus};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
+use rustc_hash::FxHashMap;
+use std::collections::BTreeMap;
+
+use crate::codec::{encode, encode_events, encode_meta};
+use crate::{Batch, StoreError};
+
+/// Environments whose id is remembered: submitters of one system have few, and one is some kilobytes.
+const KNOWN_ENVS: usize = 64;
+
+/// The ids of environments that are known to be on disk.
+#[derive(Default)]
+pub(crate) struct KnownEnvs {
+    ids: Vec<(BTreeMap<String, String>, i64)>,
+}
+
+impl KnownEnvs {
+    /// Forgets all, after a transaction that may have added some was rolled back.
+    pub(crate) fn clear(&mut self) {
+        self.ids.clear();
+    }
+}
+
+/// Integers of the database are signed; ours are below 2^63 but for hostile instants, which sort last.
+pub(crate) fn int(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+fn time(value: Option<Time>) -> Option<i64> {
+    value.map(|t| int(t.0))
+}
+
+/// What the events of a batch say about one task, beside its record.
+#[derive(Default)]
+struct Touch<'a> {
+    spec: Option<&'a TaskSpec>,
+    born: bool,
+    /// Whether the three below replace what is on disk.
+    settled: bool,
+    finished_at: Option<Time>,
+    result: Option<&'a TaskResult>,
+    revived: bool,
+    started_at: Option<Time>,
+}
+
+impl<'a> Touch<'a> {
+    fn end(&mut self, at: Time, result: Option<&'a TaskResult>) {
+        self.settled = true;
+        self.finished_at = Some(at);
+        self.result = result;
+    }
+
+    fn see(&mut self, event: &'a Event) {
+        match &event.fact {
+            Fact::Submitted { spec, .. } => {
+                self.born = true;
+                self.spec = spec.as_deref();
+            }
+            Fact::Started { .. } => self.started_at = Some(event.time),
+            Fact::Completed { .. } | Fact::Failed { .. } | Fact::Cancelled { .. } | Fact::Skipped { .. } => {
+                self.end(event.time, event.fact.result());
+            }
+            Fact::Revived { .. } => {
+                let (spec, born) = (self.spec, self.born);
+                *self = Self { spec, born, settled: true, revived: true, ..Self::default() };
+            }
+            Fact::Checked { .. }
+            | Fact::Readied { .. }
+            | Fact::Delayed { .. }
+            | Fact::Held { .. }
+            | Fact::Released { .. }
+            | Fact::Reprioritized { .. }
+            | Fact::Stopping { .. }
+            | Fact::Retried { .. }
+            | Fact::Returned { .. }
+            | Fact::WorkflowSubmitted { .. }
+            | Fact::WorkflowStopped { .. }
+            | Fact::WorkflowEnded { .. }
+            | Fact::WorkflowReopened { .. }
+            | Fact::Paused { .. }
+            | Fact::Resumed { .. }
+            | Fact::ResourceSet { .. }
+            | Fact::WorkerJoined { .. }
+            | Fact::WorkerLost { .. } => {}
+        }
+    }
+}
+
+/// Writes all of a batch.
+pub(crate) fn write(db: &Connection, envs: &mut KnownEnvs, batch: &Batch) -> Result<(), StoreError> {
+    let mut touches: FxHashMap<TaskId, Touch<'_>> = FxHashMap::default();
+    touches.reserve(batch.tasks.len());
+    for event in &batch.events {
+        if let Some(task) = event.fact.task() {
+            touches.entry(task).or_default().see(event);
+        }
+    }
+    let mut buffer = Vec::new();
+    write_tasks(db, envs, batch, &touches, &mut buffer)?;
+    write_attempts(db, &batch.events, &mut buffer)?;
+    write_workflows(db, batch, &mut buffer)?;
+    if let (Some(first), Some(last)) = (batch.events.first(), batch.events.last()) {
+        encode_events(&batch.events, &mut buffer)?;
+        db.prepare_cached("INSERT INTO journal (first_seq, time, events) VALUES (?1, ?2, ?3)")?
+            .execute(params![int(first.sequence.0), int(last.time.0), buffer])?;
+    }
+    encode_meta(&batch.meta, &mut buffer)?;
+    db.prepare_cached("INSERT OR REPLACE INTO meta (id, record) VALUES (1, ?1)")?.execute([&buffer])?;
+    Ok(())
+}
+
+fn write_tasks(
+    db: &Connection,
+    envs: &mut KnownEnvs,
+    batch: &Batch,
+    touches: &FxHashMap<TaskId, Touch<'_>>,
+    buffer: &mut Vec<u8>,
+) -> Result<(), StoreError> {
+    let untouched = Touch::default();
+    let mut insert = db.prepare_cached(
+        "INSERT INTO task (id, status, priority, name, owner, workflow, session, key, skip_root, created_at,
+         started_at, finished_at, record, result) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+    )?;
+    let mut update = db.prepare_cached(
+        "UPDATE task SET status = ?2, priority = ?3, started_at = coalesce(?4, started_at), record = ?5 WHERE id = ?1",
+    )?;
+    let mut settle = db.prepare_cached(
+        "UPDATE task SET status = ?2, priority = ?3, started_at = coalesce(?4, iif(?9, NULL, started_at)),
+         record = ?5, finished_at = ?6, skip_root = ?7, result = ?8 WHERE id = ?1",
+    )?;
+    let mut specs = SpecWriter::new(db, envs)?;
+    for record in &batch.tasks {
+        let touch = touches.get(&record.id).unwrap_or(&untouched);
+        encode(record, buffer)?;
+        let (id, status, priority) =
+            (int(record.id.0), record.status().index() as i64, record.priority.index() as i64);
+        if touch.born {
+            insert_task(&mut insert, record, touch, buffer)?;
+            if let Some(spec) = touch.spec {
+                specs.write(record.id, spec)?;
+            }
+            continue;
+        }
+        let started_at = time(touch.started_at);
+        let rows = if touch.settled {
+            let skip_root = record.skip_root().map(|t| int(t.0));
+            settle.execute(params![
+                id,
+                status,
+                priority,
+                started_at,
+                *buffer,
+                time(touch.finished_at),
+                skip_root,
+                json(touch.result)?,
+                touch.revived
+            ])?
+        } else {
+            update.execute(params![id, status, priority, started_at, *buffer])?
+        };
+        if rows == 0 {
+            return Err(StoreError::Corrupt(format!("task {id} changed, but is not there")));
+        }
+    }
+    specs.finish()
+}
+
+fn insert_task(
+    insert: &mut CachedStatement<'_>,
+    record: &TaskRecord,
+    touch: &Touch<'_>,
+    bytes: &[u8],
+) -> Result<(), StoreError> {
+    insert.execute(params![
+        int(record.id.0),
+        record.status().index() as i64,
+        record.priority.index() as i64,
+        &*record.name,
+        record.owner,
+        record.demand.workflow.map(|w| int(w.0)),
+        record.demand.session.map(|s| int(s.0)),
+        record.key.as_ref().map(|k| &*k.text),
+        record.skip_root().map(|t| int(t.0)),
+        int(record.created_at.0),
+        time(touch.started_at),
+        time(touch.finished_at),
+        bytes,
+        json(touch.result)?,
+    ])?;
+    Ok(())
+}
+
+fn json<T: serde::Serialize>(value: Option<&T>) -> Result<Option<String>, StoreError> {
+    value.map(serde_json::to_string).transpose().map_err(|e| StoreError::Engine(Box::new(e)))
+}
+
+/// Writes specs: the environment apart, because thousands of tasks share one.
+struct SpecWriter<'a> {
+    insert: CachedStatement<'a>,
+    insert_tag: CachedStatement<'a>,
+    db: &'a Connection,
+    envs: &'a mut KnownEnvs,
+    /// The highest task of this batch by environment.
+    last_tasks: FxHashMap<i64, TaskId>,
+}
+
+impl<'a> SpecWriter<'a> {
+    fn new(db: &'a Connection, envs: &'a mut KnownEnvs) -> Result<Self, StoreError> {
+        Ok(Self {
+            insert: db.prepare_cached("INSERT INTO spec (task, env, text) VALUES (?1, ?2, ?3)")?,
+            insert_tag: db.prepare_cached("INSERT OR IGNORE INTO tag (tag, task) VALUES (?1, ?2)")?,
+            db,
+            envs,
+            last_tasks: FxHashMap::default(),
+        })
+    }
+
+    fn write(&mut self, task: TaskId, spec: &TaskSpec) -> Result<(), StoreError> {
+        let (env, text) = if spec.env.is_empty() {
+            (None, json(Some(spec))?)
+        } else {
+            let env = self.env_id(&spec.env, task)?;
+            let last = self.last_tasks.entry(env).or_default();
+            *last = task.max(*last);
+            (Some(env), json(Some(&without_env(spec)))?)
+        };
+        self.insert.execute(params![int(task.0), env, text])?;
+        for tag in &spec.tags {
+            self.insert_tag.execute(params![tag, int(task.0)])?;
+        }
+        Ok(())
+    }
+
+    /// The id of an environment, which is added if it is not there.
+    fn env_id(&mut self, env: &BTreeMap<String, String>, task: TaskId) -> Result<i64, StoreError> {
+        if let Some((_, id)) = self.envs.ids.iter().find(|(known, _)| known == env) {
+            return Ok(*id);
+        }
+        let text = json(Some(env))?;
+        let found = self
+            .db
+            .prepare_cached("SELECT id FROM env WHERE text = ?1")?
+            .query_row([&text], |row| row.get(0))
+            .optional()?;
+        let id = match found {
+            Some(id) => id,
+            None => {
+                self.db
+                    .prepare_cached("INSERT INTO env (last_task, text) VALUES (?1, ?2)")?
+                    .execute(params![int(task.0), text])?;
+                self.db.last_insert_rowid()
+            }
+        };
+        self.envs.ids.truncate(KNOWN_ENVS - 1);
+        self.envs.ids.insert(0, (env.clone(), id));
+        Ok(id)
+    }
+
+    /// Notes which environments are still in use, so that trimming can tell which are not.
+    fn finish(self) -> Result<(), StoreError> {
+        let mut update = self.db.prepare_cached("UPDATE env SET last_task = ?2 WHERE id = ?1")?;
+        for (env, task) in self.last_tasks {
+            update.execute(params![env, int(task.0)])?;
+        }
+        Ok(())
+    }
+}
+
+/// A copy of all but the environment, which is the large part and is kept apart.
+fn without_env(spec: &TaskSpec) -> TaskSpec {
+    let mut bare = spec.clone();
+    bare.env.clear();
+    bare
+}
+
+fn write_attempts(db: &Connection, events: &[Event], buffer: &mut Vec<u8>) -> Result<(), StoreError> {
+    let mut insert = db.prepare_cached(
+        "INSERT OR REPLACE INTO attempt (task, number, finished_at, data) VALUES (?1, ?2, ?3, ?4)",
+    )?;
+    for event in events {
+        if let (Some(task), Some(end)) = (event.fact.task(), event.fact.attempt_end()) {
+            encode(end, buffer)?;
+            insert.execute(params![int(task.0), end.number.0, int(event.time.0), *buffer])?;
+        }
+    }
+    Ok(())
+}
+
+fn write_workflows(db: &Connection, batch: &Batch, buffer: &mut Vec<u8>) -> Result<(), StoreError> {
+    if batch.workflows.is_empty() {
+        return Ok(());
+    }
+    let mut ends: FxHashMap<WorkflowId, Option<Time>> = FxHashMap::default();
+    for event in &batch.events {
+        match &event.fact {
+            Fact::WorkflowSubmitted { record } | Fact::WorkflowReopened { record } => {
+                ends.insert(record.id, None);
+            }
+            Fact::WorkflowEnded { workflow, .. } => {
+                ends.insert(*workflow, Some(event.time));
+            }
+            _ => {}
+        }
+    }
+    // Without an event that says so, the instant of the end stays as it is.
+    let mut upsert = db.prepare_cached(
+        "INSERT INTO workflow (id, name, status, owner, created_at, finished_at, record, parameters)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, coalesce(?8, '{}'))
+         ON CONFLICT (id) DO UPDATE SET status = ?3, record = ?7, finished_at = iif(?9, ?6, finished_at)",
+    )?;
+    let parameters: FxHashMap<WorkflowId, &str> =
+        batch.workflow_parameters.iter().map(|(id, text)| (*id, text.as_str())).collect();
+    for record in &batch.workflows {
+        let end = ends.get(&record.id);
+        encode(record, buffer)?;
+        upsert.execute(params![
+            int(record.id.0),
+            &*record.name,
+            workflow_status(record),
+            record.owner,
+            int(record.created_at.0),
+            time(end.copied().flatten()),
+            *buffer,
+            parameters.get(&record.id),
+            end.is_some(),
+        ])?;
+    }
+    Ok(())
+}
+
+fn workflow_status(record: &WorkflowRecord) -> i64 {
+    match record.status {
+        WorkflowStatus::Running => 0,
+        WorkflowStatus::Completed => 1,
+        WorkflowStatus::Failed => 2,
+        WorkflowStatus::Cancelled => 3,
+        WorkflowStatus::TimedOut => 4,
+    }
+}
