@@ -1,1 +1,29 @@
-//! stub
+//! orchctl, the command line of orchd: argv in, requests of the client library out, and text or JSON for
+//! what comes back.
+//!
+//! [`main`] is the whole program. [`run_workflow`] is what `orchd run` shares with `orchctl workflow run`.
+//! Each verb is one file under `verb`, with its row in the table of `verb/mod.rs`.
+//!
+//! This crate does NOT contain anything that a program using orchd would need: that is in `orchd-client`.
+
+mod command_line;
+mod context;
+mod exit;
+mod failure;
+mod follow;
+mod interrupt;
+mod progress;
+mod screen;
+mod spec_options;
+mod submitter;
+mod summary;
+mod text;
+mod verb;
+mod workflow_run;
+
+pub use command_line::{GlobalOptions, main};
+pub use exit::Exit;
+pub use failure::Failure;
+pub use screen::Color;
+pub use submitter::{Submitter, submitter_context};
+pub use workflow_run::{RunOptions, run_workflow};

@@ -1,0 +1,131 @@
+//! The program: reads the command line, runs the verb, turns what comes of it into an exit code.
+
+use clap::error::ErrorKind;
+use clap::{Args, Parser};
+use orchd_model::Span;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use crate::context::Context;
+use crate::verb::Verb;
+use crate::{Color, Exit, Failure};
+
+/// The name that stands before messages.
+pub(crate) const PROGRAM: &str = "orchctl";
+
+/// Adds, watches and steers the tasks of an orchd daemon.
+#[derive(Debug, Parser)]
+#[command(name = PROGRAM, version, propagate_version = true, max_term_width = 100)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
+pub(crate) struct CommandLine {
+    #[command(flatten)]
+    pub(crate) global: GlobalOptions,
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+/// What every verb understands, before or after its name.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Global options")]
+pub struct GlobalOptions {
+    /// The daemon's socket [default: the socket of the user's own daemon]
+    #[arg(long, global = true, env = "ORCHD_SOCKET", hide_env_values = true, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+    /// Write JSON: one document, or one a line where it is a stream
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// When to use colours
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN")]
+    pub color: Color,
+    /// How long to wait for a first answer of the daemon
+    #[arg(long, global = true, default_value = "5s", value_name = "DUR")]
+    pub connect_timeout: Span,
+}
+
+/// Runs orchctl with the arguments of this process.
+pub fn main() -> ExitCode {
+    let line = match CommandLine::try_parse() {
+        Ok(line) => line,
+        Err(error) => return usage(&error).into(),
+    };
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return ended(Err(error.into())).into(),
+    };
+    let context = Context::new(line.global);
+    let result = runtime.block_on(line.verb.run(&context));
+    // A thread that still reads standard input must not keep the program alive.
+    runtime.shutdown_background();
+    ended(result).into()
+}
+
+fn ended(result: Result<Exit, Failure>) -> Exit {
+    match result {
+        Ok(exit) => exit,
+        Err(failure) if failure.is_broken_pipe() => Exit::DONE,
+        Err(failure) => {
+            // When standard error is closed too there is nobody left to tell.
+            writeln!(std::io::stderr(), "{}", failure.text(PROGRAM)).ok();
+            failure.exit()
+        }
+    }
+}
+
+/// Help and version go to standard output; anything else is told the way all our errors are.
+fn usage(error: &clap::Error) -> Exit {
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        error.print().ok();
+        return Exit::DONE;
+    }
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        error.print().ok();
+        return Exit::USAGE;
+    }
+    write!(std::io::stderr(), "{}", in_our_words(&error.to_string())).ok();
+    Exit::USAGE
+}
+
+fn in_our_words(text: &str) -> String {
+    let mut words = String::new();
+    for line in text.lines().filter(|line| !line.is_empty()) {
+        let line = match line.strip_prefix("error: ") {
+            Some(message) => format!("{PROGRAM}: {message}"),
+            None => match line.trim_start().strip_prefix("tip: ") {
+                Some(tip) => format!("hint: {tip}"),
+                None => line.replace("For more information, try", "hint: for more information try"),
+            },
+        };
+        words.push_str(&line);
+        words.push('\n');
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_makes_sense_to_clap() {
+        CommandLine::command().debug_assert();
+    }
+
+    #[test]
+    fn global_options_stand_before_or_after_the_verb() {
+        for words in [["orchctl", "--json", "stats"], ["orchctl", "stats", "--json"]] {
+            assert!(CommandLine::try_parse_from(words).unwrap().global.json);
+        }
+    }
+
+    #[test]
+    fn usage_errors_read_like_all_others() {
+        let error = CommandLine::try_parse_from(["orchctl", "add", "--priority", "normel", "--", "x"]);
+        let text = in_our_words(&error.unwrap_err().to_string());
+        assert!(text.starts_with("orchctl: invalid value 'normel' for '--priority <CLASS>'"), "{text}");
+        assert!(text.contains("\nhint: did you mean normal?\n"), "{text}");
+        let error = CommandLine::try_parse_from(["orchctl", "stats", "--jsonn"]);
+        assert!(in_our_words(&error.unwrap_err().to_string()).contains("\nhint: "));
+    }
+}

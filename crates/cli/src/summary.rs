@@ -1,0 +1,84 @@
+//! How a workflow ended: each task, and the figures of the whole.
+
+use orchd_api::{Task, Workflow};
+use orchd_model::{WorkflowId, WorkflowMetrics, WorkflowStatus};
+use serde::Serialize;
+use std::io;
+
+use crate::screen::{Piece, Screen, Tint};
+use crate::text;
+
+/// The document that `--json` prints.
+#[derive(Serialize)]
+pub(crate) struct Summary {
+    workflow: WorkflowId,
+    name: String,
+    pub(crate) status: WorkflowStatus,
+    metrics: WorkflowMetrics,
+    tasks: Vec<Task>,
+}
+
+impl Summary {
+    pub(crate) fn new(workflow: Workflow, mut tasks: Vec<Task>) -> Self {
+        tasks.sort_by_key(|task| task.id);
+        Self {
+            workflow: workflow.id,
+            name: workflow.name,
+            status: workflow.status,
+            metrics: workflow.metrics,
+            tasks,
+        }
+    }
+
+    /// The table of tasks (not when `brief`), then one sentence.
+    pub(crate) fn print(&self, screen: Screen, brief: bool) -> io::Result<()> {
+        if !brief {
+            const COLUMNS: [&str; 6] = ["TASK", "STATUS", "TRIES", "WAITED", "RAN", "WHY"];
+            screen.table(&COLUMNS, self.tasks.iter().map(row).collect())?;
+            screen.line("")?;
+        }
+        let tint = match self.status {
+            WorkflowStatus::Completed => Tint::Good,
+            WorkflowStatus::Failed | WorkflowStatus::TimedOut => Tint::Bad,
+            WorkflowStatus::Cancelled => Tint::Faint,
+            WorkflowStatus::Running => Tint::Busy,
+        };
+        let status = screen.tinted(tint, self.status.as_str());
+        screen.line(format!("{} {status} {}", text::plain(&self.name), self.figures()))
+    }
+
+    fn figures(&self) -> String {
+        let metrics = &self.metrics;
+        let parts = [
+            (metrics.completed_tasks, "completed"),
+            (metrics.failed_tasks, "failed"),
+            (metrics.skipped_tasks, "skipped"),
+            (metrics.cancelled_tasks, "cancelled"),
+        ];
+        let parts: Vec<String> = parts
+            .into_iter()
+            .filter(|(count, _)| *count > 0)
+            .map(|(count, status)| format!("{count} {status}"))
+            .collect();
+        format!(
+            "in {}: {} of {}, at most {} at once, parallel efficiency {:.0} %",
+            text::duration(metrics.total_duration),
+            if parts.is_empty() { "none ended".to_owned() } else { parts.join(", ") },
+            text::count(metrics.total_tasks, "task"),
+            metrics.peak_concurrency,
+            metrics.parallel_efficiency * 100.0
+        )
+    }
+}
+
+fn row(task: &Task) -> Vec<Piece> {
+    let why = task.status_reason.as_ref().map_or("", |reason| reason.text.as_str());
+    vec![
+        Piece::text(text::plain(&task.name)),
+        Piece::tinted(task.status, task.status),
+        Piece::number(task.attempts),
+        Piece::number(text::duration_or_dash(task.wait_time)),
+        Piece::number(text::duration_or_dash(task.execution_time)),
+        Piece::tinted(Tint::Faint, text::plain(why)),
+    ]
+}

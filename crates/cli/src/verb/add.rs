@@ -1,0 +1,235 @@
+//! `add`: one task from the options, or any number from NDJSON.
+
+use clap::Args;
+use orchd_api::{Added, WaitRequest};
+use orchd_client::Client;
+use orchd_model::{Refusal, Status, TaskId, TaskSpec};
+use serde_json::Value;
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::mpsc;
+
+use crate::command_line::PROGRAM;
+use crate::context::Context;
+use crate::spec_options::{SpecOptions, spec_of, with_defaults};
+use crate::{Exit, Failure, Submitter, follow};
+
+/// Specs read ahead of what the daemon takes.
+const READ_AHEAD: usize = 1000;
+
+#[derive(Debug, Args)]
+pub(crate) struct Add {
+    #[command(flatten)]
+    spec: SpecOptions,
+    /// Add the tasks of a file of NDJSON, one spec a line; - for standard input. The other options are
+    /// defaults
+    #[arg(long, value_name = "FILE|-", conflicts_with = "follow")]
+    from: Option<PathBuf>,
+    /// All of the file or nothing
+    #[arg(long, requires = "from")]
+    atomic: bool,
+    /// Wait until the tasks have ended: 0 all completed, 1 some not
+    #[arg(long, short)]
+    wait: bool,
+    /// Show the output until the task has ended: 0 completed, 1 not
+    #[arg(long, short)]
+    follow: bool,
+    /// Print ids and nothing else, which is what happens anyway
+    #[arg(long, short, hide = true)]
+    quiet: bool,
+}
+
+impl Add {
+    pub(crate) async fn run(self, context: &Context) -> Result<Exit, Failure> {
+        let submitter = Submitter::here(self.spec.env_all)?;
+        let (added, exit) = match &self.from {
+            Some(file) => {
+                let defaults = self.spec.fields()?;
+                let lines = Lines { defaults, submitter };
+                if self.atomic {
+                    add_all_or_none(context, lines, file).await?
+                } else {
+                    add_lines(context, lines, file.clone()).await?
+                }
+            }
+            None => {
+                let spec = self.spec.spec(&submitter)?;
+                let task = context.client().await?.submit(spec).await?;
+                print_id(context, task.id)?;
+                (vec![task.id], Exit::DONE)
+            }
+        };
+        if self.follow
+            && let [id] = added[..]
+        {
+            return follow::task(&context.client().await?, id, context.json, None)
+                .await
+                .map(|ended| ended.as_status());
+        }
+        if self.wait && !added.is_empty() {
+            let ended = wait_for(&context.client().await?, added).await?;
+            return Ok(if exit == Exit::DONE { ended } else { exit });
+        }
+        Ok(exit)
+    }
+}
+
+fn print_id(context: &Context, id: TaskId) -> io::Result<()> {
+    if context.json { context.screen.json(&Added { id }) } else { context.screen.line(id.to_string()) }
+}
+
+async fn wait_for(client: &Client, ids: Vec<TaskId>) -> Result<Exit, Failure> {
+    let reply = client.wait(WaitRequest { select: ids.into(), timeout: None }).await?;
+    let all = reply.tasks.iter().all(|task| task.status == Some(Status::Completed));
+    Ok(if all { Exit::DONE } else { Exit::UNSUCCESSFUL })
+}
+
+fn complain(line: usize, message: impl std::fmt::Display) {
+    writeln!(io::stderr(), "{PROGRAM}: line {line}: {message}").ok();
+}
+
+/// Makes specs of lines.
+struct Lines {
+    defaults: serde_json::Map<String, Value>,
+    submitter: Submitter,
+}
+
+impl Lines {
+    fn spec(&self, line: &str) -> Result<TaskSpec, Failure> {
+        let fields = serde_json::from_str(line)
+            .map_err(|error| Failure::Usage(format!("not a JSON object: {error}")))?;
+        let mut spec = spec_of(Value::Object(with_defaults(fields, &self.defaults)))?;
+        self.submitter.complete(&mut spec);
+        Ok(spec)
+    }
+
+    /// Calls `each` with the number and the spec of every line that is not blank, until it says stop.
+    fn read(
+        &self,
+        file: &Path,
+        mut each: impl FnMut(usize, Result<TaskSpec, Failure>) -> bool,
+    ) -> Result<(), Failure> {
+        let unreadable = |error| Failure::unreadable(file, &error);
+        let mut input: Box<dyn BufRead> = if file == Path::new("-") {
+            Box::new(io::stdin().lock())
+        } else {
+            Box::new(BufReader::new(File::open(file).map_err(unreadable)?))
+        };
+        let mut line = Vec::new();
+        for number in 1.. {
+            line.clear();
+            if input.read_until(b'\n', &mut line).map_err(unreadable)? == 0 {
+                break;
+            }
+            let spec = match std::str::from_utf8(&line) {
+                Ok(text) if text.trim().is_empty() => continue,
+                Ok(text) => self.spec(text),
+                Err(_) => Err(Failure::Usage("not UTF-8".to_owned())),
+            };
+            if !each(number, spec) {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Adds the good lines as they are read, names the bad ones.
+async fn add_lines(context: &Context, lines: Lines, file: PathBuf) -> Result<(Vec<TaskId>, Exit), Failure> {
+    // An unreadable file is found out before anything is sent.
+    if file != Path::new("-") {
+        File::open(&file).map_err(|error| Failure::unreadable(&file, &error))?;
+    }
+    let client = context.client().await?;
+    let (sender, mut receiver) = mpsc::channel(READ_AHEAD);
+    // The numbers of the lines that were sent and not yet answered, in order.
+    let numbers = Arc::new(Mutex::new(VecDeque::new()));
+    let sent_numbers = numbers.clone();
+    // Reading may block for ever, so it has a thread of its own.
+    let reader = std::thread::spawn(move || {
+        let mut all_good = true;
+        lines
+            .read(&file, |number, spec| match spec {
+                Ok(spec) => {
+                    sent_numbers.lock().unwrap_or_else(PoisonError::into_inner).push_back(number);
+                    sender.blocking_send(spec).is_ok()
+                }
+                Err(failure) => {
+                    complain(number, failure);
+                    all_good = false;
+                    true
+                }
+            })
+            .map(|()| all_good)
+    });
+    let specs = futures_util::stream::poll_fn(move |context| receiver.poll_recv(context));
+    let (mut added, mut refused, mut printed) = (Vec::new(), false, Ok(()));
+    let outcome = client
+        .submit_stream(specs, false, |item| {
+            let number = numbers.lock().unwrap_or_else(PoisonError::into_inner).pop_front().unwrap_or(0);
+            match item {
+                Ok(id) => {
+                    added.push(id);
+                    if printed.is_ok() {
+                        printed = print_id(context, id);
+                    }
+                }
+                Err(refusal) => {
+                    complain(number, refusal);
+                    refused = true;
+                }
+            }
+        })
+        .await;
+    outcome?;
+    printed?;
+    let all_good = reader.join().map_err(|_| Failure::Usage("reading the lines broke off".to_owned()))??;
+    Ok((added, if refused || !all_good { Exit::REFUSED } else { Exit::DONE }))
+}
+
+/// Reads the whole file first: one bad line, and nothing is added.
+async fn add_all_or_none(
+    context: &Context,
+    lines: Lines,
+    file: &Path,
+) -> Result<(Vec<TaskId>, Exit), Failure> {
+    let (mut specs, mut numbers) = (Vec::new(), Vec::new());
+    let mut bad = false;
+    lines.read(file, |number, spec| {
+        match spec {
+            Ok(spec) => {
+                specs.push(spec);
+                numbers.push(number);
+            }
+            Err(failure) => {
+                complain(number, failure);
+                bad = true;
+            }
+        }
+        true
+    })?;
+    if bad {
+        return Ok((Vec::new(), Exit::REFUSED));
+    }
+    let mut results: Vec<Result<TaskId, Refusal>> = Vec::new();
+    let specs = futures_util::stream::iter(specs);
+    context.client().await?.submit_stream(specs, true, |item| results.push(item)).await?;
+    let mut added = Vec::new();
+    for (result, number) in results.into_iter().zip(numbers) {
+        match result {
+            Ok(id) => added.push(id),
+            Err(refusal) => {
+                complain(number, refusal);
+                bad = true;
+            }
+        }
+    }
+    if bad {
+        return Ok((Vec::new(), Exit::REFUSED));
+    }
+    added.iter().try_for_each(|id| print_id(context, *id))?;
+    Ok((added, Exit::DONE))
+}

@@ -1,0 +1,71 @@
+//! `explain`: every reason why a task does not run.
+
+use clap::Args;
+use orchd_api::Explanation;
+use orchd_model::TaskId;
+
+use crate::context::Context;
+use crate::{Exit, Failure, text};
+
+#[derive(Debug, Args)]
+pub(crate) struct Explain {
+    /// The task
+    id: TaskId,
+}
+
+impl Explain {
+    pub(crate) async fn run(self, context: &Context) -> Result<Exit, Failure> {
+        let explanation = context.client().await?.explain(self.id).await?;
+        if context.json {
+            context.screen.json(&explanation)?;
+            return Ok(Exit::DONE);
+        }
+        let status = context.screen.tinted(explanation.status, explanation.status.as_str());
+        context.screen.line(format!(
+            "{} ({}) {status}, {}",
+            explanation.id,
+            text::plain(&explanation.name),
+            class(&explanation)
+        ))?;
+        lines(&explanation).iter().try_for_each(|line| context.screen.line(format!("  {line}")))?;
+        Ok(Exit::DONE)
+    }
+}
+
+fn class(explanation: &Explanation) -> String {
+    let (asked, now) = (explanation.priority, explanation.competes_as);
+    match &explanation.inherited_from {
+        _ if asked == now => format!("class {asked}"),
+        Some(from) => format!(
+            "class {asked}, competes as {now} because {} ({}) needs it",
+            from.task,
+            text::plain(&from.name)
+        ),
+        None => format!("class {asked}, competes as {now} after waiting so long"),
+    }
+}
+
+fn lines(explanation: &Explanation) -> Vec<String> {
+    let mut lines: Vec<String> = explanation.reasons.iter().map(|reason| text::plain(&reason.text)).collect();
+    lines.extend(explanation.status_reason.as_ref().map(|reason| text::plain(&reason.text)));
+    if lines.is_empty() && !explanation.status.is_terminal() {
+        lines.push("nothing stands in its way".to_owned());
+    }
+    if explanation.ahead_count > 0 {
+        let shown: Vec<String> = explanation
+            .ahead
+            .iter()
+            .map(|task| format!("{} ({}, {})", task.task, text::plain(&task.name), task.priority))
+            .collect();
+        let more = if explanation.ahead_count > shown.len() { ", …" } else { "" };
+        lines.push(format!(
+            "ahead of it: {}: {}{more}",
+            text::count(explanation.ahead_count, "task"),
+            shown.join(", ")
+        ));
+    }
+    lines.extend(
+        explanation.earliest_start.map(|time| format!("may start at the earliest: {}", text::instant(time))),
+    );
+    lines
+}

@@ -1,0 +1,101 @@
+//! `list`: tasks in a table.
+
+use clap::Args;
+use orchd_api::{ListQuery, Task};
+use orchd_model::{Priority, Span, Status};
+
+use crate::context::Context;
+use crate::screen::{Piece, Tint};
+use crate::{Exit, Failure, text};
+
+#[derive(Debug, Args)]
+pub(crate) struct List {
+    /// Only these statuses: pending, running, retrying, completed, failed, skipped, cancelled
+    #[arg(long, value_delimiter = ',', value_name = "S,..")]
+    status: Vec<Status>,
+    /// Only this class
+    #[arg(long, short, value_name = "CLASS")]
+    priority: Option<Priority>,
+    /// Only those with this tag
+    #[arg(long)]
+    tag: Option<String>,
+    /// Only those of this session
+    #[arg(long, value_name = "S")]
+    session: Option<String>,
+    /// Only those of this workflow
+    #[arg(long, value_name = "W")]
+    workflow: Option<String>,
+    /// Only those whose name matches this glob
+    #[arg(long, value_name = "GLOB")]
+    name: Option<String>,
+    /// At most this many, 0 for all [default: 100]
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+    /// Only those created or ended within this time
+    #[arg(long, value_name = "DUR")]
+    since: Option<Span>,
+    /// Print ids only
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+impl List {
+    pub(crate) async fn run(self, context: &Context) -> Result<Exit, Failure> {
+        let statuses: Vec<&str> = self.status.iter().map(|status| status.as_str()).collect();
+        let query = ListQuery {
+            status: (!statuses.is_empty()).then(|| statuses.join(",")),
+            priority: self.priority,
+            tag: self.tag,
+            session: self.session,
+            workflow: self.workflow,
+            name: self.name,
+            since: self.since,
+            limit: self.limit,
+        };
+        let tasks = context.client().await?.list(query).await?;
+        if context.json {
+            context.screen.json(&tasks)?;
+        } else if self.quiet {
+            tasks.iter().try_for_each(|task| context.screen.line(task.id.to_string()))?;
+        } else if tasks.is_empty() {
+            context.screen.line("no tasks")?;
+        } else {
+            const COLUMNS: [&str; 8] = ["ID", "NAME", "STATUS", "PRIORITY", "TRIES", "AGE", "TIME", "WHY"];
+            context.screen.table(&COLUMNS, tasks.iter().map(row).collect())?;
+        }
+        Ok(Exit::DONE)
+    }
+}
+
+fn row(task: &Task) -> Vec<Piece> {
+    vec![
+        Piece::number(task.id),
+        Piece::text(text::plain(&task.name)),
+        Piece::tinted(task.status, task.status),
+        Piece::tinted(task.priority, task.priority),
+        Piece::number(task.attempts),
+        Piece::number(text::age(task.created_at)),
+        Piece::number(time(task)),
+        Piece::tinted(Tint::Faint, why(task)),
+    ]
+}
+
+/// How long it has run: the last attempt, or the one under way.
+fn time(task: &Task) -> String {
+    match (task.status, task.started_at) {
+        (Status::Running, Some(started)) => text::age(started),
+        _ => text::duration_or_dash(task.execution_time),
+    }
+}
+
+/// The first reason why it does not run, or why it ended as it did.
+pub(crate) fn why(task: &Task) -> String {
+    let more = task.reasons.len().saturating_sub(1);
+    let first = task.reasons.first().map(|reason| reason.text.as_str());
+    let first = first.or_else(|| task.status_reason.as_ref().map(|reason| reason.text.as_str()));
+    let mut why = text::plain(first.unwrap_or_default());
+    if more > 0 {
+        why.push_str(&format!(" (and {more} more)"));
+    }
+    why
+}

@@ -1,0 +1,73 @@
+//! The verbs: one file each, and this table. Its order is the order of the help.
+
+mod add;
+mod cancel;
+mod explain;
+mod list;
+mod logs;
+mod pause;
+mod resources;
+mod retry;
+mod run;
+mod show;
+mod shutdown;
+mod stats;
+mod wait;
+mod workers;
+
+use clap::Subcommand;
+
+use crate::context::Context;
+use crate::{Exit, Failure};
+
+/// Declares the verbs and how each is run.
+macro_rules! verbs {
+    ($($(#[$attribute:meta])* $name:ident($module:ident);)*) => {
+        #[derive(Debug, Subcommand)]
+        pub(crate) enum Verb {
+            $($(#[$attribute])* $name($module::$name),)*
+        }
+
+        impl Verb {
+            pub(crate) async fn run(self, context: &Context) -> Result<Exit, Failure> {
+                match self {
+                    $(Self::$name(verb) => verb.run(context).await,)*
+                }
+            }
+        }
+    };
+}
+
+verbs! {
+    /// Add a task and print its id
+    Add(add);
+    /// Add a command, show its output, exit with its exit code
+    Run(run);
+    /// Cancel tasks and say for each what became of it
+    Cancel(cancel);
+    /// List tasks: unfinished first, then the newest ended
+    List(list);
+    /// Show everything about one task
+    Show(show);
+    /// Print the output of a task
+    Logs(logs);
+    /// Wait until tasks have ended
+    Wait(wait);
+    /// Say why a task does not run
+    #[command(alias = "why")]
+    Explain(explain);
+    /// Run ended tasks again
+    Retry(retry);
+    /// Counts, times, rates
+    Stats(stats);
+    /// The connected workers
+    Workers(workers);
+    /// The resources, who holds them and how many wait
+    Resources(resources);
+    /// Start nothing new
+    Pause(pause);
+    /// End a pause
+    Resume(pause);
+    /// End the daemon
+    Shutdown(shutdown);
+}

@@ -1,0 +1,81 @@
+//! `pause` and `resume`: of everything, or of a class, resource, session or workflow.
+
+use clap::Args;
+use orchd_api::PauseRequest;
+use orchd_model::{Priority, ResourceName};
+
+use crate::context::Context;
+use crate::{Exit, Failure};
+
+#[derive(Debug, Args)]
+struct Scope {
+    /// Only tasks of this class
+    #[arg(long, short, value_name = "CLASS")]
+    priority: Option<Priority>,
+    /// Only tasks that claim this resource
+    #[arg(long, value_name = "R")]
+    resource: Option<ResourceName>,
+    /// Only tasks of this session
+    #[arg(long, value_name = "S")]
+    session: Option<String>,
+    /// Only tasks of this workflow
+    #[arg(long, value_name = "W")]
+    workflow: Option<String>,
+}
+
+impl From<Scope> for PauseRequest {
+    fn from(scope: Scope) -> Self {
+        Self {
+            priority: scope.priority,
+            resource: scope.resource.map(|resource| resource.to_string()),
+            session: scope.session,
+            workflow: scope.workflow,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Pause {
+    #[command(flatten)]
+    scope: Scope,
+}
+
+impl Pause {
+    pub(crate) async fn run(self, context: &Context) -> Result<Exit, Failure> {
+        let request = PauseRequest::from(self.scope);
+        context.client().await?.pause(request.clone()).await?;
+        say(context, "paused", &request)
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Resume {
+    #[command(flatten)]
+    scope: Scope,
+}
+
+impl Resume {
+    pub(crate) async fn run(self, context: &Context) -> Result<Exit, Failure> {
+        let request = PauseRequest::from(self.scope);
+        context.client().await?.resume(request.clone()).await?;
+        say(context, "resumed", &request)
+    }
+}
+
+fn say(context: &Context, done: &str, request: &PauseRequest) -> Result<Exit, Failure> {
+    if context.json {
+        context.screen.json(&serde_json::json!({ done: request }))?;
+        return Ok(Exit::DONE);
+    }
+    let parts = [
+        ("priority", request.priority.map(|class| class.to_string())),
+        ("resource", request.resource.clone()),
+        ("session", request.session.clone()),
+        ("workflow", request.workflow.clone()),
+    ];
+    let named: Vec<String> =
+        parts.into_iter().filter_map(|(noun, name)| Some(format!("{noun} {}", name?))).collect();
+    let what = if named.is_empty() { "everything".to_owned() } else { named.join(", ") };
+    context.screen.line(format!("{done}: {what}"))?;
+    Ok(Exit::DONE)
+}

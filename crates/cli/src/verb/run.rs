@@ -1,0 +1,39 @@
+//! `run`: a command through the daemon, as if it ran here.
+
+use clap::Args;
+
+use crate::context::Context;
+use crate::interrupt::Interrupt;
+use crate::spec_options::SpecOptions;
+use crate::{Exit, Failure, Submitter, follow};
+
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    #[command(flatten)]
+    spec: SpecOptions,
+}
+
+impl Run {
+    /// With `--json` the output of the command goes to standard error, and the task as it ended is the one
+    /// document on standard output.
+    pub(crate) async fn run(self, context: &Context) -> Result<Exit, Failure> {
+        let spec = self.spec.spec(&Submitter::here(self.spec.env_all)?)?;
+        let client = context.client().await?;
+        // From here on an interrupt must reach the task, even while it is being added.
+        let mut interrupt = Interrupt::listen()?;
+        let task = client.submit(spec).await?;
+        let followed = follow::task(&client, task.id, context.json, Some(&mut interrupt)).await;
+        let ended = match followed {
+            // Nobody reads our output any more, as a command in a pipe would learn by SIGPIPE.
+            Err(failure) if failure.is_broken_pipe() => {
+                task.cancel().await?;
+                return Ok(Exit::of_signal(13));
+            }
+            other => other?,
+        };
+        if context.json {
+            context.screen.json(&task.get().await?)?;
+        }
+        Ok(ended.as_command())
+    }
+}

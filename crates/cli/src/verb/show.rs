@@ -1,0 +1,177 @@
+//! `show`: everything about one task.
+
+use clap::Args;
+use orchd_api::{Attempt, Event, EventQuery, Task};
+use orchd_client::Client;
+use orchd_model::TaskId;
+use serde_json::{Map, Value, json};
+
+use crate::context::Context;
+use crate::{Exit, Failure, text};
+
+/// Events shown; a task that has more has had very many attempts.
+const EVENTS: u64 = 1000;
+
+#[derive(Debug, Args)]
+pub(crate) struct Show {
+    /// The task
+    id: TaskId,
+}
+
+impl Show {
+    pub(crate) async fn run(self, context: &Context) -> Result<Exit, Failure> {
+        let client = context.client().await?;
+        let task = client.get(self.id).await?;
+        let events = events(&client, self.id).await?;
+        if context.json {
+            let mut document = json!(task);
+            document["events"] = json!(events);
+            context.screen.json(&document)?;
+            return Ok(Exit::DONE);
+        }
+        let status = context.screen.tinted(task.status, task.status.as_str());
+        context.screen.line(format!("{} {} {status}", task.id, text::plain(&task.name)))?;
+        let facts = facts(&task);
+        let width = facts.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+        for (name, value) in &facts {
+            context.screen.line(format!("  {name:width$}  {value}"))?;
+        }
+        for attempt in task.attempt_list.iter().flatten() {
+            context.screen.line(format!("  {}", sentence(attempt)))?;
+        }
+        if !events.is_empty() {
+            context.screen.line("  events:")?;
+        }
+        for event in &events {
+            context.screen.line(format!(
+                "    {:>6}  {}  {}{}",
+                event.sequence,
+                text::instant(event.time),
+                text::plain(&event.kind),
+                details(&event.data)
+            ))?;
+        }
+        Ok(Exit::DONE)
+    }
+}
+
+async fn events(client: &Client, id: TaskId) -> Result<Vec<Event>, Failure> {
+    let query = EventQuery {
+        since: Some(0),
+        task: Some(id),
+        no_follow: true,
+        limit: Some(EVENTS),
+        ..EventQuery::default()
+    };
+    let mut stream = client.events(query).await?;
+    let mut events = Vec::new();
+    while let Some(event) = stream.next().await {
+        events.push(event?);
+    }
+    Ok(events)
+}
+
+fn details(data: &Map<String, Value>) -> String {
+    data.iter().filter(|(_, value)| !value.is_null()).fold(String::new(), |mut text, (name, value)| {
+        let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        text.push_str(&format!("  {name}={}", text::plain(&value)));
+        text
+    })
+}
+
+/// The facts that are there, each with its name.
+fn facts(task: &Task) -> Vec<(&'static str, String)> {
+    let mut facts = Vec::new();
+    let mut say = |name, value: Option<String>| {
+        facts.extend(value.filter(|value| !value.is_empty()).map(|value| (name, text::plain(&value))));
+    };
+    let joined = |words: &[String], by: &str| words.join(by);
+    let handler = task.module.as_ref().map(|module| match &task.action {
+        Some(action) => format!("{module}.{action}"),
+        None => module.clone(),
+    });
+    let object = |map: &Map<String, Value>| (!map.is_empty()).then(|| json!(map).to_string());
+    say("command", task.command.as_ref().map(|argv| joined(argv, " ")));
+    say("shell", task.shell.clone());
+    say("handler", handler);
+    say("parameters", object(&task.parameters));
+    say("directory", task.cwd.clone());
+    say("environment", Some(joined(&task.env, " ")));
+    say("priority", Some(task.priority.to_string()));
+    say("claims", Some(task.claims.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")));
+    let edges = task.dependencies.iter().map(|edge| format!("{} ({})", edge.task, edge.on));
+    say("after", Some(edges.collect::<Vec<_>>().join(", ")));
+    say("when", task.when.clone());
+    say("timeout", task.timeout.map(text::duration));
+    say("deadline", task.deadline.map(text::duration));
+    say("retries", Some(retries(task)));
+    say("hold", task.hold.then(|| "yes".to_owned()));
+    say("key", task.key.clone());
+    say("tags", Some(joined(&task.tags, " ")));
+    say("metadata", object(&task.metadata));
+    say("session", task.session.map(|id| id.to_string()));
+    say("workflow", task.workflow.map(|id| id.to_string()));
+    say("owner", Some(format!("uid {}", task.owner)));
+    say("worker", task.worker.map(|id| id.to_string()));
+    say("created", Some(text::instant(task.created_at)));
+    say("started", task.started_at.map(text::instant));
+    say("finished", task.finished_at.map(text::instant));
+    say("waited", task.wait_time.map(text::duration));
+    say("ran", task.execution_time.map(text::duration));
+    say("total", task.total_time.map(text::duration));
+    for reason in &task.reasons {
+        say("reason", Some(reason.text.clone()));
+    }
+    say("because", task.status_reason.as_ref().map(|reason| reason.text.clone()));
+    if let Some(result) = &task.result {
+        say("error", result.error_type.as_ref().map(ToString::to_string));
+        say("message", result.error_message.clone());
+        say("exit code", result.exit_code.map(|code| code.to_string()));
+        say("result", result.data.as_ref().map(Value::to_string));
+        say("used", result.usage.as_ref().map(usage));
+    }
+    facts
+}
+
+fn retries(task: &Task) -> String {
+    if task.max_retries == 0 {
+        return String::new();
+    }
+    format!(
+        "{} of {} used, {} between, growing by {}, at most {}",
+        task.retry_count,
+        task.max_retries,
+        text::duration(task.retry_delay),
+        task.backoff,
+        text::duration(task.max_delay)
+    )
+}
+
+fn usage(usage: &orchd_model::Usage) -> String {
+    format!(
+        "cpu {:.2}s user {:.2}s system, memory peak {}, read {}, written {}",
+        usage.cpu_user,
+        usage.cpu_system,
+        text::bytes(usage.memory_peak),
+        text::bytes(usage.io_read),
+        text::bytes(usage.io_write)
+    )
+}
+
+fn sentence(attempt: &Attempt) -> String {
+    let mut sentence = format!("attempt {}: {}", attempt.number, text::plain(&attempt.outcome));
+    if let Some(error) = &attempt.error_type {
+        sentence.push_str(&format!(" ({})", text::plain(error.as_str())));
+    }
+    if let Some(message) = &attempt.error_message {
+        sentence.push_str(&format!(", {}", text::plain(message)));
+    }
+    sentence.push_str(&format!(", started {}", text::instant(attempt.started_at)));
+    if let Some(time) = attempt.execution_time {
+        sentence.push_str(&format!(", ran {}", text::duration(time)));
+    }
+    if let Some(worker) = attempt.worker {
+        sentence.push_str(&format!(", worker {worker}"));
+    }
+    sentence
+}

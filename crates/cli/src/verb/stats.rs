@@ -1,0 +1,118 @@
+//! `stats`: counts, times, rates, once or every second.
+
+use clap::Args;
+use orchd_api::Stats as Figures;
+use orchd_model::{Priority, Status};
+use std::time::Duration;
+
+use super::resources;
+use crate::context::Context;
+use crate::screen::Tint;
+use crate::{Exit, Failure, text};
+
+const WATCH_EVERY: Duration = Duration::from_secs(1);
+/// Home, then clear what is below (ECMA-48).
+const CLEAR: &str = "\x1b[H\x1b[2J";
+
+#[derive(Debug, Args)]
+pub(crate) struct Stats {
+    /// Again every second
+    #[arg(long)]
+    watch: bool,
+}
+
+impl Stats {
+    pub(crate) async fn run(self, context: &Context) -> Result<Exit, Failure> {
+        let client = context.client().await?;
+        loop {
+            let figures = client.stats().await?;
+            if context.json {
+                context.screen.json(&figures)?;
+            } else {
+                if self.watch {
+                    context.screen.clear(CLEAR)?;
+                }
+                print(context, &figures)?;
+            }
+            if !self.watch {
+                return Ok(Exit::DONE);
+            }
+            tokio::time::sleep(WATCH_EVERY).await;
+        }
+    }
+}
+
+fn print(context: &Context, figures: &Figures) -> Result<(), Failure> {
+    let screen = context.screen;
+    let counts = counts(figures).map(|(status, count)| {
+        let text = format!("{count} {status}");
+        if count == 0 { screen.tinted(Tint::Faint, &text) } else { screen.tinted(status, &text) }
+    });
+    screen.line(format!("tasks       {} in all: {}", figures.total_tasks, counts.join(", ")))?;
+    let classes = Priority::ALL.map(|class| {
+        format!("{} {class}", figures.by_priority.get(class.as_str()).copied().unwrap_or_default())
+    });
+    screen.line(format!("unfinished  {}; {} ready", classes.join(", "), figures.backlog))?;
+    let wait = figures.wait_time;
+    screen.line(format!(
+        "waited      avg {}, p50 {}, p95 {}, p99 {}",
+        seconds(wait.avg),
+        seconds(wait.p50),
+        seconds(wait.p95),
+        seconds(wait.p99)
+    ))?;
+    screen.line(format!(
+        "ran         {} in all, avg {}",
+        seconds(figures.total_execution_time),
+        seconds(figures.average_execution_time)
+    ))?;
+    screen.line(format!(
+        "success     {:.1} %, failure {:.1} %",
+        figures.success_rate * 100.0,
+        figures.failure_rate * 100.0
+    ))?;
+    let rate = figures.throughput;
+    screen.line(format!(
+        "throughput  {:.2}/s over 1 min, {:.2}/s over 5 min, {:.2}/s over 15 min",
+        rate.m1, rate.m5, rate.m15
+    ))?;
+    let paused = if figures.paused { screen.tinted(Tint::Waiting, ", paused") } else { String::new() };
+    screen.line(format!(
+        "slots       {} of {} used, {}{paused}",
+        figures.slots.used,
+        figures.slots.total,
+        text::count(figures.workers, "worker")
+    ))?;
+    screen.line(format!(
+        "daemon      up {}, {} running, {}, store {} at event {}",
+        text::duration(figures.uptime),
+        text::count(figures.workflows, "workflow"),
+        text::count(figures.sessions, "session"),
+        text::bytes(figures.store.bytes),
+        figures.store.sequence
+    ))?;
+    if !figures.resources.is_empty() {
+        screen.line("")?;
+        resources::print(context, &figures.resources)?;
+    }
+    Ok(())
+}
+
+fn counts(figures: &Figures) -> [(Status, u64); 7] {
+    Status::ALL.map(|status| {
+        let count = match status {
+            Status::Pending => figures.pending,
+            Status::Running => figures.running,
+            Status::Retrying => figures.retrying,
+            Status::Completed => figures.completed,
+            Status::Failed => figures.failed,
+            Status::Skipped => figures.skipped,
+            Status::Cancelled => figures.cancelled,
+        };
+        (status, count)
+    })
+}
+
+fn seconds(seconds: f64) -> String {
+    orchd_model::Span::from_secs_f64(seconds).map_or_else(|_| "-".to_owned(), text::duration)
+}

@@ -1,0 +1,184 @@
+//! Running a workflow in the foreground: submit it, follow its events, show what happens, sum it up.
+//!
+//! Shared by `orchctl workflow run` and `orchd run`. Progress goes to standard error, the summary or the
+//! JSON document to standard output.
+
+use orchd_api::{Event, EventQuery, ListQuery, LogQuery, LogStream, Selector, WorkflowAdded};
+use orchd_client::Client;
+use orchd_model::{Status, TaskId, Time, WorkflowSpec, WorkflowStatus};
+use std::collections::HashMap;
+use std::time::Duration;
+
+use crate::interrupt::Interrupt;
+use crate::progress::Progress;
+use crate::screen::Screen;
+use crate::summary::Summary;
+use crate::{Color, Exit, Failure, submitter_context, text};
+
+/// How often the spinners turn.
+const TICK: Duration = Duration::from_millis(100);
+/// Lines shown of what a failed task wrote to standard error.
+const LINES_OF_FAILURE: u64 = 10;
+
+/// How a workflow is shown while it runs, and after.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RunOptions {
+    /// One JSON document at the end and nothing else.
+    pub json: bool,
+    /// When to use colours.
+    pub color: Color,
+    /// No progress and no table, only how it ended.
+    pub quiet: bool,
+}
+
+/// Runs a workflow and shows it. Its commands get the directory and environment of this process. Ctrl-C
+/// cancels the workflow; once more leaves it behind. Returns 0 when it completed, 130 when it was
+/// interrupted, else 1.
+///
+/// # Errors
+/// The daemon refused the workflow, or went away for good.
+pub async fn run_workflow(
+    client: &Client,
+    mut spec: WorkflowSpec,
+    options: RunOptions,
+) -> Result<Exit, Failure> {
+    submitter_context(&mut spec.tasks)?;
+    let mut interrupt = Interrupt::listen()?;
+    // Events from before the submission on, so that none is missed.
+    let since = Some(client.stats().await?.store.sequence.0);
+    let added = client.submit_workflow(&spec).await?;
+    let query = EventQuery { since, workflow: Some(added.workflow), ..EventQuery::default() };
+    let mut events = client.events(query).await?;
+
+    let mut run = Run::new(client, &added, options);
+    let mut interrupted = false;
+    let mut tick = tokio::time::interval(TICK);
+    loop {
+        tokio::select! {
+            event = events.next() => {
+                let Some(event) = event else { break };
+                if run.apply(&event?).await? {
+                    break;
+                }
+            }
+            _ = tick.tick() => run.progress.tick(),
+            () = interrupt.come() => {
+                if std::mem::replace(&mut interrupted, true) {
+                    run.progress.finish();
+                    return Ok(Exit::INTERRUPTED);
+                }
+                run.progress.note("interrupted: cancelling the workflow, once more to leave it behind");
+                let select =
+                    Selector { workflow: Some(added.workflow.to_string()), ..Selector::default() };
+                client.cancel(select).await?;
+            }
+        }
+    }
+    run.progress.finish();
+    let status = conclude(client, &added, options).await?;
+    Ok(match status {
+        _ if interrupted => Exit::INTERRUPTED,
+        WorkflowStatus::Completed => Exit::DONE,
+        _ => Exit::UNSUCCESSFUL,
+    })
+}
+
+async fn conclude(
+    client: &Client,
+    added: &WorkflowAdded,
+    options: RunOptions,
+) -> Result<WorkflowStatus, Failure> {
+    let workflow = client.workflow(added.workflow).await?;
+    let query =
+        ListQuery { workflow: Some(added.workflow.to_string()), limit: Some(0), ..ListQuery::default() };
+    let summary = Summary::new(workflow, client.list(query).await?);
+    let screen = Screen::new(options.color);
+    if options.json {
+        screen.json(&summary)?;
+    } else {
+        summary.print(screen, options.quiet)?;
+    }
+    Ok(summary.status)
+}
+
+/// A workflow under way, as its events tell it.
+struct Run<'a> {
+    client: &'a Client,
+    names: HashMap<TaskId, String>,
+    started: HashMap<TaskId, Time>,
+    progress: Progress,
+    shows_failures: bool,
+}
+
+impl<'a> Run<'a> {
+    fn new(client: &'a Client, added: &WorkflowAdded, options: RunOptions) -> Self {
+        let names = added.tasks.iter().map(|(name, id)| (*id, text::plain(name))).collect();
+        let progress = if options.json || options.quiet {
+            Progress::hidden()
+        } else {
+            Progress::new(&text::plain(&added.name), added.tasks.len(), options.color)
+        };
+        Self { client, names, started: HashMap::new(), progress, shows_failures: !options.json }
+    }
+
+    /// Shows an event; true when it is the end of the workflow.
+    async fn apply(&mut self, event: &Event) -> Result<bool, Failure> {
+        let Some(id) = event.task else { return Ok(ends_workflow(&event.kind)) };
+        let name = self.names.get(&id).cloned().unwrap_or_else(|| id.to_string());
+        match event.kind.as_str() {
+            "task.started" => {
+                self.started.insert(id, event.time);
+                self.progress.started(id, &name);
+            }
+            "task.retrying" => {
+                self.progress.stopped(id);
+                self.progress.retrying(&name);
+            }
+            kind => {
+                let Some(status) = kind.strip_prefix("task.").and_then(|status| status.parse().ok()) else {
+                    return Ok(false);
+                };
+                let ran = self.started.remove(&id).map(|started| event.time.since(started));
+                self.progress.stopped(id);
+                self.progress.ended(&name, status, ran);
+                if status == Status::Failed && self.shows_failures {
+                    self.show_failure(id, &name).await;
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    /// The last lines that a failed task wrote, or else what the daemon says about it.
+    async fn show_failure(&self, id: TaskId, name: &str) {
+        let query =
+            LogQuery { stream: LogStream::Stderr, tail: Some(LINES_OF_FAILURE), ..LogQuery::default() };
+        // The failure itself is told in any case; a lost line of it must not end the run.
+        let output = self.client.output(id, query).await.unwrap_or_default();
+        let mut output = String::from_utf8_lossy(&output).into_owned();
+        if output.trim().is_empty() {
+            let result = self.client.get(id).await.ok().and_then(|task| task.result);
+            output = result.and_then(|result| result.error_message).unwrap_or_default();
+        }
+        for line in text::plain_lines(&output).lines() {
+            self.progress.note(&format!("    {name}: {line}"));
+        }
+    }
+}
+
+fn ends_workflow(kind: &str) -> bool {
+    matches!(kind, "workflow.completed" | "workflow.failed" | "workflow.cancelled" | "workflow.timed_out")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_workflow_is_known_by_its_event() {
+        for status in ["completed", "failed", "cancelled", "timed_out"] {
+            assert!(ends_workflow(&format!("workflow.{status}")));
+        }
+        assert!(!ends_workflow("workflow.submitted"));
+    }
+}
