@@ -1,0 +1,141 @@
+//! Fencing: after a worker's death, making sure that nothing of its attempts lives on, before their claims
+//! are given to others.
+//!
+//! Commands die with their worker (`PR_SET_PDEATHSIG`), but their children do not. They are found by the
+//! session and group that the table of attempts has, and by `ORCHD_TOKEN` in the environment they were
+//! started with, which a change of session does not wash off.
+//!
+//! Flaw: a process that has left both the session and the environment behind is not found.
+
+use orchd_model::Token;
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::{Duration, Instant};
+use std::{fs, io, thread};
+
+use crate::layout::Stream;
+use crate::lock::WorkerLock;
+use crate::process::{self, ProcessStat};
+use crate::table::{self, Record};
+use crate::{StatePaths, slot};
+
+/// Killed processes are looked for again this soon, doubling up to a fiftieth of [`PATIENCE`].
+const FIRST_LOOK: Duration = Duration::from_micros(500);
+/// After this long something cannot be killed: it hangs in the kernel, or belongs to somebody else.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// A process is never older than its record, but for the rounding to ticks.
+const TICKS_SLACK: u64 = 2;
+
+/// Kills every process of the attempts that a dead worker has left, waits until they are gone, gives their
+/// output its final names, and forgets them. Returns the tokens of those attempts.
+///
+/// # Errors
+/// `WouldBlock` when the worker is not dead; `TimedOut` when processes cannot be killed, which leaves the
+/// table as it was, so that the call can be repeated; and errors of reading and writing files.
+pub fn fence(state_dir: &Path) -> io::Result<Vec<Token>> {
+    let paths = StatePaths::new(state_dir);
+    if !state_dir.join("worker").exists() {
+        return Ok(Vec::new());
+    }
+    // The lock is held meanwhile, so that no new worker begins a new table.
+    let Some(_lock) = WorkerLock::take(&paths)? else {
+        return Err(io::Error::new(io::ErrorKind::WouldBlock, "the worker is still running"));
+    };
+    clear_attempts(&paths)
+}
+
+/// What [`fence`] does, for who holds the lock.
+pub(crate) fn clear_attempts(paths: &StatePaths) -> io::Result<Vec<Token>> {
+    let records = table::read(paths)?;
+    if !records.is_empty() {
+        kill_all(&records)?;
+        recover_output(paths, &records);
+    }
+    table::clear(paths)?;
+    Ok(records.iter().map(|record| record.token).collect())
+}
+
+fn kill_all(records: &[Record]) -> io::Result<()> {
+    let tokens: BTreeSet<String> = records.iter().map(|record| record.token.to_string()).collect();
+    let give_up = Instant::now() + PATIENCE;
+    let mut pause = FIRST_LOOK;
+    // Again and again: what is being killed may have started something since /proc was read.
+    loop {
+        let living = process::all().filter(|pid| belongs(*pid, records, &tokens)).collect::<Vec<_>>();
+        if living.is_empty() {
+            return Ok(());
+        }
+        if Instant::now() > give_up {
+            return Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                format!("processes of lost attempts do not die: {living:?}"),
+            ));
+        }
+        for pid in living {
+            kill(pid, records, &tokens)?;
+        }
+        thread::sleep(pause);
+        pause = (pause * 2).min(PATIENCE / 50);
+    }
+}
+
+fn belongs(pid: u32, records: &[Record], tokens: &BTreeSet<String>) -> bool {
+    if pid == std::process::id() {
+        return false;
+    }
+    let Some(stat) = process::stat(pid).filter(|stat| !stat.zombie) else { return false };
+    records.iter().any(|record| is_of(&stat, record))
+        || process::environ(pid, "ORCHD_TOKEN").is_some_and(|token| tokens.contains(&token))
+}
+
+/// Whether a process is in the session or group of an attempt, and not in a later one of the same number.
+fn is_of(stat: &ProcessStat, record: &Record) -> bool {
+    if record.pid == 0 || (stat.session != record.pid && stat.group != record.pid) {
+        return false;
+    }
+    if stat.started_ticks + TICKS_SLACK < record.started_ticks {
+        return false;
+    }
+    // A number is not given again while its session lives, so a leader that began later is another one's.
+    // Without a leader the session is the attempt's: leaderless sessions of the same number would need the
+    // number to have gone round since the worker died.
+    process::stat(record.pid).is_none_or(|leader| leader.started_ticks <= record.started_ticks + START_TICKS)
+}
+
+/// A process is made within this many ticks of its record's writing, also on a machine under load.
+const START_TICKS: u64 = 3000;
+
+/// Kills a process if it still is what it was found to be, now that a descriptor holds on to it.
+fn kill(pid: u32, records: &[Record], tokens: &BTreeSet<String>) -> io::Result<()> {
+    let Some(id) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return Ok(()) };
+    let pidfd = match pidfd_open(id, PidfdFlags::empty()) {
+        Ok(pidfd) => pidfd,
+        Err(Errno::SRCH) => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
+    if !belongs(pid, records, tokens) {
+        return Ok(());
+    }
+    match pidfd_send_signal(&pidfd, Signal::KILL) {
+        Ok(()) | Err(Errno::SRCH) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Gives what lost attempts have written its final names. Output that cannot be moved is not worth failing
+/// for.
+fn recover_output(paths: &StatePaths, records: &[Record]) {
+    for record in records {
+        for stream in Stream::ALL {
+            let spool = paths.spool(record.slot, stream);
+            if fs::metadata(&spool).is_ok_and(|metadata| metadata.len() > 0) {
+                let kept = paths.output(record.task, record.attempt, stream);
+                if let Err(error) = slot::move_output(&spool, &kept) {
+                    tracing::error!(task = %record.task, %error, "output of a lost attempt could not be kept");
+                }
+            }
+        }
+    }
+}

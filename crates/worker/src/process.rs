@@ -1,0 +1,80 @@
+//! What /proc tells of processes (proc_pid_stat(5)).
+
+use std::fs;
+use std::path::Path;
+
+/// A process as /proc shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ProcessStat {
+    pub pid: u32,
+    /// Dead but not reaped, which is as good as gone: it runs nothing and holds nothing.
+    pub zombie: bool,
+    pub group: u32,
+    pub session: u32,
+    /// In clock ticks since the machine started.
+    pub started_ticks: u64,
+}
+
+/// Reads the stat of one process; none when it is gone.
+pub(crate) fn stat(pid: u32) -> Option<ProcessStat> {
+    parse(pid, &fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+fn parse(pid: u32, text: &str) -> Option<ProcessStat> {
+    // The name stands in parentheses and may contain anything, parentheses and blanks included.
+    let mut fields = text[text.rfind(')')? + 1..].split_ascii_whitespace();
+    let state = fields.next()?;
+    let group = fields.nth(1)?.parse().ok()?;
+    let session = fields.next()?.parse().ok()?;
+    let started_ticks = fields.nth(15)?.parse().ok()?;
+    Some(ProcessStat { pid, zombie: matches!(state, "Z" | "X" | "x"), group, session, started_ticks })
+}
+
+/// The ids of all processes that can be seen.
+pub(crate) fn all() -> impl Iterator<Item = u32> {
+    fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+}
+
+/// Whether a process of this group is alive. Only processes that have not become zombies count.
+pub(crate) fn group_lives(group: u32) -> bool {
+    all().filter_map(stat).any(|process| process.group == group && !process.zombie)
+}
+
+/// The value of `name` in the environment that a process was started with.
+pub(crate) fn environ(pid: u32, name: &str) -> Option<String> {
+    let bytes = fs::read(format!("/proc/{pid}/environ")).ok()?;
+    let value = bytes
+        .split(|b| *b == 0)
+        .find_map(|pair| pair.strip_prefix(name.as_bytes()).and_then(|rest| rest.strip_prefix(b"=")))?;
+    String::from_utf8(value.to_vec()).ok()
+}
+
+/// A text that is another one after every start of the machine.
+pub(crate) fn boot_id() -> String {
+    fs::read_to_string(Path::new("/proc/sys/kernel/random/boot_id"))
+        .map(|text| text.trim().to_owned())
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_with_parentheses_and_blanks_is_skipped() {
+        let line = "42 (a) R (b) S 1 40 39 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 98765 1 2";
+        let expected = ProcessStat { pid: 42, zombie: false, group: 40, session: 39, started_ticks: 98_765 };
+        assert_eq!(parse(42, line), Some(expected));
+    }
+
+    #[test]
+    fn this_process_is_alive_and_knows_its_environment() {
+        let pid = std::process::id();
+        let stat = stat(pid).unwrap();
+        assert!(!stat.zombie && group_lives(stat.group));
+        assert_eq!(environ(pid, "PATH"), std::env::var("PATH").ok());
+    }
+}

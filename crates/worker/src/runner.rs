@@ -1,0 +1,213 @@
+//! The runner: performs assignments in processes, and tells when they have begun and ended.
+//!
+//! It owns the spawners, permanent threads that start processes and wait for them, one for each core: a
+//! process gets SIGKILL when the thread that started it ends, so that thread must not. Orders go in through
+//! [`Runner::assign`] and [`Runner::stop`], which do not block; what happens comes out through the function
+//! given to [`Runner::start`], called on a spawner's thread.
+
+use crossbeam_channel::Sender;
+use orchd_api::{Assignment, HeldAttempt, StartedAttempt, StopCause, StopOrder};
+use orchd_model::{AttemptReport, Outcome, Span};
+use parking_lot::Mutex;
+use rustix::event::{EventfdFlags, eventfd};
+use rustix::fd::OwnedFd;
+use rustix::thread::{CpuSet, sched_getaffinity};
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+use crate::board::{Board, Placed, Stopping};
+use crate::spawner::{Order, Spawner};
+use crate::table::AttemptsTable;
+use crate::{StatePaths, sys};
+
+/// Orders that may wait for a spawner before the sender does: far more than a spawner leaves lying.
+const ORDERS: usize = 1024;
+/// A spawner's calls are shallow; processes have a stack of their own.
+const THREAD_STACK_BYTES: usize = 256 << 10;
+
+/// What the runner tells.
+#[derive(Clone, Debug, PartialEq)]
+pub enum AttemptEvent {
+    /// A process runs.
+    Started(StartedAttempt),
+    /// An attempt has ended, and all processes of its group are gone.
+    Ended(AttemptReport),
+}
+
+/// How a runner is set up.
+#[derive(Clone, Debug)]
+pub struct RunnerSettings {
+    /// Where things are kept.
+    pub paths: StatePaths,
+    /// What commands find in `$ORCHD_SOCKET`.
+    pub socket: PathBuf,
+    /// Attempts that may run at once; at least one.
+    pub slots: u32,
+}
+
+/// Where a spawner gets its orders.
+pub(crate) struct Mailbox {
+    orders: Sender<Order>,
+    pub(crate) wake: OwnedFd,
+    /// Whether it waits, and must be woken to see an order.
+    pub(crate) asleep: AtomicBool,
+}
+
+impl Mailbox {
+    fn send(&self, order: Order) {
+        // The receiver is gone only while the process ends.
+        let _ = self.orders.send(order);
+        if self.asleep.swap(false, Ordering::SeqCst) {
+            let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
+        }
+    }
+}
+
+/// What the spawners and their orderer share.
+pub(crate) struct Shared {
+    pub(crate) settings: RunnerSettings,
+    pub(crate) board: Mutex<Board>,
+    pub(crate) table: AttemptsTable,
+    pub(crate) mailboxes: Vec<Mailbox>,
+    /// The processors that processes may use.
+    pub(crate) processors: CpuSet,
+    sink: Box<dyn Fn(AttemptEvent) + Send + Sync>,
+}
+
+impl Shared {
+    pub(crate) fn tell(&self, event: AttemptEvent) {
+        (self.sink)(event);
+    }
+}
+
+/// Runs attempts in processes.
+pub struct Runner {
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Runner {
+    /// Starts the spawners. `sink` gets every event and must not block.
+    ///
+    /// The process becomes the reaper of orphans below it, and whatever signals it ignores it will handle by
+    /// doing nothing, so that commands start with default dispositions.
+    ///
+    /// # Errors
+    /// When files or threads cannot be made.
+    pub fn start(
+        settings: RunnerSettings,
+        sink: impl Fn(AttemptEvent) + Send + Sync + 'static,
+    ) -> io::Result<Self> {
+        let slots = settings.slots.max(1);
+        settings.paths.create(slots)?;
+        write_no_inputs(&settings.paths)?;
+        sys::default_dispositions(false);
+        // Any process id but none switches this on.
+        rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
+        let processors = sched_getaffinity(None)?;
+        let spawners = processors.count().clamp(1, slots) as usize;
+        let mut mailboxes = Vec::new();
+        let mut receivers = Vec::new();
+        for _ in 0..spawners {
+            let (orders, receiver) = crossbeam_channel::bounded(ORDERS);
+            let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+            mailboxes.push(Mailbox { orders, wake, asleep: AtomicBool::new(false) });
+            receivers.push(receiver);
+        }
+        let table = AttemptsTable::create(&settings.paths, slots)?;
+        let board = Mutex::new(Board::new(slots, spawners));
+        let sink = Box::new(sink);
+        let shared = Arc::new(Shared { settings, board, table, mailboxes, processors, sink });
+        let cores = (0..CpuSet::MAX_CPU).filter(|core| shared.processors.is_set(*core));
+        let mut runner = Self { shared: shared.clone(), threads: Vec::new() };
+        for ((index, orders), core) in receivers.into_iter().enumerate().zip(cores) {
+            let spawner = Spawner::new(shared.clone(), index, orders)?;
+            let builder = std::thread::Builder::new().name(format!("spawner-{index}"));
+            let thread = builder.stack_size(THREAD_STACK_BYTES).spawn(move || spawner.run(core))?;
+            runner.threads.push(thread);
+        }
+        Ok(runner)
+    }
+
+    /// Starts an attempt, as soon as a slot is free. One that is held already is left as it is.
+    pub fn assign(&self, assignment: Assignment) {
+        let placed = self.shared.board.lock().assign(Box::new(assignment));
+        match placed {
+            Placed::Start(slot, assignment) => self.mailbox(slot).send(Order::Start(slot, assignment)),
+            Placed::Kept => {}
+            Placed::Stopped(assignment, cause) => self.never_started(&assignment, cause),
+        }
+    }
+
+    /// Ends an attempt; one that is not known is remembered, and will not start.
+    pub fn stop(&self, order: StopOrder) {
+        let stopping = self.shared.board.lock().stop(order);
+        match stopping {
+            Stopping::InSlot(slot) => self.mailbox(slot).send(Order::Stop(slot, order)),
+            Stopping::Waiting(assignment) => self.never_started(&assignment, order.cause),
+            Stopping::Tombstone => {}
+        }
+    }
+
+    /// Every attempt in hand. One whose end was told just now may still be among them.
+    #[must_use]
+    pub fn held(&self) -> Vec<HeldAttempt> {
+        self.shared.board.lock().held()
+    }
+
+    /// Whether nothing is in hand, and the end of everything that was has been told.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.shared.board.lock().is_empty()
+    }
+
+    fn mailbox(&self, slot: u32) -> &Mailbox {
+        &self.shared.mailboxes[slot as usize % self.shared.mailboxes.len()]
+    }
+
+    fn never_started(&self, assignment: &Assignment, cause: StopCause) {
+        self.shared.tell(AttemptEvent::Ended(AttemptReport {
+            task: assignment.task,
+            attempt: assignment.attempt,
+            token: assignment.token,
+            outcome: stopped(cause),
+            data: None,
+            execution_time: Span::ZERO,
+            usage: None,
+        }));
+    }
+}
+
+impl Drop for Runner {
+    /// Ends the spawners; processes that still run are killed.
+    fn drop(&mut self) {
+        for mailbox in &self.shared.mailboxes {
+            mailbox.send(Order::Quit);
+        }
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// How an attempt ends that is stopped for this cause.
+pub(crate) fn stopped(cause: StopCause) -> Outcome {
+    match cause {
+        StopCause::Cancel => Outcome::Cancelled,
+        StopCause::Timeout => Outcome::TimedOut,
+        StopCause::Deadline => Outcome::DeadlineMet,
+    }
+}
+
+/// Writes the file that all attempts without inputs share; read-only, so that none changes it by mistake.
+fn write_no_inputs(paths: &StatePaths) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    let path = paths.no_inputs();
+    let fresh = path.with_extension("new");
+    std::fs::write(&fresh, "{\"parameters\":{},\"tasks\":{}}\n")?;
+    std::fs::set_permissions(&fresh, std::fs::Permissions::from_mode(0o400))?;
+    std::fs::rename(fresh, path)
+}

@@ -1,0 +1,334 @@
+//! The worker's main thread: one session with the daemon after the other, for as long as there is work.
+//!
+//! ```text
+//! reach ──► talk: assignments and stops to the runner, events to the daemon, heartbeats while work is held
+//!   ▲         │ session breaks
+//!   └─────────┘ while apart: every ended attempt is spooled; nothing runs and no daemon: the end
+//! ```
+//! A worker that holds nothing sets no timer and is not woken.
+
+use orchd_api::{FromWorker, HeldAttempt, PROTOCOL, StartedAttempt, ToWorker, WorkerHello};
+use orchd_client::worker::{Backoff, Receiver, Sender, Session, SessionError, connect};
+use orchd_model::{AttemptReport, Token};
+use rustix::fd::OwnedFd;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
+use std::hash::{BuildHasher, RandomState};
+use std::time::Duration;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::Notify;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::time::Instant;
+
+use crate::ledger::Ledger;
+use crate::runner::{AttemptEvent, Runner};
+use crate::{Options, sys};
+
+/// Reports in one message; with the longest results it stays below the limit of a frame.
+const REPORTS_WITH_DATA: usize = 16;
+const REPORTS: usize = 1024;
+/// Heartbeats in a lease: one may be late or lost.
+const HEARTBEATS_PER_LEASE: u32 = 3;
+/// How long a daemon may take to welcome a worker.
+const WELCOME_PATIENCE: Duration = Duration::from_secs(10);
+/// How long the first daemon may take to listen: it starts the worker about when it opens its socket.
+const FIRST_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Everything the main thread has.
+pub(crate) struct Main<'a> {
+    options: &'a Options,
+    runner: Runner,
+    events: UnboundedReceiver<AttemptEvent>,
+    terminations: AsyncFd<OwnedFd>,
+    incarnation: u64,
+    state: State,
+}
+
+/// What both halves of a session use.
+struct State {
+    ledger: RefCell<Ledger>,
+    /// Reports to send again, since their assignment was.
+    again: RefCell<BTreeSet<Token>>,
+    /// No more work will come.
+    exiting: Cell<bool>,
+    /// The receiving half has done something that the sending half looks at.
+    changed: Notify,
+}
+
+/// Why a session is over.
+enum Over {
+    /// Work may be left: connect again.
+    Broken(SessionError),
+    /// There is nothing left to do.
+    Finished,
+}
+
+impl<'a> Main<'a> {
+    pub(crate) fn new(
+        options: &'a Options,
+        runner: Runner,
+        events: UnboundedReceiver<AttemptEvent>,
+        terminations: AsyncFd<OwnedFd>,
+        ledger: Ledger,
+    ) -> Self {
+        let state = State {
+            ledger: RefCell::new(ledger),
+            again: RefCell::default(),
+            exiting: Cell::new(false),
+            changed: Notify::new(),
+        };
+        let incarnation = RandomState::new().hash_one(std::process::id());
+        Self { options, runner, events, terminations, incarnation, state }
+    }
+
+    /// Works until there is nothing left to do.
+    pub(crate) async fn run(mut self) {
+        let mut patience = Some(Instant::now() + FIRST_PATIENCE);
+        while let Some(session) = self.reach(patience).await {
+            patience = None;
+            tracing::info!(worker = %session.worker, "the daemon has welcomed this worker");
+            match self.talk(session).await {
+                Over::Finished => break,
+                Over::Broken(error) => tracing::info!(%error, "the session has ended"),
+            }
+        }
+        self.secure();
+        tracing::info!("nothing is left to do");
+    }
+
+    /// Connects; none when there is no daemon, and nothing to wait for. Before `patience` is over there
+    /// always is.
+    async fn reach(&mut self, patience: Option<Instant>) -> Option<Session> {
+        let mut backoff = Backoff::default();
+        loop {
+            self.secure();
+            let welcome = connect(&self.options.socket, self.hello());
+            match tokio::time::timeout(WELCOME_PATIENCE, welcome).await {
+                Ok(Ok(session)) => return Some(session),
+                Ok(Err(error)) => tracing::debug!(%error, "no session"),
+                Err(_) => tracing::warn!("the daemon does not answer"),
+            }
+            let pause = tokio::time::sleep(backoff.pause());
+            tokio::pin!(pause);
+            loop {
+                sys::reap_orphans();
+                let waiting = patience.is_some_and(|end| Instant::now() < end);
+                if !waiting && self.secure() && self.is_done() {
+                    return None;
+                }
+                tokio::select! {
+                    () = &mut pause => break,
+                    Some(event) = self.events.recv() => note(&mut self.state.ledger.borrow_mut(), &[event]),
+                    () = terminated(&self.terminations) => {
+                        if self.runner.is_idle() {
+                            return None;
+                        }
+                        keep_running();
+                    }
+                }
+            }
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        self.runner.is_idle() && self.events.is_empty()
+    }
+
+    /// Takes what the runner has told, and writes all reports to the spool. False when the disk does not
+    /// take them; they are tried again.
+    fn secure(&mut self) -> bool {
+        let ledger = self.state.ledger.get_mut();
+        while let Ok(event) = self.events.try_recv() {
+            note(ledger, &[event]);
+        }
+        match ledger.secure() {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::error!(%error, "reports could not be spooled");
+                false
+            }
+        }
+    }
+
+    fn hello(&self) -> WorkerHello {
+        let ledger = self.state.ledger.borrow();
+        let mut attempts = self.runner.held();
+        attempts.retain(|held| ledger.get(held.token).is_none());
+        // Ended ones are this worker's too until they are acknowledged: it must not be thought to have lost
+        // them.
+        attempts.extend(ledger.all().map(|report| HeldAttempt {
+            task: report.task,
+            attempt: report.attempt,
+            token: report.token,
+            spool: None,
+        }));
+        WorkerHello {
+            protocol: PROTOCOL,
+            features: Vec::new(),
+            incarnation: self.incarnation,
+            kind: "process".to_owned(),
+            pid: std::process::id(),
+            slots: self.options.slots.max(1),
+            handlers: Vec::new(),
+            labels: Vec::new(),
+            attempts,
+        }
+    }
+
+    /// Serves a session until it breaks or there is nothing left to do.
+    async fn talk(&mut self, session: Session) -> Over {
+        let Session { lease, mut sender, mut receiver, .. } = session;
+        let Self { runner, events, terminations, state, .. } = self;
+        let listening = listen(state, runner, &mut receiver);
+        let reporting = report(state, runner, events, terminations, lease.into(), &mut sender);
+        let over = tokio::select! {
+            error = listening => Over::Broken(error),
+            over = reporting => over.unwrap_or_else(Over::Broken),
+        };
+        if matches!(over, Over::Finished) {
+            let _ = sender.close().await;
+        }
+        over
+    }
+}
+
+/// Carries out what the daemon says, until the session breaks.
+async fn listen(state: &State, runner: &Runner, receiver: &mut Receiver) -> SessionError {
+    loop {
+        let message = match receiver.receive().await {
+            Ok(message) => message,
+            Err(error) => return error,
+        };
+        match message {
+            ToWorker::Assign { assignments } => {
+                for assignment in assignments {
+                    if state.ledger.borrow().get(assignment.token).is_some() {
+                        state.again.borrow_mut().insert(assignment.token);
+                    } else {
+                        runner.assign(assignment);
+                    }
+                }
+            }
+            ToWorker::Stop { orders } => orders.into_iter().for_each(|order| runner.stop(order)),
+            ToWorker::Ack { tokens } => state.ledger.borrow_mut().acknowledge(&tokens),
+            ToWorker::Exit => state.exiting.set(true),
+            ToWorker::Welcome { .. } => tracing::warn!("a second welcome"),
+        }
+        state.changed.notify_one();
+    }
+}
+
+/// Sends what happens, until there is nothing left to do.
+async fn report(
+    state: &State,
+    runner: &Runner,
+    events: &mut UnboundedReceiver<AttemptEvent>,
+    terminations: &AsyncFd<OwnedFd>,
+    lease: Duration,
+    sender: &mut Sender,
+) -> Result<Over, SessionError> {
+    let left: Vec<AttemptReport> = state.ledger.borrow().all().cloned().collect();
+    send_reports(sender, Vec::new(), left).await?;
+    let mut heard = Instant::now();
+    let mut batch = Vec::new();
+    loop {
+        sys::reap_orphans();
+        let held = !runner.is_idle();
+        let finished = state.exiting.get() && !held && events.is_empty() && state.ledger.borrow().is_empty();
+        if finished {
+            return Ok(Over::Finished);
+        }
+        tokio::select! {
+            biased;
+            () = terminated(terminations) => {
+                if runner.is_idle() && events.is_empty() {
+                    return Ok(Over::Finished);
+                }
+                keep_running();
+            }
+            _ = events.recv_many(&mut batch, REPORTS) => {
+                note(&mut state.ledger.borrow_mut(), &batch);
+                let (started, ended) = sort(batch.drain(..));
+                send_reports(sender, started, ended).await?;
+                heard = Instant::now();
+            }
+            () = state.changed.notified() => {
+                let again = state.again.take();
+                let ended: Vec<AttemptReport> = {
+                    let ledger = state.ledger.borrow();
+                    again.into_iter().filter_map(|token| ledger.get(token).cloned()).collect()
+                };
+                send_reports(sender, Vec::new(), ended).await?;
+            }
+            () = tokio::time::sleep_until(heard + lease / HEARTBEATS_PER_LEASE), if held => {
+                sender.send(&FromWorker::Heartbeat).await?;
+                heard = Instant::now();
+            }
+        }
+    }
+}
+
+/// Sends started and ended attempts, in as many messages as their size asks for.
+async fn send_reports(
+    sender: &mut Sender,
+    mut started: Vec<StartedAttempt>,
+    ended: Vec<AttemptReport>,
+) -> Result<(), SessionError> {
+    let mut message = Vec::new();
+    let mut with_data = 0;
+    for report in ended {
+        with_data += usize::from(report.data.is_some());
+        message.push(report);
+        if with_data == REPORTS_WITH_DATA || message.len() == REPORTS {
+            let ended = std::mem::take(&mut message);
+            sender.send(&FromWorker::Report { started: std::mem::take(&mut started), ended }).await?;
+            with_data = 0;
+        }
+    }
+    if message.is_empty() && started.is_empty() {
+        return Ok(());
+    }
+    sender.send(&FromWorker::Report { started, ended: message }).await
+}
+
+/// Enters the ends among `events` in the ledger.
+fn note(ledger: &mut Ledger, events: &[AttemptEvent]) {
+    for event in events {
+        match event {
+            AttemptEvent::Started(_) => {}
+            AttemptEvent::Ended(report) => ledger.add(report.clone()),
+        }
+    }
+}
+
+fn sort(events: impl Iterator<Item = AttemptEvent>) -> (Vec<StartedAttempt>, Vec<AttemptReport>) {
+    let (mut started, mut ended) = (Vec::new(), Vec::new());
+    for event in events {
+        match event {
+            AttemptEvent::Started(attempt) => started.push(attempt),
+            AttemptEvent::Ended(report) => ended.push(report),
+        }
+    }
+    (started, ended)
+}
+
+/// Waits for a SIGTERM and takes it.
+async fn terminated(terminations: &AsyncFd<OwnedFd>) {
+    loop {
+        match terminations.readable().await {
+            Ok(mut ready) => {
+                let mut signal = [0; 128];
+                if rustix::io::read(terminations.get_ref(), &mut signal).is_ok() {
+                    return;
+                }
+                ready.clear_ready();
+            }
+            // The runtime is shutting down.
+            Err(_) => std::future::pending().await,
+        }
+    }
+}
+
+fn keep_running() {
+    tracing::info!("SIGTERM: attempts are running; this worker stays until they have ended");
+}
