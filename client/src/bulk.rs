@@ -35,23 +35,34 @@ pub(crate) async fn submit<S: Stream<Item = TaskSpec>>(
     transport: &Transport,
     specs: S,
     atomic: bool,
-    each: impl FnMut(Result<TaskId, Refusal>),
+    mut each: impl FnMut(Result<TaskId, Refusal>),
 ) -> Result<(), Error> {
+    let mut last_refusal = None;
+    let each = |item: Result<TaskId, Refusal>| {
+        last_refusal = item.as_ref().err().cloned();
+        each(item);
+    };
     let connection = transport.connection().await?;
     let (sender, receiver) = mpsc::channel(QUEUE);
     let sent = AtomicUsize::new(0);
     let received = AtomicUsize::new(0);
-    let mut writing = pin!(write(specs, sender, &sent));
-    let mut reading = pin!(exchange(connection, receiver, atomic, each, &received));
-    let connection = tokio::select! {
-        read = &mut reading => read?,
-        written = &mut writing => {
-            written?;
-            reading.await?
+    let connection = {
+        let mut writing = pin!(write(specs, sender, &sent));
+        let mut reading = pin!(exchange(connection, receiver, atomic, each, &received));
+        tokio::select! {
+            read = &mut reading => read?,
+            written = &mut writing => {
+                written?;
+                reading.await?
+            }
         }
     };
     let (sent, received) = (sent.load(Ordering::Relaxed), received.load(Ordering::Relaxed));
     if received != sent {
+        // The daemon stopped reading: the refusal that it ended with is meant for all that follow.
+        if let Some(refusal) = last_refusal {
+            return Err(Error::Refused(refusal));
+        }
         return Err(Error::Protocol(format!("{received} results for {sent} tasks")));
     }
     transport.give_back(connection);
