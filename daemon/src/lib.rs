@@ -1,1 +1,30 @@
-//! stub
+//! The orchd daemon: everything between the socket and the scheduler.
+//!
+//! | thread | owns |
+//! |---|---|
+//! | engine | the scheduler; handles commands in the order they arrive ([`engine`]) |
+//! | writer | the store's writing side; one commit a batch, then the replies ([`writer`]) |
+//! | outbox | what is let out after a commit: assignments, stops, conditions ([`outbox`]) |
+//! | shell (tokio) | sockets: the API, worker sessions, subscribers ([`http`]) |
+//!
+//! This crate does NOT contain scheduling rules.
+
+mod args;
+mod clock;
+mod config;
+mod documents;
+mod engine;
+mod feed;
+mod http;
+mod local_worker;
+mod outbox;
+mod peer;
+mod readers;
+mod run;
+mod serve;
+mod sessions;
+mod socket;
+mod statistics;
+mod writer;
+
+pub use args::main;

@@ -1,0 +1,328 @@
+//! From what is stored and scheduled to the documents that users see.
+
+use orchd_api as api;
+use orchd_core::{Core, Phase, SkipCause, Snapshot, TaskRecord};
+use orchd_model::{
+    Body, Dependency, DependencyTarget, Reason, Status, StatusReason, TaskId, TaskResult, Time,
+    WorkflowMetrics,
+};
+use orchd_store::{StoredAttempt, StoredTask, StoredWorkflow};
+use std::collections::BTreeMap;
+
+use crate::statistics::Statistics;
+
+/// A task as users see it; `reasons` come from the scheduler, `names` are those of root causes.
+pub fn task(stored: StoredTask, reasons: Vec<Reason>, names: &BTreeMap<TaskId, String>) -> api::Task {
+    let StoredTask { record, spec, result, started_at, finished_at } = stored;
+    let status_reason = status_reason(&record, result.as_ref(), names).map(Into::into);
+    let spec = std::sync::Arc::unwrap_or_clone(spec);
+    let (command, shell, module, action) = match spec.body {
+        Body::Command { argv } => (Some(argv), None, None, None),
+        Body::Shell { line } => (None, Some(line), None, None),
+        Body::Handler { module, action } => (None, None, Some(module), action),
+        Body::Milestone => (None, None, None, None),
+    };
+    let execution_time = result.as_ref().filter(|r| r.attempts > 0).map(|result| result.execution_time);
+    let worker = match record.phase {
+        Phase::Running { worker, .. } => Some(worker),
+        _ => None,
+    };
+    let retry = &record.retry;
+    api::Task {
+        id: record.id,
+        name: record.name.to_string(),
+        status: record.status(),
+        priority: record.priority,
+        reasons: reasons.into_iter().map(Into::into).collect(),
+        status_reason,
+        module,
+        action,
+        parameters: spec.parameters,
+        command,
+        shell,
+        env: spec.env.into_keys().collect(),
+        cwd: spec.cwd,
+        stdin: spec.stdin,
+        hold: record.hold,
+        key: spec.key,
+        reference: spec.reference,
+        when: spec.when,
+        not_before: spec.not_before,
+        claims: record.demand.claims.to_vec(),
+        dependencies: record
+            .edges
+            .iter()
+            .map(|edge| Dependency { task: DependencyTarget::Id(edge.task), on: edge.on })
+            .collect(),
+        timeout: record.timeout,
+        deadline: record.deadline,
+        max_retries: retry.max_retries,
+        retry_delay: retry.delay,
+        backoff: retry.backoff,
+        max_delay: retry.max_delay,
+        jitter: retry.jitter,
+        retry_on: retry.retry_on.clone(),
+        no_retry_on: retry.no_retry_on.clone(),
+        retry_count: record.tries.min(retry.max_retries),
+        attempts: record.attempts.0,
+        attempt_list: None,
+        created_at: record.created_at,
+        started_at,
+        finished_at,
+        wait_time: record.first_started_at.map(|at| at.since(record.run_at)),
+        execution_time,
+        total_time: finished_at.map(|at| at.since(record.run_at)),
+        result,
+        tags: spec.tags.into_iter().collect(),
+        metadata: spec.metadata,
+        session: record.demand.session,
+        workflow: record.demand.workflow,
+        owner: record.owner,
+        worker,
+    }
+}
+
+/// The attempts of a task, with the one under way.
+pub fn attempts(stored: Vec<StoredAttempt>, record: &TaskRecord) -> Vec<api::Attempt> {
+    let mut attempts: Vec<api::Attempt> = stored
+        .into_iter()
+        .map(|StoredAttempt { end: attempt, finished_at }| api::Attempt {
+            number: attempt.number,
+            outcome: attempt.outcome.as_str().to_owned(),
+            error_type: attempt.outcome.error_type(),
+            error_message: attempt.outcome.message(),
+            started_at: attempt.started_at,
+            finished_at: Some(finished_at),
+            execution_time: Some(attempt.execution_time),
+            exit_code: attempt.outcome.exit_code(),
+            worker: Some(attempt.worker),
+            usage: attempt.usage,
+        })
+        .collect();
+    if let Phase::Running { worker, started_at, .. } = record.phase {
+        attempts.push(api::Attempt {
+            number: record.attempts,
+            outcome: "running".to_owned(),
+            error_type: None,
+            error_message: None,
+            started_at,
+            finished_at: None,
+            execution_time: None,
+            exit_code: None,
+            worker: Some(worker),
+            usage: None,
+        });
+    }
+    attempts
+}
+
+/// The task whose name a document about this one needs.
+pub fn root_cause(record: &TaskRecord) -> Option<TaskId> {
+    record.skip_root()
+}
+
+/// Why a task was skipped, cancelled or failed.
+pub fn status_reason(
+    record: &TaskRecord,
+    result: Option<&TaskResult>,
+    names: &BTreeMap<TaskId, String>,
+) -> Option<StatusReason> {
+    let name = |id: &TaskId| names.get(id).cloned().unwrap_or_default();
+    match &record.phase {
+        Phase::Skipped(SkipCause::Condition) => Some(StatusReason::Condition),
+        Phase::Skipped(SkipCause::ConditionError(message)) => {
+            Some(StatusReason::ConditionError { message: message.to_string() })
+        }
+        Phase::Skipped(SkipCause::FailFast(task)) => {
+            Some(StatusReason::FailFast { task: *task, name: name(task) })
+        }
+        Phase::Skipped(SkipCause::Dependency(task, status)) => {
+            Some(StatusReason::Dependency { task: *task, name: name(task), status: *status })
+        }
+        Phase::Ended(Status::Cancelled) => Some(StatusReason::Cancelled),
+        Phase::Ended(Status::Failed) => {
+            let result = result?;
+            if result.error_type == Some(orchd_model::ErrorType::Deadline) {
+                return Some(StatusReason::Deadline);
+            }
+            Some(StatusReason::Failed { message: result.error_message.clone().unwrap_or_default() })
+        }
+        Phase::Ended(_)
+        | Phase::Waiting
+        | Phase::Checking
+        | Phase::Delayed { .. }
+        | Phase::Ready { .. }
+        | Phase::Running { .. } => None,
+    }
+}
+
+/// A workflow with its figures. `spans` are the starts and ends of its tasks' last attempts.
+pub fn workflow(stored: StoredWorkflow, tasks: &[StoredTask], now: Time) -> api::Workflow {
+    let record = stored.record;
+    let count = |status| tasks.iter().filter(|task| task.record.status() == status).count();
+    let ran: Vec<&TaskResult> =
+        tasks.iter().filter_map(|task| task.result.as_ref()).filter(|result| result.attempts > 0).collect();
+    let times: Vec<u64> = ran.iter().map(|result| result.execution_time.0).collect();
+    let sum: u64 = times.iter().sum();
+    let span = orchd_model::Span;
+    let finished_at = stored.finished_at;
+    let total_duration = finished_at.unwrap_or(now).since(record.created_at);
+    let peak_concurrency = peak(tasks, now);
+    let busy = total_duration.as_secs_f64() * peak_concurrency as f64;
+    let completed = count(Status::Completed);
+    let ended = tasks.iter().filter(|task| task.record.status().is_terminal()).count();
+    let ratio = |part: f64, whole: f64| if whole > 0.0 { (part / whole).min(1.0) } else { 0.0 };
+    api::Workflow {
+        id: record.id,
+        name: record.name.to_string(),
+        status: record.status,
+        max_parallel: record.max_parallel,
+        timeout: record.timeout,
+        created_at: record.created_at,
+        finished_at,
+        metrics: WorkflowMetrics {
+            total_duration,
+            total_tasks: tasks.len(),
+            completed_tasks: completed,
+            failed_tasks: count(Status::Failed),
+            skipped_tasks: count(Status::Skipped),
+            cancelled_tasks: count(Status::Cancelled),
+            avg_task_duration: span(sum.checked_div(times.len() as u64).unwrap_or(0)),
+            max_task_duration: span(times.iter().copied().max().unwrap_or(0)),
+            min_task_duration: span(times.iter().copied().min().unwrap_or(0)),
+            peak_concurrency,
+            parallel_efficiency: ratio(span(sum).as_secs_f64(), busy),
+            success_rate: ratio(completed as f64, ended as f64),
+        },
+    }
+}
+
+/// The most tasks that ran at one instant, by the spans of their last attempts.
+fn peak(tasks: &[StoredTask], now: Time) -> usize {
+    let mut changes: Vec<(Time, i32)> = Vec::new();
+    for task in tasks {
+        if let Some(started_at) = task.started_at {
+            changes.push((started_at, 1));
+            changes.push((task.finished_at.unwrap_or(now), -1));
+        }
+    }
+    // An end sorts before a start at the same instant.
+    changes.sort_unstable();
+    let mut running = 0_i32;
+    let peak = changes.into_iter().map(|(_, change)| {
+        running += change;
+        running
+    });
+    usize::try_from(peak.max().unwrap_or(0)).unwrap_or(0)
+}
+
+/// A task's explanation; one that is not in memory has ended.
+pub fn explanation(
+    record: &TaskRecord,
+    explained: Option<orchd_core::Explained>,
+    status_reason: Option<StatusReason>,
+) -> api::Explanation {
+    let explained = explained.unwrap_or_else(|| orchd_core::Explained {
+        status: record.status(),
+        priority: record.priority,
+        competes_as: record.priority,
+        inherited_from: None,
+        reasons: Vec::new(),
+        ahead: Vec::new(),
+        ahead_count: 0,
+        earliest_start: None,
+    });
+    api::Explanation {
+        id: record.id,
+        name: record.name.to_string(),
+        status: explained.status,
+        priority: explained.priority,
+        competes_as: explained.competes_as,
+        inherited_from: explained.inherited_from,
+        reasons: explained.reasons.into_iter().map(Into::into).collect(),
+        status_reason: status_reason.map(Into::into),
+        ahead: explained.ahead,
+        ahead_count: explained.ahead_count,
+        earliest_start: explained.earliest_start,
+    }
+}
+
+/// A resource as users see it.
+pub fn resource(view: orchd_core::ResourceView) -> api::Resource {
+    api::Resource {
+        resource: view.name.to_string(),
+        kind: view.name.kind().to_owned(),
+        identifier: view.name.identifier().to_owned(),
+        capacity: view.capacity,
+        held: view.held,
+        free: view.free,
+        reserved: view.reserved,
+        waiting: view.waiting,
+        holders: view
+            .holders
+            .into_iter()
+            .map(|h| api::ResourceHolder {
+                task: h.task,
+                name: h.name,
+                mode: h.mode,
+                amount: h.amount,
+                since: h.since,
+            })
+            .collect(),
+        concurrency: view.concurrency,
+        state: if view.paused { "closed" } else { "open" }.to_owned(),
+    }
+}
+
+/// Counts, times and rates.
+pub fn stats(figures: &Statistics, now: Time, started_at: Time) -> api::Stats {
+    let counters = &figures.counters;
+    let of = |status: Status| counters.by_status[status.index()];
+    let (completed, failed) = (of(Status::Completed), of(Status::Failed));
+    let rate =
+        |part: u64| if completed + failed == 0 { 0.0 } else { part as f64 / (completed + failed) as f64 };
+    let total_execution_time = counters.execution_time.as_secs_f64();
+    api::Stats {
+        total_tasks: counters.by_status.iter().sum(),
+        pending: of(Status::Pending),
+        running: of(Status::Running),
+        retrying: of(Status::Retrying),
+        completed,
+        failed,
+        skipped: of(Status::Skipped),
+        cancelled: of(Status::Cancelled),
+        total_execution_time,
+        average_execution_time: if counters.attempts_ended == 0 {
+            0.0
+        } else {
+            total_execution_time / counters.attempts_ended as f64
+        },
+        success_rate: rate(completed),
+        failure_rate: rate(failed),
+        by_priority: orchd_model::Priority::ALL
+            .into_iter()
+            .map(|class| (class.as_str().to_owned(), counters.unfinished_by_priority[class.index()]))
+            .collect(),
+        wait_time: figures.wait_times(),
+        throughput: figures.throughput(now),
+        workers: 0,
+        slots: api::Slots::default(),
+        resources: Vec::new(),
+        sessions: 0,
+        workflows: figures.workflows_running,
+        uptime: now.since(started_at),
+        backlog: figures.backlog,
+        paused: figures.paused,
+        store: api::StoreStats { bytes: 0, sequence: figures.sequence },
+    }
+}
+
+/// Whether there is anything to go on with.
+pub fn describe_snapshot(snapshot: &Snapshot) -> String {
+    format!("{} unfinished tasks, {} running workflows", snapshot.tasks.len(), snapshot.workflows.len())
+}
+
+/// Reasons of several tasks, as the scheduler sees them now.
+pub fn reasons(core: &Core, ids: &[TaskId]) -> BTreeMap<TaskId, Vec<Reason>> {
+    ids.iter().map(|id| (*id, core.reasons(*id))).collect()
+}

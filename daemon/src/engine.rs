@@ -1,0 +1,429 @@
+//! The engine thread: owns the scheduler and the order of everything.
+//!
+//! ```text
+//! inbox ──► handle ──► batch ──► writer (commits, then replies) ──► outbox
+//!   ▲                    │ while one batch is being committed the next one grows
+//!   └── committed ◄──────┘
+//! ```
+//! Invariant: nothing that a command caused leaves this thread but through a batch.
+
+use crossbeam_channel::{Receiver, Sender, select};
+use orchd_core::{
+    Command, Core, EdgeTarget, EndedTask, Event, Fact, NewTask, NewWorkflow, Output, Reply, Submission,
+};
+use orchd_model::{
+    AttemptReport, Code, DependencyTarget, Refusal, Sequence, TaskId, TaskSpec, Time, WorkerId, WorkflowId,
+};
+use orchd_store::{Batch, History};
+use parking_lot::RwLock;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use tokio::sync::oneshot;
+
+use crate::clock::Clock;
+use crate::config::Policy;
+use crate::sessions::{SessionLink, Sessions};
+use crate::statistics::Statistics;
+use crate::writer::{Committed, Outgoing};
+
+/// A batch is handed over at this many events even if more commands wait: bounds the memory of a burst and
+/// the latency of its first command.
+const BATCH_EVENTS: usize = 16_384;
+
+/// How a request is answered, when what it caused is durable.
+pub type Answer<T> = oneshot::Sender<Result<T, Refusal>>;
+
+/// What the shell asks of the engine.
+pub enum Request {
+    /// A command, as it is.
+    Command { command: Command, answer: Option<Answer<Reply>> },
+    /// Tasks to add; refs and keys are looked up here, in order.
+    Add {
+        specs: Vec<Result<Arc<TaskSpec>, Refusal>>,
+        atomic: bool,
+        owner: u32,
+        answer: Answer<Vec<Result<TaskId, Refusal>>>,
+    },
+    /// A workflow to add, with its parameters as JSON.
+    AddWorkflow {
+        specs: Vec<Arc<TaskSpec>>,
+        options: NewWorkflow,
+        parameters: String,
+        owner: u32,
+        answer: Answer<(WorkflowId, Vec<TaskId>)>,
+    },
+    /// Ended tasks to run again.
+    Retry { ids: Vec<TaskId>, answer: Answer<Reply> },
+    /// A worker says hello.
+    Join { join: orchd_core::Join, link: SessionLink, answer: Answer<WorkerId> },
+    /// A worker reports; acknowledged when durable.
+    Reports { worker: WorkerId, reports: Vec<AttemptReport>, link: SessionLink },
+    /// A look at the scheduler.
+    Inspect(Box<dyn FnOnce(&Core) + Send>),
+    /// Start nothing new from now on, or again.
+    Drain(bool),
+    /// End the thread when everything is durable.
+    Stop(oneshot::Sender<()>),
+}
+
+/// What to say to whom once a batch is durable.
+pub enum Response {
+    Command(Answer<Reply>, Result<Reply, Refusal>),
+    Add(Answer<Vec<Result<TaskId, Refusal>>>, Result<Vec<Result<TaskId, Refusal>>, Refusal>),
+    AddWorkflow(Answer<(WorkflowId, Vec<TaskId>)>, Result<(WorkflowId, Vec<TaskId>), Refusal>),
+    Join(Answer<WorkerId>, Result<WorkerId, Refusal>),
+    Ack(SessionLink, Vec<orchd_model::Token>),
+}
+
+/// The engine.
+pub struct Engine {
+    pub core: Core,
+    pub clock: Clock,
+    pub history: Box<dyn History>,
+    pub policy: Arc<Policy>,
+    pub sessions: Arc<Sessions>,
+    pub statistics: Arc<RwLock<Statistics>>,
+    /// Whether the store has no room: nothing new is taken.
+    pub full: bool,
+    pub inbox: Receiver<Request>,
+    pub batches: Sender<Outgoing>,
+    pub committed: Receiver<Committed>,
+}
+
+/// What one batch will hold.
+#[derive(Default)]
+struct Gathering {
+    output: Output,
+    responses: Vec<Response>,
+    parameters: Vec<(WorkflowId, String)>,
+}
+
+impl Gathering {
+    fn is_empty(&self) -> bool {
+        self.output.events.is_empty() && self.output.effects.is_empty() && self.responses.is_empty()
+    }
+}
+
+impl Engine {
+    /// Runs until [`Request::Stop`], or until nobody can ask anything any more. `first` is what loading the
+    /// scheduler led to.
+    pub fn run(mut self, first: Output) {
+        let mut gathering = Gathering { output: first, ..Gathering::default() };
+        let mut writer_is_free = true;
+        let mut stopping: Option<oneshot::Sender<()>> = None;
+        self.handle(Command::Tick, &mut gathering);
+        loop {
+            if writer_is_free && !gathering.is_empty() {
+                self.hand_over(&mut gathering);
+                writer_is_free = false;
+            }
+            if writer_is_free
+                && gathering.is_empty()
+                && let Some(done) = stopping.take()
+            {
+                // Who asked may have gone; the thread ends all the same.
+                let _ = done.send(());
+                return;
+            }
+            let takes_more = gathering.output.events.len() < BATCH_EVENTS;
+            let never = crossbeam_channel::never();
+            let inbox = if takes_more { &self.inbox } else { &never };
+            let wake = self.core.next_wake().map(|at| self.clock.instant(at));
+            let timer = wake.map_or_else(crossbeam_channel::never, crossbeam_channel::at);
+            select! {
+                recv(self.committed) -> done => {
+                    let Ok(done) = done else { return };
+                    writer_is_free = true;
+                    self.full = done.full;
+                    self.handle(Command::Committed { through: done.through }, &mut gathering);
+                }
+                recv(inbox) -> request => match request {
+                    Ok(request) => {
+                        self.take(request, &mut gathering, &mut stopping);
+                        self.take_what_waits(&mut gathering, &mut stopping);
+                    }
+                    Err(_) if stopping.is_none() => return,
+                    Err(_) => {}
+                },
+                recv(timer) -> _ => self.handle(Command::Tick, &mut gathering),
+            }
+        }
+    }
+
+    fn take_what_waits(&mut self, gathering: &mut Gathering, stopping: &mut Option<oneshot::Sender<()>>) {
+        while gathering.output.events.len() < BATCH_EVENTS {
+            let Ok(request) = self.inbox.try_recv() else { return };
+            self.take(request, gathering, stopping);
+        }
+    }
+
+    fn handle(&mut self, command: Command, gathering: &mut Gathering) {
+        // The answer to these is that they have been handled.
+        drop(self.core.handle(self.clock.now(), command, &mut gathering.output));
+    }
+
+    fn take(
+        &mut self,
+        request: Request,
+        gathering: &mut Gathering,
+        stopping: &mut Option<oneshot::Sender<()>>,
+    ) {
+        let now = self.clock.now();
+        match request {
+            Request::Command { command, answer } => {
+                let reply = self.core.handle(now, command, &mut gathering.output);
+                gathering.responses.extend(answer.map(|answer| Response::Command(answer, reply)));
+            }
+            Request::Add { specs, atomic, owner, answer } => {
+                let reply = self.add(now, specs, atomic, owner, &mut gathering.output);
+                gathering.responses.push(Response::Add(answer, reply));
+            }
+            Request::AddWorkflow { specs, options, parameters, owner, answer } => {
+                let reply = self.add_workflow(now, &specs, options, owner, &mut gathering.output);
+                if let Ok((workflow, _)) = &reply {
+                    gathering.parameters.push((*workflow, parameters));
+                }
+                gathering.responses.push(Response::AddWorkflow(answer, reply));
+            }
+            Request::Retry { ids, answer } => {
+                let reply = self.retry(now, &ids, &mut gathering.output);
+                gathering.responses.push(Response::Command(answer, reply));
+            }
+            Request::Join { join, link, answer } => {
+                let reply = self.core.handle(now, Command::Join(join), &mut gathering.output);
+                let joined = reply.and_then(|reply| match reply {
+                    Reply::Joined(id) => Ok(id),
+                    _ => Err(Refusal::new(Code::WrongState, "not the answer to a hello")),
+                });
+                if let Ok(id) = joined {
+                    // Before any assignment can leave the outbox.
+                    self.sessions.open(id, &link, self.clock.now());
+                }
+                gathering.responses.push(Response::Join(answer, joined));
+            }
+            Request::Reports { worker, reports, link } => {
+                let tokens = reports.iter().map(|report| report.token).collect();
+                for report in reports {
+                    let (task, token) = (report.task, report.token);
+                    let command = Command::Report { worker: Some(worker), report };
+                    if let Err(refusal) = self.core.handle(now, command, &mut gathering.output) {
+                        tracing::info!(%worker, %task, %token, %refusal, "report refused");
+                    }
+                }
+                // A refused report is settled, too: its attempt was given up before.
+                gathering.responses.push(Response::Ack(link, tokens));
+            }
+            Request::Inspect(look) => look(&self.core),
+            Request::Drain(draining) => {
+                self.core.set_draining(draining);
+                self.handle(Command::Tick, gathering);
+            }
+            Request::Stop(done) => *stopping = Some(done),
+        }
+    }
+
+    fn hand_over(&mut self, gathering: &mut Gathering) {
+        let Gathering { output, responses, parameters } = std::mem::take(gathering);
+        let tasks: BTreeSet<TaskId> = output.events.iter().filter_map(|event| event.fact.task()).collect();
+        let mut workflows: BTreeSet<WorkflowId> =
+            output.events.iter().filter_map(|e| e.fact.workflow()).collect();
+        workflows.extend(output.events.iter().filter(|e| ends_a_task(&e.fact)).filter_map(|e| e.workflow));
+        let batch = Batch {
+            tasks: tasks.into_iter().filter_map(|id| self.core.record(id)).collect(),
+            workflows: workflows.into_iter().filter_map(|id| self.core.workflow(id).cloned()).collect(),
+            meta: self.core.meta().clone(),
+            events: output.events,
+            workflow_parameters: parameters,
+        };
+        self.statistics.write().note(&batch.events, &self.core);
+        let through = batch.events.last().map_or(Sequence(0), |event: &Event| event.sequence);
+        let outgoing = Outgoing { batch, through, responses, effects: output.effects };
+        if self.batches.send(outgoing).is_err() {
+            // The writer is gone, so nothing can be made durable: the process must not go on.
+            panic!("the writer thread has ended");
+        }
+    }
+
+    fn refuse_when_full(&self) -> Result<(), Refusal> {
+        if self.full {
+            return Err(Refusal::new(Code::StoreFailed, "the disk is full: new work is refused")
+                .hint("free some space in the state directory's file system"));
+        }
+        if self.core.is_draining() {
+            return Err(Refusal::new(Code::ShuttingDown, "the daemon is stopping"));
+        }
+        Ok(())
+    }
+
+    fn add(
+        &mut self,
+        now: Time,
+        specs: Vec<Result<Arc<TaskSpec>, Refusal>>,
+        atomic: bool,
+        owner: u32,
+        out: &mut Output,
+    ) -> Result<Vec<Result<TaskId, Refusal>>, Refusal> {
+        self.refuse_when_full()?;
+        let mut ended = BTreeMap::new();
+        let mut places = HashMap::new();
+        let mut tasks = Vec::with_capacity(specs.len());
+        let mut results: Vec<Option<Refusal>> = Vec::with_capacity(specs.len());
+        for spec in specs {
+            let prepared = spec.and_then(|spec| self.prepare(spec, &places, &mut ended));
+            match prepared {
+                Ok(task) => {
+                    if let Some(reference) = &task.spec.reference {
+                        places.insert(reference.clone(), tasks.len());
+                    }
+                    tasks.push(task);
+                    results.push(None);
+                }
+                Err(refusal) if atomic => return Err(refusal),
+                Err(refusal) => results.push(Some(refusal)),
+            }
+        }
+        let submission = Submission { tasks, atomic, workflow: None, owner, ended };
+        let Reply::Submitted { tasks, .. } = self.core.handle(now, Command::Submit(submission), out)? else {
+            return Err(Refusal::new(Code::WrongState, "not the answer to a submission"));
+        };
+        let mut tasks = tasks.into_iter();
+        let refused = |refusal: Option<Refusal>| match refusal {
+            Some(refusal) => Some(Err(refusal)),
+            None => tasks.next(),
+        };
+        Ok(results.into_iter().filter_map(refused).collect())
+    }
+
+    fn add_workflow(
+        &mut self,
+        now: Time,
+        specs: &[Arc<TaskSpec>],
+        options: NewWorkflow,
+        owner: u32,
+        out: &mut Output,
+    ) -> Result<(WorkflowId, Vec<TaskId>), Refusal> {
+        self.refuse_when_full()?;
+        let mut places = HashMap::new();
+        for (index, spec) in specs.iter().enumerate() {
+            if places.insert(spec.name.clone(), index).is_some() {
+                return Err(Refusal::new(Code::Conflict, "two tasks of a workflow have the same name")
+                    .value(&spec.name));
+            }
+        }
+        let mut ended = BTreeMap::new();
+        let tasks: Result<Vec<NewTask>, Refusal> =
+            specs.iter().map(|spec| self.prepare(Arc::clone(spec), &places, &mut ended)).collect();
+        let submission = Submission { tasks: tasks?, atomic: true, workflow: Some(options), owner, ended };
+        match self.core.handle(now, Command::Submit(submission), out)? {
+            Reply::Submitted { tasks, workflow: Some(workflow) } => {
+                Ok((workflow, tasks.into_iter().collect::<Result<_, _>>()?))
+            }
+            _ => Err(Refusal::new(Code::WrongState, "not the answer to a workflow")),
+        }
+    }
+
+    /// Looks up what the scheduler must be told about a new task: its key, and dependencies that have
+    /// ended. What is not in the scheduler's memory is on disk.
+    fn prepare(
+        &mut self,
+        spec: Arc<TaskSpec>,
+        places: &HashMap<String, usize>,
+        ended: &mut BTreeMap<TaskId, EndedTask>,
+    ) -> Result<NewTask, Refusal> {
+        let unknown = |target: &DependencyTarget| {
+            let names = places.keys().map(String::as_str);
+            let refusal =
+                Refusal::new(Code::UnknownDependency, "unknown dependency").value(target.to_string());
+            match orchd_model::nearest(&target.to_string(), names) {
+                Some(near) => refusal.hint(format!("did you mean {near}?")),
+                None => refusal,
+            }
+        };
+        let mut edges = Vec::with_capacity(spec.dependencies.len());
+        for dependency in &spec.dependencies {
+            let target = match &dependency.task {
+                DependencyTarget::Name(name) => {
+                    EdgeTarget::Index(*places.get(name).ok_or_else(|| unknown(&dependency.task))?)
+                }
+                DependencyTarget::Id(id) => {
+                    if self.core.status(*id).is_none() && !ended.contains_key(id) {
+                        let found = self.history.ended(&[*id]).map_err(store_refusal)?;
+                        let (_, task) = found.into_iter().next().ok_or_else(|| unknown(&dependency.task))?;
+                        ended.insert(*id, task);
+                    }
+                    EdgeTarget::Id(*id)
+                }
+            };
+            edges.push((target, dependency.on));
+        }
+        let (fingerprint, same_key) = match &spec.key {
+            Some(key) => {
+                let same_key = self.history.by_key(key).map_err(store_refusal)?;
+                if let Some((id, _)) = same_key
+                    && self.core.status(id).is_none()
+                {
+                    ended.extend(self.history.ended(&[id]).map_err(store_refusal)?);
+                }
+                (self.policy.fingerprint(&spec), same_key)
+            }
+            None => (0, None),
+        };
+        let retry = self.policy.retry(&spec)?;
+        let runner = self.policy.runner(&spec);
+        Ok(NewTask { spec, retry, runner, edges, fingerprint, same_key })
+    }
+
+    /// Loads ended tasks, and those that were skipped because of them, and runs them again.
+    fn retry(&mut self, now: Time, ids: &[TaskId], out: &mut Output) -> Result<Reply, Refusal> {
+        self.refuse_when_full()?;
+        let mut tasks = Vec::new();
+        let mut unknown = Vec::new();
+        let mut skipped = Vec::new();
+        for id in ids {
+            let record = match self.core.record(*id) {
+                Some(record) => Some(record),
+                None => self.history.record(*id).map_err(store_refusal)?,
+            };
+            match record {
+                Some(record) => {
+                    skipped.extend(self.history.skipped_by(*id).map_err(store_refusal)?);
+                    tasks.push(record);
+                }
+                None => unknown.push(*id),
+            }
+        }
+        let mut workflows = Vec::new();
+        let ids: BTreeSet<WorkflowId> = tasks.iter().filter_map(|task| task.demand.workflow).collect();
+        for id in ids {
+            workflows.extend(self.history.workflow(id).map_err(store_refusal)?.map(|stored| stored.record));
+        }
+        let edges: BTreeSet<TaskId> =
+            tasks.iter().chain(&skipped).flat_map(|task| task.edges.iter().map(|edge| edge.task)).collect();
+        let edges: Vec<TaskId> = edges.into_iter().filter(|id| self.core.status(*id).is_none()).collect();
+        let ended = self.history.ended(&edges).map_err(store_refusal)?.into_iter().collect();
+        let reply = self.core.handle(now, Command::Retry { tasks, skipped, workflows, ended }, out)?;
+        let Reply::Tasks(mut results) = reply else { return Ok(reply) };
+        results.extend(
+            unknown
+                .into_iter()
+                .map(|id| (id, Err(Refusal::new(Code::NotFound, "no such task").value(id.to_string())))),
+        );
+        Ok(Reply::Tasks(results))
+    }
+}
+
+fn ends_a_task(fact: &Fact) -> bool {
+    matches!(
+        fact,
+        Fact::Completed { .. }
+            | Fact::Failed { .. }
+            | Fact::Cancelled { .. }
+            | Fact::Skipped { .. }
+            | Fact::Revived { .. }
+    )
+}
+
+/// A failure of the store as users see it.
+pub fn store_refusal(error: impl std::fmt::Display) -> Refusal {
+    Refusal::new(Code::StoreFailed, format!("the store failed: {error}"))
+}

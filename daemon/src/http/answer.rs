@@ -1,0 +1,129 @@
+//! Answers: JSON for what was done, problem documents for what was refused.
+
+use axum::Json;
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use orchd_api::{MEDIA_TYPE, Problem};
+use orchd_model::{Code, Refusal};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// A refusal on its way to the client.
+pub struct Refused(pub Refusal);
+
+impl From<Refusal> for Refused {
+    fn from(refusal: Refusal) -> Self {
+        Self(refusal)
+    }
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        let problem = Problem::from(self.0);
+        let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = (status, Json(problem)).into_response();
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+        response
+    }
+}
+
+/// What a handler gives back.
+pub type Answered<T> = Result<Json<T>, Refused>;
+
+/// JSON of something that was asked for.
+pub fn json<T: Serialize>(value: T) -> Answered<T> {
+    Ok(Json(value))
+}
+
+/// Whether the client said that its body is JSON by any of its names; one that says nothing is believed.
+fn says_json(request: &Request) -> bool {
+    let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or("");
+    // curl's default for --data.
+    kind.is_empty() || kind.contains("json") || kind.starts_with("application/x-www-form-urlencoded")
+}
+
+/// A JSON body; what is wrong with it is a problem document.
+pub struct Body<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
+    type Rejection = Refused;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Refused> {
+        if !says_json(&request) {
+            return Err(Refusal::new(Code::Unsupported, "the body must be application/json").into());
+        }
+        let bytes = bytes(request, state).await?;
+        parse(if bytes.is_empty() { b"{}" } else { &bytes }).map(Self).map_err(Refused)
+    }
+}
+
+/// The whole body of a request, within the limit.
+///
+/// # Errors
+/// `too_large` beyond the limit, `malformed` when the client broke off.
+pub async fn bytes<S: Send + Sync>(request: Request, state: &S) -> Result<bytes::Bytes, Refused> {
+    bytes::Bytes::from_request(request, state).await.map_err(|rejection| {
+        let too_large = rejection.status() == StatusCode::PAYLOAD_TOO_LARGE;
+        let limit = orchd_model::limits::BODY_BYTES;
+        Refused(if too_large {
+            Refusal::new(Code::TooLarge, format!("a request body has at most {limit} bytes"))
+                .hint("send tasks as application/x-ndjson, one a line: that has no limit")
+        } else {
+            Refusal::new(Code::Malformed, "the body could not be read").value(rejection.to_string())
+        })
+    })
+}
+
+/// Reads a JSON document.
+///
+/// # Errors
+/// `malformed` with the position.
+pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
+    serde_json::from_slice(bytes)
+        .map_err(|error| Refusal::new(Code::Malformed, "the JSON cannot be read").value(error.to_string()))
+}
+
+/// The query part of the URI; what is wrong with it is a problem document.
+pub struct Query<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refused> {
+        match axum::extract::Query::from_request_parts(parts, state).await {
+            Ok(axum::extract::Query(query)) => Ok(Self(query)),
+            Err(rejection) => Err(Refusal::new(Code::Malformed, "the query cannot be read")
+                .value(rejection.body_text())
+                .into()),
+        }
+    }
+}
+
+/// An id in the path.
+pub struct Id(pub u64);
+
+impl<S: Send + Sync> FromRequestParts<S> for Id {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refused> {
+        let refuse = |value: String| Refused(Refusal::new(Code::Malformed, "an id is a number").value(value));
+        match axum::extract::Path::<String>::from_request_parts(parts, state).await {
+            Ok(axum::extract::Path(text)) => text.parse().map(Self).map_err(|_| refuse(text)),
+            Err(rejection) => Err(refuse(rejection.body_text())),
+        }
+    }
+}
+
+/// A path that is no route.
+pub async fn no_such_route(uri: Uri) -> Refused {
+    Refusal::new(Code::NotFound, "no such path").value(uri.path()).into()
+}
+
+/// A route that does not know this method.
+pub async fn no_such_method(method: Method, uri: Uri) -> Refused {
+    Refusal::new(Code::Unsupported, "this path does not know this method")
+        .value(format!("{method} {uri}"))
+        .into()
+}

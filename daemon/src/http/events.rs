@@ -1,0 +1,128 @@
+//! The stream of events, as server-sent events whose ids are sequences.
+//!
+//! A subscriber first reads the journal from where it wants to begin, then follows the feed. One that is
+//! too slow for the feed is told how many events it lost and may read them again from the journal.
+
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::Sse;
+use axum::response::sse;
+use futures_util::Stream;
+use orchd_api::{Event, EventQuery};
+use orchd_model::{Refusal, Sequence};
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::sync::Arc;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{broadcast, watch};
+
+use super::Shell;
+use super::answer::{Query, Refused};
+use crate::feed;
+
+/// Events read from the journal at a time.
+const PAGE: usize = 1024;
+
+/// Streams events.
+pub async fn events(
+    State(shell): State<Arc<Shell>>,
+    Query(query): Query<EventQuery>,
+    headers: HeaderMap,
+) -> Result<Sse<impl Stream<Item = Result<sse::Event, Infallible>>>, Refused> {
+    let resumed = headers.get("last-event-id").and_then(|id| id.to_str().ok()).and_then(|id| id.parse().ok());
+    // Before the journal is read, so that nothing is missed in between.
+    let live = shell.feed.subscribe();
+    let now = shell.statistics.read().sequence;
+    let since = resumed.or(query.since);
+    let subscriber = Subscriber {
+        stopping: shell.stopping.clone(),
+        last: Sequence(since.unwrap_or(now.0)),
+        replaying: since.is_some(),
+        left: query.limit,
+        shell,
+        query,
+        live,
+        ready: VecDeque::new(),
+    };
+    let stream = futures_util::stream::unfold(subscriber, |mut subscriber| async {
+        let event = subscriber.next().await?;
+        let text = serde_json::to_string(&event).unwrap_or_default();
+        let item = sse::Event::default().id(event.sequence.to_string()).event(event.kind).data(text);
+        Some((Ok(item), subscriber))
+    });
+    Ok(Sse::new(stream))
+}
+
+struct Subscriber {
+    shell: Arc<Shell>,
+    query: EventQuery,
+    live: broadcast::Receiver<Arc<Vec<orchd_core::Event>>>,
+    stopping: watch::Receiver<bool>,
+    /// The last event that was looked at.
+    last: Sequence,
+    /// Whether the journal may hold more that was not looked at.
+    replaying: bool,
+    /// Events that match and wait to be sent; at most a page or a batch.
+    ready: VecDeque<Event>,
+    left: Option<u64>,
+}
+
+impl Subscriber {
+    async fn next(&mut self) -> Option<Event> {
+        if self.left == Some(0) {
+            return None;
+        }
+        loop {
+            if let Some(event) = self.ready.pop_front() {
+                self.left = self.left.map(|left| left - 1);
+                return Some(event);
+            }
+            if self.replaying {
+                self.replay().await.ok()?;
+            } else if self.query.no_follow {
+                return None;
+            } else {
+                self.follow().await?;
+            }
+        }
+    }
+
+    async fn replay(&mut self) -> Result<(), Refusal> {
+        let after = self.last;
+        let page = self.shell.read(move |history| history.events(after, PAGE)).await?;
+        self.replaying = page.len() == PAGE;
+        self.take(&page);
+        Ok(())
+    }
+
+    async fn follow(&mut self) -> Option<()> {
+        let batch = tokio::select! {
+            batch = self.live.recv() => batch,
+            () = super::until_stopped(&mut self.stopping) => return None,
+        };
+        match batch {
+            Ok(events) => self.take(&events),
+            Err(RecvError::Lagged(_)) => {
+                // The feed counts batches; the sequence tells how many events they held.
+                let now = self.shell.statistics.read().sequence;
+                let lost = now.0.saturating_sub(self.last.0);
+                self.ready.push_back(feed::lagged(lost, self.last, self.shell.clock.now()));
+                self.last = now;
+            }
+            Err(RecvError::Closed) => return None,
+        }
+        Some(())
+    }
+
+    fn take(&mut self, events: &[orchd_core::Event]) {
+        for event in events.iter().filter(|event| event.sequence > self.last) {
+            let event = feed::describe(event);
+            if self.query.wants(&event) {
+                self.ready.push_back(event);
+            }
+        }
+        if let Some(last) = events.last() {
+            self.last = self.last.max(last.sequence);
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! The API: HTTP/1.1 and JSON over the Unix socket.
+//!
+//! Each file holds the handlers of one noun. A handler decodes, asks the engine or the store, and encodes;
+//! it decides nothing.
+
+mod answer;
+mod events;
+mod logs;
+mod operate;
+mod tasks;
+mod wait;
+mod workers;
+mod workflows;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::routing::{get, post};
+use crossbeam_channel::{Sender, TrySendError};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use orchd_api::routes;
+use orchd_core::Core;
+use orchd_model::{Code, Refusal, limits};
+use parking_lot::RwLock;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::AsyncWriteExt;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{Semaphore, oneshot, watch};
+use tower_service::Service;
+
+use crate::clock::Clock;
+use crate::engine::{Answer, Request};
+use crate::feed::Feed;
+use crate::local_worker::Fence;
+use crate::peer::Peer;
+use crate::readers::Readers;
+use crate::serve::Shutdown;
+use crate::sessions::Sessions;
+use crate::statistics::Statistics;
+
+/// A client must send its request's head within this time; a silent connection holds nothing but itself.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// All that handlers need.
+pub struct Shell {
+    pub engine: Sender<Request>,
+    pub readers: Readers,
+    pub sessions: Arc<Sessions>,
+    pub feed: Arc<Feed>,
+    pub statistics: Arc<RwLock<Statistics>>,
+    pub clock: Clock,
+    pub state_dir: PathBuf,
+    pub fence: Fence,
+    pub shutdown: Shutdown,
+    /// True once the daemon stops: streams end.
+    pub stopping: watch::Receiver<bool>,
+}
+
+impl Shell {
+    /// Asks the engine and waits until what it did is durable. Refuses with `busy` when its inbox is full.
+    ///
+    /// # Errors
+    /// The engine's refusal, `busy`, or `shutting_down`.
+    pub async fn ask<T>(&self, request: impl FnOnce(Answer<T>) -> Request) -> Result<T, Refusal> {
+        let (answer, answered) = oneshot::channel();
+        self.send(request(answer)).await?;
+        answered.await.map_err(|_| stopped())?
+    }
+
+    /// Hands a request to the engine; waits a little while its inbox is full.
+    ///
+    /// # Errors
+    /// `busy` when the inbox stays full, `shutting_down` when there is no engine any more.
+    pub async fn send(&self, request: Request) -> Result<(), Refusal> {
+        let mut request = request;
+        let mut pause = Duration::from_millis(1);
+        while pause < Duration::from_secs(8) {
+            match self.engine.try_send(request) {
+                Ok(()) => return Ok(()),
+                Err(TrySendError::Disconnected(_)) => return Err(stopped()),
+                Err(TrySendError::Full(back)) => request = back,
+            }
+            tokio::time::sleep(pause).await;
+            pause *= 2;
+        }
+        Err(Refusal::new(Code::Busy, "the daemon has more requests than it can take").hint("try again later"))
+    }
+
+    /// Looks at the scheduler.
+    ///
+    /// # Errors
+    /// As [`Shell::send`].
+    pub async fn look<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Core) -> T + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let (answer, answered) = oneshot::channel();
+        // A client that went away no longer listens.
+        self.send(Request::Inspect(Box::new(move |core| drop(answer.send(look(core)))))).await?;
+        answered.await.map_err(|_| stopped())
+    }
+
+    /// Reads from the store on a thread that may block.
+    ///
+    /// # Errors
+    /// `store_failed`.
+    pub async fn read<T: Send + 'static>(
+        self: &Arc<Self>,
+        query: impl FnOnce(&mut dyn orchd_store::History) -> Result<T, orchd_store::StoreError> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let shell = Arc::clone(self);
+        let read = tokio::task::spawn_blocking(move || shell.readers.read(query));
+        read.await.unwrap_or_else(|_| Err(Refusal::new(Code::StoreFailed, "reading the store failed")))
+    }
+}
+
+/// Returns once the daemon stops.
+async fn until_stopped(stopping: &mut watch::Receiver<bool>) {
+    // A sender that is gone has stopped, too.
+    drop(stopping.wait_for(|stops| *stops).await);
+}
+
+fn stopped() -> Refusal {
+    Refusal::new(Code::ShuttingDown, "the daemon is stopping")
+}
+
+fn router(shell: Arc<Shell>) -> Router {
+    Router::new()
+        .route(routes::DAEMON, get(operate::daemon))
+        .route(routes::TASKS, post(tasks::add).get(tasks::list))
+        .route(routes::TASK, get(tasks::show))
+        .route(routes::TASK_EXPLAIN, get(tasks::explain))
+        .route(routes::TASK_LOGS, get(logs::logs))
+        .route(routes::TASKS_CANCEL, post(operate::cancel))
+        .route(routes::TASKS_RETRY, post(operate::retry))
+        .route(routes::TASKS_WAIT, post(wait::wait))
+        .route(routes::STATS, get(operate::stats))
+        .route(routes::RESOURCES, get(operate::resources))
+        .route(routes::WORKERS, get(workers::list))
+        .route(routes::WORKERS_SESSION, get(workers::session))
+        .route(routes::EVENTS, get(events::events))
+        .route(routes::WORKFLOWS, post(workflows::add).get(workflows::list))
+        .route(routes::WORKFLOW, get(workflows::show))
+        .route(routes::PAUSE, post(operate::pause))
+        .route(routes::RESUME, post(operate::resume))
+        .route(routes::SHUTDOWN, post(operate::shutdown))
+        .fallback(answer::no_such_route)
+        .method_not_allowed_fallback(answer::no_such_method)
+        .layer(DefaultBodyLimit::max(limits::BODY_BYTES))
+        .with_state(shell)
+}
+
+/// Serves connections until the daemon stops.
+pub async fn serve(listener: UnixListener, shell: Arc<Shell>) {
+    let connections = Arc::new(Semaphore::new(limits::CONNECTIONS));
+    let mut stopping = shell.stopping.clone();
+    let router = router(shell);
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = until_stopped(&mut stopping) => return,
+        };
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                // Too many open files, most likely: those who are connected go first.
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        let Ok(permit) = Arc::clone(&connections).try_acquire_owned() else {
+            let refusal = Refusal::new(Code::Busy, format!("at most {} connections", limits::CONNECTIONS));
+            tokio::spawn(turn_away(stream, refusal));
+            continue;
+        };
+        let router = router.clone();
+        tokio::spawn(async move {
+            match Peer::of(&stream) {
+                Ok(peer) => talk(stream, peer, router).await,
+                Err(refusal) => turn_away(stream, refusal).await,
+            }
+            drop(permit);
+        });
+    }
+}
+
+async fn talk(stream: UnixStream, peer: Peer, router: Router) {
+    let service = hyper::service::service_fn(move |mut request: http::Request<hyper::body::Incoming>| {
+        request.extensions_mut().insert(peer);
+        let mut router = router.clone();
+        async move { router.call(request.map(axum::body::Body::new)).await }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    if let Err(error) = connection.await {
+        tracing::debug!(%error, "a connection ended badly");
+    }
+}
+
+/// Says why a connection is not served, and closes it.
+async fn turn_away(mut stream: UnixStream, refusal: Refusal) {
+    let problem = orchd_api::Problem::from(refusal);
+    let body = serde_json::to_string(&problem).unwrap_or_default();
+    let head = format!(
+        "HTTP/1.1 {} {}\r\ncontent-type: {}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+        problem.status,
+        problem.title,
+        orchd_api::MEDIA_TYPE,
+        body.len()
+    );
+    // The peer may be gone already.
+    drop(stream.write_all((head + &body).as_bytes()).await);
+    drop(stream.shutdown().await);
+}

@@ -1,0 +1,155 @@
+//! What operators do: cancel, retry, pause, look at figures, end the daemon.
+
+use axum::extract::State;
+use orchd_api as api;
+use orchd_core::{Command, Reply, Scope};
+use orchd_model::{Code, Refusal, Status, TaskId};
+use orchd_store::Filter;
+use std::sync::Arc;
+
+use super::Shell;
+use super::answer::{Answered, Body, json};
+use super::tasks::unknown;
+use crate::documents;
+use crate::engine::Request;
+
+const OPEN: [Status; 3] = [Status::Pending, Status::Running, Status::Retrying];
+
+/// Who answers.
+pub async fn daemon(State(shell): State<Arc<Shell>>) -> Answered<api::Daemon> {
+    json(api::Daemon {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        pid: std::process::id(),
+        state_dir: shell.state_dir.display().to_string(),
+        features: Vec::new(),
+    })
+}
+
+/// The tasks that a selector means.
+pub async fn select(shell: &Arc<Shell>, selector: api::Selector) -> Result<Vec<TaskId>, Refusal> {
+    let api::Selector { ids, tag, session, workflow, all } = selector;
+    if !ids.is_empty() {
+        return Ok(ids);
+    }
+    if tag.is_none() && session.is_none() && workflow.is_none() && !all {
+        return Err(Refusal::new(Code::Malformed, "nothing is selected")
+            .hint("name ids, a tag, a session, a workflow, or all"));
+    }
+    let query = api::ListQuery { tag, session, workflow, limit: Some(0), ..api::ListQuery::default() };
+    let filter = Filter { statuses: OPEN.to_vec(), ..super::tasks::filter(shell, query).await? };
+    shell.read(move |history| history.ids(&filter)).await
+}
+
+/// Cancels tasks; says for each what became of it.
+pub async fn cancel(
+    State(shell): State<Arc<Shell>>,
+    Body(selector): Body<api::Selector>,
+) -> Answered<Vec<api::OperationResult>> {
+    let tasks = select(&shell, selector).await?;
+    let command = Command::Cancel { tasks };
+    let reply = shell.ask(|answer| Request::Command { command, answer: Some(answer) }).await?;
+    json(results(&shell, reply).await?)
+}
+
+/// Runs ended tasks again.
+pub async fn retry(
+    State(shell): State<Arc<Shell>>,
+    Body(request): Body<api::RetryRequest>,
+) -> Answered<Vec<api::OperationResult>> {
+    let reply = shell.ask(|answer| Request::Retry { ids: request.ids, answer }).await?;
+    json(results(&shell, reply).await?)
+}
+
+/// What became of each task. The scheduler does not know those that ended long ago; the store does.
+async fn results(shell: &Arc<Shell>, reply: Reply) -> Result<Vec<api::OperationResult>, Refusal> {
+    let Reply::Tasks(tasks) = reply else { return Ok(Vec::new()) };
+    let mut results = Vec::with_capacity(tasks.len());
+    for (id, outcome) in tasks {
+        let (status, error) = match outcome {
+            Ok(status) => (Some(status), None),
+            Err(refusal) if refusal.code == Code::NotFound => {
+                match shell.read(move |history| history.record(id)).await? {
+                    Some(record) => {
+                        let status = record.status();
+                        let ended = Refusal::new(Code::WrongState, format!("task {id} has ended"))
+                            .value(status.as_str());
+                        (Some(status), Some(ended))
+                    }
+                    None => (None, Some(unknown(id))),
+                }
+            }
+            Err(refusal) => {
+                (shell.read(move |history| history.record(id)).await?.map(|r| r.status()), Some(refusal))
+            }
+        };
+        results.push(api::OperationResult { id, status, error });
+    }
+    Ok(results)
+}
+
+async fn scope(shell: &Arc<Shell>, request: api::PauseRequest) -> Result<Scope, Refusal> {
+    let given = [
+        request.resource.is_some(),
+        request.session.is_some(),
+        request.workflow.is_some(),
+        request.priority.is_some(),
+    ];
+    if given.into_iter().filter(|given| *given).count() > 1 {
+        return Err(Refusal::new(Code::Malformed, "one scope at a time"));
+    }
+    Ok(match request {
+        api::PauseRequest { priority: Some(priority), .. } => Scope::Priority(priority),
+        api::PauseRequest { resource: Some(name), .. } => Scope::Resource(name.parse()?),
+        api::PauseRequest { workflow: Some(name), .. } => {
+            Scope::Workflow(super::workflows::resolve(shell, &name).await?)
+        }
+        api::PauseRequest { session: Some(id), .. } => Scope::Session(id.parse()?),
+        api::PauseRequest { .. } => Scope::All,
+    })
+}
+
+/// No new starts in a scope.
+pub async fn pause(State(shell): State<Arc<Shell>>, Body(request): Body<api::PauseRequest>) -> Answered<()> {
+    let command = Command::Pause(scope(&shell, request).await?);
+    shell.ask(|answer| Request::Command { command, answer: Some(answer) }).await?;
+    json(())
+}
+
+/// Ends a pause.
+pub async fn resume(State(shell): State<Arc<Shell>>, Body(request): Body<api::PauseRequest>) -> Answered<()> {
+    let command = Command::Resume(scope(&shell, request).await?);
+    shell.ask(|answer| Request::Command { command, answer: Some(answer) }).await?;
+    json(())
+}
+
+/// Counts, times, rates, resources.
+pub async fn stats(State(shell): State<Arc<Shell>>) -> Answered<api::Stats> {
+    let (resources, workers) = shell.look(|core| (core.resources(), core.workers())).await?;
+    let bytes = shell.read(|history| history.size_bytes()).await?;
+    let attached = || workers.iter().filter(|worker| worker.attached);
+    let used: usize = attached().map(|worker| worker.tasks.len()).sum();
+    let mut stats = documents::stats(&shell.statistics.read(), shell.clock.now(), shell.clock.started_at());
+    stats.workers = attached().count();
+    stats.slots = api::Slots {
+        used: u32::try_from(used).unwrap_or(u32::MAX),
+        total: attached().map(|worker| worker.slots).sum(),
+    };
+    stats.resources = resources.into_iter().map(documents::resource).collect();
+    stats.store.bytes = bytes;
+    json(stats)
+}
+
+/// Every resource.
+pub async fn resources(State(shell): State<Arc<Shell>>) -> Answered<Vec<api::Resource>> {
+    let resources = shell.look(orchd_core::Core::resources).await?;
+    json(resources.into_iter().map(documents::resource).collect())
+}
+
+/// Ends the daemon; answers before it does.
+pub async fn shutdown(
+    State(shell): State<Arc<Shell>>,
+    Body(request): Body<api::ShutdownRequest>,
+) -> Answered<()> {
+    shell.shutdown.ask(request.mode);
+    json(())
+}

@@ -1,0 +1,294 @@
+//! Tasks: add, list, show, explain.
+
+use axum::body::BodyDataStream;
+use axum::extract::{Request, State};
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
+use orchd_api::{AddItem, Added, Explanation, ListQuery, Task};
+use orchd_model::{Code, Refusal, Status, TaskId, TaskSpec, limits};
+use orchd_store::{Filter, StoredTask};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+
+use super::Shell;
+use super::answer::{Answered, Id, Query, Refused, bytes, json, parse};
+use crate::documents;
+use crate::engine::Request as EngineRequest;
+use crate::peer::Peer;
+
+/// How to add.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+pub struct AddQuery {
+    /// All or none.
+    #[serde(default)]
+    atomic: bool,
+}
+
+/// Adds one task, an array of them, or a stream of lines.
+pub async fn add(
+    State(shell): State<Arc<Shell>>,
+    Extension(peer): Extension<Peer>,
+    Query(query): Query<AddQuery>,
+    request: Request,
+) -> Result<Response, Refused> {
+    let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or("");
+    if kind.starts_with("application/x-ndjson") {
+        return add_lines(shell, peer, query.atomic, request).await;
+    }
+    let body = bytes(request, &()).await?;
+    let is_array = body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
+    if !is_array {
+        let spec = read_spec(&body)?;
+        let mut results = submit(&shell, vec![Ok(spec)], true, peer).await?;
+        let id = results.pop().unwrap_or_else(|| Err(Refusal::new(Code::Malformed, "no task")))?;
+        return Ok(Json(Added { id }).into_response());
+    }
+    let items: Vec<Box<serde_json::value::RawValue>> = parse(&body)?;
+    let specs = items.iter().map(|item| read_spec(item.get().as_bytes())).collect();
+    let results = submit(&shell, specs, query.atomic, peer).await?;
+    let items: Vec<AddItem> = results.into_iter().map(Into::into).collect();
+    Ok(Json(items).into_response())
+}
+
+fn read_spec(text: &[u8]) -> Result<Arc<TaskSpec>, Refusal> {
+    if text.len() > limits::SPEC_BYTES {
+        return Err(Refusal::new(
+            Code::TooLarge,
+            format!("a task spec has at most {} bytes", limits::SPEC_BYTES),
+        )
+        .value(text.len().to_string())
+        .hint("put large inputs into a file that the task reads"));
+    }
+    serde_json::from_slice(text).map(Arc::new).map_err(|error| {
+        // Positions in a document that the client did not see as such would only confuse.
+        let message = error.to_string();
+        let message = message.split(" at line ").next().unwrap_or(&message).to_owned();
+        Refusal::new(Code::Malformed, format!("not a task spec: {message}"))
+    })
+}
+
+async fn submit(
+    shell: &Shell,
+    specs: Vec<Result<Arc<TaskSpec>, Refusal>>,
+    atomic: bool,
+    peer: Peer,
+) -> Result<Vec<Result<TaskId, Refusal>>, Refusal> {
+    shell.ask(|answer| EngineRequest::Add { specs, atomic, owner: peer.uid, answer }).await
+}
+
+/// Lines come in, results go out in the same order while more lines come. Lines are taken in bunches, one
+/// command each; a client that does not read its results is not read from either.
+async fn add_lines(
+    shell: Arc<Shell>,
+    peer: Peer,
+    atomic: bool,
+    request: Request,
+) -> Result<Response, Refused> {
+    let mut lines = Lines::new(request.into_body().into_data_stream());
+    if atomic {
+        let mut specs = Vec::new();
+        while let Some(bunch) = lines.next_bunch().await? {
+            specs.extend(bunch);
+            if specs.len() > limits::WORKFLOW_TASKS {
+                let limit = limits::WORKFLOW_TASKS;
+                return Err(Refusal::new(Code::TooLarge, format!("at most {limit} tasks in one step")).into());
+            }
+        }
+        let results = submit(&shell, specs, true, peer).await?;
+        return Ok(ndjson(axum::body::Body::from(encode(results))));
+    }
+    let (sender, receiver) = mpsc::channel::<Result<Bytes, std::io::Error>>(2);
+    tokio::spawn(async move {
+        loop {
+            let results = match lines.next_bunch().await {
+                Ok(Some(specs)) => submit(&shell, specs, false, peer).await,
+                Ok(None) => return,
+                Err(refusal) => Err(refusal),
+            };
+            let is_last = results.is_err();
+            let encoded = results.map_or_else(|error| encode(vec![Err(error)]), encode);
+            if sender.send(Ok(encoded.into())).await.is_err() || is_last {
+                return;
+            }
+        }
+    });
+    let stream = futures_util::stream::unfold(receiver, |mut receiver| async {
+        receiver.recv().await.map(|item| (item, receiver))
+    });
+    Ok(ndjson(axum::body::Body::from_stream(stream)))
+}
+
+fn ndjson(body: axum::body::Body) -> Response {
+    ([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response()
+}
+
+fn encode(results: Vec<Result<TaskId, Refusal>>) -> Vec<u8> {
+    let mut text = Vec::with_capacity(results.len() * 16);
+    for result in results {
+        // Writing to memory cannot fail, and these types are plain.
+        drop(serde_json::to_writer(&mut text, &AddItem::from(result)));
+        text.push(b'\n');
+    }
+    text
+}
+
+/// The lines of a body that is still being received.
+struct Lines {
+    body: BodyDataStream,
+    buffer: BytesMut,
+    ended: bool,
+}
+
+impl Lines {
+    fn new(body: BodyDataStream) -> Self {
+        Self { body, buffer: BytesMut::new(), ended: false }
+    }
+
+    /// The specs of the lines that are there, at most [`limits::BULK_TASKS`]; waits for at least one. Blank
+    /// lines are passed over.
+    async fn next_bunch(&mut self) -> Result<Option<Vec<Result<Arc<TaskSpec>, Refusal>>>, Refusal> {
+        let mut bunch = Vec::new();
+        loop {
+            while bunch.len() < limits::BULK_TASKS {
+                let Some(line) = self.take_line() else { break };
+                if !line.trim_ascii().is_empty() {
+                    bunch.push(read_spec(&line));
+                }
+            }
+            if !bunch.is_empty() {
+                return Ok(Some(bunch));
+            }
+            if self.ended {
+                return Ok(None);
+            }
+            match self.body.next().await {
+                Some(Ok(bytes)) => self.buffer.extend_from_slice(&bytes),
+                // A line without its end may be half of one.
+                Some(Err(_)) => return Ok(None),
+                None => {
+                    self.ended = true;
+                    if !self.buffer.is_empty() {
+                        self.buffer.extend_from_slice(b"\n");
+                    }
+                }
+            }
+            if self.buffer.len() > limits::FRAME_BYTES && !self.buffer.contains(&b'\n') {
+                return Err(Refusal::new(
+                    Code::TooLarge,
+                    format!("a line has at most {} bytes", limits::FRAME_BYTES),
+                ));
+            }
+        }
+    }
+
+    fn take_line(&mut self) -> Option<BytesMut> {
+        let end = self.buffer.iter().position(|byte| *byte == b'\n')?;
+        Some(self.buffer.split_to(end + 1))
+    }
+}
+
+/// How many tasks a list shows when nobody says.
+const LISTED: usize = 100;
+
+/// Lists tasks, the unfinished first.
+pub async fn list(State(shell): State<Arc<Shell>>, Query(query): Query<ListQuery>) -> Answered<Vec<Task>> {
+    let filter = filter(&shell, query).await?;
+    let stored = shell.read(move |history| history.list(&filter)).await?;
+    json(documents_of(&shell, stored).await?)
+}
+
+/// What a list query selects.
+pub async fn filter(shell: &Arc<Shell>, query: ListQuery) -> Result<Filter, Refusal> {
+    let statuses = query.status.as_deref().map(|text| text.split(',').map(|s| s.trim().parse()).collect());
+    let statuses: Vec<Status> = statuses.transpose()?.unwrap_or_default();
+    let workflow = match query.workflow {
+        Some(name) => Some(super::workflows::resolve(shell, &name).await?),
+        None => None,
+    };
+    let session = match query.session {
+        Some(name) => Some(name.parse().map_err(|_| {
+            Refusal::new(Code::NotFound, "no such session")
+                .value(&name)
+                .hint("sessions are named by their ids")
+        })?),
+        None => None,
+    };
+    let limit = match query.limit.unwrap_or(LISTED) {
+        0 => None,
+        limit => Some(limit),
+    };
+    Ok(Filter {
+        statuses,
+        priority: query.priority,
+        tag: query.tag,
+        workflow,
+        session,
+        name_glob: query.name,
+        since: query.since.map(|span| shell.clock.now() - span),
+        limit,
+    })
+}
+
+/// Stored tasks with their reasons and the names of root causes.
+pub async fn documents_of(shell: &Arc<Shell>, stored: Vec<StoredTask>) -> Result<Vec<Task>, Refusal> {
+    let waiting: Vec<TaskId> = stored
+        .iter()
+        .filter(|task| matches!(task.record.status(), Status::Pending | Status::Retrying))
+        .map(|task| task.record.id)
+        .collect();
+    let mut reasons = match waiting.is_empty() {
+        true => BTreeMap::new(),
+        false => shell.look(move |core| documents::reasons(core, &waiting)).await?,
+    };
+    let roots: Vec<TaskId> = stored.iter().filter_map(|task| documents::root_cause(&task.record)).collect();
+    let names = names(shell, roots).await?;
+    let document = |task: StoredTask| {
+        let reasons = reasons.remove(&task.record.id).unwrap_or_default();
+        documents::task(task, reasons, &names)
+    };
+    Ok(stored.into_iter().map(document).collect())
+}
+
+async fn names(shell: &Arc<Shell>, ids: Vec<TaskId>) -> Result<BTreeMap<TaskId, String>, Refusal> {
+    if ids.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    Ok(shell
+        .read(move |history| history.names(&ids))
+        .await?
+        .into_iter()
+        .map(|(id, name)| (id, name.into()))
+        .collect())
+}
+
+/// That there is no such task.
+pub fn unknown(id: TaskId) -> Refusal {
+    Refusal::new(Code::NotFound, "no such task").value(id.to_string())
+}
+
+/// Everything about one task.
+pub async fn show(State(shell): State<Arc<Shell>>, Id(id): Id) -> Answered<Task> {
+    let id = TaskId(id);
+    let (stored, attempts) =
+        shell.read(move |history| Ok((history.task(id)?, history.attempts(id)?))).await?;
+    let stored = stored.ok_or_else(|| unknown(id))?;
+    let attempts = documents::attempts(attempts, &stored.record);
+    let mut tasks = documents_of(&shell, vec![stored]).await?;
+    let task = tasks.pop().ok_or_else(|| unknown(id))?;
+    json(Task { attempt_list: Some(attempts), ..task })
+}
+
+/// Why a task does not run.
+pub async fn explain(State(shell): State<Arc<Shell>>, Id(id): Id) -> Answered<Explanation> {
+    let id = TaskId(id);
+    let explained = shell.look(move |core| core.explain(id)).await?;
+    let stored = shell.read(move |history| history.task(id)).await?.ok_or_else(|| unknown(id))?;
+    let names = names(&shell, documents::root_cause(&stored.record).into_iter().collect()).await?;
+    let status_reason = documents::status_reason(&stored.record, stored.result.as_ref(), &names);
+    json(documents::explanation(&stored.record, explained, status_reason))
+}

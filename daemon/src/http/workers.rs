@@ -1,0 +1,155 @@
+//! Workers: who is connected, and the session that each of them holds.
+
+use axum::extract::State;
+use axum::extract::ws::{Message, Utf8Bytes, WebSocket, WebSocketUpgrade};
+use axum::response::Response;
+use orchd_api::{FromWorker, PROTOCOL, ToWorker, Worker, WorkerHello};
+use orchd_core::{Command, Join};
+use orchd_model::{WorkerId, limits};
+use std::sync::Arc;
+use tokio::sync::mpsc;
+
+use super::Shell;
+use super::answer::{Answered, json};
+use crate::engine::Request;
+use crate::sessions::SessionLink;
+
+/// Every worker that is connected or may still hold attempts.
+pub async fn list(State(shell): State<Arc<Shell>>) -> Answered<Vec<Worker>> {
+    let workers = shell.look(orchd_core::Core::workers).await?;
+    let document = |view: orchd_core::WorkerView| {
+        let connected = shell.sessions.hello(view.id);
+        let hello = connected.as_ref().map(|(hello, _)| hello);
+        Worker {
+            id: view.id,
+            kind: hello.map_or_else(|| "unknown".to_owned(), |hello| hello.kind.clone()),
+            pid: hello.map_or(0, |hello| hello.pid),
+            slots: view.slots,
+            used: u32::try_from(view.tasks.len()).unwrap_or(u32::MAX),
+            handlers: view.handlers,
+            labels: hello.map(|hello| hello.labels.clone()).unwrap_or_default(),
+            connected_at: connected.as_ref().map(|(_, at)| *at),
+            attempts: view.tasks,
+        }
+    };
+    json(workers.into_iter().map(document).collect())
+}
+
+/// Begins a worker session.
+pub async fn session(State(shell): State<Arc<Shell>>, upgrade: WebSocketUpgrade) -> Response {
+    upgrade.max_message_size(limits::FRAME_BYTES).max_frame_size(limits::FRAME_BYTES).on_upgrade(
+        |socket| async {
+            if let Err(message) = talk(shell, socket).await {
+                tracing::warn!(message, "a worker session ended badly");
+            }
+        },
+    )
+}
+
+async fn talk(shell: Arc<Shell>, mut socket: WebSocket) -> Result<(), String> {
+    let hello = match receive(&mut socket).await? {
+        Some(FromWorker::Hello(hello)) if hello.protocol == PROTOCOL => hello,
+        Some(FromWorker::Hello(hello)) => return Err(format!("a worker speaks protocol {}", hello.protocol)),
+        Some(_) => return Err("a worker did not begin with hello".to_owned()),
+        None => return Ok(()),
+    };
+    let is_process = hello.kind == "process";
+    let join = join_of(&hello);
+    let (link, receiver) = shell.sessions.link(hello);
+    let number = link.number;
+    let joining = link.clone();
+    let worker = shell
+        .ask(|answer| Request::Join { join, link: joining, answer })
+        .await
+        .map_err(|refusal| refusal.to_string())?;
+    tracing::info!(%worker, "worker connected");
+    let ended = relay(&shell, &mut socket, worker, link, receiver).await;
+    // A later connection of the same worker may have taken over.
+    if shell.sessions.close(worker, number) {
+        tracing::info!(%worker, "worker disconnected");
+        let command = Command::Detach { worker };
+        shell
+            .send(Request::Command { command, answer: None })
+            .await
+            .map_err(|refusal| refusal.to_string())?;
+        if is_process {
+            shell.fence.disconnected(worker);
+        }
+    }
+    ended
+}
+
+fn join_of(hello: &WorkerHello) -> Join {
+    Join {
+        incarnation: hello.incarnation,
+        slots: hello.slots,
+        process: hello.kind == "process",
+        handlers: hello.handlers.iter().map(|handler| handler.as_str().into()).collect(),
+        holds: hello.attempts.iter().map(|attempt| attempt.token).collect(),
+    }
+}
+
+/// Both directions, until either side ends.
+async fn relay(
+    shell: &Arc<Shell>,
+    socket: &mut WebSocket,
+    worker: WorkerId,
+    link: SessionLink,
+    mut outgoing: mpsc::Receiver<ToWorker>,
+) -> Result<(), String> {
+    let mut stopping = shell.stopping.clone();
+    loop {
+        tokio::select! {
+            message = outgoing.recv() => match message {
+                Some(message) => send(socket, &message).await?,
+                None => return Ok(()),
+            },
+            message = receive(socket) => match message? {
+                Some(message) => take(shell, worker, &link, message).await?,
+                None => return Ok(()),
+            },
+            () = super::until_stopped(&mut stopping) => return Ok(()),
+        }
+    }
+}
+
+async fn take(
+    shell: &Arc<Shell>,
+    worker: WorkerId,
+    link: &SessionLink,
+    message: FromWorker,
+) -> Result<(), String> {
+    let request = match message {
+        FromWorker::Hello(_) => return Err("a worker said hello twice".to_owned()),
+        FromWorker::Heartbeat => Request::Command { command: Command::Heartbeat { worker }, answer: None },
+        FromWorker::Report { started, ended } => {
+            for attempt in started {
+                shell.sessions.started(attempt.token, attempt.spool);
+            }
+            if ended.is_empty() {
+                return Ok(());
+            }
+            Request::Reports { worker, reports: ended, link: link.clone() }
+        }
+    };
+    shell.send(request).await.map_err(|refusal| refusal.to_string())
+}
+
+async fn send(socket: &mut WebSocket, message: &ToWorker) -> Result<(), String> {
+    let text = serde_json::to_string(message).map_err(|error| error.to_string())?;
+    socket.send(Message::Text(Utf8Bytes::from(text))).await.map_err(|error| error.to_string())
+}
+
+/// The next message; none when the worker has closed the connection.
+async fn receive(socket: &mut WebSocket) -> Result<Option<FromWorker>, String> {
+    loop {
+        let text = match socket.recv().await {
+            Some(Ok(Message::Text(text))) => text,
+            Some(Ok(Message::Ping(_) | Message::Pong(_))) => continue,
+            Some(Ok(Message::Binary(_))) => return Err("a worker sent something that is no text".to_owned()),
+            // A connection that breaks is no mistake of anybody's.
+            Some(Ok(Message::Close(_)) | Err(_)) | None => return Ok(None),
+        };
+        return serde_json::from_str(&text).map(Some).map_err(|error| format!("a worker's message: {error}"));
+    }
+}

@@ -1,0 +1,81 @@
+//! Workflows: submit, list, show.
+
+use axum::Extension;
+use axum::extract::State;
+use orchd_api::{Workflow, WorkflowAdded};
+use orchd_core::NewWorkflow;
+use orchd_model::{Code, Refusal, WorkflowId, WorkflowSpec};
+use orchd_store::{Filter, StoredWorkflow};
+use std::sync::Arc;
+
+use super::Shell;
+use super::answer::{Answered, Body, Id, json};
+use crate::documents;
+use crate::engine::Request;
+use crate::peer::Peer;
+
+/// Adds a workflow: all of its tasks or none.
+pub async fn add(
+    State(shell): State<Arc<Shell>>,
+    Extension(peer): Extension<Peer>,
+    Body(spec): Body<WorkflowSpec>,
+) -> Answered<WorkflowAdded> {
+    spec.check()?;
+    let parameters = serde_json::to_string(&spec.parameters).map_err(|error| {
+        Refusal::new(Code::Malformed, "the parameters are no JSON").value(error.to_string())
+    })?;
+    let options = NewWorkflow {
+        name: spec.name.as_str().into(),
+        max_parallel: spec.max_parallel,
+        fail_fast: spec.fail_fast,
+        timeout: spec.timeout,
+    };
+    let specs: Vec<_> = spec.tasks.into_iter().map(Arc::new).collect();
+    let names: Vec<String> = specs.iter().map(|spec| spec.name.clone()).collect();
+    let (workflow, ids) = shell
+        .ask(|answer| Request::AddWorkflow { specs, options, parameters, owner: peer.uid, answer })
+        .await?;
+    json(WorkflowAdded { workflow, name: spec.name, tasks: names.into_iter().zip(ids).collect() })
+}
+
+/// The workflow with this name, the newest of several, or this id.
+///
+/// # Errors
+/// `not_found`.
+pub async fn resolve(shell: &Arc<Shell>, name: &str) -> Result<WorkflowId, Refusal> {
+    let wanted = name.to_owned();
+    let found = shell
+        .read(move |history| match wanted.parse() {
+            Ok(id) => history.workflow(id),
+            Err(_) => history.workflow_by_name(&wanted),
+        })
+        .await?;
+    found
+        .map(|stored| stored.record.id)
+        .ok_or_else(|| Refusal::new(Code::NotFound, "no such workflow").value(name))
+}
+
+/// Lists workflows, the newest first.
+pub async fn list(State(shell): State<Arc<Shell>>) -> Answered<Vec<Workflow>> {
+    let stored = shell.read(|history| history.workflows(Some(100))).await?;
+    let mut workflows = Vec::with_capacity(stored.len());
+    for workflow in stored {
+        workflows.push(document(&shell, workflow).await?);
+    }
+    json(workflows)
+}
+
+/// One workflow with its figures.
+pub async fn show(State(shell): State<Arc<Shell>>, Id(id): Id) -> Answered<Workflow> {
+    let id = WorkflowId(id);
+    let stored = shell.read(move |history| history.workflow(id)).await?;
+    let stored =
+        stored.ok_or_else(|| Refusal::new(Code::NotFound, "no such workflow").value(id.to_string()))?;
+    json(document(&shell, stored).await?)
+}
+
+async fn document(shell: &Arc<Shell>, stored: StoredWorkflow) -> Result<Workflow, Refusal> {
+    let filter = Filter { workflow: Some(stored.record.id), ..Filter::default() };
+    let tasks = shell.read(move |history| history.list(&filter)).await?;
+    Ok(documents::workflow(stored, &tasks, shell.clock.now()))
+}

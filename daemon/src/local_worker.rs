@@ -1,0 +1,275 @@
+//! The local process worker: started by the daemon, outlives it, is adopted by the next one.
+//!
+//! A worker is alive while it holds its lock. When it is dead, the daemon first makes sure that every
+//! process it left is dead, too, and only then tells the scheduler that its attempts are lost.
+
+use anyhow::{Context, Result};
+use crossbeam_channel::{Receiver, Sender, unbounded};
+use orchd_core::Command;
+use orchd_model::WorkerId;
+use std::fs::OpenOptions;
+use std::path::PathBuf;
+use std::process::{Child, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::engine::Request;
+use crate::sessions::Sessions;
+
+/// How often the lock of a worker that is not our child is looked at, while its connection is broken.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+/// A worker that dies sooner than this after its start is started again only after as long.
+const SHORT_LIFE: Duration = Duration::from_millis(500);
+
+/// Where and how the worker runs.
+#[derive(Clone, Debug)]
+pub struct LocalWorker {
+    pub socket: PathBuf,
+    pub state_dir: PathBuf,
+    pub slots: u32,
+}
+
+enum Ask {
+    /// The lease of a worker is over.
+    Fence(WorkerId),
+    /// A process worker's connection broke.
+    Disconnected(WorkerId),
+}
+
+/// Asks the supervisor to look after workers.
+#[derive(Clone)]
+pub struct Fence {
+    asks: Sender<Ask>,
+}
+
+impl Fence {
+    /// A worker's lease is over: its death is made sure of.
+    pub fn ask(&self, worker: WorkerId) {
+        // The supervisor ends only with the process.
+        drop(self.asks.send(Ask::Fence(worker)));
+    }
+
+    /// A worker's connection broke: it may be dead.
+    pub fn disconnected(&self, worker: WorkerId) {
+        drop(self.asks.send(Ask::Disconnected(worker)));
+    }
+}
+
+/// The supervisor's inbox, before it runs.
+pub struct Asks(Receiver<Ask>);
+
+/// The two ends of the supervisor's inbox. Its senders are few: workers, and leases.
+pub fn channel() -> (Fence, Asks) {
+    let (asks, inbox) = unbounded();
+    (Fence { asks }, Asks(inbox))
+}
+
+impl LocalWorker {
+    /// Whether a worker of this state directory lives.
+    ///
+    /// # Errors
+    /// When its lock cannot be looked at.
+    pub fn is_alive(&self) -> Result<bool> {
+        orchd_worker::is_running(&self.state_dir).context("cannot look at the worker's lock")
+    }
+
+    fn start(&self) -> Result<Child> {
+        let program = std::env::current_exe().context("cannot find this program")?;
+        let log = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.state_dir.join("worker.log"))
+            .context("cannot open the worker's log")?;
+        std::process::Command::new(program)
+            .arg("worker")
+            .arg("--socket")
+            .arg(&self.socket)
+            .arg("--state-dir")
+            .arg(&self.state_dir)
+            .arg("--slots")
+            .arg(self.slots.to_string())
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().context("cannot share the worker's log")?)
+            .stderr(log)
+            .spawn()
+            .context("cannot start the worker")
+    }
+
+    /// Looks after the worker until `stopping` is set: starts one when there is none, notices its death.
+    pub fn supervise(
+        self,
+        asks: Asks,
+        engine: Sender<Request>,
+        sessions: Arc<Sessions>,
+        stopping: Arc<AtomicBool>,
+    ) {
+        let supervisor = Supervisor { worker: self, asks: asks.0, engine, sessions, stopping };
+        if let Err(error) = supervisor.run() {
+            tracing::error!(error = format!("{error:#}"), "the worker's supervisor has ended");
+        }
+    }
+}
+
+struct Supervisor {
+    worker: LocalWorker,
+    asks: Receiver<Ask>,
+    engine: Sender<Request>,
+    sessions: Arc<Sessions>,
+    stopping: Arc<AtomicBool>,
+}
+
+impl Supervisor {
+    fn run(self) -> Result<()> {
+        // An adopted worker lives until its lock says otherwise; its connection tells when to look.
+        let mut adopted = self.worker.is_alive()?;
+        while !self.stopping.load(Ordering::Relaxed) {
+            let started = Instant::now();
+            if adopted {
+                self.wait_for_adopted()?;
+            } else {
+                let child = self.worker.start()?;
+                self.wait_for_child(child)?;
+            }
+            adopted = false;
+            if self.stopping.load(Ordering::Relaxed) {
+                break;
+            }
+            if started.elapsed() < SHORT_LIFE {
+                tracing::warn!("the worker died right after its start; its log tells why");
+                self.wait(SHORT_LIFE);
+            }
+        }
+        Ok(())
+    }
+
+    fn wait(&self, time: Duration) {
+        let until = Instant::now() + time;
+        while let Ok(ask) = self.asks.recv_deadline(until) {
+            if let Ask::Fence(worker) = ask {
+                self.lose(worker);
+            }
+        }
+    }
+
+    /// A thread waits for the child's end, so that it is noticed at once.
+    fn wait_for_child(&self, mut child: Child) -> Result<()> {
+        let (ended, end) = crossbeam_channel::bounded(1);
+        let waiter = std::thread::Builder::new().name("worker-wait".to_owned());
+        waiter
+            .spawn(move || drop(ended.send(child.wait())))
+            .context("cannot start a thread that waits for the worker")?;
+        loop {
+            crossbeam_channel::select! {
+                recv(end) -> status => {
+                    if let Ok(Ok(status)) = status
+                        && !self.stopping.load(Ordering::Relaxed)
+                    {
+                        tracing::warn!(%status, "the worker has ended");
+                    }
+                    return self.bury();
+                }
+                recv(self.asks) -> ask => match ask {
+                    Ok(Ask::Fence(worker)) => self.fence(worker)?,
+                    Ok(Ask::Disconnected(_)) => {}
+                    Err(_) => return Ok(()),
+                },
+            }
+        }
+    }
+
+    fn wait_for_adopted(&self) -> Result<()> {
+        while let Ok(ask) = self.asks.recv() {
+            match ask {
+                Ask::Fence(worker) => self.fence(worker)?,
+                Ask::Disconnected(worker) => {
+                    // Until it is back or dead. Its lease bounds this: the scheduler asks to fence it then.
+                    while self.sessions.hello(worker).is_none() && !self.stopping.load(Ordering::Relaxed) {
+                        if !self.worker.is_alive()? {
+                            break;
+                        }
+                        if let Ok(Ask::Fence(worker)) = self.asks.recv_timeout(LOOK_AGAIN) {
+                            self.fence(worker)?;
+                        }
+                    }
+                }
+            }
+            if !self.worker.is_alive()? {
+                return self.bury();
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends a worker that is alive but silent, with all its processes. One of a service cannot be ended from
+    /// here: its token is stale from now on.
+    fn fence(&self, worker: WorkerId) -> Result<()> {
+        let is_service = self.sessions.hello(worker).is_some_and(|(hello, _)| hello.kind != "process");
+        if is_service {
+            self.lose(worker);
+            return Ok(());
+        }
+        if self.worker.is_alive()? {
+            tracing::warn!(%worker, "the worker is silent: it is ended");
+            orchd_worker::kill_worker(&self.worker.state_dir).context("cannot end the silent worker")?;
+            while self.worker.is_alive()? {
+                std::thread::park_timeout(LOOK_AGAIN);
+            }
+        }
+        self.bury()
+    }
+
+    /// The worker is dead: so shall its processes be; then its attempts are lost, but for those that had
+    /// ended and left a report.
+    fn bury(&self) -> Result<()> {
+        if self.worker.is_alive()? {
+            return Ok(());
+        }
+        bury(&self.worker.state_dir, &self.engine)?;
+        let (look, seen) = crossbeam_channel::bounded(1);
+        let inspect = Request::Inspect(Box::new(move |core| drop(look.send(core.workers()))));
+        if self.engine.send(inspect).is_err() {
+            return Ok(());
+        }
+        for worker in seen.recv().unwrap_or_default() {
+            let is_service = self.sessions.hello(worker.id).is_some_and(|(hello, _)| hello.kind != "process");
+            if !is_service {
+                self.lose(worker.id);
+            }
+        }
+        Ok(())
+    }
+
+    fn lose(&self, worker: WorkerId) {
+        let command = Command::Lose { worker };
+        drop(self.engine.send(Request::Command { command, answer: None }));
+    }
+}
+
+/// Makes sure that a dead worker's processes are dead, and hands in the reports it left.
+///
+/// # Errors
+/// When processes cannot be found or ended, or reports cannot be read.
+pub fn bury(state_dir: &std::path::Path, engine: &Sender<Request>) -> Result<()> {
+    let fenced = orchd_worker::fence(state_dir).context("cannot end what a dead worker left")?;
+    if !fenced.is_empty() {
+        tracing::info!(attempts = fenced.len(), "what a dead worker left has been ended");
+    }
+    let reports = orchd_worker::read_reports(state_dir).context("cannot read the reports a worker left")?;
+    let mut answers = Vec::new();
+    for report in reports {
+        let (answer, answered) = tokio::sync::oneshot::channel();
+        let command = Command::Report { worker: None, report };
+        if engine.send(Request::Command { command, answer: Some(answer) }).is_err() {
+            return Ok(());
+        }
+        answers.push(answered);
+    }
+    for answered in answers {
+        // Stale ones are settled, too. An answer means that it is durable.
+        if answered.blocking_recv().is_err() {
+            return Ok(());
+        }
+    }
+    orchd_worker::clear_reports(state_dir).context("cannot clear the reports a worker left")
+}

@@ -1,0 +1,239 @@
+//! The outbox thread: what is let out after a commit. Events go to subscribers, assignments and stops to
+//! workers, conditions are evaluated.
+
+use crossbeam_channel::{Receiver, Sender};
+use orchd_api::{Assignment, StopCause, StopOrder, ToWorker, Work};
+use orchd_core::{Command, Effect, Event, Fact, Stop, TaskRecord};
+use orchd_model::{
+    AttemptNumber, AttemptReport, Body, ErrorType, Outcome, Span, TaskId, TaskSpec, Token, WorkerId,
+    WorkflowId,
+};
+use orchd_store::History;
+use serde_json::{Map, Value, json};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use crate::config::Policy;
+use crate::engine::Request;
+use crate::feed::Feed;
+use crate::local_worker::Fence;
+use crate::sessions::Sessions;
+use crate::writer::Release;
+
+/// Specs of tasks that were added lately, so that a task that starts at once is not read back.
+const RECENT_SPECS: usize = 8192;
+
+/// The outbox.
+pub struct Outbox {
+    pub releases: Receiver<Release>,
+    pub history: Box<dyn History>,
+    pub policy: Arc<Policy>,
+    pub sessions: Arc<Sessions>,
+    pub feed: Arc<Feed>,
+    pub engine: Sender<Request>,
+    pub fence: Fence,
+    pub recent: Recent,
+}
+
+/// What an assignment is made from.
+struct Known {
+    spec: Arc<TaskSpec>,
+    workflow: Option<WorkflowId>,
+    dependencies: Vec<TaskId>,
+}
+
+impl Known {
+    fn new(spec: Arc<TaskSpec>, record: &TaskRecord) -> Arc<Self> {
+        let dependencies = record.edges.iter().map(|edge| edge.task).collect();
+        Arc::new(Self { spec, workflow: record.demand.workflow, dependencies })
+    }
+}
+
+/// The latest tasks, the oldest is forgotten first.
+#[derive(Default)]
+pub struct Recent {
+    specs: HashMap<TaskId, Arc<Known>>,
+    order: std::collections::VecDeque<TaskId>,
+}
+
+impl Recent {
+    fn keep(&mut self, id: TaskId, spec: Arc<Known>) {
+        if self.order.len() == RECENT_SPECS
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.specs.remove(&oldest);
+        }
+        self.order.push_back(id);
+        self.specs.insert(id, spec);
+    }
+}
+
+impl Outbox {
+    /// Runs until the writer is gone.
+    pub fn run(mut self) {
+        while let Ok(release) = self.releases.recv() {
+            self.note(&release.events);
+            self.feed.publish(&release.events);
+            self.let_out(release.effects);
+        }
+    }
+
+    fn note(&mut self, events: &[Event]) {
+        for event in events {
+            match &event.fact {
+                Fact::Submitted { record, spec: Some(spec) } => {
+                    self.recent.keep(record.id, Known::new(Arc::clone(spec), record));
+                }
+                Fact::Started { task, attempt, token, .. } => self.sessions.assigned(*task, *attempt, *token),
+                fact => {
+                    if let (Some(task), Some(attempt)) = (fact.task(), fact.attempt_end()) {
+                        self.sessions.ended(task, attempt.token);
+                    }
+                }
+            }
+        }
+    }
+
+    fn let_out(&mut self, effects: Vec<Effect>) {
+        let mut assignments: BTreeMap<WorkerId, Vec<Assignment>> = BTreeMap::new();
+        let mut orders: BTreeMap<WorkerId, Vec<StopOrder>> = BTreeMap::new();
+        for effect in effects {
+            match effect {
+                Effect::Assign { worker, task, attempt, token } => {
+                    match self.assignment(task, attempt, token) {
+                        Ok(assignment) => assignments.entry(worker).or_default().push(assignment),
+                        Err(outcome) => self.fail_at_start(task, attempt, token, outcome),
+                    }
+                }
+                Effect::Stop { worker, token, stop } => {
+                    orders.entry(worker).or_default().push(StopOrder { token, cause: stop_cause(stop) });
+                }
+                Effect::Evaluate { task } => {
+                    let verdict = self.evaluate(task);
+                    self.tell_engine(Command::Decide { task, verdict });
+                }
+                Effect::Fence { worker } => self.fence.ask(worker),
+            }
+        }
+        for (worker, assignments) in assignments {
+            self.sessions.send(worker, ToWorker::Assign { assignments });
+        }
+        for (worker, orders) in orders {
+            self.sessions.send(worker, ToWorker::Stop { orders });
+        }
+    }
+
+    /// The engine never waits for the outbox for long, so the outbox may wait for the engine only through
+    /// a thread of its own: two full channels would stand still for ever.
+    fn tell_engine(&self, command: Command) {
+        let request = Request::Command { command, answer: None };
+        if let Err(crossbeam_channel::TrySendError::Full(request)) = self.engine.try_send(request) {
+            let engine = self.engine.clone();
+            std::thread::spawn(move || drop(engine.send(request)));
+        }
+    }
+
+    fn fail_at_start(&self, task: TaskId, attempt: AttemptNumber, token: Token, outcome: Outcome) {
+        let report = AttemptReport {
+            task,
+            attempt,
+            token,
+            outcome,
+            data: None,
+            execution_time: Span::ZERO,
+            usage: None,
+        };
+        self.tell_engine(Command::Report { worker: None, report });
+    }
+
+    fn known(&mut self, task: TaskId) -> Result<Arc<Known>, String> {
+        if let Some(known) = self.recent.specs.get(&task) {
+            return Ok(Arc::clone(known));
+        }
+        match self.history.task(task) {
+            Ok(Some(stored)) => Ok(Known::new(stored.spec, &stored.record)),
+            Ok(None) => Err(format!("task {task} is not in the store")),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// What the worker needs to run an attempt, templates filled in.
+    fn assignment(
+        &mut self,
+        task: TaskId,
+        attempt: AttemptNumber,
+        token: Token,
+    ) -> Result<Assignment, Outcome> {
+        let fail = |message: String| Outcome::failed(ErrorType::Other("Internal".to_owned()), message);
+        let known = self.known(task).map_err(fail)?;
+        let (spec, in_workflow) = (Arc::clone(&known.spec), known.workflow.is_some());
+        let has_inputs = in_workflow || !known.dependencies.is_empty() || !spec.parameters.is_empty();
+        let inputs = if has_inputs { Some(self.inputs(&known).map_err(fail)?) } else { None };
+        let spec = match &inputs {
+            Some(inputs) if in_workflow && orchd_workflow::uses_templates(&spec) => {
+                let filled = orchd_workflow::render(&spec, inputs);
+                Arc::new(filled.map_err(|e| Outcome::failed(ErrorType::InvalidTemplate, e.to_string()))?)
+            }
+            _ => spec,
+        };
+        let (env, cwd, stdin) = (spec.env.clone(), spec.cwd.clone(), spec.stdin.clone());
+        let work = match &spec.body {
+            Body::Command { argv } => Work::Command { argv: argv.clone(), env, cwd, stdin },
+            Body::Shell { line } => {
+                let argv = vec!["/bin/sh".to_owned(), "-c".to_owned(), line.clone()];
+                Work::Command { argv, env, cwd, stdin }
+            }
+            Body::Handler { .. } => {
+                let handler = spec.body.handler().unwrap_or_default();
+                match self.policy.bound_command(&handler) {
+                    Some(argv) => Work::Command { argv, env, cwd, stdin },
+                    None => Work::Handler { handler, parameters: spec.parameters.clone() },
+                }
+            }
+            Body::Milestone => return Err(fail("a milestone has nothing to run".to_owned())),
+        };
+        let (name, timeout) = (spec.name.clone(), spec.timeout);
+        Ok(Assignment { task, attempt, token, name, work, timeout, grace: self.policy.grace, inputs })
+    }
+
+    /// `{"parameters": …, "tasks": {NAME and id: {status, output, exit_code, attempts}}}`.
+    fn inputs(&mut self, known: &Known) -> Result<Value, String> {
+        let mut parameters = match known.workflow {
+            Some(id) => {
+                let stored = self.history.workflow(id).map_err(|e| e.to_string())?;
+                let text = stored.ok_or_else(|| format!("workflow {id} is not in the store"))?.parameters;
+                serde_json::from_str::<Map<String, Value>>(&text).map_err(|e| e.to_string())?
+            }
+            None => Map::new(),
+        };
+        parameters.extend(known.spec.parameters.clone());
+        let mut tasks = Map::new();
+        for found in self.history.results(&known.dependencies).map_err(|e| e.to_string())? {
+            let result = found.result.unwrap_or_default();
+            let facts = json!({
+                "status": found.status,
+                "output": result.data,
+                "exit_code": result.exit_code,
+                "attempts": found.attempts,
+            });
+            tasks.insert(found.id.to_string(), facts.clone());
+            tasks.insert(found.name.into(), facts);
+        }
+        Ok(json!({ "parameters": parameters, "tasks": tasks }))
+    }
+
+    fn evaluate(&mut self, task: TaskId) -> Result<bool, String> {
+        let known = self.known(task)?;
+        let Some(when) = &known.spec.when else { return Ok(true) };
+        let inputs = self.inputs(&known)?;
+        orchd_workflow::evaluate(when, &inputs)
+    }
+}
+
+fn stop_cause(stop: Stop) -> StopCause {
+    match stop {
+        Stop::Cancel => StopCause::Cancel,
+        Stop::Timeout => StopCause::Timeout,
+        Stop::Deadline => StopCause::Deadline,
+    }
+}

@@ -1,0 +1,57 @@
+//! `orchd run FILE`: a workflow on a daemon of its own, in a temporary state directory.
+
+use anyhow::{Context, Result};
+use clap::Args;
+use std::process::ExitCode;
+
+use crate::args::Places;
+use crate::config::Config;
+use crate::serve::{Running, runtime};
+use orchd_cli::{Failure, RunOptions, WorkflowFile};
+
+/// What to run.
+#[derive(Args, Debug)]
+pub struct RunArgs {
+    #[command(flatten)]
+    file: WorkflowFile,
+    /// Print one JSON document at the end instead of progress and a table
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs a workflow file to its end.
+///
+/// # Errors
+/// When the private daemon cannot be started.
+pub fn run(places: &Places, args: RunArgs) -> Result<ExitCode> {
+    let spec = match args.file.load() {
+        Ok(spec) => spec,
+        Err(failure) => return Ok(report(&failure)),
+    };
+    let config = Config::load(places.config.as_deref(), places.slots)?;
+    let home = tempfile::Builder::new()
+        .prefix("orchd-run-")
+        .tempdir()
+        .context("cannot make a temporary directory")?;
+    let socket = home.path().join("orchd.sock");
+    let running = Running::start(&config, home.path().join("state"), socket.clone())?;
+    let code = runtime()?.block_on(async move {
+        let (ended, end) = tokio::sync::oneshot::channel::<()>();
+        let serving = tokio::spawn(running.serve(async move { drop(end.await) }));
+        let client =
+            orchd_client::Client::connect(&socket).await.context("the private daemon does not answer")?;
+        let options = RunOptions { json: args.json, ..RunOptions::default() };
+        let code = orchd_cli::run_workflow(&client, spec, options).await;
+        drop(client);
+        // A daemon that has failed says so below.
+        let _ = ended.send(());
+        serving.await.context("the private daemon failed")??;
+        anyhow::Ok(code)
+    })?;
+    Ok(code.map_or_else(|failure| report(&failure), Into::into))
+}
+
+fn report(failure: &Failure) -> ExitCode {
+    eprintln!("{}", failure.text("orchd"));
+    failure.exit().into()
+}

@@ -1,0 +1,369 @@
+//! Starting and stopping: opens the store, starts the threads, listens, and ends everything in order.
+//!
+//! ```text
+//! lock the state directory → load → engine, writer, outbox → bury a dead worker → listen → worker
+//! ```
+//! Stopping goes the other way: no new connections, streams end, the engine commits what it has, the lock
+//! goes last. Running tasks stay with the worker unless it was asked otherwise.
+
+use anyhow::{Context, Result};
+use orchd_api::{ShutdownMode, ToWorker};
+use orchd_core::{Command, Core, Output, Snapshot};
+use orchd_model::limits;
+use orchd_store::{SqliteStore, StateDir, Store};
+use parking_lot::RwLock;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::args::Places;
+use crate::clock::Clock;
+use crate::config::{Config, Policy, check_handlers};
+use crate::documents;
+use crate::engine::{Engine, Request};
+use crate::feed::Feed;
+use crate::http::{self, Shell};
+use crate::local_worker::{self, Asks, Fence, LocalWorker};
+use crate::outbox::{Outbox, Recent};
+use crate::readers::Readers;
+use crate::sessions::Sessions;
+use crate::statistics::Statistics;
+use crate::writer::Writer;
+
+/// Asks the daemon to end.
+#[derive(Clone)]
+pub struct Shutdown(mpsc::Sender<ShutdownMode>);
+
+impl Shutdown {
+    /// Asks; the first one counts.
+    pub fn ask(&self, mode: ShutdownMode) {
+        // A daemon that ends already need not be asked again.
+        let _ = self.0.try_send(mode);
+    }
+}
+
+/// The state directory: flag or environment, else the user's or root's usual one.
+///
+/// # Errors
+/// When there is neither a home nor an explicit directory.
+pub fn state_dir(places: &Places) -> Result<PathBuf> {
+    if let Some(given) = &places.state_dir {
+        return std::path::absolute(given).context("the state directory's path");
+    }
+    if rustix::process::geteuid().is_root() {
+        return Ok(PathBuf::from("/var/lib/orchd"));
+    }
+    let state = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from);
+    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/state"));
+    let state = state.or_else(home).context("neither XDG_STATE_HOME nor HOME is set: give --state-dir")?;
+    Ok(state.join("orchd"))
+}
+
+/// The socket: flag or environment, else the usual one.
+pub fn socket(places: &Places) -> PathBuf {
+    let socket = places.socket.clone().unwrap_or_else(orchd_client::default_socket);
+    std::path::absolute(&socket).unwrap_or(socket)
+}
+
+/// Runs the daemon until it is asked to end.
+///
+/// # Errors
+/// Whatever keeps it from starting, with a hint where there is one.
+pub fn daemon(places: &Places) -> Result<ExitCode> {
+    let config = Config::load(places.config.as_deref(), places.slots)?;
+    let running = Running::start(&config, state_dir(places)?, socket(places))?;
+    let runtime = runtime()?;
+    runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+        let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+        running
+            .serve(async move {
+                tokio::select! {
+                    _ = terminate.recv() => {}
+                    _ = interrupt.recv() => {}
+                }
+            })
+            .await
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The shell's threads. Two are enough: the work is the engine's and the store's.
+///
+/// # Errors
+/// When threads cannot be started.
+pub fn runtime() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("shell")
+        .enable_all()
+        .build()
+        .context("cannot start the shell's threads")
+}
+
+/// A daemon whose threads run, and that is ready to listen.
+pub struct Running {
+    /// Held until the end. Dropped last.
+    _lock: StateDir,
+    engine: crossbeam_channel::Sender<Request>,
+    threads: Vec<JoinHandle<()>>,
+    listener: std::os::unix::net::UnixListener,
+    socket: PathBuf,
+    shell: Arc<Shell>,
+    asked: mpsc::Receiver<ShutdownMode>,
+    stop: watch::Sender<bool>,
+    worker: LocalWorker,
+    asks: Asks,
+    stopping: Arc<AtomicBool>,
+}
+
+impl Running {
+    /// Opens the store and starts the threads.
+    ///
+    /// # Errors
+    /// When the state directory is in use or the store cannot be opened, or the socket not bound.
+    pub fn start(config: &Config, state_dir: PathBuf, socket: PathBuf) -> Result<Self> {
+        check_handlers(&config.handlers)?;
+        let lock = StateDir::open(&state_dir)?;
+        let mut store = SqliteStore::open(&lock)?;
+        let snapshot = store.load().context("the store cannot be read")?;
+        tracing::info!(state_dir = %state_dir.display(), "loaded {}", documents::describe_snapshot(&snapshot));
+        let (fence, asks) = local_worker::channel();
+        let worker =
+            LocalWorker { socket: socket.clone(), state_dir: state_dir.clone(), slots: config.slots };
+        let worker_is_alive = worker.is_alive()?;
+        let (engine, shell, threads, asked, stop) =
+            Threads { config, store, snapshot, fence, state_dir }.start()?;
+        if !worker_is_alive {
+            bury_worker(&worker.state_dir, &engine)?;
+        }
+        let listener = crate::socket::bind(&socket)?;
+        let stopping = Arc::new(AtomicBool::new(false));
+        Ok(Self {
+            _lock: lock,
+            engine,
+            threads,
+            listener,
+            socket,
+            shell,
+            asked,
+            stop,
+            worker,
+            asks,
+            stopping,
+        })
+    }
+
+    /// Serves until `interrupted` or a request to end, then ends in good order.
+    ///
+    /// # Errors
+    /// When a thread cannot be started or the engine has failed.
+    pub async fn serve(self, interrupted: impl Future<Output = ()>) -> Result<()> {
+        let Self {
+            _lock,
+            engine,
+            mut threads,
+            listener,
+            socket,
+            shell,
+            mut asked,
+            stop,
+            worker,
+            asks,
+            stopping,
+        } = self;
+        let listener = tokio::net::UnixListener::from_std(listener).context("cannot listen")?;
+        tracing::info!(socket = %socket.display(), "listening");
+        let serving = tokio::spawn(http::serve(listener, Arc::clone(&shell)));
+        let (sessions, inbox, flag) = (Arc::clone(&shell.sessions), engine.clone(), Arc::clone(&stopping));
+        let supervisor = std::thread::Builder::new().name("supervisor".to_owned());
+        let supervise = move || worker.supervise(asks, inbox, sessions, flag);
+        // Not joined: it waits for the worker, which may outlive the daemon.
+        drop(supervisor.spawn(supervise).context("cannot start the worker's supervisor")?);
+        tokio::pin!(interrupted);
+        let mode = tokio::select! {
+            mode = asked.recv() => mode.unwrap_or_default(),
+            () = &mut interrupted => ShutdownMode::Leave,
+        };
+        stopping.store(true, Ordering::Relaxed);
+        finish_running(&shell, mode, &mut interrupted).await;
+        // Gone before the lock, so that the next daemon never takes it for a live one's.
+        if let Err(error) = std::fs::remove_file(&socket) {
+            tracing::warn!(%error, socket = %socket.display(), "the socket stays");
+        }
+        // Nobody may be left to be told.
+        let _ = stop.send(true);
+        drop(serving.await);
+        let (done, ended) = oneshot::channel();
+        let sent = engine.send(Request::Stop(done));
+        let ended = if sent.is_ok() { ended.await.ok() } else { None };
+        drop((engine, shell));
+        for thread in threads.drain(..) {
+            if thread.join().is_err() {
+                anyhow::bail!("a thread of the daemon has failed; what was acknowledged is on disk");
+            }
+        }
+        ended.context("the engine ended before its work was on disk")?;
+        tracing::info!("stopped");
+        Ok(())
+    }
+}
+
+/// What becomes of running tasks: they stay, or are waited for, or are cancelled. A second signal cuts the
+/// wait short.
+async fn finish_running(
+    shell: &Arc<Shell>,
+    mode: ShutdownMode,
+    interrupted: &mut (impl Future<Output = ()> + Unpin),
+) {
+    let mut feed = shell.feed.subscribe();
+    if shell.send(Request::Drain(true)).await.is_err() {
+        return;
+    }
+    if mode == ShutdownMode::Cancel
+        && let Ok(tasks) = shell.look(running_tasks).await
+    {
+        let command = Command::Cancel { tasks };
+        drop(shell.send(Request::Command { command, answer: None }).await);
+    }
+    if mode != ShutdownMode::Leave {
+        while shell.look(running_tasks).await.is_ok_and(|tasks| !tasks.is_empty()) {
+            tokio::select! {
+                // Whatever happened, the question is asked again.
+                _ = feed.recv() => {}
+                () = &mut *interrupted => break,
+            }
+        }
+    }
+    if let Ok(tasks) = shell.look(running_tasks).await
+        && tasks.is_empty()
+    {
+        shell.sessions.send_to_all(&ToWorker::Exit);
+    }
+}
+
+fn running_tasks(core: &Core) -> Vec<orchd_model::TaskId> {
+    core.workers().into_iter().flat_map(|worker| worker.tasks).collect()
+}
+
+/// A worker that died with the last daemon is buried before anything new starts.
+fn bury_worker(state_dir: &Path, engine: &crossbeam_channel::Sender<Request>) -> Result<()> {
+    local_worker::bury(state_dir, engine)?;
+    let (look, seen) = crossbeam_channel::bounded(1);
+    let ended = || anyhow::anyhow!("the engine ended");
+    engine
+        .send(Request::Inspect(Box::new(move |core| drop(look.send(core.workers())))))
+        .map_err(|_| ended())?;
+    for worker in seen.recv().context("the engine ended")? {
+        let command = Command::Lose { worker: worker.id };
+        engine.send(Request::Command { command, answer: None }).map_err(|_| ended())?;
+    }
+    Ok(())
+}
+
+/// What the threads are made of.
+struct Threads<'a> {
+    config: &'a Config,
+    store: SqliteStore,
+    snapshot: Snapshot,
+    fence: Fence,
+    state_dir: PathBuf,
+}
+
+type Started = (
+    crossbeam_channel::Sender<Request>,
+    Arc<Shell>,
+    Vec<JoinHandle<()>>,
+    mpsc::Receiver<ShutdownMode>,
+    watch::Sender<bool>,
+);
+
+impl Threads<'_> {
+    fn start(self) -> Result<Started> {
+        let Self { config, store, snapshot, fence, state_dir } = self;
+        let clock = Clock::start(snapshot.meta.last_time);
+        let policy = Arc::new(Policy::new(config)?);
+        let sessions = Arc::new(Sessions::new(config.core.lease));
+        let feed = Arc::new(Feed::new());
+        let mut first = Output::default();
+        let core = Core::load(config.core.clone(), snapshot, clock.now(), &mut first);
+        let statistics = Arc::new(RwLock::new(Statistics::new(&core)));
+        let (engine, inbox) = crossbeam_channel::bounded(limits::INBOX);
+        // One batch is committed while the next one gathers; a third would only wait.
+        let (batches, writer_inbox) = crossbeam_channel::bounded(1);
+        let (committed, engine_inbox) = crossbeam_channel::bounded(2);
+        let (releases, outbox_inbox) = crossbeam_channel::bounded(64);
+        let (engine_reader, outbox_reader) = (store.reader()?, store.reader()?);
+        let readers = Readers::new(store.reader_factory());
+        let engine_thread = Engine {
+            core,
+            clock,
+            history: engine_reader,
+            policy: Arc::clone(&policy),
+            sessions: Arc::clone(&sessions),
+            statistics: Arc::clone(&statistics),
+            full: false,
+            inbox,
+            batches,
+            committed: engine_inbox,
+        };
+        let writer_thread = Writer { store, batches: writer_inbox, committed, releases };
+        let outbox_thread = Outbox {
+            releases: outbox_inbox,
+            history: outbox_reader,
+            policy,
+            sessions: Arc::clone(&sessions),
+            feed: Arc::clone(&feed),
+            engine: engine.clone(),
+            fence: fence.clone(),
+            recent: Recent::default(),
+        };
+        let threads = vec![
+            spawn("engine", move || engine_thread.run(first))?,
+            spawn("writer", move || writer_thread.run())?,
+            spawn("outbox", move || outbox_thread.run())?,
+        ];
+        let (ask, asked) = mpsc::channel(1);
+        let (stop, stopping) = watch::channel(false);
+        let shutdown = Shutdown(ask);
+        let shell = Shell {
+            engine: engine.clone(),
+            readers,
+            sessions,
+            feed,
+            statistics,
+            clock,
+            state_dir,
+            fence,
+            shutdown,
+            stopping,
+        };
+        Ok((engine, Arc::new(shell), threads, asked, stop))
+    }
+}
+
+/// A thread whose panic ends the process: nothing may go on without it.
+fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
+    let guarded = move || {
+        let guard = AbortOnPanic;
+        body();
+        std::mem::forget(guard);
+    };
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(guarded)
+        .with_context(|| format!("cannot start {name}"))
+}
+
+struct AbortOnPanic;
+
+impl Drop for AbortOnPanic {
+    fn drop(&mut self) {
+        // Only reached while a panic unwinds. A restart recovers what is durable.
+        std::process::abort();
+    }
+}

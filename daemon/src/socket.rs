@@ -1,0 +1,66 @@
+//! The daemon's socket: a directory of mode 0700 that is ours, a socket of mode 0600 in it.
+//!
+//! A socket that a dead daemon left is replaced, a live one never.
+
+use anyhow::{Context, Result, bail};
+use std::fs;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+
+/// Longest path of a socket, bytes with the closing zero (`sun_path`, unix(7)).
+const PATH_BYTES: usize = 108;
+
+/// Binds the socket. Call it only while the state directory is locked, so that two daemons cannot both
+/// find a stale one.
+///
+/// # Errors
+/// When another process listens there, the directory is not ours, or the path is too long.
+pub fn bind(path: &Path) -> Result<UnixListener> {
+    if path.as_os_str().len() >= PATH_BYTES {
+        bail!(
+            "the socket's path is too long: {} ({} bytes, at most {})\nhint: choose a shorter one with --socket",
+            path.display(),
+            path.as_os_str().len(),
+            PATH_BYTES - 1
+        );
+    }
+    let directory = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+    prepare_directory(directory)?;
+    match fs::symlink_metadata(path) {
+        Ok(_) if UnixStream::connect(path).is_ok() => {
+            bail!("another process listens on this socket: {}", path.display());
+        }
+        Ok(found) if !std::os::unix::fs::FileTypeExt::is_socket(&found.file_type()) => {
+            bail!("this is no socket: {}", path.display());
+        }
+        Ok(_) => {
+            fs::remove_file(path).with_context(|| format!("the stale socket stays: {}", path.display()))?
+        }
+        Err(_) => {}
+    }
+    let listener =
+        UnixListener::bind(path).with_context(|| format!("cannot listen on {}", path.display()))?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600))
+        .with_context(|| format!("cannot protect {}", path.display()))?;
+    listener.set_nonblocking(true).context("cannot make the socket non-blocking")?;
+    Ok(listener)
+}
+
+/// Makes the directory if it is missing. One in which others may write, or that is another's, is refused
+/// where the name is the usual one and so can be guessed.
+fn prepare_directory(directory: &Path) -> Result<()> {
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(directory);
+    made.with_context(|| format!("cannot make the socket's directory {}", directory.display()))?;
+    let found = fs::metadata(directory).with_context(|| format!("cannot look at {}", directory.display()))?;
+    let own = rustix::process::geteuid().as_raw();
+    let is_usual = directory.file_name().is_some_and(|name| name.to_string_lossy().starts_with("orchd"));
+    if is_usual && found.uid() != own {
+        bail!("the socket's directory belongs to uid {}: {}", found.uid(), directory.display());
+    }
+    if is_usual && found.mode() & 0o077 != 0 {
+        fs::set_permissions(directory, fs::Permissions::from_mode(0o700))
+            .with_context(|| format!("cannot protect {}", directory.display()))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,117 @@
+//! The writer thread: makes batches durable, one commit each, and only then answers and lets effects out.
+//!
+//! A commit that finds the disk full is tried again with the reserve given up, so that what was accepted
+//! and what runs is recorded; meanwhile new work is refused. A store that fails otherwise ends the process:
+//! a restart goes on from what is durable.
+
+use crossbeam_channel::{Receiver, Sender};
+use orchd_api::ToWorker;
+use orchd_core::{Effect, Event};
+use orchd_model::{Sequence, Token};
+use orchd_store::{Batch, Store, StoreError};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::engine::Response;
+use crate::sessions::SessionLink;
+
+/// A batch with all that waits for its durability.
+pub struct Outgoing {
+    pub batch: Batch,
+    /// The last event of the batch.
+    pub through: Sequence,
+    pub responses: Vec<Response>,
+    pub effects: Vec<Effect>,
+}
+
+/// A batch is durable.
+#[derive(Clone, Copy, Debug)]
+pub struct Committed {
+    /// The last durable event.
+    pub through: Sequence,
+    /// Whether the disk is full.
+    pub full: bool,
+}
+
+/// What happens after a commit.
+pub struct Release {
+    pub events: Arc<Vec<Event>>,
+    pub effects: Vec<Effect>,
+}
+
+/// How long the writer waits before it tries a full disk again.
+const RETRY_FULL: Duration = Duration::from_millis(200);
+
+/// The writer.
+pub struct Writer<S> {
+    pub store: S,
+    pub batches: Receiver<Outgoing>,
+    pub committed: Sender<Committed>,
+    pub releases: Sender<Release>,
+}
+
+impl<S: Store> Writer<S> {
+    /// Runs until the engine is gone.
+    ///
+    /// # Panics
+    /// When the store fails for another reason than a full disk.
+    pub fn run(mut self) {
+        let mut full = false;
+        while let Ok(outgoing) = self.batches.recv() {
+            let Outgoing { batch, through, responses, effects } = outgoing;
+            if !batch.events.is_empty() {
+                full = self.commit(&batch, full);
+            }
+            // The engine first: it can go on while the answers travel.
+            if self.committed.send(Committed { through, full }).is_err() {
+                return;
+            }
+            answer(responses);
+            if self.releases.send(Release { events: Arc::new(batch.events), effects }).is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Commits a batch, however long a full disk makes that take. Returns whether the disk is full.
+    fn commit(&mut self, batch: &Batch, mut full: bool) -> bool {
+        loop {
+            match self.store.commit(batch) {
+                Ok(()) if full => return self.store.restore_reserve().is_err(),
+                Ok(()) => return false,
+                Err(StoreError::Full) => {
+                    if full {
+                        std::thread::park_timeout(RETRY_FULL);
+                    } else {
+                        tracing::error!("the disk is full: new work is refused until there is room");
+                        full = true;
+                        if let Err(error) = self.store.release_reserve() {
+                            tracing::error!(%error, "the reserve could not be given up");
+                        }
+                    }
+                }
+                Err(error) => panic!("the store failed: {error}"),
+            }
+        }
+    }
+}
+
+/// Says to everybody what their wishes led to. Those who no longer listen are passed over.
+fn answer(responses: Vec<Response>) {
+    let mut acks: BTreeMap<u64, (SessionLink, Vec<Token>)> = BTreeMap::new();
+    for response in responses {
+        match response {
+            Response::Command(answer, reply) => drop(answer.send(reply)),
+            Response::Add(answer, reply) => drop(answer.send(reply)),
+            Response::AddWorkflow(answer, reply) => drop(answer.send(reply)),
+            Response::Join(answer, reply) => drop(answer.send(reply)),
+            Response::Ack(link, tokens) => {
+                acks.entry(link.number).or_insert_with(|| (link, Vec::new())).1.extend(tokens);
+            }
+        }
+    }
+    for (link, tokens) in acks.into_values() {
+        link.send(ToWorker::Ack { tokens });
+    }
+}
