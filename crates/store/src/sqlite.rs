@@ -57,6 +57,13 @@ impl SqliteStore {
         Ok(self.db.pragma_update(None, "max_page_count", pages)?)
     }
 
+    /// Opens reading sides for as long as it is kept, from any thread, also when the writing side has gone
+    /// to a thread of its own.
+    pub fn reader_factory(&self) -> impl Fn() -> Result<Box<dyn History>, StoreError> + Send + Sync + use<> {
+        let path = self.path.clone();
+        move || Ok(Box::new(SqliteHistory::open(&path)?) as Box<dyn History>)
+    }
+
     fn transaction(&mut self) -> Result<Transaction<'_>, StoreError> {
         Ok(self.db.transaction_with_behavior(TransactionBehavior::Immediate)?)
     }

@@ -1,0 +1,307 @@
+//! The suite that every store must pass, and random lives compared with the naive store.
+
+use orchd_model::{
+    Priority, Sequence, SessionId, Span, Status, TaskId, TaskSpec, Time, WorkflowId, WorkflowStatus,
+};
+use orchd_store::{Filter, History, Retention, Store};
+use proptest::prelude::*;
+
+use crate::memory::MemoryStore;
+use crate::world::World;
+use crate::{open_boxed, temp_dir};
+
+/// Everything a store can be asked is answered as by the naive one.
+fn assert_same(store: &mut dyn Store, naive: &mut MemoryStore, world: &World) {
+    assert_eq!(store.load().unwrap(), naive.load().unwrap());
+    let (asked, naive) = (&mut *store.reader().unwrap(), naive as &mut dyn History);
+    let ids: Vec<TaskId> = (0..=world.meta.next_task.0).map(TaskId).collect();
+    for id in &ids {
+        assert_eq!(asked.task(*id).unwrap(), naive.task(*id).unwrap());
+        assert_eq!(asked.record(*id).unwrap(), naive.record(*id).unwrap());
+        assert_eq!(asked.spec(*id).unwrap(), naive.spec(*id).unwrap());
+        assert_eq!(asked.attempts(*id).unwrap(), naive.attempts(*id).unwrap());
+        assert_eq!(asked.skipped_by(*id).unwrap(), naive.skipped_by(*id).unwrap());
+    }
+    assert_eq!(asked.ended(&ids).unwrap(), naive.ended(&ids).unwrap());
+    assert_eq!(asked.results(&ids).unwrap(), naive.results(&ids).unwrap());
+    assert_eq!(asked.names(&ids).unwrap(), naive.names(&ids).unwrap());
+    for key in ["k0", "k1", "k2", "unknown"] {
+        assert_eq!(asked.by_key(key).unwrap(), naive.by_key(key).unwrap());
+    }
+    for filter in filters(world) {
+        assert_eq!(asked.list(&filter).unwrap(), naive.list(&filter).unwrap(), "{filter:?}");
+        assert_eq!(asked.ids(&filter).unwrap(), naive.ids(&filter).unwrap(), "{filter:?}");
+    }
+    assert_eq!(asked.workflows(None).unwrap(), naive.workflows(None).unwrap());
+    assert_eq!(asked.workflows(Some(1)).unwrap(), naive.workflows(Some(1)).unwrap());
+    assert_eq!(asked.workflow_by_name("w").unwrap(), naive.workflow_by_name("w").unwrap());
+    assert_eq!(asked.workflow(WorkflowId(1)).unwrap(), naive.workflow(WorkflowId(1)).unwrap());
+    for (after, limit) in [(0, usize::MAX), (0, 3), (5, 4), (7, 0), (1 << 40, 9)] {
+        let (after, what) = (Sequence(after), format!("{limit} events after {after}"));
+        assert_eq!(asked.events(after, limit).unwrap(), naive.events(after, limit).unwrap(), "{what}");
+    }
+    assert!(asked.size_bytes().unwrap() > 0);
+}
+
+fn filters(world: &World) -> Vec<Filter> {
+    let since = Time(world.now().0 - 10_000);
+    vec![
+        Filter::default(),
+        Filter { limit: Some(3), ..Filter::default() },
+        Filter { limit: Some(0), ..Filter::default() },
+        Filter { statuses: vec![Status::Completed, Status::Running], ..Filter::default() },
+        Filter { statuses: vec![Status::Skipped], limit: Some(2), ..Filter::default() },
+        Filter { statuses: vec![Status::Pending, Status::Retrying], ..Filter::default() },
+        Filter { priority: Some(Priority::High), ..Filter::default() },
+        Filter { tag: Some("t1".to_owned()), ..Filter::default() },
+        Filter { workflow: Some(WorkflowId(1)), ..Filter::default() },
+        Filter { session: Some(SessionId(1)), ..Filter::default() },
+        Filter { name_glob: Some("n?_*".to_owned()), ..Filter::default() },
+        Filter { name_glob: Some("'; DROP TABLE task; --".to_owned()), ..Filter::default() },
+        Filter { since: Some(since), ..Filter::default() },
+        Filter {
+            tag: Some("t0".to_owned()),
+            session: Some(SessionId(0)),
+            since: Some(since),
+            limit: Some(2),
+            ..Filter::default()
+        },
+    ]
+}
+
+/// A spec with a little of everything, different for each number.
+fn spec(number: usize) -> TaskSpec {
+    let mut spec = TaskSpec::command(["/bin/echo".to_owned(), format!("{number} \u{1f980} \"quoted\"")]);
+    spec.name = format!("n{}_{number}", number % 3);
+    spec.priority = Priority::ALL[number % 4];
+    spec.tags = [format!("t{}", number % 2)].into();
+    spec.key = number.is_multiple_of(2).then(|| format!("k{}", number % 3));
+    spec.session = number.is_multiple_of(3).then_some(SessionId(number as u64 % 2));
+    spec.claims = number.is_multiple_of(4).then(|| "memory=512MiB".parse().unwrap()).into_iter().collect();
+    spec.timeout = number.is_multiple_of(5).then_some(Span(1_500_000));
+    spec.retry.max_retries = (number % 2 == 1).then_some(3);
+    if number % 3 != 1 {
+        spec.env = [("HOME".to_owned(), format!("/home/{}", number % 2))].into();
+    }
+    spec
+}
+
+/// Something that happens to the task at some position, if it may.
+#[derive(Clone, Debug)]
+enum Step {
+    Submit,
+    Start(usize),
+    Complete(usize),
+    Fail(usize),
+    Retry(usize),
+    Cancel(usize),
+    Skip(usize, Option<usize>),
+    Revive(usize),
+    Hold(usize),
+    SubmitWorkflow(u64),
+    EndWorkflow,
+    ReopenWorkflow,
+    SetResource(Option<u64>, Option<u32>),
+    Commit,
+    Reopen,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    use Step::{
+        Cancel, Commit, Complete, EndWorkflow, Fail, Hold, Reopen, ReopenWorkflow, Retry, Revive,
+        SetResource, Skip, Start, Submit, SubmitWorkflow,
+    };
+    let at = || 0..1000_usize;
+    prop::collection::vec(
+        prop_oneof![
+            6 => Just(Submit),
+            6 => at().prop_map(Start),
+            3 => at().prop_map(Complete),
+            2 => at().prop_map(Fail),
+            2 => at().prop_map(Retry),
+            1 => at().prop_map(Cancel),
+            2 => (at(), prop::option::of(at())).prop_map(|(task, root)| Skip(task, root)),
+            2 => at().prop_map(Revive),
+            1 => at().prop_map(Hold),
+            1 => (1..4_u64).prop_map(SubmitWorkflow),
+            1 => Just(EndWorkflow),
+            1 => Just(ReopenWorkflow),
+            1 => (prop::option::of(any::<u64>()), prop::option::of(any::<u32>())).prop_map(|(a, b)| SetResource(a, b)),
+            3 => Just(Commit),
+            1 => Just(Reopen),
+        ],
+        1..80,
+    )
+}
+
+fn apply(world: &mut World, step: &Step) {
+    let live = |world: &World, position: usize| world.pick(false, position);
+    match step {
+        Step::Submit => drop(world.submit(spec(world.meta.next_task.0 as usize))),
+        Step::Start(at) => live(world, *at).into_iter().for_each(|id| world.start(id)),
+        Step::Complete(at) => live(world, *at).into_iter().for_each(|id| world.complete(id)),
+        Step::Fail(at) => live(world, *at).into_iter().for_each(|id| world.fail(id)),
+        Step::Retry(at) => live(world, *at).into_iter().for_each(|id| world.retry(id)),
+        Step::Cancel(at) => live(world, *at).into_iter().for_each(|id| world.cancel(id)),
+        Step::Skip(at, root) => {
+            let root = root.and_then(|at| world.pick(true, at));
+            live(world, *at).into_iter().for_each(|id| world.skip(id, root));
+        }
+        Step::Revive(at) => world.pick(true, *at).into_iter().for_each(|id| world.revive(id)),
+        Step::Hold(at) => live(world, *at).into_iter().for_each(|id| world.hold(id)),
+        Step::SubmitWorkflow(tasks) => drop(world.submit_workflow("w", *tasks)),
+        Step::EndWorkflow | Step::ReopenWorkflow => {
+            let Some(id) = world.workflows.keys().next_back().copied() else { return };
+            match step {
+                Step::EndWorkflow => world.end_workflow(id, WorkflowStatus::Completed),
+                _ => world.reopen_workflow(id),
+            }
+        }
+        Step::SetResource(capacity, concurrency) => world.set_resource(*capacity, *concurrency),
+        Step::Commit | Step::Reopen => {}
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn random_lives_read_back_as_from_the_naive_store(steps in steps(), keep in 0..20_u64) {
+        let dir = temp_dir();
+        let (mut store, mut naive, mut world) = (open_boxed(&dir), MemoryStore::default(), World::new());
+        for step in &steps {
+            apply(&mut world, step);
+            if matches!(step, Step::Commit | Step::Reopen) {
+                let batch = world.batch();
+                store.commit(&batch).unwrap();
+                naive.commit(&batch).unwrap();
+            }
+            if matches!(step, Step::Reopen) {
+                drop(store);
+                store = open_boxed(&dir);
+                prop_assert_eq!(store.load().unwrap(), naive.load().unwrap());
+            }
+        }
+        let batch = world.batch();
+        store.commit(&batch).unwrap();
+        naive.commit(&batch).unwrap();
+        assert_same(&mut *store, &mut naive, &world);
+        let retention = Retention { tasks: keep, since: Time(world.now().0 - keep * 2000) };
+        prop_assert_eq!(store.trim(&retention).unwrap(), naive.trim(&retention).unwrap());
+        assert_same(&mut *store, &mut naive, &world);
+        store.integrity().unwrap();
+    }
+}
+
+fn a_fresh_store_is_empty(mut store: Box<dyn Store>) {
+    let snapshot = store.load().unwrap();
+    assert_eq!((snapshot.tasks.len(), snapshot.workflows.len(), snapshot.meta.next_task), (0, 0, TaskId(0)));
+    assert_eq!(store.reader().unwrap().list(&Filter::default()).unwrap(), []);
+    assert_eq!(store.reader().unwrap().events(Sequence(0), 10).unwrap(), []);
+}
+
+fn a_restart_reads_nothing_finished(mut store: Box<dyn Store>) {
+    let mut world = World::new();
+    let tasks: Vec<TaskId> = (0..4).map(|n| world.submit(spec(n))).collect();
+    store.commit(&world.batch()).unwrap();
+    world.complete(tasks[0]);
+    world.cancel(tasks[1]);
+    world.skip(tasks[2], Some(tasks[1]));
+    store.commit(&world.batch()).unwrap();
+    let snapshot = store.load().unwrap();
+    assert_eq!(snapshot.tasks, [world.tasks[&tasks[3]].clone()]);
+    assert_eq!(snapshot.meta, world.meta);
+}
+
+fn a_task_born_and_ended_in_one_batch_is_history(mut store: Box<dyn Store>) {
+    let mut world = World::new();
+    let id = world.submit(spec(1));
+    world.start(id);
+    world.complete(id);
+    store.commit(&world.batch()).unwrap();
+    assert!(store.load().unwrap().tasks.is_empty());
+    let task = store.reader().unwrap().task(id).unwrap().unwrap();
+    assert_eq!(task.record.status(), Status::Completed);
+    assert!(task.started_at < task.finished_at && task.result.unwrap().success);
+    assert_eq!(store.reader().unwrap().attempts(id).unwrap().len(), 1);
+}
+
+fn a_revived_task_has_no_end_and_no_result(mut store: Box<dyn Store>) {
+    let mut world = World::new();
+    let id = world.submit(spec(1));
+    world.start(id);
+    world.fail(id);
+    store.commit(&world.batch()).unwrap();
+    world.revive(id);
+    store.commit(&world.batch()).unwrap();
+    let task = store.reader().unwrap().task(id).unwrap().unwrap();
+    assert_eq!((task.result, task.started_at, task.finished_at), (None, None, None));
+    assert_eq!(store.load().unwrap().tasks.len(), 1);
+    assert_eq!(store.reader().unwrap().attempts(id).unwrap().len(), 1, "attempts stay");
+}
+
+fn a_reader_on_another_thread_sees_what_was_committed(mut store: Box<dyn Store>) {
+    let mut world = World::new();
+    let mut reader = store.reader().unwrap();
+    let id = world.submit(spec(2));
+    store.commit(&world.batch()).unwrap();
+    let seen = std::thread::spawn(move || reader.record(id).unwrap()).join().unwrap();
+    assert_eq!(seen.as_ref(), world.tasks.get(&id));
+}
+
+fn ids_are_not_reused_after_everything_is_trimmed(mut store: Box<dyn Store>) {
+    let mut world = World::new();
+    for number in 0..1200 {
+        let id = world.submit(spec(number));
+        world.complete(id);
+    }
+    store.commit(&world.batch()).unwrap();
+    let all = Retention { tasks: 0, since: Time(0) };
+    while store.trim(&all).unwrap().more {}
+    assert!(store.reader().unwrap().ids(&Filter::default()).unwrap().is_empty());
+    assert_eq!(store.load().unwrap().meta.next_task, TaskId(1201));
+}
+
+fn tasks_of_a_running_workflow_are_not_trimmed(mut store: Box<dyn Store>) {
+    let mut world = World::new();
+    let workflow = world.submit_workflow("w", 2);
+    world.complete(TaskId(1));
+    store.commit(&world.batch()).unwrap();
+    let all = Retention { tasks: 0, since: world.now() + Span(1) };
+    assert_eq!(store.trim(&all).unwrap().tasks, 0);
+    world.complete(TaskId(2));
+    world.end_workflow(workflow, WorkflowStatus::Completed);
+    store.commit(&world.batch()).unwrap();
+    let all = Retention { tasks: 0, since: world.now() + Span(1) };
+    let trimmed = store.trim(&all).unwrap();
+    assert_eq!((trimmed.tasks, trimmed.workflows), (2, 1));
+}
+
+/// Puts a store under the suite: a name, and an expression that makes an empty one from a directory.
+macro_rules! suite {
+    ($name:ident, $make:expr, $($test:ident),+ $(,)?) => {
+        mod $name {
+            $(#[test]
+            fn $test() {
+                let dir = crate::temp_dir();
+                super::$test($make(&dir));
+            })+
+        }
+    };
+    ($name:ident, $make:expr) => {
+        suite!(
+            $name,
+            $make,
+            a_fresh_store_is_empty,
+            a_restart_reads_nothing_finished,
+            a_task_born_and_ended_in_one_batch_is_history,
+            a_revived_task_has_no_end_and_no_result,
+            a_reader_on_another_thread_sees_what_was_committed,
+            ids_are_not_reused_after_everything_is_trimmed,
+            tasks_of_a_running_workflow_are_not_trimmed,
+        );
+    };
+}
+
+suite!(sqlite, crate::open_boxed);
+suite!(memory, |_: &tempfile::TempDir| Box::new(crate::memory::MemoryStore::default()));

@@ -1,0 +1,284 @@
+//! The naive store: maps in memory, no thought of speed. What it says is what a store should say.
+
+use orchd_core::{EndedTask, Event, Fact, Meta, Phase, SkipCause, Snapshot, TaskRecord};
+use orchd_model::{AttemptNumber, Sequence, Status, TaskId, TaskSpec, Time, WorkflowId, WorkflowStatus};
+use orchd_store::{
+    Batch, Filter, History, Retention, Store, StoreError, StoredAttempt, StoredTask, StoredWorkflow,
+    TaskOutput, Trimmed,
+};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+#[derive(Default)]
+struct State {
+    meta: Meta,
+    tasks: BTreeMap<TaskId, StoredTask>,
+    attempts: BTreeMap<(TaskId, AttemptNumber), StoredAttempt>,
+    workflows: BTreeMap<WorkflowId, StoredWorkflow>,
+    journal: Vec<Vec<Event>>,
+}
+
+#[derive(Clone, Default)]
+pub struct MemoryStore {
+    state: Arc<Mutex<State>>,
+}
+
+impl MemoryStore {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+
+    fn tasks_where(&self, test: impl Fn(&StoredTask) -> bool) -> Vec<StoredTask> {
+        self.state().tasks.values().filter(|t| test(t)).cloned().collect()
+    }
+}
+
+impl State {
+    fn see(&mut self, event: &Event) {
+        match &event.fact {
+            Fact::Submitted { record, spec } => {
+                let (record, spec) = ((**record).clone(), spec.clone().unwrap());
+                let task = StoredTask { record, spec, result: None, started_at: None, finished_at: None };
+                self.tasks.insert(task.record.id, task);
+            }
+            Fact::Started { task, .. } => self.tasks.get_mut(task).unwrap().started_at = Some(event.time),
+            Fact::Completed { task, .. }
+            | Fact::Failed { task, .. }
+            | Fact::Cancelled { task, .. }
+            | Fact::Skipped { task, .. } => {
+                let task = self.tasks.get_mut(task).unwrap();
+                task.finished_at = Some(event.time);
+                task.result = event.fact.result().cloned();
+            }
+            Fact::Revived { record, .. } => {
+                let task = self.tasks.get_mut(&record.id).unwrap();
+                (task.result, task.started_at, task.finished_at) = (None, None, None);
+            }
+            Fact::WorkflowSubmitted { record } => {
+                let workflow = StoredWorkflow {
+                    record: (**record).clone(),
+                    finished_at: None,
+                    parameters: "{}".to_owned(),
+                };
+                self.workflows.insert(record.id, workflow);
+            }
+            Fact::WorkflowEnded { workflow, .. } => {
+                self.workflows.get_mut(workflow).unwrap().finished_at = Some(event.time);
+            }
+            Fact::WorkflowReopened { record } => {
+                self.workflows.get_mut(&record.id).unwrap().finished_at = None;
+            }
+            _ => {}
+        }
+        if let (Some(task), Some(end)) = (event.fact.task(), event.fact.attempt_end()) {
+            let attempt = StoredAttempt { end: end.clone(), finished_at: event.time };
+            self.attempts.insert((task, end.number), attempt);
+        }
+    }
+}
+
+/// The event as the journal gives it back.
+fn journalled(event: &Event) -> Event {
+    let mut event = event.clone();
+    match &mut event.fact {
+        Fact::Submitted { spec, .. } => *spec = None,
+        Fact::Completed { result, .. } | Fact::Failed { result, .. } => *result = None,
+        _ => {}
+    }
+    event
+}
+
+impl Store for MemoryStore {
+    fn load(&mut self) -> Result<Snapshot, StoreError> {
+        let tasks = self.tasks_where(|t| t.finished_at.is_none());
+        let state = self.state();
+        let running = state.workflows.values().filter(|w| w.record.status == WorkflowStatus::Running);
+        Ok(Snapshot {
+            meta: state.meta.clone(),
+            tasks: tasks.into_iter().map(|t| t.record).collect(),
+            workflows: running.map(|w| w.record.clone()).collect(),
+        })
+    }
+
+    fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        let mut state = self.state();
+        for event in &batch.events {
+            state.see(event);
+        }
+        for record in &batch.tasks {
+            state.tasks.get_mut(&record.id).unwrap().record = record.clone();
+        }
+        for record in &batch.workflows {
+            state.workflows.get_mut(&record.id).unwrap().record = record.clone();
+        }
+        for (id, text) in &batch.workflow_parameters {
+            state.workflows.get_mut(id).unwrap().parameters = text.clone();
+        }
+        state.meta = batch.meta.clone();
+        state.journal.push(batch.events.iter().map(journalled).collect());
+        Ok(())
+    }
+
+    fn reader(&self) -> Result<Box<dyn History>, StoreError> {
+        Ok(Box::new(self.clone()))
+    }
+
+    fn trim(&mut self, retention: &Retention) -> Result<Trimmed, StoreError> {
+        let mut state = self.state();
+        let mut ends: Vec<Time> = state.tasks.values().filter_map(|t| t.finished_at).collect();
+        ends.sort_by_key(|t| Reverse(*t));
+        let too_many = ends.get(usize::try_from(retention.tasks).unwrap()).map_or(Time(0), |t| Time(t.0 + 1));
+        let gone = |at: Option<Time>| at.is_some_and(|t| t < retention.since.max(too_many));
+        let running: BTreeSet<Option<WorkflowId>> =
+            state.workflows.values().filter(|w| w.finished_at.is_none()).map(|w| Some(w.record.id)).collect();
+        let before = (state.tasks.len(), state.workflows.len(), state.journal.len());
+        state.tasks.retain(|_, t| !gone(t.finished_at) || running.contains(&t.record.demand.workflow));
+        let used: BTreeSet<_> = state.tasks.values().filter_map(|t| t.record.demand.workflow).collect();
+        state.workflows.retain(|id, w| !gone(w.finished_at) || used.contains(id));
+        let kept: BTreeSet<TaskId> = state.tasks.keys().copied().collect();
+        state.attempts.retain(|(task, _), _| kept.contains(task));
+        state.journal.retain(|batch| !gone(batch.last().map(|e| e.time)));
+        Ok(Trimmed {
+            tasks: before.0 - state.tasks.len(),
+            workflows: before.1 - state.workflows.len(),
+            journal_batches: before.2 - state.journal.len(),
+            more: false,
+        })
+    }
+
+    fn integrity(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn release_reserve(&mut self) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+
+    fn restore_reserve(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn close(self: Box<Self>) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
+fn passes(task: &StoredTask, filter: &Filter) -> bool {
+    let (record, spec) = (&task.record, &task.spec);
+    let demand = &record.demand;
+    (filter.statuses.is_empty() || filter.statuses.contains(&record.status()))
+        && filter.priority.is_none_or(|p| p == record.priority)
+        && filter.tag.as_ref().is_none_or(|tag| spec.tags.contains(tag))
+        && filter.workflow.is_none_or(|w| demand.workflow == Some(w))
+        && filter.session.is_none_or(|s| demand.session == Some(s))
+        && filter.name_glob.as_ref().is_none_or(|glob| matches(glob.as_bytes(), record.name.as_bytes()))
+        && filter.since.is_none_or(|t| record.created_at >= t || task.finished_at.is_some_and(|at| at >= t))
+}
+
+/// `*` and `?` only.
+fn matches(glob: &[u8], text: &[u8]) -> bool {
+    match (glob, text) {
+        ([], []) => true,
+        ([b'*', rest @ ..], _) => (0..=text.len()).any(|skipped| matches(rest, &text[skipped..])),
+        ([b'?', rest @ ..], [_, others @ ..]) => matches(rest, others),
+        ([letter, rest @ ..], [other, others @ ..]) => letter == other && matches(rest, others),
+        _ => false,
+    }
+}
+
+impl History for MemoryStore {
+    fn spec(&mut self, task: TaskId) -> Result<Option<Arc<TaskSpec>>, StoreError> {
+        Ok(self.task(task)?.map(|t| t.spec))
+    }
+
+    fn task(&mut self, task: TaskId) -> Result<Option<StoredTask>, StoreError> {
+        Ok(self.state().tasks.get(&task).cloned())
+    }
+
+    fn record(&mut self, task: TaskId) -> Result<Option<TaskRecord>, StoreError> {
+        Ok(self.task(task)?.map(|t| t.record))
+    }
+
+    fn attempts(&mut self, task: TaskId) -> Result<Vec<StoredAttempt>, StoreError> {
+        Ok(self.state().attempts.iter().filter(|((t, _), _)| *t == task).map(|(_, a)| a.clone()).collect())
+    }
+
+    fn list(&mut self, filter: &Filter) -> Result<Vec<StoredTask>, StoreError> {
+        let mut tasks = self.tasks_where(|t| passes(t, filter));
+        tasks.sort_by_key(|t| match t.finished_at {
+            None => (None, Reverse(TaskId(u64::MAX - t.record.id.0))),
+            Some(at) => (Some(Reverse(at)), Reverse(t.record.id)),
+        });
+        tasks.truncate(filter.limit.unwrap_or(usize::MAX));
+        Ok(tasks)
+    }
+
+    fn ids(&mut self, filter: &Filter) -> Result<Vec<TaskId>, StoreError> {
+        Ok(self.list(filter)?.iter().map(|t| t.record.id).collect())
+    }
+
+    fn ended(&mut self, tasks: &[TaskId]) -> Result<Vec<(TaskId, EndedTask)>, StoreError> {
+        let state = self.state();
+        let known = tasks.iter().filter_map(|id| state.tasks.get(id)).map(|t| &t.record);
+        let ended = known.filter(|record| record.status().is_terminal()).map(|record| {
+            let root = match &record.phase {
+                Phase::Skipped(SkipCause::Dependency(root, status)) => Some((*root, *status)),
+                Phase::Skipped(SkipCause::FailFast(root)) => Some((*root, Status::Failed)),
+                _ => None,
+            };
+            (record.id, EndedTask { status: record.status(), root })
+        });
+        Ok(ended.collect())
+    }
+
+    fn by_key(&mut self, key: &str) -> Result<Option<(TaskId, u64)>, StoreError> {
+        let state = self.state();
+        let with_key = state.tasks.values().rev().filter_map(|t| Some((t.record.id, t.record.key.as_ref()?)));
+        Ok(with_key.filter(|(_, k)| &*k.text == key).map(|(id, k)| (id, k.fingerprint)).next())
+    }
+
+    fn skipped_by(&mut self, root: TaskId) -> Result<Vec<TaskRecord>, StoreError> {
+        let skipped = self.tasks_where(|t| t.record.skip_root() == Some(root));
+        Ok(skipped.into_iter().map(|t| t.record).collect())
+    }
+
+    fn results(&mut self, tasks: &[TaskId]) -> Result<Vec<TaskOutput>, StoreError> {
+        let state = self.state();
+        let known = tasks.iter().filter_map(|id| state.tasks.get(id));
+        let output = |t: &StoredTask| TaskOutput {
+            id: t.record.id,
+            name: t.record.name.clone(),
+            status: t.record.status(),
+            result: t.result.clone(),
+            attempts: t.record.attempts.0,
+        };
+        Ok(known.map(output).collect())
+    }
+
+    fn names(&mut self, tasks: &[TaskId]) -> Result<Vec<(TaskId, Box<str>)>, StoreError> {
+        let state = self.state();
+        Ok(tasks.iter().filter_map(|id| Some((*id, state.tasks.get(id)?.record.name.clone()))).collect())
+    }
+
+    fn workflow(&mut self, workflow: WorkflowId) -> Result<Option<StoredWorkflow>, StoreError> {
+        Ok(self.state().workflows.get(&workflow).cloned())
+    }
+
+    fn workflow_by_name(&mut self, name: &str) -> Result<Option<StoredWorkflow>, StoreError> {
+        Ok(self.workflows(None)?.into_iter().find(|w| &*w.record.name == name))
+    }
+
+    fn workflows(&mut self, limit: Option<usize>) -> Result<Vec<StoredWorkflow>, StoreError> {
+        Ok(self.state().workflows.values().rev().take(limit.unwrap_or(usize::MAX)).cloned().collect())
+    }
+
+    fn events(&mut self, after: Sequence, limit: usize) -> Result<Vec<Event>, StoreError> {
+        let state = self.state();
+        Ok(state.journal.iter().flatten().filter(|e| e.sequence > after).take(limit).cloned().collect())
+    }
+
+    fn size_bytes(&mut self) -> Result<u64, StoreError> {
+        Ok(1)
+    }
+}

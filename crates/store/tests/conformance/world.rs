@@ -1,0 +1,282 @@
+//! Plays the scheduler: tasks and workflows that live and die, and the batches that say so.
+
+use orchd_core::{
+    AttemptEnd, Demand, Edge, Event, Fact, Key, Meta, Phase, Runner, Scope, SkipCause, Stop, TaskRecord,
+    WorkflowRecord,
+};
+use orchd_model::{
+    Amount, AttemptNumber, ErrorType, FailFast, On, Outcome, ResourceSetting, Sequence, Span, Status, TaskId,
+    TaskResult, TaskSpec, Time, Token, Usage, WorkerId, WorkflowId, WorkflowStatus,
+};
+use orchd_store::Batch;
+use serde_json::json;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// The live state, and the batch that is being made.
+#[derive(Clone)]
+pub struct World {
+    pub tasks: BTreeMap<TaskId, TaskRecord>,
+    pub workflows: BTreeMap<WorkflowId, WorkflowRecord>,
+    pub meta: Meta,
+    events: Vec<Event>,
+    touched: BTreeSet<TaskId>,
+    touched_workflows: BTreeSet<WorkflowId>,
+    parameters: Vec<(WorkflowId, String)>,
+}
+
+impl World {
+    pub fn new() -> Self {
+        let meta = Meta {
+            next_task: TaskId(1),
+            next_workflow: WorkflowId(1),
+            next_sequence: Sequence(1),
+            last_time: Time(1_700_000_000_000_000),
+            ..Meta::default()
+        };
+        Self {
+            tasks: BTreeMap::new(),
+            workflows: BTreeMap::new(),
+            meta,
+            events: Vec::new(),
+            touched: BTreeSet::new(),
+            touched_workflows: BTreeSet::new(),
+            parameters: Vec::new(),
+        }
+    }
+
+    pub fn now(&self) -> Time {
+        self.meta.last_time
+    }
+
+    /// The batch of all that happened since the last one.
+    pub fn batch(&mut self) -> Batch {
+        Batch {
+            events: std::mem::take(&mut self.events),
+            tasks: std::mem::take(&mut self.touched).iter().map(|id| self.tasks[id].clone()).collect(),
+            workflows: std::mem::take(&mut self.touched_workflows)
+                .iter()
+                .map(|id| self.workflows[id].clone())
+                .collect(),
+            workflow_parameters: std::mem::take(&mut self.parameters),
+            meta: self.meta.clone(),
+        }
+    }
+
+    fn tell(&mut self, fact: Fact) {
+        let time = self.meta.last_time;
+        let task = fact.task();
+        self.touched.extend(task);
+        let demand = task.and_then(|id| self.tasks.get(&id)).map(|record| Arc::clone(&record.demand));
+        let workflow = fact.workflow().or(demand.as_ref().and_then(|d| d.workflow));
+        self.touched_workflows.extend(fact.workflow());
+        let session = demand.and_then(|d| d.session);
+        self.events.push(Event { sequence: self.meta.next_sequence, time, workflow, session, fact });
+        self.meta.next_sequence = self.meta.next_sequence.next();
+        self.meta.last_time = time + Span(1000);
+    }
+
+    pub fn submit(&mut self, spec: TaskSpec) -> TaskId {
+        let id = self.meta.next_task;
+        self.meta.next_task = id.next();
+        let runner = spec.body.handler().map_or(Runner::Process, |name| Runner::Handler(name.into()));
+        let record = TaskRecord {
+            id,
+            name: spec.name.as_str().into(),
+            owner: 1000,
+            priority: spec.priority,
+            demand: Arc::new(Demand {
+                runner,
+                claims: spec.claims.clone().into(),
+                workflow: spec.workflow,
+                session: spec.session,
+            }),
+            edges: [Edge { task: TaskId(id.0.saturating_sub(1)), on: On::Success }].into(),
+            conditional: spec.when.is_some(),
+            retry: Arc::new(spec.retry.policy().unwrap()),
+            timeout: spec.timeout,
+            deadline: spec.deadline,
+            not_before: None,
+            key: spec.key.as_deref().map(|text| Key { text: text.into(), fingerprint: u64::MAX - id.0 }),
+            hold: spec.hold,
+            created_at: self.now(),
+            run_at: self.now(),
+            first_started_at: None,
+            attempts: AttemptNumber(0),
+            tries: 0,
+            losses: 0,
+            phase: Phase::Ready { since: self.now() },
+        };
+        self.tasks.insert(id, record.clone());
+        self.tell(Fact::Submitted { record: Box::new(record), spec: Some(Arc::new(spec)) });
+        id
+    }
+
+    /// The unfinished or the ended task at this position, counted round.
+    pub fn pick(&self, ended: bool, position: usize) -> Option<TaskId> {
+        let ids: Vec<TaskId> =
+            self.tasks.values().filter(|t| t.status().is_terminal() == ended).map(|t| t.id).collect();
+        (!ids.is_empty()).then(|| ids[position % ids.len()])
+    }
+
+    fn record(&mut self, id: TaskId) -> &mut TaskRecord {
+        self.tasks.get_mut(&id).unwrap()
+    }
+
+    pub fn start(&mut self, id: TaskId) {
+        if matches!(self.tasks[&id].phase, Phase::Running { .. }) {
+            return;
+        }
+        let (now, token, worker) = (self.now(), self.meta.next_token, WorkerId(7));
+        self.meta.next_token = token.next();
+        let record = self.record(id);
+        record.attempts = record.attempts.next();
+        record.first_started_at.get_or_insert(now);
+        record.phase = Phase::Running { token, worker, started_at: now, stop: None };
+        let attempt = record.attempts;
+        self.tell(Fact::Started { task: id, attempt, token, worker });
+    }
+
+    /// Ends the running attempt, if there is one.
+    fn end_attempt(&mut self, id: TaskId, outcome: Outcome) -> Option<AttemptEnd> {
+        let now = self.now();
+        let record = self.record(id);
+        let Phase::Running { token, worker, started_at, .. } = record.phase else { return None };
+        record.tries += 1;
+        Some(AttemptEnd {
+            number: record.attempts,
+            token,
+            worker,
+            started_at,
+            outcome,
+            execution_time: now.since(started_at),
+            usage: Some(Usage { cpu_user: 0.25, memory_peak: 1 << 20, ..Usage::default() }),
+        })
+    }
+
+    pub fn complete(&mut self, id: TaskId) {
+        let attempt = self.end_attempt(id, Outcome::Succeeded);
+        self.record(id).phase = Phase::Ended(Status::Completed);
+        let result = TaskResult {
+            success: true,
+            data: Some(json!({ "rows": id.0, "text": "größer" })),
+            exit_code: Some(0),
+            execution_time: Span(1_234_567),
+            attempts: self.tasks[&id].attempts.0,
+            ..TaskResult::default()
+        };
+        self.tell(Fact::Completed { task: id, attempt, result: Some(Box::new(result)) });
+    }
+
+    pub fn fail(&mut self, id: TaskId) {
+        let attempt = self.end_attempt(id, Outcome::exited(3));
+        self.record(id).phase = Phase::Ended(Status::Failed);
+        let result = TaskResult {
+            error_message: Some("exit code 3".to_owned()),
+            error_type: Some(ErrorType::ExitCode),
+            exit_code: Some(3),
+            ..TaskResult::default()
+        };
+        self.tell(Fact::Failed { task: id, attempt, result: Some(Box::new(result)) });
+    }
+
+    pub fn retry(&mut self, id: TaskId) {
+        let Some(attempt) = self.end_attempt(id, Outcome::signalled(9)) else { return };
+        let until = self.now() + Span::from_secs(1);
+        self.record(id).phase = Phase::Delayed { until };
+        self.tell(Fact::Retried { task: id, attempt, until });
+    }
+
+    pub fn cancel(&mut self, id: TaskId) {
+        if let Phase::Running { stop, .. } = &mut self.record(id).phase {
+            *stop = Some(Stop::Cancel);
+            self.tell(Fact::Stopping { task: id, stop: Stop::Cancel });
+        }
+        let attempt = self.end_attempt(id, Outcome::Cancelled);
+        self.record(id).phase = Phase::Ended(Status::Cancelled);
+        self.tell(Fact::Cancelled { task: id, attempt });
+    }
+
+    pub fn skip(&mut self, id: TaskId, root: Option<TaskId>) {
+        let cause = match root {
+            Some(root) => SkipCause::Dependency(root, self.tasks[&root].status()),
+            None => SkipCause::Condition,
+        };
+        self.record(id).phase = Phase::Skipped(cause.clone());
+        self.tell(Fact::Skipped { task: id, cause });
+    }
+
+    pub fn revive(&mut self, id: TaskId) {
+        let now = self.now();
+        let record = self.record(id);
+        let was = record.status();
+        (record.tries, record.losses, record.first_started_at) = (0, 0, None);
+        (record.run_at, record.phase) = (now, Phase::Ready { since: now });
+        let record = Box::new(record.clone());
+        self.tell(Fact::Revived { record, was });
+    }
+
+    pub fn hold(&mut self, id: TaskId) {
+        self.record(id).hold = true;
+        self.tell(Fact::Held { task: id });
+    }
+
+    pub fn submit_workflow(&mut self, name: &str, task_count: u64) -> WorkflowId {
+        let id = self.meta.next_workflow;
+        self.meta.next_workflow = id.next();
+        let record = WorkflowRecord {
+            id,
+            name: name.into(),
+            owner: 1000,
+            first_task: self.meta.next_task,
+            task_count,
+            max_parallel: Some(2),
+            fail_fast: FailFast::Yes,
+            timeout: Some(Span::from_secs(60)),
+            created_at: self.now(),
+            status: WorkflowStatus::Running,
+            stop: None,
+            unfinished: task_count,
+            failed: 0,
+            cancelled: 0,
+        };
+        self.workflows.insert(id, record.clone());
+        self.parameters.push((id, format!("{{\"rows\":{id}}}")));
+        self.tell(Fact::WorkflowSubmitted { record: Box::new(record) });
+        for number in 0..task_count {
+            let mut spec = TaskSpec::shell(format!("step {number}"));
+            spec.workflow = Some(id);
+            self.submit(spec);
+        }
+        id
+    }
+
+    pub fn end_workflow(&mut self, id: WorkflowId, status: WorkflowStatus) {
+        let record = self.workflows.get_mut(&id).unwrap();
+        if record.status == WorkflowStatus::Running {
+            (record.status, record.unfinished) = (status, 0);
+            self.tell(Fact::WorkflowEnded { workflow: id, status });
+        }
+    }
+
+    pub fn reopen_workflow(&mut self, id: WorkflowId) {
+        let record = self.workflows.get_mut(&id).unwrap();
+        if record.status != WorkflowStatus::Running {
+            record.status = WorkflowStatus::Running;
+            let record = Box::new(record.clone());
+            self.tell(Fact::WorkflowReopened { record });
+        }
+    }
+
+    /// Sets a resource with any of its two parts left open.
+    pub fn set_resource(&mut self, capacity: Option<u64>, concurrency: Option<u32>) {
+        let setting = ResourceSetting { capacity: capacity.map(Amount::thousandths), concurrency };
+        let resource: orchd_model::ResourceName = "external_api:one".parse().unwrap();
+        self.meta.resources = vec![(resource.clone(), setting.clone())];
+        self.meta.paused = vec![Scope::Resource(resource.clone())];
+        self.meta.next_worker = self.meta.next_worker.next();
+        self.meta.counters.execution_time = Span(u64::MAX);
+        self.meta.next_token = Token(self.meta.next_token.0 + 1000);
+        self.tell(Fact::ResourceSet { resource, setting });
+    }
+}
