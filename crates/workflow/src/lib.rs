@@ -1,1 +1,41 @@
-//! stub
+//! Workflow files: the text of a YAML or JSON file becomes a validated [`WorkflowSpec`], or the list of
+//! everything that is wrong with it, each mistake with its place in the file.
+//!
+//! [`load`] reads and checks, [`Plan`] shows the graph (stages, critical path, drawings), and the template
+//! functions ([`render`], [`evaluate`]) are what the daemon calls when a task of a workflow starts: the
+//! templates stay text in the spec until the results that they name exist.
+//!
+//! This crate does NOT contain IO (a caller reads the file), a clock, or scheduling.
+//!
+//! ```
+//! # use std::collections::BTreeMap;
+//! let text = "
+//! name: greet
+//! parameters: { who: world }
+//! tasks:
+//!   - { name: make, shell: 'echo {{ parameters.who }}' }
+//!   - { name: show, command: [echo, done], dependencies: [make] }
+//! ";
+//! let spec = orchd_workflow::load("greet.yaml", text, &BTreeMap::new()).expect("a valid file");
+//! assert_eq!(orchd_workflow::Plan::of(&spec).execution_order, [["make"], ["show"]]);
+//! ```
+//!
+//! [`WorkflowSpec`]: orchd_model::WorkflowSpec
+
+mod drawing;
+mod error;
+mod field;
+mod file;
+mod graph;
+mod json;
+mod node;
+mod parameters;
+mod plan;
+mod task;
+mod template;
+mod yaml;
+
+pub use error::FileError;
+pub use file::{FILE_BYTES, load};
+pub use plan::{CriticalPath, Edge, Plan};
+pub use template::{check_expression, evaluate, overlay, render, uses_templates};

@@ -1,0 +1,245 @@
+//! A workflow file as a whole: its keys, its tasks, and the checks that need all of them.
+
+use orchd_model::{DependencyTarget, FailFast, WorkflowSpec, limits};
+use serde_json::{Map, Value};
+use std::collections::{BTreeMap, HashMap};
+
+use crate::error::{FileError, Report, shown};
+use crate::field::{map, number, object, parsed, text, unknown_key, wrong};
+use crate::graph::Graph;
+use crate::node::{Content, Entry, Node, Position};
+use crate::parameters::overridden;
+use crate::task::{self, Defaults, Draft, Shared};
+use crate::{json, yaml};
+
+/// The largest file that is read: what a request to the daemon may carry.
+pub const FILE_BYTES: usize = limits::BODY_BYTES;
+/// Tasks of a cycle that an error names; of a longer one it names both ends.
+const CYCLE_SHOWN: usize = 12;
+
+const KEYS: [&str; 9] = [
+    "name",
+    "parameters",
+    "max_parallel",
+    "fail_fast",
+    "timeout",
+    "defaults",
+    "tasks",
+    "steps",
+    "description",
+];
+
+/// Reads and checks a workflow file.
+///
+/// `file_name` tells the format (`.json` is JSON, everything else YAML), names a workflow that does not name
+/// itself, and stands in the errors. `overrides` replace parameters of the file; text is read as JSON where
+/// the default is not text. The tasks keep their templates as text; each depends on others by name; a task
+/// without `cwd` has none, for the caller to set.
+///
+/// # Errors
+/// Everything that is wrong, in the order of the file.
+pub fn load(
+    file_name: &str,
+    text: &str,
+    overrides: &BTreeMap<String, Value>,
+) -> Result<WorkflowSpec, Vec<FileError>> {
+    let mut report = Report::new(file_name);
+    let spec = read(file_name, text, overrides, &mut report);
+    match spec {
+        Some(spec) if report.is_clean() => Ok(spec),
+        _ => Err(report.into_errors()),
+    }
+}
+
+fn read(
+    file_name: &str,
+    text: &str,
+    overrides: &BTreeMap<String, Value>,
+    report: &mut Report,
+) -> Option<WorkflowSpec> {
+    if text.len() > FILE_BYTES {
+        report.add(
+            Position::default(),
+            format!("a workflow file is at most {FILE_BYTES} bytes: {}", text.len()),
+        );
+        return None;
+    }
+    let lower = file_name.to_ascii_lowercase();
+    let document = if lower.ends_with(".toml") {
+        report.add_hint(Position::default(), "TOML is not read yet", "write the workflow as YAML or JSON");
+        None
+    } else if lower.ends_with(".json") {
+        json::read(text, report)
+    } else {
+        yaml::read(text, report)
+    };
+    workflow(&document?, file_name, overrides, report)
+}
+
+fn workflow(
+    document: &Node,
+    file_name: &str,
+    overrides: &BTreeMap<String, Value>,
+    report: &mut Report,
+) -> Option<WorkflowSpec> {
+    let entries = map(document, "a workflow file", report)?;
+    let find = |key: &str| entries.iter().find(|e| e.key == key && !e.node.is_null());
+    let mut spec = WorkflowSpec {
+        name: stem(file_name),
+        parameters: Map::new(),
+        max_parallel: None,
+        fail_fast: FailFast::default(),
+        timeout: None,
+        tasks: Vec::new(),
+    };
+    let defaults = find("parameters").and_then(|e| object(&e.node, "parameters", report));
+    spec.parameters = overridden(defaults.unwrap_or_default(), overrides, report);
+    let mut shared = Shared { parameters: spec.parameters.keys().cloned().collect(), ..Shared::default() };
+    if let Some(entry) = find("defaults") {
+        shared.defaults = Defaults::read(&entry.node, &shared.parameters, report);
+    }
+    for entry in entries.iter().filter(|e| !e.node.is_null()) {
+        top_key(&mut spec, entry, report);
+    }
+    let tasks = match (find("tasks"), find("steps")) {
+        (Some(tasks), None) => &tasks.node,
+        (None, Some(steps)) => &steps.node,
+        (Some(_), Some(steps)) => {
+            report.add(steps.at, "steps is another word for tasks: give only one of the two");
+            return None;
+        }
+        (None, None) => {
+            report.add_hint(document.at, "a workflow without tasks", "add a list of tasks:");
+            return None;
+        }
+    };
+    spec.tasks = tasks_of(tasks, &shared, report)?;
+    if report.is_clean()
+        && let Err(refusal) = spec.check()
+    {
+        report.refused(document.at, "workflow", &refusal);
+    }
+    Some(spec)
+}
+
+fn stem(file_name: &str) -> String {
+    let base = file_name.rsplit('/').next().unwrap_or(file_name);
+    let stem = base.split_once('.').map_or(base, |(stem, _)| stem);
+    if stem.is_empty() { "workflow".to_owned() } else { stem.to_owned() }
+}
+
+/// Reads a key of the workflow, apart from those that are read before it or after it.
+fn top_key(spec: &mut WorkflowSpec, entry: &Entry, report: &mut Report) {
+    let node = &entry.node;
+    match entry.key.as_str() {
+        "name" => {
+            if let Some(name) = text(node, "name", report) {
+                if name.is_empty() || name.len() > limits::NAME_BYTES {
+                    report.add(
+                        node.at,
+                        format!("a name has 1 to {} bytes: {}", limits::NAME_BYTES, shown(&name)),
+                    );
+                }
+                spec.name = name;
+            }
+        }
+        "max_parallel" => {
+            spec.max_parallel = number(node, "max_parallel", "a whole number from 1", report);
+            if spec.max_parallel == Some(0) {
+                report.add(node.at, "max_parallel must be at least 1: 0");
+            }
+        }
+        "fail_fast" => match &node.content {
+            Content::Bool(true) => spec.fail_fast = FailFast::Yes,
+            Content::Bool(false) => spec.fail_fast = FailFast::No,
+            Content::Text(word) if word.text == "cancel" => spec.fail_fast = FailFast::Cancel,
+            _ => wrong(node, "fail_fast", "true, false or cancel", report),
+        },
+        "timeout" => spec.timeout = parsed(node, "timeout", "a duration", report),
+        "description" => drop(text(node, "description", report)),
+        "parameters" | "defaults" | "tasks" | "steps" => {}
+        _ => unknown_key(entry, "a workflow", &KEYS, report),
+    }
+}
+
+fn tasks_of(node: &Node, shared: &Shared, report: &mut Report) -> Option<Vec<orchd_model::TaskSpec>> {
+    let Content::List(items) = &node.content else {
+        wrong(node, "tasks", "a list of tasks", report);
+        return None;
+    };
+    if items.is_empty() {
+        report.add(node.at, "a workflow has at least one task");
+        return None;
+    }
+    if items.len() > limits::WORKFLOW_TASKS {
+        report.add(
+            node.at,
+            format!("a workflow has at most {} tasks: {}", limits::WORKFLOW_TASKS, items.len()),
+        );
+        return None;
+    }
+    let drafts: Vec<Draft> = items.iter().filter_map(|item| task::read(item, shared, report)).collect();
+    check_graph(&drafts, report);
+    Some(drafts.into_iter().map(|draft| draft.spec).collect())
+}
+
+/// Checks what one task alone cannot know: names that are taken, dependencies that do not exist, cycles.
+fn check_graph(drafts: &[Draft], report: &mut Report) {
+    let mut by_name: HashMap<&str, usize> = HashMap::with_capacity(drafts.len());
+    for (index, draft) in drafts.iter().enumerate() {
+        let first = *by_name.entry(&draft.spec.name).or_insert(index);
+        if first != index {
+            report.add_hint(
+                draft.at,
+                format!("a second task of this name: {}", shown(&draft.spec.name)),
+                format!("the first one is in line {}", drafts[first].at.line),
+            );
+        }
+    }
+    let mut before: Vec<Vec<usize>> = vec![Vec::new(); drafts.len()];
+    for (index, draft) in drafts.iter().enumerate() {
+        for (dependency, &at) in draft.spec.dependencies.iter().zip(&draft.dependencies_at) {
+            let DependencyTarget::Name(name) = &dependency.task else { continue };
+            match by_name.get(name.as_str()) {
+                None => report.unknown(at, "unknown dependency", name, by_name.keys().copied()),
+                Some(&target) if target == index => {
+                    report.add(at, format!("a task cannot depend on itself: {}", shown(name)));
+                }
+                Some(target) if before[index].contains(target) => {
+                    report.add(at, format!("a dependency that is given twice: {}", shown(name)));
+                }
+                Some(&target) => before[index].push(target),
+            }
+        }
+    }
+    for cycle in Graph::new(before).cycles() {
+        let first = &drafts[cycle[0]];
+        let next = cycle.get(1).map(|&next| drafts[next].spec.name.as_str());
+        let edge = first
+            .spec
+            .dependencies
+            .iter()
+            .position(|d| matches!(&d.task, DependencyTarget::Name(name) if Some(name.as_str()) == next));
+        let at = edge.map_or(first.at, |edge| first.dependencies_at[edge]);
+        report.add_with(at, || {
+            (
+                format!("dependencies form a cycle: {}", path(&cycle, drafts)),
+                Some("remove one of them".to_owned()),
+            )
+        });
+    }
+}
+
+/// `a -> b -> a`, with the middle of a long path left out.
+fn path(cycle: &[usize], drafts: &[Draft]) -> String {
+    let name = |&task: &usize| shown(&drafts[task].spec.name);
+    let mut names: Vec<String> = if cycle.len() <= CYCLE_SHOWN {
+        cycle.iter().map(name).collect()
+    } else {
+        let (head, tail) = (CYCLE_SHOWN - 2, cycle.len() - 2);
+        let left_out = format!("({} more)", tail - head);
+        cycle[..head].iter().map(name).chain([left_out]).chain(cycle[tail..].iter().map(name)).collect()
+    };
+    names.extend(cycle.first().map(name));
+    names.join(" -> ")
+}

@@ -1,0 +1,156 @@
+//! The graph of a workflow by index: stages, order, cycles, critical path. Nothing here recurses, so a
+//! chain of a million tasks is fine.
+
+/// Tasks by their place in the file, each with the tasks that it depends on.
+///
+/// Invariant: every target is a valid index.
+pub(crate) struct Graph {
+    before: Vec<Vec<usize>>,
+    after: Vec<Vec<usize>>,
+}
+
+impl Graph {
+    /// The graph of `before[task] = dependencies of the task`.
+    pub(crate) fn new(before: Vec<Vec<usize>>) -> Self {
+        let mut after = vec![Vec::new(); before.len()];
+        for (task, dependencies) in before.iter().enumerate() {
+            for &dependency in dependencies {
+                after[dependency].push(task);
+            }
+        }
+        Self { before, after }
+    }
+
+    /// Tasks by stage, in the order of the file within a stage: a task stands one stage after the last of
+    /// its dependencies. Tasks on a cycle, or after one, stand in none.
+    pub(crate) fn stages(&self) -> Vec<Vec<usize>> {
+        let mut open: Vec<usize> = self.before.iter().map(Vec::len).collect();
+        let mut stage: Vec<usize> = (0..open.len()).filter(|&task| open[task] == 0).collect();
+        let mut stages = Vec::new();
+        while !stage.is_empty() {
+            let mut next = Vec::new();
+            for &after in stage.iter().flat_map(|&task| &self.after[task]) {
+                open[after] -= 1;
+                if open[after] == 0 {
+                    next.push(after);
+                }
+            }
+            next.sort_unstable();
+            stages.push(std::mem::replace(&mut stage, next));
+        }
+        stages
+    }
+
+    /// Cycles, each as the tasks along it in the order in which they wait for one another, the first in the
+    /// file first. At least one of every knot of cycles.
+    pub(crate) fn cycles(&self) -> Vec<Vec<usize>> {
+        let mut seen: Vec<u8> = vec![0; self.before.len()];
+        for task in self.stages().into_iter().flatten() {
+            seen[task] = DONE;
+        }
+        let mut cycles = Vec::new();
+        for start in 0..seen.len() {
+            let mut walk = Vec::new();
+            let mut next = Some(start).filter(|&task| seen[task] != DONE);
+            // The walk ends where it meets itself, or where only tasks of earlier walks are left.
+            while let Some(task) = next.filter(|&task| seen[task] == 0) {
+                seen[task] = ON_WALK;
+                walk.push(task);
+                next = self.before[task].iter().copied().find(|&task| seen[task] != DONE);
+            }
+            if let Some(begin) = next.and_then(|met| walk.iter().position(|&task| task == met)) {
+                let mut cycle = walk[begin..].to_vec();
+                let first = cycle.iter().enumerate().min_by_key(|(_, task)| **task).map_or(0, |(i, _)| i);
+                cycle.rotate_left(first);
+                cycles.push(cycle);
+            }
+            for task in walk {
+                seen[task] = DONE;
+            }
+        }
+        cycles
+    }
+
+    /// The path whose durations sum up to the most, and that sum; of equal ones the first in the file.
+    pub(crate) fn critical_path(&self, stages: &[Vec<usize>], durations: &[f64]) -> (Vec<usize>, f64) {
+        let mut total = durations.to_vec();
+        let mut from: Vec<Option<usize>> = vec![None; total.len()];
+        for &task in stages.iter().flatten() {
+            let longest = self.before[task]
+                .iter()
+                .copied()
+                .max_by(|&a, &b| total[a].total_cmp(&total[b]).then(b.cmp(&a)));
+            if let Some(longest) = longest {
+                total[task] += total[longest];
+                from[task] = Some(longest);
+            }
+        }
+        let last = (0..total.len()).max_by(|&a, &b| total[a].total_cmp(&total[b]).then(b.cmp(&a)));
+        let mut path: Vec<usize> = std::iter::successors(last, |&task| from[task]).collect();
+        path.reverse();
+        (path, last.map_or(0.0, |last| total[last]))
+    }
+}
+
+const ON_WALK: u8 = 1;
+const DONE: u8 = 2;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_diamond_has_three_stages_and_its_longest_side_is_critical() {
+        let graph = Graph::new(vec![vec![], vec![0], vec![0], vec![1, 2]]);
+        let stages = graph.stages();
+        assert_eq!(stages, [vec![0], vec![1, 2], vec![3]]);
+        assert_eq!(graph.critical_path(&stages, &[1.0, 1.0, 5.0, 1.0]), (vec![0, 2, 3], 7.0));
+        assert!(graph.cycles().is_empty());
+    }
+
+    #[test]
+    fn cycles_are_found_one_for_each_knot() {
+        // 0 waits for 1, 1 for 2, 2 for 0; 3 only hangs on it; 4 and 5 wait for each other.
+        let graph = Graph::new(vec![vec![1], vec![2], vec![0], vec![0], vec![5], vec![4]]);
+        assert_eq!(graph.cycles(), [vec![0, 1, 2], vec![4, 5]]);
+    }
+
+    #[test]
+    fn a_chain_of_a_million_tasks_needs_no_stack() {
+        let graph = Graph::new((0..1_000_000).map(|i| if i == 0 { vec![] } else { vec![i - 1] }).collect());
+        assert_eq!(graph.stages().len(), 1_000_000);
+        let ring = Graph::new((0..1_000_000).map(|i| vec![(i + 999_999) % 1_000_000]).collect());
+        assert_eq!(ring.cycles()[0].len(), 1_000_000);
+    }
+
+    proptest! {
+        #[test]
+        fn stages_hold_every_task_after_its_dependencies_or_there_is_a_cycle(
+            edges in prop::collection::vec((0..12usize, 0..12usize), 0..30)
+        ) {
+            let mut before = vec![Vec::new(); 12];
+            for (task, dependency) in edges {
+                if task != dependency && !before[task].contains(&dependency) {
+                    before[task].push(dependency);
+                }
+            }
+            let graph = Graph::new(before.clone());
+            let mut place = [usize::MAX; 12];
+            for (stage, tasks) in graph.stages().iter().enumerate() {
+                for &task in tasks {
+                    place[task] = stage;
+                }
+            }
+            for (task, dependencies) in before.iter().enumerate().filter(|(t, _)| place[*t] != usize::MAX) {
+                prop_assert!(dependencies.iter().all(|&d| place[d] < place[task]));
+            }
+            let cycles = graph.cycles();
+            prop_assert_eq!(cycles.is_empty(), place.iter().all(|&p| p != usize::MAX));
+            for cycle in cycles {
+                let next = cycle.iter().cycle().skip(1);
+                prop_assert!(cycle.iter().zip(next).all(|(task, next)| before[*task].contains(next)));
+            }
+        }
+    }
+}

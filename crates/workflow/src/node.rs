@@ -1,0 +1,129 @@
+//! A document as a tree whose every part knows its place in the file.
+//!
+//! Both readers (YAML, JSON) build this tree, so everything after them is the same for both.
+//! Invariant: a tree is at most [`DEPTH`] deep, so walking and dropping it by recursion is safe.
+
+use serde_json::{Map, Number, Value};
+use std::collections::HashMap;
+
+use crate::error::{Report, shown};
+
+/// How deep lists and maps may nest: far beyond any real file, and little stack to walk.
+pub(crate) const DEPTH: usize = 64;
+
+/// A place in a file: line and column in characters, both from 1; zero where there is none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Position {
+    pub(crate) line: u32,
+    pub(crate) column: u32,
+}
+
+/// A value and where it begins.
+#[derive(Clone, Debug)]
+pub(crate) struct Node {
+    pub(crate) at: Position,
+    pub(crate) content: Content,
+}
+
+/// What a node holds.
+#[derive(Clone, Debug)]
+pub(crate) enum Content {
+    Null,
+    Bool(bool),
+    /// A number, and how it was written: `1.10` may be meant as text.
+    Number(Number, Box<str>),
+    Text(Text),
+    List(Vec<Node>),
+    Map(Vec<Entry>),
+}
+
+/// Text, and whether its lines are lines of the file (a YAML literal block).
+#[derive(Clone, Debug)]
+pub(crate) struct Text {
+    pub(crate) text: String,
+    pub(crate) is_block: bool,
+}
+
+/// A key of a map with its value.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    pub(crate) key: String,
+    pub(crate) at: Position,
+    pub(crate) node: Node,
+}
+
+impl Node {
+    /// What the node is, in words.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self.content {
+            Content::Null => "nothing",
+            Content::Bool(_) => "true or false",
+            Content::Number(..) => "a number",
+            Content::Text(_) => "text",
+            Content::List(_) => "a list",
+            Content::Map(_) => "a map",
+        }
+    }
+
+    /// Whether the node says nothing: `timeout:` without a value counts as not given.
+    pub(crate) fn is_null(&self) -> bool {
+        matches!(self.content, Content::Null)
+    }
+
+    /// The text of a scalar as it was written.
+    pub(crate) fn as_text(&self) -> Option<&str> {
+        match &self.content {
+            Content::Bool(true) => Some("true"),
+            Content::Bool(false) => Some("false"),
+            Content::Number(_, written) => Some(written),
+            Content::Text(text) => Some(&text.text),
+            Content::Null | Content::List(_) | Content::Map(_) => None,
+        }
+    }
+
+    /// The node as plain JSON.
+    pub(crate) fn to_json(&self) -> Value {
+        match &self.content {
+            Content::Null => Value::Null,
+            Content::Bool(flag) => Value::Bool(*flag),
+            Content::Number(number, _) => Value::Number(number.clone()),
+            Content::Text(text) => Value::String(text.text.clone()),
+            Content::List(items) => items.iter().map(Self::to_json).collect(),
+            Content::Map(entries) => Value::Object(to_object(entries)),
+        }
+    }
+
+    /// Bytes of text in the node, keys included.
+    pub(crate) fn text_bytes(&self) -> usize {
+        match &self.content {
+            Content::Null | Content::Bool(_) | Content::Number(..) => 8,
+            Content::Text(text) => text.text.len(),
+            Content::List(items) => items.iter().map(Self::text_bytes).sum(),
+            Content::Map(entries) => entries.iter().map(|e| e.key.len() + e.node.text_bytes()).sum(),
+        }
+    }
+}
+
+/// The entries of a map as a JSON object.
+pub(crate) fn to_object(entries: &[Entry]) -> Map<String, Value> {
+    entries.iter().map(|e| (e.key.clone(), e.node.to_json())).collect()
+}
+
+/// Reports every key that a map has twice.
+pub(crate) fn report_duplicates(entries: &[Entry], report: &mut Report) {
+    if entries.len() < 2 {
+        return;
+    }
+    let mut first: HashMap<&str, Position> = HashMap::with_capacity(entries.len());
+    for entry in entries {
+        if let Some(at) = first.get(entry.key.as_str()) {
+            report.add_hint(
+                entry.at,
+                format!("duplicate key: {}", shown(&entry.key)),
+                format!("it is given first in line {}", at.line),
+            );
+        } else {
+            first.insert(&entry.key, entry.at);
+        }
+    }
+}

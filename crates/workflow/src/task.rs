@@ -1,0 +1,483 @@
+//! One task of a workflow file: its keys, its body, what it takes from the workflow's defaults, and whether
+//! its templates can ever be rendered.
+
+use orchd_model::{
+    Body, Claim, Dependency, DependencyTarget, Matcher, NotBefore, On, Priority, RetrySpec, Span, TaskSpec,
+    limits, merge_claims,
+};
+use serde_json::{Map, Value};
+use std::collections::{BTreeMap, HashSet};
+
+use crate::error::{Report, did_you_mean, shown};
+use crate::field::{flag, list, map, number, object, parsed, text, texts, unknown_key, wrong};
+use crate::node::{Content, Entry, Node, Position};
+use crate::template::{self, Reference};
+
+const RETRY_KEYS: [&str; 8] = [
+    "max_retries",
+    "max_attempts",
+    "retry_delay",
+    "backoff",
+    "max_delay",
+    "jitter",
+    "retry_on",
+    "no_retry_on",
+];
+const KEYS: [&str; 29] = [
+    "name",
+    "description",
+    "command",
+    "shell",
+    "module",
+    "action",
+    "parameters",
+    "env",
+    "cwd",
+    "stdin",
+    "priority",
+    "claims",
+    "dependencies",
+    "when",
+    "not_before",
+    "timeout",
+    "deadline",
+    "hold",
+    "key",
+    "tags",
+    "metadata",
+    "max_retries",
+    "max_attempts",
+    "retry_delay",
+    "backoff",
+    "max_delay",
+    "jitter",
+    "retry_on",
+    "no_retry_on",
+];
+const DEFAULT_KEYS: [&str; 12] = [
+    "timeout",
+    "priority",
+    "env",
+    "cwd",
+    "max_retries",
+    "max_attempts",
+    "retry_delay",
+    "backoff",
+    "max_delay",
+    "jitter",
+    "retry_on",
+    "no_retry_on",
+];
+const DURATION: &str = "a duration (seconds, or text such as 1h30m)";
+
+/// What the tasks of a workflow share.
+#[derive(Default)]
+pub(crate) struct Shared {
+    /// The names of its parameters.
+    pub(crate) parameters: HashSet<String>,
+    pub(crate) defaults: Defaults,
+}
+
+/// The `defaults` of a workflow.
+#[derive(Default)]
+pub(crate) struct Defaults {
+    retry: RetrySpec,
+    timeout: Option<Span>,
+    priority: Option<Priority>,
+    env: BTreeMap<String, String>,
+    cwd: Option<String>,
+}
+
+impl Defaults {
+    pub(crate) fn read(node: &Node, parameters: &HashSet<String>, report: &mut Report) -> Self {
+        let mut defaults = Self::default();
+        let mut strings = Vec::new();
+        for entry in given(map(node, "defaults", report)) {
+            let value = &entry.node;
+            match entry.key.as_str() {
+                "timeout" => defaults.timeout = parsed(value, "timeout", DURATION, report),
+                "priority" => defaults.priority = parsed(value, "priority", "text", report),
+                "env" => defaults.env = texts(value, "env", report),
+                "cwd" => defaults.cwd = text(value, "cwd", report),
+                key if RETRY_KEYS.contains(&key) => retry(&mut defaults.retry, entry, report),
+                _ => unknown_key(entry, "defaults", &DEFAULT_KEYS, report),
+            }
+            if matches!(entry.key.as_str(), "env" | "cwd") {
+                collect_templates(value, &mut strings);
+            }
+        }
+        check_retry(&defaults.retry, node.at, report);
+        let scope = Scope { task: "defaults", own: &Map::new(), parameters, dependencies: &[] };
+        for node in strings {
+            scope.check_template(node, true, report);
+        }
+        defaults
+    }
+}
+
+/// A task that was read, with the places that later checks name.
+pub(crate) struct Draft {
+    pub(crate) spec: TaskSpec,
+    pub(crate) at: Position,
+    /// One for each dependency of the spec.
+    pub(crate) dependencies_at: Vec<Position>,
+}
+
+/// The body keys of a task, before it is known that there is only one.
+#[derive(Default)]
+struct Bodies {
+    at: Option<Position>,
+    command: Option<Vec<String>>,
+    shell: Option<String>,
+    module: Option<String>,
+    action: Option<String>,
+}
+
+/// Reads one task; `None` when it has no name to know it by.
+pub(crate) fn read(node: &Node, shared: &Shared, report: &mut Report) -> Option<Draft> {
+    let entries = map(node, "a task", report)?;
+    let clean = report.count();
+    let mut spec = TaskSpec::new(Body::Milestone);
+    let (mut name, mut priority, mut description) = (None, None, None);
+    let (mut bodies, mut dependencies) = (Bodies::default(), Vec::new());
+    for entry in given(Some(entries)) {
+        let value = &entry.node;
+        match entry.key.as_str() {
+            "name" => name = text(value, "name", report),
+            "command" | "shell" | "module" | "action" => bodies.read(entry, report),
+            "parameters" => spec.parameters = object(value, "parameters", report).unwrap_or_default(),
+            "env" => spec.env = texts(value, "env", report),
+            "cwd" => spec.cwd = text(value, "cwd", report),
+            "stdin" => spec.stdin = text(value, "stdin", report),
+            "priority" => priority = parsed(value, "priority", "text", report),
+            "claims" => spec.claims = merge_claims(list(value, report, claim)),
+            "dependencies" => dependencies = list(value, report, dependency),
+            "when" => spec.when = text(value, "when", report),
+            "not_before" => spec.not_before = not_before(value, report),
+            "timeout" => spec.timeout = parsed(value, "timeout", DURATION, report),
+            "deadline" => spec.deadline = parsed(value, "deadline", DURATION, report),
+            "hold" => spec.hold = flag(value, "hold", report).unwrap_or(false),
+            "key" => spec.key = text(value, "key", report),
+            "tags" => {
+                spec.tags =
+                    list(value, report, |tag, report| text(tag, "a tag", report)).into_iter().collect();
+            }
+            "metadata" => spec.metadata = object(value, "metadata", report).unwrap_or_default(),
+            "description" => description = text(value, "description", report),
+            key if RETRY_KEYS.contains(&key) => retry(&mut spec.retry, entry, report),
+            _ => unknown_key(entry, "a task", &KEYS, report),
+        }
+    }
+    if let Some(text) = description {
+        spec.metadata.entry("description").or_insert(Value::String(text));
+    }
+    let body_at = bodies.at.unwrap_or(node.at);
+    spec.body = bodies.into_body(node.at, report);
+    let dependencies_at;
+    (spec.dependencies, dependencies_at) = dependencies.into_iter().unzip();
+    check_strings(entries, &spec, name.as_deref().unwrap_or("this task"), shared, report);
+    check_retry(&spec.retry, node.at, report);
+    take_defaults(&mut spec, priority, &shared.defaults);
+    spec.name = match name {
+        Some(name) => name,
+        None => {
+            if !entries.iter().any(|e| e.key == "name" && !e.node.is_null()) {
+                report.add_hint(node.at, "a task without a name", "add name: to it");
+            }
+            return None;
+        }
+    };
+    if node.text_bytes() > limits::SPEC_BYTES {
+        report.add(node.at, format!("a task is at most {} bytes: {}", limits::SPEC_BYTES, shown(&spec.name)));
+    } else if report.count() == clean
+        && let Err(refusal) = spec.check()
+    {
+        report.refused(body_at, &format!("task {}", shown(&spec.name)), &refusal);
+    }
+    Some(Draft { spec, at: node.at, dependencies_at })
+}
+
+/// The entries that say something: a key without a value counts as not given.
+fn given(entries: Option<&[Entry]>) -> impl Iterator<Item = &Entry> {
+    entries.unwrap_or_default().iter().filter(|entry| !entry.node.is_null())
+}
+
+fn take_defaults(spec: &mut TaskSpec, priority: Option<Priority>, defaults: &Defaults) {
+    spec.priority = priority.or(defaults.priority).unwrap_or_default();
+    spec.retry = spec.retry.or(&defaults.retry);
+    let runs_a_process = matches!(spec.body, Body::Command { .. } | Body::Shell { .. });
+    if !matches!(spec.body, Body::Milestone) {
+        spec.timeout = spec.timeout.or(defaults.timeout);
+    }
+    if runs_a_process {
+        for (name, value) in &defaults.env {
+            spec.env.entry(name.clone()).or_insert_with(|| value.clone());
+        }
+        spec.cwd = spec.cwd.take().or_else(|| defaults.cwd.clone());
+    }
+}
+
+impl Bodies {
+    fn read(&mut self, entry: &Entry, report: &mut Report) {
+        let value = &entry.node;
+        self.at.get_or_insert(entry.at);
+        match entry.key.as_str() {
+            "command" => match &value.content {
+                Content::List(_) => {
+                    self.command = Some(list(value, report, |a, report| text(a, "an argument", report)));
+                }
+                _ => {
+                    let message = format!("command must be a list of arguments, not {}", value.kind());
+                    report.add_hint(value.at, message, "write [program, argument], or use shell for a line");
+                    self.command = Some(vec!["?".to_owned()]);
+                }
+            },
+            "shell" => self.shell = Some(text(value, "shell", report).unwrap_or_default()),
+            "module" => self.module = text(value, "module", report),
+            _ => self.action = text(value, "action", report),
+        }
+    }
+
+    fn into_body(self, at: Position, report: &mut Report) -> Body {
+        match (self.command, self.shell, self.module, self.action) {
+            (Some(argv), None, None, None) => Body::Command { argv },
+            (None, Some(line), None, None) => Body::Shell { line },
+            (None, None, Some(module), action) => Body::Handler { module, action },
+            (None, None, None, None) => Body::Milestone,
+            (None, None, None, Some(action)) => {
+                let message = format!("an action needs a module: {}", shown(&action));
+                report.add_hint(self.at.unwrap_or(at), message, "add module");
+                Body::Milestone
+            }
+            _ => {
+                let at = self.at.unwrap_or(at);
+                report.add_hint(at, "a task has one body", "give one of command, shell, module");
+                Body::Milestone
+            }
+        }
+    }
+}
+
+fn retry(spec: &mut RetrySpec, entry: &Entry, report: &mut Report) {
+    const COUNT: &str = "a whole number from 0";
+    const NUMBER: &str = "a number";
+    let (key, value) = (entry.key.as_str(), &entry.node);
+    match key {
+        "max_retries" => spec.max_retries = number(value, key, COUNT, report),
+        "max_attempts" => spec.max_attempts = number(value, key, COUNT, report),
+        "retry_delay" => spec.retry_delay = parsed(value, key, DURATION, report),
+        "backoff" => spec.backoff = number(value, key, NUMBER, report),
+        "max_delay" => spec.max_delay = parsed(value, key, DURATION, report),
+        "jitter" => spec.jitter = number(value, key, NUMBER, report),
+        "retry_on" => spec.retry_on = Some(matchers(value, key, report)),
+        _ => spec.no_retry_on = Some(matchers(value, key, report)),
+    }
+}
+
+fn matchers(node: &Node, what: &str, report: &mut Report) -> Vec<Matcher> {
+    list(node, report, |item, report| parsed(item, what, "an exit code, a signal or an error type", report))
+}
+
+fn check_retry(retry: &RetrySpec, at: Position, report: &mut Report) {
+    if let Err(refusal) = retry.policy() {
+        report.refused(at, "retries", &refusal);
+    }
+}
+
+fn claim(node: &Node, report: &mut Report) -> Option<Claim> {
+    const CLAIM: &str = "a claim such as cpu=2 or {type, identifier, mode, amount}";
+    let Content::Map(entries) = &node.content else {
+        return parsed(node, "claim", CLAIM, report);
+    };
+    let (mut kind, mut identifier, mut mode, mut amount) = (None, None, None, None);
+    let before = report.count();
+    for entry in given(Some(entries)) {
+        let value = &entry.node;
+        match entry.key.as_str() {
+            "type" => kind = text(value, "type", report),
+            "identifier" => identifier = text(value, "identifier", report),
+            "mode" => mode = parsed(value, "mode", "text", report),
+            "amount" => amount = parsed(value, "amount", "a number or a size such as 512MiB", report),
+            _ => unknown_key(entry, "a claim", &["type", "identifier", "mode", "amount"], report),
+        }
+    }
+    if report.count() > before {
+        return None;
+    }
+    let Some(kind) = kind else {
+        report.add_hint(node.at, "a claim without a type", "add type: to it");
+        return None;
+    };
+    let claim = orchd_model::ResourceName::new(&kind, identifier.as_deref())
+        .and_then(|resource| Claim::new(resource, mode.unwrap_or_default(), amount));
+    claim.map_err(|refusal| report.refused(node.at, "claim", &refusal)).ok()
+}
+
+fn dependency(node: &Node, report: &mut Report) -> Option<(Dependency, Position)> {
+    let mut on = On::default();
+    let task = match &node.content {
+        Content::Map(entries) => {
+            let mut task = None;
+            for entry in given(Some(entries)) {
+                match entry.key.as_str() {
+                    "task" => task = text(&entry.node, "task", report).map(|name| (name, entry.node.at)),
+                    "on" => on = parsed(&entry.node, "on", "text", report).unwrap_or_default(),
+                    _ => unknown_key(entry, "a dependency", &["task", "on"], report),
+                }
+            }
+            if task.is_none() {
+                report.add_hint(node.at, "a dependency without a task", "write {task: NAME, on: completion}");
+            }
+            task?
+        }
+        _ => match node.as_text() {
+            Some(name) => (name.to_owned(), node.at),
+            None => {
+                wrong(node, "a dependency", "the name of a task, or {task, on}", report);
+                return None;
+            }
+        },
+    };
+    Some((Dependency { task: DependencyTarget::Name(task.0), on }, task.1))
+}
+
+fn not_before(node: &Node, report: &mut Report) -> Option<NotBefore> {
+    let text = node.as_text().unwrap_or_default();
+    let time = text.parse().ok().map(NotBefore::At);
+    time.or_else(|| parsed(node, "not_before", "a delay or an RFC 3339 time", report).map(NotBefore::In))
+}
+
+/// Checks `when` and every template of a task.
+fn check_strings(entries: &[Entry], spec: &TaskSpec, name: &str, shared: &Shared, report: &mut Report) {
+    let scope = Scope {
+        task: name,
+        own: &spec.parameters,
+        parameters: &shared.parameters,
+        dependencies: &spec.dependencies,
+    };
+    for entry in entries {
+        let sees_own = entry.key != "parameters";
+        match entry.key.as_str() {
+            "command" | "shell" | "env" | "cwd" | "stdin" | "parameters" => {
+                let mut strings = Vec::new();
+                collect_templates(&entry.node, &mut strings);
+                for node in strings {
+                    scope.check_template(node, sees_own, report);
+                }
+            }
+            "when" => scope.check_when(&entry.node, report),
+            _ => {}
+        }
+    }
+}
+
+fn collect_templates<'n>(node: &'n Node, found: &mut Vec<&'n Node>) {
+    match &node.content {
+        Content::Text(text) if template::is_template(&text.text) => found.push(node),
+        Content::List(items) => items.iter().for_each(|item| collect_templates(item, found)),
+        Content::Map(entries) => entries.iter().for_each(|e| collect_templates(&e.node, found)),
+        Content::Null | Content::Bool(_) | Content::Number(..) | Content::Text(_) => {}
+    }
+}
+
+/// What the templates of one task may name.
+struct Scope<'s> {
+    task: &'s str,
+    own: &'s Map<String, Value>,
+    parameters: &'s HashSet<String>,
+    dependencies: &'s [Dependency],
+}
+
+impl Scope<'_> {
+    fn check_template(&self, node: &Node, sees_own: bool, report: &mut Report) {
+        let Content::Text(text) = &node.content else { return };
+        if let Err((line, message)) = template::check_template(&text.text) {
+            let at = within(node, line.unwrap_or(1));
+            report.add_hint(
+                at,
+                format!("template does not parse: {message}"),
+                "a literal {{ or {% is written {{ '{{' }} or {{ '{%' }}",
+            );
+            return;
+        }
+        for reference in template::references(&text.text) {
+            let line = text.text.lines().position(|line| line.contains(&reference.0.join(".")));
+            self.check_reference(&reference, within(node, line.unwrap_or(0) + 1), sees_own, report);
+        }
+    }
+
+    fn check_when(&self, node: &Node, report: &mut Report) {
+        let Some(when) = node.as_text() else { return };
+        if let Err(refusal) = template::check_expression(when) {
+            report.add_with(node.at, || (format!("{}: {}", refusal.message, shown(when)), refusal.hint));
+            return;
+        }
+        for reference in template::expression_references(when) {
+            self.check_reference(&reference, node.at, true, report);
+        }
+    }
+
+    fn check_reference(&self, reference: &Reference, at: Position, sees_own: bool, report: &mut Report) {
+        let mut parts = reference.0.iter().map(String::as_str);
+        match (parts.next(), parts.next()) {
+            (Some("parameters"), Some(name)) => {
+                let is_known = self.parameters.contains(name) || (sees_own && self.own.contains_key(name));
+                if !is_known {
+                    let own = self.own.keys().map(String::as_str).filter(|_| sees_own);
+                    let known = self.parameters.iter().map(String::as_str).chain(own);
+                    report.unknown(at, "unknown parameter in a template", name, known);
+                }
+            }
+            (Some("tasks"), Some(name)) if !self.depends_on(name) => {
+                report.add_with(at, || self.not_a_dependency(name));
+            }
+            (Some("parameters" | "tasks"), _) | (None, _) => {}
+            (Some(root), _) => report.add_with(at, || {
+                let hint = did_you_mean(root, ["parameters", "tasks"])
+                    .unwrap_or_else(|| "known are parameters.NAME, tasks.NAME and tasks[\"a-b\"]".to_owned());
+                (format!("unknown name in a template: {}", shown(root)), Some(hint))
+            }),
+        }
+    }
+
+    fn depends_on(&self, name: &str) -> bool {
+        self.dependencies.iter().any(|d| name_of(d) == Some(name))
+    }
+
+    fn not_a_dependency(&self, name: &str) -> (String, Option<String>) {
+        let names: Vec<&str> = self.dependencies.iter().filter_map(name_of).collect();
+        let add =
+            format!("add it to the dependencies of {}: only those give their results", shown(self.task));
+        // tasks.a-b is tasks.a minus b.
+        let longer =
+            names.iter().find(|d| d.strip_prefix(name).is_some_and(|rest| rest.starts_with(['-', ' ', '.'])));
+        let hint = match (longer, did_you_mean(name, names.iter().copied())) {
+            (Some(longer), _) => format!("did you mean tasks[\"{}\"]?", shown(longer)),
+            (None, Some(near)) => format!("{add}; or {near}"),
+            (None, None) => add,
+        };
+        (format!("a template names a task that is no direct dependency: {}", shown(name)), Some(hint))
+    }
+}
+
+fn name_of(dependency: &Dependency) -> Option<&str> {
+    match &dependency.task {
+        DependencyTarget::Name(name) => Some(name),
+        DependencyTarget::Id(_) => None,
+    }
+}
+
+/// The place of a line (from 1) of a text: exact in a literal block, whose place is that of its first line;
+/// else where the text begins.
+fn within(node: &Node, line: usize) -> Position {
+    match &node.content {
+        Content::Text(text) if text.is_block => {
+            // The parser places a block at its first line that is not empty.
+            let empty = text.text.bytes().take_while(|&b| b == b'\n').count();
+            let line =
+                u32::try_from(line).unwrap_or(u32::MAX).saturating_sub(u32::try_from(empty).unwrap_or(0));
+            Position { line: node.at.line.saturating_add(line).saturating_sub(1), column: 1 }
+        }
+        _ => node.at,
+    }
+}

@@ -1,0 +1,309 @@
+//! Whole workflow files: what a valid one becomes, and what is said of one that is not.
+
+use orchd_model::{Body, FailFast, Priority, Span};
+use orchd_workflow::{FileError, Plan, load};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::time::{Duration, Instant};
+
+const SCIENCE: &str = r#"
+name: data-science
+parameters: { rows: 1000 }
+max_parallel: 4
+fail_fast: cancel
+timeout: 5m
+defaults: { max_retries: 1, retry_delay: 0.1, backoff: 2, env: { A: "1", B: "1" }, priority: low }
+tasks:
+  - name: generate_a
+    command: [generate, --rows, "{{ parameters.rows }}", 1.10]
+    priority: HIGH
+    claims: [{ type: cpu, amount: 1 }, "file:scratch:write"]
+    timeout: 60
+    env: { B: 2 }
+  - name: check
+    shell: |
+      echo {{ tasks.generate_a.output.rows }}
+    dependencies: [generate_a]
+    when: tasks.generate_a.output.rows > 10
+    max_retries: 5
+  - name: analyze
+    module: static_analysis
+    action: analyze_code_quality
+    parameters: { path: ./src, sample: "{{ tasks.generate_a.output.path }}" }
+    dependencies: [{ task: generate_a, on: completion }, check]
+    metadata: { expected_duration: 10 }
+  - name: done
+    dependencies: [analyze, check]
+"#;
+
+fn none() -> BTreeMap<String, Value> {
+    BTreeMap::new()
+}
+
+fn errors(name: &str, text: &str) -> Vec<FileError> {
+    load(name, text, &none()).expect_err("the file should be refused")
+}
+
+fn lines(name: &str, text: &str) -> Vec<String> {
+    errors(name, text).iter().map(|e| e.to_string().replace("\n  hint: ", " | ")).collect()
+}
+
+#[test]
+fn a_file_becomes_a_spec_with_its_defaults() {
+    let spec = load("w.yaml", SCIENCE, &none()).unwrap();
+    assert_eq!(
+        (spec.name.as_str(), spec.max_parallel, spec.fail_fast),
+        ("data-science", Some(4), FailFast::Cancel)
+    );
+    assert_eq!(spec.timeout, Some(Span::from_secs(300)));
+    let [generate, check, analyze, done] = &spec.tasks[..] else { panic!("four tasks") };
+    let argv = ["generate", "--rows", "{{ parameters.rows }}", "1.10"].map(str::to_owned).to_vec();
+    assert_eq!(generate.body, Body::Command { argv });
+    assert_eq!((generate.priority, check.priority), (Priority::High, Priority::Low));
+    assert_eq!(generate.env, BTreeMap::from([("A".into(), "1".into()), ("B".into(), "2".into())]));
+    assert_eq!(
+        generate.claims.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        ["cpu:system_cpu", "file:scratch:write"]
+    );
+    assert_eq!((check.retry.max_retries, check.retry.backoff), (Some(5), Some(2.0)));
+    assert_eq!(generate.retry.max_retries, Some(1));
+    assert_eq!(analyze.body.handler().as_deref(), Some("static_analysis.analyze_code_quality"));
+    assert_eq!((&done.body, done.env.len()), (&Body::Milestone, 0));
+}
+
+#[test]
+fn yaml_and_json_give_the_same_spec_and_plan() {
+    let document = json!({
+        "name": "data-science", "parameters": {"rows": 1000}, "max_parallel": 4, "fail_fast": "cancel",
+        "timeout": 300,
+        "defaults": {"max_retries": 1, "retry_delay": 0.1, "backoff": 2, "env": {"A": "1", "B": "1"}, "priority": "low"},
+        "steps": [
+            {"name": "generate_a", "command": ["generate", "--rows", "{{ parameters.rows }}", "1.10"],
+             "priority": "high", "claims": ["cpu=1", {"type": "file", "identifier": "scratch", "mode": "write"}],
+             "timeout": 60, "env": {"B": "2"}},
+            {"name": "check", "shell": "echo {{ tasks.generate_a.output.rows }}\n", "dependencies": ["generate_a"],
+             "when": "tasks.generate_a.output.rows > 10", "max_retries": 5},
+            {"name": "analyze", "module": "static_analysis", "action": "analyze_code_quality",
+             "parameters": {"path": "./src", "sample": "{{ tasks.generate_a.output.path }}"},
+             "dependencies": [{"task": "generate_a", "on": "completion"}, "check"],
+             "metadata": {"expected_duration": 10}},
+            {"name": "done", "dependencies": ["analyze", "check"]},
+        ]
+    });
+    let yaml = load("w.yaml", SCIENCE, &none()).unwrap();
+    let json = load("w.json", &serde_json::to_string_pretty(&document).unwrap(), &none()).unwrap();
+    assert_eq!(yaml, json);
+    assert_eq!(Plan::of(&yaml), Plan::of(&json));
+}
+
+#[test]
+fn a_plan_shows_stages_and_the_critical_path() {
+    let plan = serde_json::to_value(Plan::of(&load("w.yaml", SCIENCE, &none()).unwrap())).unwrap();
+    assert_eq!(plan["valid"], true);
+    assert_eq!(plan["execution_order"], json!([["generate_a"], ["check"], ["analyze"], ["done"]]));
+    assert_eq!(
+        (&plan["stages"], &plan["total_tasks"], &plan["max_parallelism"]),
+        (&json!(4), &json!(4), &json!(1))
+    );
+    assert_eq!(plan["edges"][1], json!(["generate_a", "analyze", "completion"]));
+    assert_eq!(
+        plan["critical_path"],
+        json!({"tasks": ["generate_a", "check", "analyze", "done"], "duration": 13.0})
+    );
+    assert!(plan["mermaid"].as_str().unwrap().contains("t0 -. completion .-> t2"));
+    assert!(plan["dot"].as_str().unwrap().contains("\"check\" -> \"analyze\";"));
+}
+
+#[test]
+fn every_mistake_is_reported_at_once_with_its_place() {
+    let text = r#"name: bad
+parametres: {}
+max_parallel: 0
+fail_fast: yes
+parameters: { rows: 1 }
+defaults: { timeout: soon, max_retries: 1, max_attempts: 5 }
+tasks:
+  - name: a
+    comand: [x]
+    priority: hihg
+    claims: ["cpu=0", {type: memory}]
+  - name: a
+    shell: |
+      echo ok
+      echo {{ parameters.row }}
+      echo {{ tasks.a.output }}
+    dependencies: [aa, b, b]
+  - name: b
+    shell: "echo {{ open"
+    when: "tasks.a.output >"
+    command: [x]
+  - shell: nameless
+  - name: self
+    dependencies: [self, {task: missing, on: sucess}]
+    timeout: "{{ parameters.rows }}"
+    command: run it
+  - just text
+"#;
+    assert_eq!(
+        lines("w.yaml", text),
+        [
+            "w.yaml:2:1: unknown key of a workflow: parametres | did you mean parameters?",
+            "w.yaml:3:15: max_parallel must be at least 1: 0",
+            "w.yaml:4:12: fail_fast must be true, false or cancel, not text",
+            "w.yaml:6:11: retries: max_attempts must be max_retries + 1: max_retries 1, max_attempts 5 | give only one of the two",
+            "w.yaml:6:22: timeout: not a duration: soon | write seconds (2.5) or numbers with units: us, ms, s, m, h, d, w (1h30m)",
+            "w.yaml:9:5: unknown key of a task: comand | did you mean command?",
+            "w.yaml:10:15: priority: unknown priority: hihg | did you mean high?",
+            "w.yaml:11:14: claim: a claim must want more than nothing: cpu:system_cpu=0",
+            "w.yaml:11:23: claim: this claim needs an amount: memory:system_memory | write memory=512MiB",
+            "w.yaml:12:5: a second task of this name: a | the first one is in line 8",
+            "w.yaml:15:1: unknown parameter in a template: row | did you mean rows?",
+            "w.yaml:16:1: a template names a task that is no direct dependency: a | add it to the dependencies of a: only those give their results; or did you mean aa?",
+            "w.yaml:17:20: unknown dependency: aa | did you mean a?",
+            "w.yaml:17:27: a dependency that is given twice: b",
+            "w.yaml:19:5: a task has one body | give one of command, shell, module",
+            "w.yaml:19:12: template does not parse: unexpected end of input, expected end of variable block | a literal {{ or {% is written {{ '{{' }} or {{ '{%' }}",
+            "w.yaml:20:11: when does not parse: unexpected end of input, expected expression: tasks.a.output > | write an expression such as tasks.NAME.output.rows > 10",
+            "w.yaml:22:5: a task without a name | add name: to it",
+            "w.yaml:24:20: a task cannot depend on itself: self",
+            "w.yaml:24:33: unknown dependency: missing",
+            "w.yaml:24:46: on: unknown dependency condition: sucess | one of success, failure, completion",
+            "w.yaml:25:14: timeout: not a duration: {{ parameters.rows }} | templates work in command, shell, env, cwd, stdin and parameters only",
+            "w.yaml:26:14: command must be a list of arguments, not text | write [program, argument], or use shell for a line",
+            "w.yaml:27:5: a task must be a map, not text",
+        ]
+    );
+}
+
+#[test]
+fn malformed_text_is_named_with_line_and_column() {
+    for (name, text, error) in [
+        ("w.yaml", "name: x\ntasks:\n  - name: a\n   shell: b\n", "w.yaml:4:"),
+        ("w.yaml", "tasks: [\n  {name: a}\n", "w.yaml:"),
+        ("w.yaml", "name: 'open\n", "w.yaml:1:7: not valid YAML"),
+        ("w.yaml", "name: a\nname: b\ntasks: [{name: t}]", "w.yaml:2:1: duplicate key: name"),
+        ("w.yaml", "- a\n", "w.yaml:1:1: a workflow file must be a map, not a list"),
+        ("w.yaml", "name: x\n", "w.yaml:1:1: a workflow without tasks"),
+        ("w.yaml", "tasks: []\n", "w.yaml:1:8: a workflow has at least one task"),
+        ("w.json", "{\"tasks\": [\n{\"name\": \"a\"},\n]}", "w.json:3:1: not valid JSON: expected value"),
+        ("w.json", "name: yaml\n", "w.json:1:2: not valid JSON"),
+        ("w.json", "{\"tasks\": [{\"name\": \"a\",\n \"name\": \"b\"}]}", "w.json:2:2: duplicate key: name"),
+        ("w.toml", "name = 'x'", "w.toml: TOML is not read yet"),
+    ] {
+        let errors = lines(name, text);
+        assert!(errors[0].starts_with(error), "{text:?}: {errors:?}");
+    }
+}
+
+#[test]
+fn a_mistake_within_a_literal_block_has_its_own_line() {
+    let text = "tasks:\n- name: a\n  shell: |2-\n\n\n    x\n    {{ parameters.y }}\n";
+    assert!(lines("w.yaml", text)[0].starts_with("w.yaml:7:1: "), "{:?}", lines("w.yaml", text));
+    let text = "tasks:\n- name: a\n  shell: |\n    x\n    {{ parameters.y\n    echo\n";
+    assert!(lines("w.yaml", text)[0].starts_with("w.yaml:6:1: "), "{:?}", lines("w.yaml", text));
+}
+
+#[test]
+fn cycles_are_named_with_their_path() {
+    let text = "tasks:\n  - {name: a, dependencies: [c]}\n  - {name: b, dependencies: [a]}\n  \
+                - {name: c, dependencies: [b]}\n  - {name: d, dependencies: [c]}\n";
+    assert_eq!(
+        lines("w.yaml", text),
+        ["w.yaml:2:30: dependencies form a cycle: a -> c -> b -> a | remove one of them"]
+    );
+}
+
+#[test]
+fn overrides_change_parameters() {
+    let overrides = BTreeMap::from([("rows".to_owned(), json!("7"))]);
+    assert_eq!(load("w.yaml", SCIENCE, &overrides).unwrap().parameters["rows"], 7);
+    let overrides = BTreeMap::from([("row".to_owned(), json!("7"))]);
+    let errors = load("w.yaml", SCIENCE, &overrides).unwrap_err();
+    assert_eq!((errors[0].line, errors[0].hint.as_deref()), (None, Some("did you mean rows?")));
+}
+
+#[test]
+fn templates_see_own_parameters_and_direct_dependencies_only() {
+    let text = r#"
+parameters: { x: 1 }
+tasks:
+  - { name: a, shell: "true" }
+  - { name: b, shell: "true", dependencies: [a] }
+  - name: c-d
+    dependencies: [b]
+    parameters: { own: "{{ parameters.x }}", again: "{{ parameters.own }}" }
+    shell: "{{ parameters.own }} {{ tasks['b'].output }} {{ tasks.a.output }} {{ range(3) }} {{ env.X }}"
+  - { name: e, dependencies: [c-d], when: "tasks.c-d.output > 1" }
+  - { name: f, dependencies: [c-d], when: "tasks['c-d'].output > 1" }
+"#;
+    assert_eq!(
+        lines("w.yaml", text),
+        [
+            "w.yaml:8:53: unknown parameter in a template: own",
+            "w.yaml:9:12: unknown name in a template: env | known are parameters.NAME, tasks.NAME and tasks[\"a-b\"]",
+            "w.yaml:9:12: a template names a task that is no direct dependency: a | add it to the dependencies of c-d: only those give their results; or did you mean b?",
+            "w.yaml:10:43: unknown name in a template: d | known are parameters.NAME, tasks.NAME and tasks[\"a-b\"]",
+            "w.yaml:10:43: a template names a task that is no direct dependency: c | did you mean tasks[\"c-d\"]?",
+        ]
+    );
+}
+
+fn chain(tasks: usize) -> String {
+    let mut text = String::from("tasks:\n- {name: t0, command: ['true']}\n");
+    for i in 1..tasks {
+        _ = writeln!(text, "- {{name: t{i}, command: ['true'], dependencies: [t{}]}}", i - 1);
+    }
+    text
+}
+
+#[test]
+fn a_chain_of_a_hundred_thousand_tasks_is_legal() {
+    let spec = load("w.yaml", &chain(100_000), &none()).unwrap();
+    let plan = Plan::of(&spec);
+    assert_eq!((plan.stages, plan.critical_path.tasks.len()), (100_000, 100_000));
+}
+
+#[test]
+fn a_ring_of_a_hundred_thousand_tasks_is_a_short_error() {
+    let text = chain(100_000).replacen("command: ['true']", "dependencies: [t99999]", 1);
+    let error = lines("w.yaml", &text).remove(0);
+    assert!(error.contains("t0 -> t99999 -> t99998") && error.contains("(99988 more)"), "{error}");
+}
+
+#[test]
+fn hostile_files_are_refused_soon() {
+    let mut bomb = String::from("parameters:\n  a0: &a0 [lol, lol, lol, lol, lol, lol, lol, lol]\n");
+    for i in 1..40 {
+        let aliases = vec![format!("*a{}", i - 1); 8].join(", ");
+        _ = writeln!(bomb, "  a{i}: &a{i} [{aliases}]");
+    }
+    let unknown: String = (0..20_000).map(|i| format!("- {{name: n{i}, dependencies: [x{i}]}}\n")).collect();
+    let started = Instant::now();
+    for (name, text) in [
+        ("bomb.yaml", bomb),
+        ("deep.yaml", format!("tasks: {}", "[".repeat(1_000_000))),
+        ("deeper.yaml", "- ".repeat(1_000_000)),
+        ("keys.yaml", "a: 1\n".repeat(20_000)),
+        ("deep.json", "[".repeat(1_000_000)),
+        ("deep-object.json", "{\"a\":".repeat(100_000)),
+        ("unknown.yaml", format!("tasks:\n{unknown}")),
+        ("zero.yaml", "\0".repeat(1000)),
+        ("template.yaml", format!("tasks: [{{name: a, shell: \"{{{{ {}1 }}}}\"}}]", "(".repeat(100_000))),
+    ] {
+        let errors = errors(name, &text);
+        assert!(
+            errors.len() <= 201 && errors.iter().all(|e| e.message.len() < 1000),
+            "{name}: {}",
+            errors[0]
+        );
+    }
+    // A bound against loops without end, not a measurement.
+    assert!(started.elapsed() < Duration::from_secs(60), "{:?}", started.elapsed());
+}
+
+#[test]
+fn a_file_above_the_limit_is_not_even_read() {
+    let text = " ".repeat(orchd_workflow::FILE_BYTES + 1);
+    assert!(lines("w.yaml", &text)[0].contains("a workflow file is at most"));
+}
