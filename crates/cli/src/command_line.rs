@@ -1,7 +1,7 @@
 //! The program: reads the command line, runs the verb, turns what comes of it into an exit code.
 
 use clap::error::ErrorKind;
-use clap::{Args, Parser};
+use clap::{Args, CommandFactory, Parser};
 use orchd_model::Span;
 use std::io::Write;
 use std::path::PathBuf;
@@ -16,8 +16,7 @@ pub(crate) const PROGRAM: &str = "orchctl";
 
 /// Adds, watches and steers the tasks of an orchd daemon.
 #[derive(Debug, Parser)]
-#[command(name = PROGRAM, version, propagate_version = true, max_term_width = 100)]
-#[command(subcommand_required = true, arg_required_else_help = true)]
+#[command(name = PROGRAM, bin_name = PROGRAM, version, propagate_version = true, max_term_width = 100)]
 pub(crate) struct CommandLine {
     #[command(flatten)]
     pub(crate) global: GlobalOptions,
@@ -78,8 +77,10 @@ fn usage(error: &clap::Error) -> Exit {
         error.print().ok();
         return Exit::DONE;
     }
-    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        error.print().ok();
+    let bare = [ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand, ErrorKind::MissingSubcommand];
+    if bare.contains(&error.kind()) {
+        let help = CommandLine::command().render_help();
+        write!(std::io::stderr(), "{help}").ok();
         return Exit::USAGE;
     }
     write!(std::io::stderr(), "{}", in_our_words(&error.to_string())).ok();
@@ -105,7 +106,6 @@ fn in_our_words(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_makes_sense_to_clap() {

@@ -19,6 +19,7 @@ mod submitter;
 mod summary;
 mod text;
 mod verb;
+mod workflow_file;
 mod workflow_run;
 
 pub use command_line::{GlobalOptions, main};
@@ -26,4 +27,5 @@ pub use exit::Exit;
 pub use failure::Failure;
 pub use screen::Color;
 pub use submitter::{Submitter, submitter_context};
+pub use workflow_file::WorkflowFile;
 pub use workflow_run::{RunOptions, run_workflow};

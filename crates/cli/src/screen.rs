@@ -77,6 +77,9 @@ impl From<Priority> for Tint {
     }
 }
 
+/// A terminal that says to be narrower than this does not know how wide it is.
+const NARROWEST: u16 = 20;
+
 /// How standard output is written to.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Screen {
@@ -135,16 +138,16 @@ impl Screen {
         let mut table = Table::new();
         table.load_style(presets::NOTHING);
         // Asked for before styling is switched off, which switches this off too.
-        if let Some(width) = table.width() {
+        let width = table.width().filter(|width| *width >= NARROWEST);
+        if let (true, Some(width)) = (self.terminal, width) {
+            table.set_content_arrangement(ContentArrangement::Dynamic);
             table.set_width(width);
-        }
-        table.set_content_arrangement(if self.terminal {
-            ContentArrangement::Dynamic
         } else {
-            ContentArrangement::Disabled
-        });
+            table.set_content_arrangement(ContentArrangement::Disabled);
+        }
         if self.colored {
             table.enforce_styling();
+            table.style_text_only();
         } else {
             table.force_no_tty();
         }

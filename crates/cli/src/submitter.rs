@@ -71,7 +71,7 @@ mod tests {
 
     fn submitter() -> Submitter {
         let env = [("PATH", "/bin"), ("HOME", "/root")].map(|(k, v)| (k.to_owned(), v.to_owned()));
-        Submitter { env: env.into(), cwd: "/work".into() }
+        Submitter { env: env.into(), cwd: "/home/ada".into() }
     }
 
     #[test]
@@ -81,10 +81,10 @@ mod tests {
         submitter().complete(&mut spec);
         assert_eq!(spec.env["PATH"], "/opt");
         assert_eq!(spec.env["HOME"], "/root");
-        assert_eq!(spec.cwd.as_deref(), Some("/work"));
+        assert_eq!(spec.cwd.as_deref(), Some("/home/ada"));
         spec.cwd = Some("sub".into());
         submitter().complete(&mut spec);
-        assert_eq!(spec.cwd.as_deref(), Some("/work/sub"));
+        assert_eq!(spec.cwd.as_deref(), Some("/home/ada/sub"));
     }
 
     #[test]

@@ -37,13 +37,7 @@ impl Summary {
             screen.table(&COLUMNS, self.tasks.iter().map(row).collect())?;
             screen.line("")?;
         }
-        let tint = match self.status {
-            WorkflowStatus::Completed => Tint::Good,
-            WorkflowStatus::Failed | WorkflowStatus::TimedOut => Tint::Bad,
-            WorkflowStatus::Cancelled => Tint::Faint,
-            WorkflowStatus::Running => Tint::Busy,
-        };
-        let status = screen.tinted(tint, self.status.as_str());
+        let status = screen.tinted(tint(self.status), self.status.as_str());
         screen.line(format!("{} {status} {}", text::plain(&self.name), self.figures()))
     }
 
@@ -68,6 +62,16 @@ impl Summary {
             metrics.peak_concurrency,
             metrics.parallel_efficiency * 100.0
         )
+    }
+}
+
+/// The colour of a workflow's status.
+pub(crate) fn tint(status: WorkflowStatus) -> Tint {
+    match status {
+        WorkflowStatus::Completed => Tint::Good,
+        WorkflowStatus::Failed | WorkflowStatus::TimedOut => Tint::Bad,
+        WorkflowStatus::Cancelled => Tint::Faint,
+        WorkflowStatus::Running => Tint::Busy,
     }
 }
 

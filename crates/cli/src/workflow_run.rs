@@ -134,10 +134,10 @@ impl<'a> Run<'a> {
                 self.progress.stopped(id);
                 self.progress.retrying(&name);
             }
+            // Its worker was lost before it began, or it snoozes.
+            "task.returned" => self.progress.stopped(id),
             kind => {
-                let Some(status) = kind.strip_prefix("task.").and_then(|status| status.parse().ok()) else {
-                    return Ok(false);
-                };
+                let Some(status) = ended_as(kind) else { return Ok(false) };
                 let ran = self.started.remove(&id).map(|started| event.time.since(started));
                 self.progress.stopped(id);
                 self.progress.ended(&name, status, ran);
@@ -166,6 +166,12 @@ impl<'a> Run<'a> {
     }
 }
 
+/// The status that a task ended with, if the event is its end.
+fn ended_as(kind: &str) -> Option<Status> {
+    let status: Status = kind.strip_prefix("task.")?.parse().ok()?;
+    status.is_terminal().then_some(status)
+}
+
 fn ends_workflow(kind: &str) -> bool {
     matches!(kind, "workflow.completed" | "workflow.failed" | "workflow.cancelled" | "workflow.timed_out")
 }
@@ -180,5 +186,7 @@ mod tests {
             assert!(ends_workflow(&format!("workflow.{status}")));
         }
         assert!(!ends_workflow("workflow.submitted"));
+        assert_eq!(ended_as("task.skipped"), Some(Status::Skipped));
+        assert_eq!((ended_as("task.retrying"), ended_as("task.ready")), (None, None));
     }
 }

@@ -99,8 +99,11 @@ struct Lines {
 
 impl Lines {
     fn spec(&self, line: &str) -> Result<TaskSpec, Failure> {
-        let fields = serde_json::from_str(line)
-            .map_err(|error| Failure::Usage(format!("not a JSON object: {error}")))?;
+        let fields = serde_json::from_str(line).map_err(|error| {
+            // The line is numbered in the file; within itself it is always the first.
+            let message = error.to_string().replace(" at line 1 column", " at column");
+            Failure::Usage(format!("not a JSON object: {message}"))
+        })?;
         let mut spec = spec_of(Value::Object(with_defaults(fields, &self.defaults)))?;
         self.submitter.complete(&mut spec);
         Ok(spec)

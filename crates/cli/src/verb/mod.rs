@@ -14,6 +14,7 @@ mod shutdown;
 mod stats;
 mod wait;
 mod workers;
+mod workflow;
 
 use clap::Subcommand;
 
@@ -68,6 +69,8 @@ verbs! {
     Pause(pause);
     /// End a pause
     Resume(pause);
+    /// Check, plan and run workflow files
+    Workflow(workflow);
     /// End the daemon
     Shutdown(shutdown);
 }
