@@ -8,6 +8,7 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use orchd_core::Command;
 use orchd_model::WorkerId;
 use std::fs::OpenOptions;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::sync::Arc;
@@ -21,6 +22,8 @@ use crate::sessions::Sessions;
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 /// A worker that dies sooner than this after its start is started again only after as long.
 const SHORT_LIFE: Duration = Duration::from_millis(500);
+/// After something about the worker went wrong, it is tried again.
+const TRY_AGAIN: Duration = Duration::from_secs(2);
 
 /// Where and how the worker runs.
 #[derive(Clone, Debug)]
@@ -75,13 +78,14 @@ impl LocalWorker {
     }
 
     fn start(&self) -> Result<Child> {
-        let program = std::env::current_exe().context("cannot find this program")?;
         let log = OpenOptions::new()
             .create(true)
             .append(true)
             .open(self.state_dir.join("worker.log"))
             .context("cannot open the worker's log")?;
-        std::process::Command::new(program)
+        // This very program, also when its file has been replaced by an upgrade meanwhile.
+        std::process::Command::new("/proc/self/exe")
+            .arg0("orchd")
             .arg("worker")
             .arg("--socket")
             .arg(&self.socket)
@@ -125,13 +129,16 @@ impl Supervisor {
         let mut adopted = self.worker.is_alive()?;
         while !self.stopping.load(Ordering::Relaxed) {
             let started = Instant::now();
-            if adopted {
-                self.wait_for_adopted()?;
+            let ended = if std::mem::take(&mut adopted) {
+                self.wait_for_adopted()
             } else {
-                let child = self.worker.start()?;
-                self.wait_for_child(child)?;
+                self.worker.start().and_then(|child| self.wait_for_child(child))
+            };
+            if let Err(error) = ended {
+                // Whatever it was, without a worker nothing runs: it is tried again.
+                tracing::error!(error = format!("{error:#}"), "the worker");
+                self.wait(TRY_AGAIN);
             }
-            adopted = false;
             if self.stopping.load(Ordering::Relaxed) {
                 break;
             }
