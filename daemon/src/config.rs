@@ -13,7 +13,6 @@ use parking_lot::Mutex;
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -294,13 +293,22 @@ impl Policy {
         self.handlers.get(handler).cloned()
     }
 
-    /// A hash of all that makes two specs the same wish. Stable within one build.
+    /// A hash of all that makes two specs the same wish; kept with the task, so its function (FNV-1a) never
+    /// changes. The variables that every command gets from its submitter do not count: the same wish may
+    /// come from two terminals.
     pub fn fingerprint(&self, spec: &TaskSpec) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        serde_json::to_string(spec).unwrap_or_default().hash(&mut hasher);
-        hasher.finish()
+        let is_surrounding = |name: &str| SURROUNDINGS.contains(&name) || name.starts_with("LC_");
+        let mut wish = spec.clone();
+        wish.env.retain(|name, _| !is_surrounding(name));
+        // A spec that came as JSON can be written as JSON.
+        let text = serde_json::to_string(&wish).unwrap_or_default();
+        text.bytes()
+            .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
     }
 }
+
+/// Variables that a command gets from the process that submits it, beside `LC_*`.
+const SURROUNDINGS: [&str; 8] = ["PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "TZ", "TERM"];
 
 /// Refuses a body that nobody could ever run here.
 ///

@@ -276,7 +276,8 @@ pub fn resource(view: orchd_core::ResourceView) -> api::Resource {
 
 /// Counts, times and rates.
 pub fn stats(figures: &Statistics, now: Time, started_at: Time) -> api::Stats {
-    let counters = &figures.counters;
+    let picture = &figures.picture;
+    let counters = &picture.counters;
     let of = |status: Status| counters.by_status[status.index()];
     let (completed, failed) = (of(Status::Completed), of(Status::Failed));
     let rate =
@@ -309,10 +310,10 @@ pub fn stats(figures: &Statistics, now: Time, started_at: Time) -> api::Stats {
         slots: api::Slots::default(),
         resources: Vec::new(),
         sessions: 0,
-        workflows: figures.workflows_running,
+        workflows: picture.workflows_running,
         uptime: now.since(started_at),
-        backlog: figures.backlog,
-        paused: figures.paused,
+        backlog: picture.backlog,
+        paused: picture.paused,
         store: api::StoreStats { bytes: 0, sequence: figures.sequence },
     }
 }

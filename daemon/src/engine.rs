@@ -15,7 +15,6 @@ use orchd_model::{
     AttemptReport, Code, DependencyTarget, Refusal, Sequence, TaskId, TaskSpec, Time, WorkerId, WorkflowId,
 };
 use orchd_store::{Batch, History};
-use parking_lot::RwLock;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -23,7 +22,7 @@ use tokio::sync::oneshot;
 use crate::clock::Clock;
 use crate::config::Policy;
 use crate::sessions::{SessionLink, Sessions};
-use crate::statistics::Statistics;
+use crate::statistics::Picture;
 use crate::writer::{Committed, Outgoing};
 
 /// A batch is handed over at this many events even if more commands wait: bounds the memory of a burst and
@@ -82,7 +81,6 @@ pub struct Engine {
     pub history: Box<dyn History>,
     pub policy: Arc<Policy>,
     pub sessions: Arc<Sessions>,
-    pub statistics: Arc<RwLock<Statistics>>,
     /// Whether the store has no room: nothing new is taken.
     pub full: bool,
     pub inbox: Receiver<Request>,
@@ -235,9 +233,9 @@ impl Engine {
             events: output.events,
             workflow_parameters: parameters,
         };
-        self.statistics.write().note(&batch.events, &self.core);
         let through = batch.events.last().map_or(Sequence(0), |event: &Event| event.sequence);
-        let outgoing = Outgoing { batch, through, responses, effects: output.effects };
+        let picture = Picture::of(&self.core);
+        let outgoing = Outgoing { batch, through, picture, responses, effects: output.effects };
         if self.batches.send(outgoing).is_err() {
             // The writer is gone, so nothing can be made durable: the process must not go on.
             panic!("the writer thread has ended");

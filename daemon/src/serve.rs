@@ -305,13 +305,13 @@ impl Threads<'_> {
             history: engine_reader,
             policy: Arc::clone(&policy),
             sessions: Arc::clone(&sessions),
-            statistics: Arc::clone(&statistics),
             full: false,
             inbox,
             batches,
             committed: engine_inbox,
         };
-        let writer_thread = Writer { store, batches: writer_inbox, committed, releases };
+        let writer_thread =
+            Writer { store, batches: writer_inbox, committed, releases, statistics: Arc::clone(&statistics) };
         let outbox_thread = Outbox {
             releases: outbox_inbox,
             history: outbox_reader,

@@ -12,12 +12,31 @@ use crate::feed::ended_task;
 const RATE_SECONDS: u64 = 900;
 const MICROS_PER_SECOND: u64 = 1_000_000;
 
-/// What the engine published last.
-pub struct Statistics {
+/// The scheduler's own figures after a batch.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Picture {
     pub counters: Counters,
     pub workflows_running: usize,
     pub backlog: usize,
     pub paused: bool,
+}
+
+impl Picture {
+    /// The figures as they are now.
+    pub fn of(core: &Core) -> Self {
+        Self {
+            counters: *core.counters(),
+            workflows_running: core.workflows_running(),
+            backlog: core.backlog(),
+            paused: core.is_paused(),
+        }
+    }
+}
+
+/// What is durable, in figures.
+pub struct Statistics {
+    pub picture: Picture,
+    /// The last durable event.
     pub sequence: Sequence,
     /// Microseconds from the beginning of a run to its first start.
     wait: Histogram<u64>,
@@ -33,24 +52,20 @@ const REMEMBERED: usize = 65_536;
 impl Statistics {
     /// Figures of a scheduler that was just loaded.
     pub fn new(core: &Core) -> Self {
-        let mut new = Self {
-            counters: Counters::default(),
-            workflows_running: 0,
-            backlog: 0,
-            paused: false,
-            sequence: Sequence(0),
+        Self {
+            picture: Picture::of(core),
+            sequence: Sequence(core.meta().next_sequence.0.saturating_sub(1)),
             // A day at three significant digits; what waits longer counts as a day.
             wait: Histogram::new_with_bounds(1, 86_400 * MICROS_PER_SECOND, 3)
                 .expect("the bounds and digits are valid constants"),
             submitted: HashMap::new(),
             ended: VecDeque::new(),
-        };
-        new.picture(core);
-        new
+        }
     }
 
-    /// Takes note of a batch and of the scheduler as it is after it.
-    pub fn note(&mut self, events: &[Event], core: &Core) {
+    /// Takes note of a durable batch and of the scheduler as it was after it.
+    pub fn note(&mut self, events: &[Event], picture: Picture) {
+        self.picture = picture;
         for event in events {
             match &event.fact {
                 Fact::Submitted { record, .. } | Fact::Revived { record, .. }
@@ -73,14 +88,6 @@ impl Statistics {
         if let Some(last) = events.last() {
             self.sequence = last.sequence;
         }
-        self.picture(core);
-    }
-
-    fn picture(&mut self, core: &Core) {
-        self.counters = *core.counters();
-        self.backlog = core.backlog();
-        self.paused = core.is_paused();
-        self.workflows_running = core.workflows_running();
     }
 
     fn count_end(&mut self, second: u64) {

@@ -9,18 +9,22 @@ use orchd_api::ToWorker;
 use orchd_core::{Effect, Event};
 use orchd_model::{Sequence, Token};
 use orchd_store::{Batch, Store, StoreError};
+use parking_lot::RwLock;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::engine::Response;
 use crate::sessions::SessionLink;
+use crate::statistics::{Picture, Statistics};
 
 /// A batch with all that waits for its durability.
 pub struct Outgoing {
     pub batch: Batch,
     /// The last event of the batch.
     pub through: Sequence,
+    /// The scheduler's figures after the batch.
+    pub picture: Picture,
     pub responses: Vec<Response>,
     pub effects: Vec<Effect>,
 }
@@ -49,6 +53,7 @@ pub struct Writer<S> {
     pub batches: Receiver<Outgoing>,
     pub committed: Sender<Committed>,
     pub releases: Sender<Release>,
+    pub statistics: Arc<RwLock<Statistics>>,
 }
 
 impl<S: Store> Writer<S> {
@@ -59,7 +64,7 @@ impl<S: Store> Writer<S> {
     pub fn run(mut self) {
         let mut full = false;
         while let Ok(outgoing) = self.batches.recv() {
-            let Outgoing { batch, through, responses, effects } = outgoing;
+            let Outgoing { batch, through, picture, responses, effects } = outgoing;
             if !batch.events.is_empty() {
                 full = self.commit(&batch, full);
             }
@@ -67,6 +72,8 @@ impl<S: Store> Writer<S> {
             if self.committed.send(Committed { through, full }).is_err() {
                 return;
             }
+            // Before the answers: whoever is told that a task is there finds it in the figures.
+            self.statistics.write().note(&batch.events, picture);
             answer(responses);
             if self.releases.send(Release { events: Arc::new(batch.events), effects }).is_err() {
                 return;

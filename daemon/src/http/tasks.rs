@@ -168,8 +168,11 @@ impl Lines {
             }
             match self.body.next().await {
                 Some(Ok(bytes)) => self.buffer.extend_from_slice(&bytes),
-                // A line without its end may be half of one.
-                Some(Err(_)) => return Ok(None),
+                // What was not sent to its end may be half of what was meant.
+                Some(Err(error)) => {
+                    let refusal = Refusal::new(Code::Malformed, "the lines broke off");
+                    return Err(refusal.value(error.to_string()));
+                }
                 None => {
                     self.ended = true;
                     if !self.buffer.is_empty() {
