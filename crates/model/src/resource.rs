@@ -31,10 +31,10 @@ pub enum ResourceKind {
 #[serde(deny_unknown_fields)]
 pub struct ResourceSetting {
     /// Units that can be held at once.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub capacity: Option<Amount>,
     /// How many holders at once, whatever their amounts (`external_api`).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub concurrency: Option<u32>,
 }
 

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::codec::{TaskReader, decode, decode_events};
+use crate::codec::{TaskReader, decode};
 use crate::query::{Half, conditions};
 use crate::sqlite::blob;
 use crate::write::int;
@@ -227,7 +227,8 @@ impl History for SqliteHistory {
         let mut events: Vec<Event> = Vec::new();
         while events.len() < limit {
             let Some(row) = rows.next()? else { break };
-            events.extend(decode_events(blob(row, 0)?)?.into_iter().filter(|e| e.sequence > after));
+            let batch: Vec<Event> = decode("a batch of events", blob(row, 0)?)?;
+            events.extend(batch.into_iter().filter(|e| e.sequence > after));
         }
         events.truncate(limit);
         Ok(events)

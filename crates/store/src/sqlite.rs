@@ -6,7 +6,7 @@ use orchd_core::Snapshot;
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
 use std::path::PathBuf;
 
-use crate::codec::{TaskReader, decode, decode_meta};
+use crate::codec::{TaskReader, decode};
 use crate::history::SqliteHistory;
 use crate::reserve::Reserve;
 use crate::write::{KnownEnvs, write};
@@ -76,7 +76,7 @@ impl Store for SqliteStore {
         let meta: Option<Vec<u8>> =
             transaction.query_row("SELECT record FROM meta", [], |row| row.get(0)).optional()?;
         let mut snapshot = Snapshot {
-            meta: meta.map(|bytes| decode_meta(&bytes)).transpose()?.unwrap_or_default(),
+            meta: meta.map(|bytes| decode("the meta record", &bytes)).transpose()?.unwrap_or_default(),
             ..Snapshot::default()
         };
         {

@@ -9,7 +9,7 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 use rustc_hash::FxHashMap;
 use std::collections::BTreeMap;
 
-use crate::codec::{encode, encode_events, encode_meta};
+use crate::codec::encode;
 use crate::{Batch, StoreError};
 
 /// Environments whose id is remembered: submitters of one system have few, and one is some kilobytes.
@@ -107,11 +107,11 @@ pub(crate) fn write(db: &Connection, envs: &mut KnownEnvs, batch: &Batch) -> Res
     write_attempts(db, &batch.events, &mut buffer)?;
     write_workflows(db, batch, &mut buffer)?;
     if let (Some(first), Some(last)) = (batch.events.first(), batch.events.last()) {
-        encode_events(&batch.events, &mut buffer)?;
+        encode(&batch.events, &mut buffer)?;
         db.prepare_cached("INSERT INTO journal (first_seq, time, events) VALUES (?1, ?2, ?3)")?
             .execute(params![int(first.sequence.0), int(last.time.0), buffer])?;
     }
-    encode_meta(&batch.meta, &mut buffer)?;
+    encode(&batch.meta, &mut buffer)?;
     db.prepare_cached("INSERT OR REPLACE INTO meta (id, record) VALUES (1, ?1)")?.execute([&buffer])?;
     Ok(())
 }
