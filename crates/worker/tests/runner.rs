@@ -1,8 +1,10 @@
 //! The runner without a daemon: assignments go in, events come out.
 
+mod attempts;
 mod bench;
 
-use bench::{Bench, assignment, shell};
+use attempts::{assignment, shell};
+use bench::Bench;
 use orchd_api::{StopCause, StopOrder, Work};
 use orchd_model::{AttemptNumber, ErrorType, Outcome, Span, TaskId, Token, limits};
 use orchd_worker::Stream;

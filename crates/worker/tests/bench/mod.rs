@@ -1,17 +1,15 @@
 //! A runner on a directory of its own, and what the tests ask about it.
 
-#![allow(dead_code, reason = "each test program uses a part")]
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use crossbeam_channel::Receiver;
-use orchd_api::{Assignment, StartedAttempt, Work};
-use orchd_model::{AttemptNumber, AttemptReport, Span, TaskId, Token};
+use orchd_api::{Assignment, StartedAttempt};
+use orchd_model::{AttemptNumber, AttemptReport, TaskId};
 use orchd_worker::runner::{AttemptEvent, Runner, RunnerSettings};
 use orchd_worker::{StatePaths, Stream};
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::path::PathBuf;
 
-/// Nothing that is tested takes this long, so who waits longer waits for ever.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+use crate::attempts::{self, PATIENCE};
 
 pub struct Bench {
     runner: Runner,
@@ -82,60 +80,11 @@ impl Bench {
 
     /// Waits until something is so.
     pub fn until(&self, condition: impl Fn() -> bool) {
-        until(condition);
+        attempts::until(condition);
     }
 
     /// Processes that were started with a token and the socket of this runner, zombies not counted.
     pub fn living_with_token(&self, token: u64) -> Vec<u32> {
-        living_with_token(self.paths.root(), token)
-    }
-}
-
-/// Waits until something is so.
-pub fn until(condition: impl Fn() -> bool) {
-    let end = Instant::now() + PATIENCE;
-    while !condition() {
-        assert!(Instant::now() < end, "it does not become so");
-        std::thread::sleep(Duration::from_millis(1));
-    }
-}
-
-/// Living processes of the attempt with this token, below this state directory.
-pub fn living_with_token(state_dir: &Path, token: u64) -> Vec<u32> {
-    let token = format!("ORCHD_TOKEN={token}");
-    let result = format!("ORCHD_RESULT={}", state_dir.display());
-    let mut living = Vec::new();
-    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
-        let environ = std::fs::read(entry.path().join("environ")).unwrap_or_default();
-        let environ: Vec<&[u8]> = environ.split(|b| *b == 0).collect();
-        let below = environ.iter().any(|pair| pair.starts_with(result.as_bytes()));
-        if below && environ.contains(&token.as_bytes()) {
-            living.push(pid);
-        }
-    }
-    living
-}
-
-pub fn shell(token: u64, script: &str) -> Assignment {
-    assignment(token, &["/bin/sh", "-c", script])
-}
-
-/// An attempt of the task whose number is the token's.
-pub fn assignment(token: u64, argv: &[&str]) -> Assignment {
-    Assignment {
-        task: TaskId(token),
-        attempt: AttemptNumber(1),
-        token: Token(token),
-        name: "test".to_owned(),
-        work: Work::Command {
-            argv: argv.iter().map(|argument| (*argument).to_owned()).collect(),
-            env: [("PATH".to_owned(), "/usr/bin:/bin".to_owned())].into(),
-            cwd: None,
-            stdin: None,
-        },
-        timeout: None,
-        grace: Span::from_secs(10),
-        inputs: None,
+        attempts::living_with_token(self.paths.root(), token)
     }
 }
