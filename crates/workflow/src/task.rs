@@ -8,10 +8,10 @@ use orchd_model::{
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, HashSet};
 
-use crate::error::{Report, did_you_mean, shown};
+use crate::error::{Report, shown};
 use crate::field::{flag, list, map, number, object, parsed, text, texts, unknown_key, wrong};
 use crate::node::{Content, Entry, Node, Position};
-use crate::template::{self, Reference};
+use crate::scope::Scope;
 
 const RETRY_KEYS: [&str; 8] = [
     "max_retries",
@@ -91,8 +91,9 @@ pub(crate) struct Defaults {
 impl Defaults {
     pub(crate) fn read(node: &Node, parameters: &HashSet<String>, report: &mut Report) -> Self {
         let mut defaults = Self::default();
-        let mut strings = Vec::new();
-        for entry in given(map(node, "defaults", report)) {
+        let entries = map(node, "defaults", report);
+        let scope = Scope { task: "defaults", own: &Map::new(), parameters, dependencies: &[] };
+        for entry in given(entries) {
             let value = &entry.node;
             match entry.key.as_str() {
                 "timeout" => defaults.timeout = parsed(value, "timeout", DURATION, report),
@@ -102,15 +103,9 @@ impl Defaults {
                 key if RETRY_KEYS.contains(&key) => retry(&mut defaults.retry, entry, report),
                 _ => unknown_key(entry, "defaults", &DEFAULT_KEYS, report),
             }
-            if matches!(entry.key.as_str(), "env" | "cwd") {
-                collect_templates(value, &mut strings);
-            }
+            scope.check(entry, report);
         }
         check_retry(&defaults.retry, node.at, report);
-        let scope = Scope { task: "defaults", own: &Map::new(), parameters, dependencies: &[] };
-        for node in strings {
-            scope.check_template(node, true, report);
-        }
         defaults
     }
 }
@@ -175,7 +170,13 @@ pub(crate) fn read(node: &Node, shared: &Shared, report: &mut Report) -> Option<
     spec.body = bodies.into_body(node.at, report);
     let dependencies_at;
     (spec.dependencies, dependencies_at) = dependencies.into_iter().unzip();
-    check_strings(entries, &spec, name.as_deref().unwrap_or("this task"), shared, report);
+    let scope = Scope {
+        task: name.as_deref().unwrap_or("this task"),
+        own: &spec.parameters,
+        parameters: &shared.parameters,
+        dependencies: &spec.dependencies,
+    };
+    entries.iter().for_each(|entry| scope.check(entry, report));
     check_retry(&spec.retry, node.at, report);
     take_defaults(&mut spec, priority, &shared.defaults);
     spec.name = match name {
@@ -345,139 +346,4 @@ fn not_before(node: &Node, report: &mut Report) -> Option<NotBefore> {
     let text = node.as_text().unwrap_or_default();
     let time = text.parse().ok().map(NotBefore::At);
     time.or_else(|| parsed(node, "not_before", "a delay or an RFC 3339 time", report).map(NotBefore::In))
-}
-
-/// Checks `when` and every template of a task.
-fn check_strings(entries: &[Entry], spec: &TaskSpec, name: &str, shared: &Shared, report: &mut Report) {
-    let scope = Scope {
-        task: name,
-        own: &spec.parameters,
-        parameters: &shared.parameters,
-        dependencies: &spec.dependencies,
-    };
-    for entry in entries {
-        let sees_own = entry.key != "parameters";
-        match entry.key.as_str() {
-            "command" | "shell" | "env" | "cwd" | "stdin" | "parameters" => {
-                let mut strings = Vec::new();
-                collect_templates(&entry.node, &mut strings);
-                for node in strings {
-                    scope.check_template(node, sees_own, report);
-                }
-            }
-            "when" => scope.check_when(&entry.node, report),
-            _ => {}
-        }
-    }
-}
-
-fn collect_templates<'n>(node: &'n Node, found: &mut Vec<&'n Node>) {
-    match &node.content {
-        Content::Text(text) if template::is_template(&text.text) => found.push(node),
-        Content::List(items) => items.iter().for_each(|item| collect_templates(item, found)),
-        Content::Map(entries) => entries.iter().for_each(|e| collect_templates(&e.node, found)),
-        Content::Null | Content::Bool(_) | Content::Number(..) | Content::Text(_) => {}
-    }
-}
-
-/// What the templates of one task may name.
-struct Scope<'s> {
-    task: &'s str,
-    own: &'s Map<String, Value>,
-    parameters: &'s HashSet<String>,
-    dependencies: &'s [Dependency],
-}
-
-impl Scope<'_> {
-    fn check_template(&self, node: &Node, sees_own: bool, report: &mut Report) {
-        let Content::Text(text) = &node.content else { return };
-        if let Err((line, message)) = template::check_template(&text.text) {
-            let at = within(node, line.unwrap_or(1));
-            report.add_hint(
-                at,
-                format!("template does not parse: {message}"),
-                "a literal {{ or {% is written {{ '{{' }} or {{ '{%' }}",
-            );
-            return;
-        }
-        for reference in template::references(&text.text) {
-            let line = text.text.lines().position(|line| line.contains(&reference.0.join(".")));
-            self.check_reference(&reference, within(node, line.unwrap_or(0) + 1), sees_own, report);
-        }
-    }
-
-    fn check_when(&self, node: &Node, report: &mut Report) {
-        let Some(when) = node.as_text() else { return };
-        if let Err(refusal) = template::check_expression(when) {
-            report.add_with(node.at, || (format!("{}: {}", refusal.message, shown(when)), refusal.hint));
-            return;
-        }
-        for reference in template::expression_references(when) {
-            self.check_reference(&reference, node.at, true, report);
-        }
-    }
-
-    fn check_reference(&self, reference: &Reference, at: Position, sees_own: bool, report: &mut Report) {
-        let mut parts = reference.0.iter().map(String::as_str);
-        match (parts.next(), parts.next()) {
-            (Some("parameters"), Some(name)) => {
-                let is_known = self.parameters.contains(name) || (sees_own && self.own.contains_key(name));
-                if !is_known {
-                    let own = self.own.keys().map(String::as_str).filter(|_| sees_own);
-                    let known = self.parameters.iter().map(String::as_str).chain(own);
-                    report.unknown(at, "unknown parameter in a template", name, known);
-                }
-            }
-            (Some("tasks"), Some(name)) if !self.depends_on(name) => {
-                report.add_with(at, || self.not_a_dependency(name));
-            }
-            (Some("parameters" | "tasks"), _) | (None, _) => {}
-            (Some(root), _) => report.add_with(at, || {
-                let hint = did_you_mean(root, ["parameters", "tasks"])
-                    .unwrap_or_else(|| "known are parameters.NAME, tasks.NAME and tasks[\"a-b\"]".to_owned());
-                (format!("unknown name in a template: {}", shown(root)), Some(hint))
-            }),
-        }
-    }
-
-    fn depends_on(&self, name: &str) -> bool {
-        self.dependencies.iter().any(|d| name_of(d) == Some(name))
-    }
-
-    fn not_a_dependency(&self, name: &str) -> (String, Option<String>) {
-        let names: Vec<&str> = self.dependencies.iter().filter_map(name_of).collect();
-        let add =
-            format!("add it to the dependencies of {}: only those give their results", shown(self.task));
-        // tasks.a-b is tasks.a minus b.
-        let longer =
-            names.iter().find(|d| d.strip_prefix(name).is_some_and(|rest| rest.starts_with(['-', ' ', '.'])));
-        let hint = match (longer, did_you_mean(name, names.iter().copied())) {
-            (Some(longer), _) => format!("did you mean tasks[\"{}\"]?", shown(longer)),
-            (None, Some(near)) => format!("{add}; or {near}"),
-            (None, None) => add,
-        };
-        (format!("a template names a task that is no direct dependency: {}", shown(name)), Some(hint))
-    }
-}
-
-fn name_of(dependency: &Dependency) -> Option<&str> {
-    match &dependency.task {
-        DependencyTarget::Name(name) => Some(name),
-        DependencyTarget::Id(_) => None,
-    }
-}
-
-/// The place of a line (from 1) of a text: exact in a literal block, whose place is that of its first line;
-/// else where the text begins.
-fn within(node: &Node, line: usize) -> Position {
-    match &node.content {
-        Content::Text(text) if text.is_block => {
-            // The parser places a block at its first line that is not empty.
-            let empty = text.text.bytes().take_while(|&b| b == b'\n').count();
-            let line =
-                u32::try_from(line).unwrap_or(u32::MAX).saturating_sub(u32::try_from(empty).unwrap_or(0));
-            Position { line: node.at.line.saturating_add(line).saturating_sub(1), column: 1 }
-        }
-        _ => node.at,
-    }
 }

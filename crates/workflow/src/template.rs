@@ -1,68 +1,18 @@
-//! Templates: `{{ parameters.x }}` and `{{ tasks.NAME.output.y }}` in the strings of a task, and the
-//! expressions of `when`. Jinja as minijinja reads it, with undefined names an error.
+//! Renders the templates of a task: `{{ parameters.x }}` and `{{ tasks.NAME.output.y }}` in its strings, and
+//! evaluates `when`. Pure: the daemon brings the inputs when the task is about to start.
 //!
-//! Text is pasted as it is; everything else is written as JSON. `{{ value | quote }}` makes one word of
-//! it for a shell. Comments are off, since `{#` is common in shell, and of the statements only `if`, `for`
-//! and `raw` exist: the ones that could build text that doubles again and again do not.
-//! What one rendering may cost is bounded by [`FUEL`] and the limit of a spec.
+//! What one rendering may cost is bounded by its fuel and by the limit of a spec. Flaw: the bound does not
+//! cover values in the middle of an expression, which are at most the template times the inputs in size.
 
-use minijinja::value::{Kwargs, Serde, ValueKind};
-use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior, Value as Jinja, syntax::SyntaxConfig};
+use minijinja::value::Serde;
+use minijinja::{Error, ErrorKind, Value as Jinja};
 use orchd_model::{Body, Code, Refusal, TaskSpec, limits};
 use serde_json::{Map, Value};
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
-use std::sync::LazyLock;
 
-use crate::error::shown;
-
-/// Instructions of one rendering: a loop over some ten thousand values, some milliseconds.
-const FUEL: u64 = 200_000;
-/// The statements that templates may use.
-const STATEMENTS: [&str; 8] = ["if", "elif", "else", "endif", "for", "endfor", "raw", "endraw"];
-/// Filters whose arguments could ask for any amount of memory.
-const REMOVED_FILTERS: [&str; 5] = ["indent", "format", "batch", "slice", "pprint"];
-
-static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
-    let mut environment = Environment::new();
-    environment.set_undefined_behavior(UndefinedBehavior::Strict);
-    environment.set_fuel(Some(FUEL));
-    environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
-    let syntax =
-        SyntaxConfig::builder().comment_delimiters("{{##", "##}}").keep_trailing_newline(true).build();
-    environment.set_syntax(syntax.expect("the delimiters are different and not empty"));
-    environment.set_formatter(|out, _, value| {
-        out.write_str(&written(value)?).map_err(|_| Error::new(ErrorKind::WriteFailure, "too long"))
-    });
-    for name in REMOVED_FILTERS {
-        environment.remove_filter(name);
-    }
-    environment.add_filter("quote", |value: Jinja| written(&value).map(|text| quoted(&text)));
-    environment.add_filter("json", |value: Jinja, _: Kwargs| to_json(&value).map(|json| json.to_string()));
-    environment
-});
-
-fn to_json(value: &Jinja) -> Result<Value, Error> {
-    if value.is_undefined() {
-        return Err(Error::from(ErrorKind::UndefinedError));
-    }
-    serde_json::to_value(value)
-        .map_err(|error| Error::new(ErrorKind::BadSerialization, "not a JSON value").with_source(error))
-}
-
-/// A value as it is pasted into text.
-fn written(value: &Jinja) -> Result<Cow<'_, str>, Error> {
-    match value.as_str() {
-        Some(text) if value.kind() == ValueKind::String => Ok(Cow::Borrowed(text)),
-        _ => to_json(value).map(|json| Cow::Owned(json.to_string())),
-    }
-}
-
-/// Text as one word of a POSIX shell.
-fn quoted(text: &str) -> String {
-    format!("'{}'", text.replace('\'', r"'\''"))
-}
+use crate::jinja::{ENVIRONMENT, compile, is_template, sole_expression, to_json, words};
+use crate::reference::{expression_references, references};
 
 /// Whether any string of the spec may be a template: a cheap check before [`render`].
 #[must_use]
@@ -83,11 +33,6 @@ pub fn uses_templates(spec: &TaskSpec) -> bool {
     in_body
         || spec.env.values().chain(&spec.cwd).chain(&spec.stdin).any(|text| is_template(text))
         || spec.parameters.values().any(in_value)
-}
-
-/// Whether a text has to be rendered.
-pub(crate) fn is_template(text: &str) -> bool {
-    text.contains("{{") || text.contains("{%")
 }
 
 /// The inputs of a task: those of its workflow with the task's own parameters put over them. This is what
@@ -284,105 +229,6 @@ pub fn check_expression(when: &str) -> Result<(), Refusal> {
     }
 }
 
-/// Checks that a template parses and uses only statements that exist here; the error may know its line.
-pub(crate) fn check_template(text: &str) -> Result<(), (Option<usize>, String)> {
-    let compiled = compile(text).map(drop);
-    compiled.map_err(|error| (error.line(), words(&error)))
-}
-
-fn compile(text: &str) -> Result<minijinja::Template<'_, '_>, Error> {
-    let is_allowed = |word: &str| STATEMENTS.contains(&word);
-    for (index, _) in text.match_indices("{%") {
-        let rest = text[index + 2..].trim_start_matches(['-', '+']).trim_start();
-        let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len());
-        if !is_allowed(&rest[..end]) {
-            let message = format!("no such template statement: {{% {}", shown(&rest[..end]));
-            return Err(Error::new(ErrorKind::SyntaxError, message));
-        }
-    }
-    ENVIRONMENT.template_from_str(text)
-}
-
-/// The inside of a text that is one `{{ expression }}` and nothing else.
-fn sole_expression(text: &str) -> Option<&str> {
-    let inside = text.trim().strip_prefix("{{")?.strip_suffix("}}")?;
-    let inside = inside.strip_prefix(['-', '+']).unwrap_or(inside);
-    let inside = inside.strip_suffix(['-', '+']).unwrap_or(inside);
-    ENVIRONMENT.compile_expression(inside).is_ok().then_some(inside)
-}
-
-/// A template error in our words, without the place that the caller adds.
-fn words(error: &Error) -> String {
-    match (error.kind(), error.detail()) {
-        (ErrorKind::OutOfFuel, _) => "the template takes too long".to_owned(),
-        (_, Some(detail)) => detail.to_owned(),
-        (kind, None) => kind.to_string(),
-    }
-}
-
-/// A name that a template or expression reads: `tasks.fetch.output.rows` as its parts.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Reference(pub(crate) Vec<String>);
-
-impl Reference {
-    /// What is not there, in words, when the name cannot be followed through the inputs.
-    fn missing(&self, inputs: &Value) -> Option<String> {
-        let mut value = inputs;
-        for (depth, part) in self.0.iter().enumerate() {
-            match value.get(part) {
-                Some(next) => value = next,
-                None if depth == 0 => return Some(format!("{part} is not defined")),
-                None => {
-                    let parent = self.0[..depth].join(".");
-                    return Some(format!("{} is not defined: {parent} has no {part}", self.0.join(".")));
-                }
-            }
-        }
-        None
-    }
-}
-
-/// The names that a template reads, as far as they can be known without its inputs.
-pub(crate) fn references(text: &str) -> BTreeSet<Reference> {
-    let names = compile(text).map(|t| t.undeclared_variables(true)).unwrap_or_default();
-    gathered(names, text)
-}
-
-/// The names that an expression reads.
-pub(crate) fn expression_references(when: &str) -> BTreeSet<Reference> {
-    let names =
-        ENVIRONMENT.compile_expression(when).map(|e| e.undeclared_variables(true)).unwrap_or_default();
-    gathered(names, &format!("{{{{ {when} }}}}"))
-}
-
-fn gathered(names: impl IntoIterator<Item = String>, text: &str) -> BTreeSet<Reference> {
-    let globals: BTreeMap<&str, Jinja> = ENVIRONMENT.globals().collect();
-    names
-        .into_iter()
-        .filter(|name| !globals.contains_key(name.as_str()))
-        .map(|name| Reference(name.split('.').map(str::to_owned).collect()))
-        .chain(subscripts(text))
-        .collect()
-}
-
-/// Names written as `tasks["NAME"]` or `parameters['x']`, which minijinja does not report.
-fn subscripts(text: &str) -> impl Iterator<Item = Reference> + '_ {
-    let within = text.match_indices("{{").chain(text.match_indices("{%")).filter_map(|(begin, _)| {
-        let rest = &text[begin..];
-        rest.find("}}").or_else(|| rest.find("%}")).map(|end| &rest[..end])
-    });
-    within.flat_map(|code| {
-        ["tasks", "parameters"].into_iter().flat_map(move |root| {
-            code.match_indices(root).filter_map(move |(at, _)| {
-                let rest = code[at + root.len()..].strip_prefix('[')?;
-                let quote = rest.chars().next().filter(|c| matches!(c, '"' | '\''))?;
-                let (name, _) = rest[1..].split_once(quote)?;
-                Some(Reference(vec![root.to_owned(), name.to_owned()]))
-            })
-        })
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -502,15 +348,6 @@ mod tests {
                 "{refused}"
             );
         }
-    }
-
-    #[test]
-    fn references_name_what_is_read() {
-        let names = |text: &str| -> Vec<String> { references(text).iter().map(|r| r.0.join(".")).collect() };
-        assert_eq!(names("{{ tasks.a.output.x }} {{ parameters.p }}"), ["parameters.p", "tasks.a.output.x"]);
-        assert_eq!(names("{{ tasks['a b'].output }}"), ["tasks", "tasks.a b"]);
-        assert_eq!(names("{% for x in range(3) %}{{ x.y }}{% endfor %}"), [""; 0]);
-        assert_eq!(names("{{ tasks.a-b.output }}"), ["b.output", "tasks.a"]);
     }
 
     #[test]

@@ -1,0 +1,84 @@
+//! The names that templates and expressions read, so that a file can be checked before anything runs.
+
+use minijinja::Value as Jinja;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::jinja::{ENVIRONMENT, compile};
+
+/// A name that a template or expression reads: `tasks.fetch.output.rows` as its parts.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Reference(pub(crate) Vec<String>);
+
+impl Reference {
+    /// What is not there, in words, when the name cannot be followed through the inputs.
+    pub(crate) fn missing(&self, inputs: &Value) -> Option<String> {
+        let mut value = inputs;
+        for (depth, part) in self.0.iter().enumerate() {
+            match value.get(part) {
+                Some(next) => value = next,
+                None if depth == 0 => return Some(format!("{part} is not defined")),
+                None => {
+                    let parent = self.0[..depth].join(".");
+                    return Some(format!("{} is not defined: {parent} has no {part}", self.0.join(".")));
+                }
+            }
+        }
+        None
+    }
+}
+
+/// The names that a template reads, as far as they can be known without its inputs.
+pub(crate) fn references(text: &str) -> BTreeSet<Reference> {
+    let names = compile(text).map(|t| t.undeclared_variables(true)).unwrap_or_default();
+    gathered(names, text)
+}
+
+/// The names that an expression reads.
+pub(crate) fn expression_references(when: &str) -> BTreeSet<Reference> {
+    let names =
+        ENVIRONMENT.compile_expression(when).map(|e| e.undeclared_variables(true)).unwrap_or_default();
+    gathered(names, &format!("{{{{ {when} }}}}"))
+}
+
+fn gathered(names: impl IntoIterator<Item = String>, text: &str) -> BTreeSet<Reference> {
+    let globals: BTreeMap<&str, Jinja> = ENVIRONMENT.globals().collect();
+    names
+        .into_iter()
+        .filter(|name| !globals.contains_key(name.as_str()))
+        .map(|name| Reference(name.split('.').map(str::to_owned).collect()))
+        .chain(subscripts(text))
+        .collect()
+}
+
+/// Names written as `tasks["NAME"]` or `parameters['x']`, which minijinja does not report.
+fn subscripts(text: &str) -> impl Iterator<Item = Reference> + '_ {
+    let within = text.match_indices("{{").chain(text.match_indices("{%")).filter_map(|(begin, _)| {
+        let rest = &text[begin..];
+        rest.find("}}").or_else(|| rest.find("%}")).map(|end| &rest[..end])
+    });
+    within.flat_map(|code| {
+        ["tasks", "parameters"].into_iter().flat_map(move |root| {
+            code.match_indices(root).filter_map(move |(at, _)| {
+                let rest = code[at + root.len()..].strip_prefix('[')?;
+                let quote = rest.chars().next().filter(|c| matches!(c, '"' | '\''))?;
+                let (name, _) = rest[1..].split_once(quote)?;
+                Some(Reference(vec![root.to_owned(), name.to_owned()]))
+            })
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn references_name_what_is_read() {
+        let names = |text: &str| -> Vec<String> { references(text).iter().map(|r| r.0.join(".")).collect() };
+        assert_eq!(names("{{ tasks.a.output.x }} {{ parameters.p }}"), ["parameters.p", "tasks.a.output.x"]);
+        assert_eq!(names("{{ tasks['a b'].output }}"), ["tasks", "tasks.a b"]);
+        assert_eq!(names("{% for x in range(3) %}{{ x.y }}{% endfor %}"), [""; 0]);
+        assert_eq!(names("{{ tasks.a-b.output }}"), ["b.output", "tasks.a"]);
+    }
+}
