@@ -1,12 +1,13 @@
 //! Admission: the one step that grants all claims, a slot and the start, or nothing.
 
+use orchd_model::{Amount, Mode};
+
 use crate::command::Effect;
 use crate::core::{Core, Output};
 use crate::event::Fact;
-use crate::ledger::{Block, ResourceKey};
-use crate::queue::Waits;
+use crate::ledger::{Block, Need, ResourceIndex, ResourceKey};
+use crate::queue::{Queue, Waits};
 use crate::rank::Rank;
-use crate::timer::Timer;
 
 impl Core {
     /// Starts every task that fits, in order. What is blocked on a resource is parked there and no longer
@@ -27,20 +28,18 @@ impl Core {
     }
 
     fn try_head(&mut self, index: usize, rank: Rank, out: &mut Output) {
-        let queue = self.queues.get(index);
-        let blocked = queue.needs.iter().find_map(|need| {
-            let resource = self.ledger.get(need.resource);
-            resource.block(need.mode, need.amount, rank).map(|block| (*need, block))
-        });
-        let Some((need, block)) = blocked else {
+        let Some((need, block)) = self.first_block(index, rank) else {
             self.start(index, rank, out);
             return;
         };
         let resource = self.ledger.get(need.resource);
         let is_group = !matches!(resource.key, ResourceKey::Named(_));
-        let amount = Waits::ForAmount(resource.charge(need.mode, need.amount));
         let waits = match block {
-            Block::Short | Block::Unsatisfiable => amount,
+            // What an exclusive claim takes varies with the capacity, so any change may be the one.
+            Block::Short | Block::Unsatisfiable if need.mode == Mode::Exclusive => {
+                Waits::ForAmount(Amount::ZERO)
+            }
+            Block::Short | Block::Unsatisfiable => Waits::ForAmount(need.amount),
             Block::Paused | Block::Mode | Block::Behind(_) => Waits::InOrder,
         };
         match block {
@@ -54,6 +53,30 @@ impl Core {
         self.queues.park(index, need.resource, waits, &mut self.ledger);
     }
 
+    /// What keeps the head of a queue from starting. A task waits for one thing at a time: what no waiting
+    /// helps against comes first, then what it was found to wait for, until that lets it pass.
+    fn first_block(&self, index: usize, rank: Rank) -> Option<(Need, Block)> {
+        let queue = self.queues.get(index);
+        let block_of = |need: &Need| {
+            let resource = self.ledger.get(need.resource);
+            resource.block(need.mode, need.amount, rank).map(|block| (*need, block))
+        };
+        let mut blocks = queue.needs.iter().filter_map(block_of);
+        let first = blocks.next()?;
+        let for_good = |block: &Block| matches!(block, Block::Paused | Block::Unsatisfiable);
+        let former = |(need, _): &(Need, Block)| Some(need.resource) == queue.waits_for;
+        let mut chosen = first;
+        for other in std::iter::once(first).chain(blocks) {
+            if for_good(&other.1) {
+                return Some(other);
+            }
+            if former(&other) {
+                chosen = other;
+            }
+        }
+        Some(chosen)
+    }
+
     fn start(&mut self, index: usize, rank: Rank, out: &mut Output) {
         let runner = &self.queues.get(index).demand.runner;
         let Some(worker) = self.workers.free_for(runner) else { return };
@@ -62,9 +85,18 @@ impl Core {
         let token = self.meta.next_token;
         self.emit(out, Fact::Started { task, attempt, token, worker });
         out.effects.push(Effect::Assign { worker, task, attempt, token });
-        // Its place is taken by the next of the same demand, whose turn may come later by aging.
-        if let Some(at) = self.queues.next_aging(index, self.now) {
-            self.timers.set_no_later(Timer::Aging(index), at);
+    }
+
+    /// A resource was paused, resumed or set: what is known of those that need it holds no longer.
+    pub(crate) fn reconsider(&mut self, resource: ResourceIndex) {
+        for task in self.ledger.reserving_tasks() {
+            let needs = &self.queues.get(self.task(task).queue).needs;
+            let need = needs.iter().find(|need| need.resource == resource);
+            if need.is_some_and(|need| self.ledger.get(resource).is_barred(need.mode, need.amount)) {
+                self.ledger.unreserve(task);
+            }
         }
+        let needs_it = |queue: &Queue| queue.needs.iter().any(|need| need.resource == resource);
+        self.queues.look_again(needs_it, &mut self.ledger);
     }
 }

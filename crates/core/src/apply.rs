@@ -54,7 +54,9 @@ impl Core {
                 self.insert_workflow(record)
             }
             Fact::WorkflowStopped { workflow, stop } => {
-                self.timers.clear(Timer::Workflow(*workflow));
+                if *stop == WorkflowStop::Timeout {
+                    self.timers.clear(Timer::Workflow(*workflow));
+                }
                 if let Some(record) = self.workflows.get_mut(workflow) {
                     record.stop = Some(*stop);
                 }
@@ -64,6 +66,10 @@ impl Core {
                 if let Some(record) = self.workflows.get_mut(workflow) {
                     record.status = *status;
                 }
+                let scope = Scope::Workflow(*workflow);
+                if self.meta.paused.contains(&scope) {
+                    self.apply_paused(&scope, false);
+                }
                 self.ended.push_back((event.sequence, Ended::Workflow(*workflow)));
             }
             Fact::Paused { scope } => self.apply_paused(scope, true),
@@ -71,6 +77,7 @@ impl Core {
             Fact::ResourceSet { resource, setting } => {
                 let index = self.ledger.intern(&ResourceKey::Named(resource.clone()));
                 self.ledger.configure(index, setting);
+                self.reconsider(index);
                 self.meta.resources.retain(|(name, _)| name != resource);
                 self.meta.resources.push((resource.clone(), setting.clone()));
             }
@@ -118,9 +125,7 @@ impl Core {
 
     fn apply_revived(&mut self, record: &TaskRecord, was: Status) {
         // What is still in memory of the former run makes way for the new one.
-        if let Some(task) = self.tasks.remove(&record.id) {
-            self.queues.leave(task.queue, &mut self.ledger);
-        }
+        let former = self.tasks.remove(&record.id);
         self.meta.counters.by_status[was.index()] -= 1;
         if let Some(workflow) = record.demand.workflow.and_then(|id| self.workflows.get_mut(&id)) {
             workflow.unfinished += 1;
@@ -135,6 +140,10 @@ impl Core {
             }
         }
         self.insert(record.clone());
+        // Only now, so that their queue and the limit of their workflow stay if they were the last.
+        if let Some(former) = former {
+            self.leave_queue(former.queue);
+        }
     }
 
     /// Changes what a task is doing, with its counts and its place in the queue.
@@ -169,9 +178,23 @@ impl Core {
         let (queue, class) = (task.queue, task.base_class());
         if let Some(since) = task.queued_since() {
             self.queues.insert(queue, class, since, id, self.now, &mut self.ledger);
-            if let Some(at) = self.queues.next_aging(queue, self.now) {
-                self.timers.set_no_later(Timer::Aging(queue), at);
-            }
+            self.watch_aging(queue);
+        }
+    }
+
+    /// Sets the timer for the next change of class by waiting in a queue.
+    pub(crate) fn watch_aging(&mut self, queue: usize) {
+        match self.queues.next_aging(queue, self.now) {
+            Some(at) => self.timers.set(Timer::Aging(queue), at),
+            None => self.timers.clear(Timer::Aging(queue)),
+        }
+    }
+
+    /// A task of this queue leaves memory.
+    pub(crate) fn leave_queue(&mut self, queue: usize) {
+        self.queues.leave(queue, &mut self.ledger);
+        if !self.queues.exists(queue) {
+            self.timers.clear(Timer::Aging(queue));
         }
     }
 
@@ -181,6 +204,20 @@ impl Core {
         let (queue, class) = (task.queue, task.base_class());
         if let Some(since) = task.queued_since() {
             self.queues.remove(queue, class, since, id, self.now, &mut self.ledger);
+            // Its place is taken by another, whose turn to climb comes at another time.
+            self.watch_aging(queue);
+        }
+    }
+
+    /// Changes what decides the class of a task, and its place in its queue with it.
+    pub(crate) fn reclass(&mut self, id: TaskId, change: impl FnOnce(&mut Task)) {
+        let task = self.task_mut(id);
+        let from = task.base_class();
+        change(task);
+        let (to, queue, since) = (task.base_class(), task.queue, task.queued_since());
+        if let Some(since) = since.filter(|_| from != to) {
+            self.queues.reclass(queue, (from, to), (since, id), self.now, &mut self.ledger);
+            self.watch_aging(queue);
         }
     }
 
@@ -189,9 +226,7 @@ impl Core {
         let (old, old_base) = (task.priority, task.base_class());
         self.meta.counters.unfinished_by_priority[old.index()] -= 1;
         self.meta.counters.unfinished_by_priority[priority.index()] += 1;
-        self.dequeue(id);
-        self.task_mut(id).priority = priority;
-        self.enqueue(id);
+        self.reclass(id, |task| task.priority = priority);
         self.change_class(id, Some(old_base), Some(self.task(id).base_class()));
     }
 
@@ -286,10 +321,11 @@ impl Core {
     fn meet_edges(&mut self, id: TaskId) {
         let status = self.task(id).status();
         let Some(dependents) = self.task_mut(id).dependents.take() else { return };
-        for (dependent, on) in &dependents.edges {
-            if on.is_met_by(status)
-                && let Some(task) = self.tasks.get_mut(dependent)
+        for dependent in &dependents.edges {
+            if dependent.on.is_met_by(status)
+                && let Some(task) = self.tasks.get_mut(&dependent.task)
                 && matches!(task.phase, Phase::Waiting)
+                && task.run_at == dependent.run_at
             {
                 task.unmet -= 1;
             }
@@ -299,6 +335,7 @@ impl Core {
 
     pub(crate) fn insert_workflow(&mut self, record: &WorkflowRecord) {
         self.meta.next_workflow = self.meta.next_workflow.max(record.id.next());
+        self.timers.clear(Timer::Workflow(record.id));
         if let Some(timeout) = record.timeout.filter(|_| record.stop != Some(WorkflowStop::Timeout)) {
             self.timers.set(Timer::Workflow(record.id), record.created_at + timeout);
         }
@@ -323,14 +360,24 @@ impl Core {
                 self.paused = paused;
                 return;
             }
-            Scope::Priority(class) => {
-                return self.queues.set_class_paused(*class, paused, self.now, &mut self.ledger);
-            }
+            Scope::Priority(class) => return self.set_class_paused(*class, paused),
             Scope::Resource(name) => ResourceKey::Named(name.clone()),
             Scope::Workflow(id) => ResourceKey::Workflow(*id),
             Scope::Session(id) => ResourceKey::Session(*id),
         };
         let index = self.ledger.intern(&key);
         self.ledger.set_paused(index, paused);
+        self.reconsider(index);
+    }
+
+    fn set_class_paused(&mut self, class: Priority, paused: bool) {
+        for task in self.ledger.reserving_tasks() {
+            if paused && self.task(task).base_class() == class {
+                self.ledger.unreserve(task);
+            }
+        }
+        for queue in self.queues.set_class_paused(class, paused, self.now, &mut self.ledger) {
+            self.watch_aging(queue);
+        }
     }
 }

@@ -8,7 +8,7 @@ use orchd_model::{
 use crate::command::{Effect, Reply};
 use crate::core::{Core, Output};
 use crate::event::{AttemptEnd, Fact};
-use crate::record::{Phase, Stop};
+use crate::record::{Phase, Stop, WorkflowStop};
 use crate::timer::Timer;
 
 impl Core {
@@ -59,11 +59,11 @@ impl Core {
         match self.next_start(id, &outcome) {
             Some(until) if matches!(outcome, Outcome::Snoozed { .. }) => {
                 self.emit(out, Fact::Returned { task: id, attempt, until });
-                self.ready_if_due(id, until, out);
+                self.wait_until(id, until, out);
             }
             Some(until) => {
                 self.emit(out, Fact::Retried { task: id, attempt, until });
-                self.ready_if_due(id, until, out);
+                self.wait_until(id, until, out);
             }
             None => {
                 let status = match outcome {
@@ -82,23 +82,29 @@ impl Core {
                         _ => Fact::Failed { task: id, attempt, result },
                     },
                 );
-                self.after_end(id, out);
+                self.after_end(id);
             }
         }
     }
 
-    fn ready_if_due(&mut self, id: TaskId, until: Time, out: &mut Output) {
-        if until <= self.now {
-            self.emit(out, Fact::Readied { task: id });
+    /// What follows when a task goes back to wait for its next attempt: none if its workflow has stopped.
+    fn wait_until(&mut self, id: TaskId, until: Time, out: &mut Output) {
+        match self.stop_of_workflow(id) {
+            Some(stop) => self.end_by_stop(id, stop, out),
+            None if until <= self.now => self.emit(out, Fact::Readied { task: id }),
+            None => {}
         }
+    }
+
+    fn stop_of_workflow(&self, id: TaskId) -> Option<WorkflowStop> {
+        let workflow = self.queues.get(self.task(id).queue).demand.workflow?;
+        self.workflows.get(&workflow)?.stop
     }
 
     /// When the task may start again after this outcome, if it may.
     fn next_start(&self, id: TaskId, outcome: &Outcome) -> Option<Time> {
         let task = self.task(id);
-        let workflow = self.queues.get(task.queue).demand.workflow;
-        let is_stopped = workflow.and_then(|w| self.workflows.get(&w)).is_some_and(|w| w.stop.is_some());
-        if is_stopped || task.attempts.0 >= limits::ATTEMPTS {
+        if task.attempts.0 >= limits::ATTEMPTS {
             return None;
         }
         match outcome {
@@ -107,7 +113,9 @@ impl Core {
             Outcome::WorkerLost => (task.losses < self.config.max_worker_losses).then_some(self.now),
             Outcome::Failed { .. } | Outcome::TimedOut => {
                 let retry = task.tries + 1;
-                let again = retry <= task.retry.max_retries && task.retry.retries(outcome);
+                let again = retry <= task.retry.max_retries
+                    && task.retry.retries(outcome)
+                    && self.stop_of_workflow(id).is_none();
                 again.then(|| self.now + task.retry.delay_before(retry, self.uniform(id, task.attempts.0)))
             }
         }
@@ -126,8 +134,8 @@ impl Core {
     /// Ends a running attempt from outside; the task goes on when its worker reports the end.
     pub(crate) fn stop_attempt(&mut self, id: TaskId, cause: Stop, out: &mut Output) {
         let Phase::Running { token, worker, stop, .. } = self.task(id).phase else { return };
-        // A cancel outranks a limit; anything else is under way already.
-        if stop.is_none() || (cause == Stop::Cancel && stop != Some(Stop::Cancel)) {
+        // A cancel outranks a deadline, and that a timeout, after which the task might be tried again.
+        if stop.is_none_or(|under_way| cause.outranks(under_way)) {
             self.emit(out, Fact::Stopping { task: id, stop: cause });
             out.effects.push(Effect::Stop { worker, token, stop: cause });
         }
@@ -140,16 +148,12 @@ impl Core {
             Timer::Timeout(id) => self.stop_attempt(id, Stop::Timeout, out),
             Timer::Deadline(id) => self.meet_deadline(id, out),
             Timer::Aging(queue) => {
-                if self.queues.exists(queue) {
-                    self.queues.rank_anew(queue, self.now, &mut self.ledger);
-                    if let Some(at) = self.queues.next_aging(queue, self.now) {
-                        self.timers.set(Timer::Aging(queue), at);
-                    }
-                }
+                self.queues.age(queue, self.now, &mut self.ledger);
+                self.watch_aging(queue);
             }
             Timer::Lease(worker) => self.check_lease(worker, out),
             Timer::Workflow(workflow) => {
-                self.stop_workflow(workflow, crate::record::WorkflowStop::Timeout, out);
+                self.stop_workflow(workflow, WorkflowStop::Timeout, out);
             }
         }
     }
@@ -167,7 +171,7 @@ impl Core {
             ..TaskResult::default()
         }));
         self.emit(out, Fact::Failed { task: id, attempt: None, result });
-        self.after_end(id, out);
+        self.after_end(id);
     }
 }
 
@@ -177,7 +181,7 @@ fn effective(outcome: Outcome, stop: Option<Stop>) -> Outcome {
     match (stop, outcome) {
         (Some(Stop::Cancel), _) => Outcome::Cancelled,
         (_, Outcome::Succeeded) => Outcome::Succeeded,
-        (Some(Stop::Timeout), Outcome::Failed { .. }) => Outcome::TimedOut,
+        (Some(Stop::Timeout), Outcome::Failed { .. } | Outcome::Cancelled) => Outcome::TimedOut,
         (Some(Stop::Deadline), _) => Outcome::DeadlineMet,
         (_, outcome) => outcome,
     }

@@ -9,6 +9,7 @@ use orchd_model::{Priority, TaskId};
 
 use crate::core::Core;
 use crate::record::Phase;
+use crate::task::Dependent;
 
 impl Core {
     /// Registers a waiting task with those it depends on, and lends them its class.
@@ -26,7 +27,11 @@ impl Core {
                 && dependency.run_at <= run_at
             {
                 unmet += 1;
-                dependency.dependents.get_or_insert_default().edges.push((id, edge.on));
+                dependency.dependents.get_or_insert_default().edges.push(Dependent {
+                    task: id,
+                    on: edge.on,
+                    run_at,
+                });
             }
         }
         self.task_mut(id).unmet = unmet;
@@ -58,9 +63,7 @@ impl Core {
                 let inherited = best.filter(|class| *class < dependency.priority);
                 if inherited != dependency.inherited {
                     let before = dependency.base_class();
-                    self.dequeue(edge.task);
-                    self.task_mut(edge.task).inherited = inherited;
-                    self.enqueue(edge.task);
+                    self.reclass(edge.task, |task| task.inherited = inherited);
                     changes.push((edge.task, Some(before), Some(self.task(edge.task).base_class())));
                 }
             }

@@ -82,6 +82,8 @@ pub struct Core {
     pub(crate) paused: bool,
     /// Whether the daemon is about to stop: like a pause, but forgotten with the process.
     pub(crate) draining: bool,
+    /// Tasks that ended in this step and whose dependents and workflow have not been told.
+    pub(crate) unsettled: VecDeque<TaskId>,
     /// What ended, by the event that ended it, until it is on disk.
     pub(crate) ended: VecDeque<(Sequence, Ended)>,
 }
@@ -103,8 +105,10 @@ impl Core {
         self.now = self.now.max(now);
         self.meta.last_time = self.now;
         let reply = self.decide(command, out);
+        self.settle(out);
         while let Some(timer) = self.timers.pop_due(self.now) {
             self.fire(timer, out);
+            self.settle(out);
         }
         self.admit(out);
         reply
@@ -115,6 +119,9 @@ impl Core {
             Command::Submit(submission) => self.submit(submission, out),
             Command::Cancel { tasks } => Ok(self.cancel(&tasks, out)),
             Command::Retry { tasks, skipped, workflows, ended } => {
+                // Later than all that was added before: who has been waited for is told by this.
+                self.now = self.now + Span(1);
+                self.meta.last_time = self.now;
                 Ok(self.revive(tasks, skipped, workflows, &ended, out))
             }
             Command::Hold { task } => self.hold(task, out),
@@ -178,7 +185,7 @@ impl Core {
                         if let Some(key) = task.limits.as_ref().and_then(|l| l.key.as_ref()) {
                             self.keys.remove(&key.text);
                         }
-                        self.queues.leave(task.queue, &mut self.ledger);
+                        self.leave_queue(task.queue);
                     }
                 }
                 Ended::Workflow(id) => {

@@ -1,12 +1,12 @@
 //! What follows when a task ends: dependents go on or are ruled out, workflows stop or end.
 
 use orchd_model::{FailFast, Status, TaskId, TaskResult, WorkflowId, WorkflowStatus};
-use std::collections::VecDeque;
 
 use crate::command::{Effect, Reply};
 use crate::core::{Core, Output};
 use crate::event::Fact;
 use crate::record::{Phase, Runner, SkipCause, Stop, WorkflowStop};
+use crate::task::Dependent;
 use orchd_model::{Code, Refusal};
 
 impl Core {
@@ -36,7 +36,7 @@ impl Core {
         if is_milestone && task.queued_since().is_some() {
             let result = Some(Box::new(TaskResult { success: true, ..TaskResult::default() }));
             self.emit(out, Fact::Completed { task: id, attempt: None, result });
-            self.after_end(id, out);
+            self.after_end(id);
         }
     }
 
@@ -52,35 +52,37 @@ impl Core {
         }
         match verdict {
             Ok(true) => self.schedule(id, out),
-            Ok(false) => self.skip_with_dependents(id, SkipCause::Condition, out),
-            Err(message) => self.skip_with_dependents(id, SkipCause::ConditionError(message.into()), out),
+            Ok(false) => self.skip(id, SkipCause::Condition, out),
+            Err(message) => self.skip(id, SkipCause::ConditionError(message.into()), out),
         }
         Ok(Reply::Done)
     }
 
-    /// Rules a task out, and all that follows from that.
-    pub(crate) fn skip_with_dependents(&mut self, id: TaskId, cause: SkipCause, out: &mut Output) {
+    /// Rules a task out.
+    pub(crate) fn skip(&mut self, id: TaskId, cause: SkipCause, out: &mut Output) {
         self.emit(out, Fact::Skipped { task: id, cause });
-        self.after_end(id, out);
+        self.after_end(id);
     }
 
-    /// What follows from the end of a task, through any number of dependents. Iterative: chains may be
-    /// long.
-    pub(crate) fn after_end(&mut self, id: TaskId, out: &mut Output) {
-        let mut ended = VecDeque::from([id]);
-        while let Some(id) = ended.pop_front() {
+    /// Notes that a task has ended; what follows from that is decided before the step is over.
+    pub(crate) fn after_end(&mut self, id: TaskId) {
+        self.unsettled.push_back(id);
+    }
+
+    /// Decides what follows from the tasks that ended, through any number of dependents. Iterative: chains
+    /// may be long.
+    pub(crate) fn settle(&mut self, out: &mut Output) {
+        while let Some(id) = self.unsettled.pop_front() {
             let status = self.task(id).status();
             let dependents = self.task_mut(id).dependents.take();
-            for (dependent, on) in dependents.map(|d| d.edges).unwrap_or_default() {
+            for Dependent { task: dependent, on, run_at } in dependents.map(|d| d.edges).unwrap_or_default() {
                 let Some(task) = self.tasks.get(&dependent) else { continue };
-                if !matches!(task.phase, Phase::Waiting) {
+                if !matches!(task.phase, Phase::Waiting) || task.run_at != run_at {
                     continue;
                 }
                 if !on.is_met_by(status) {
                     let (root, root_status) = self.root_of_end(id);
-                    let cause = SkipCause::Dependency(root, root_status);
-                    self.emit(out, Fact::Skipped { task: dependent, cause });
-                    ended.push_back(dependent);
+                    self.skip(dependent, SkipCause::Dependency(root, root_status), out);
                 } else if task.unmet == 0 {
                     self.proceed(dependent, out);
                 }
@@ -130,13 +132,18 @@ impl Core {
                 (Phase::Ended(_) | Phase::Skipped(_), _) => {}
                 (Phase::Running { .. }, _) if cancels => self.stop_attempt(id, Stop::Cancel, out),
                 (Phase::Running { .. }, _) => {}
-                (_, WorkflowStop::Failure(cause)) => {
-                    self.skip_with_dependents(id, SkipCause::FailFast(cause), out);
-                }
-                (_, WorkflowStop::Timeout) => {
-                    self.emit(out, Fact::Cancelled { task: id, attempt: None });
-                    self.after_end(id, out);
-                }
+                (_, stop) => self.end_by_stop(id, stop, out),
+            }
+        }
+    }
+
+    /// Ends a task that does not run because its workflow has stopped.
+    pub(crate) fn end_by_stop(&mut self, id: TaskId, stop: WorkflowStop, out: &mut Output) {
+        match stop {
+            WorkflowStop::Failure(cause) => self.skip(id, SkipCause::FailFast(cause), out),
+            WorkflowStop::Timeout => {
+                self.emit(out, Fact::Cancelled { task: id, attempt: None });
+                self.after_end(id);
             }
         }
     }

@@ -178,7 +178,7 @@ impl Core {
         let task = self.task(id);
         let class = task.inherited?;
         let dependents = task.dependents.as_ref()?;
-        let lender = dependents.edges.iter().map(|(dependent, _)| *dependent).find(|dependent| {
+        let lender = dependents.edges.iter().map(|d| d.task).find(|dependent| {
             self.tasks.get(dependent).is_some_and(|d| !d.has_ended() && d.base_class() == class)
         })?;
         Some(TaskAhead { priority: class, ..self.task_ahead(lender) })

@@ -104,7 +104,7 @@ impl Core {
                 dependents
                     .edges
                     .iter()
-                    .filter_map(|(dependent, _)| self.tasks.get(dependent))
+                    .filter_map(|dependent| self.tasks.get(&dependent.task))
                     .filter(|d| !d.has_ended() && d.run_at >= task.run_at)
                     .map(|d| d.base_class())
                     .min()

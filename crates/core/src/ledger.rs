@@ -106,15 +106,17 @@ impl Resource {
         if mode == Mode::Exclusive { self.capacity.unwrap_or(amount) } else { amount }
     }
 
+    /// Whether no waiting for holders helps: it is paused, or smaller than the claim.
+    pub fn is_barred(&self, mode: Mode, amount: Amount) -> bool {
+        self.paused || self.capacity.is_some_and(|capacity| self.charge(mode, amount) > capacity)
+    }
+
     /// Why the need of a task with this rank cannot be granted now, if it cannot.
     pub fn block(&self, mode: Mode, amount: Amount, rank: Rank) -> Option<Block> {
-        if self.paused {
-            return Some(Block::Paused);
+        if self.is_barred(mode, amount) {
+            return Some(if self.paused { Block::Paused } else { Block::Unsatisfiable });
         }
         let charge = self.charge(mode, amount);
-        if self.capacity.is_some_and(|capacity| charge > capacity) {
-            return Some(Block::Unsatisfiable);
-        }
         if self.holders.values().next().is_some_and(|hold| !hold.mode.admits(mode)) {
             return Some(Block::Mode);
         }

@@ -33,6 +33,7 @@ impl Core {
             timers: Timers::default(),
             paused: false,
             draining: false,
+            unsettled: VecDeque::new(),
             ended: VecDeque::new(),
         };
         for (resource, setting) in

@@ -37,7 +37,7 @@ impl Core {
             return Ok(Status::Running);
         }
         self.emit(out, Fact::Cancelled { task: id, attempt: None });
-        self.after_end(id, out);
+        self.after_end(id);
         Ok(Status::Cancelled)
     }
 

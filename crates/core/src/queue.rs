@@ -59,6 +59,8 @@ pub(crate) struct Queue {
     rank: Option<Rank>,
     /// The resource whose change woke it, until it is served.
     woken_by: Option<ResourceIndex>,
+    /// What its head was last found to wait for.
+    pub waits_for: Option<ResourceIndex>,
 }
 
 impl Queue {
@@ -143,6 +145,7 @@ impl Queues {
             place: Place::Empty,
             rank: None,
             woken_by: None,
+            waits_for: None,
         };
         let index = match self.vacant.pop() {
             Some(index) => {
@@ -209,13 +212,20 @@ impl Queues {
         self.paused_classes[class.index()]
     }
 
-    /// Pauses or resumes a class.
-    pub fn set_class_paused(&mut self, class: Priority, paused: bool, now: Time, ledger: &mut Ledger) {
+    /// Pauses or resumes a class. Gives the queues with ready tasks.
+    pub fn set_class_paused(
+        &mut self,
+        class: Priority,
+        paused: bool,
+        now: Time,
+        ledger: &mut Ledger,
+    ) -> Vec<usize> {
         self.paused_classes[class.index()] = paused;
         let nonempty: Vec<usize> = self.all().filter(|(_, q)| q.backlog() > 0).map(|(i, _)| i).collect();
-        for index in nonempty {
-            self.rank_anew(index, now, ledger);
+        for index in &nonempty {
+            self.rank_anew(*index, now, ledger);
         }
+        nonempty
     }
 
     /// A task became ready.
@@ -251,9 +261,28 @@ impl Queues {
         }
     }
 
-    /// Looks at the head again, and files the queue under its rank if that has changed. Returns the
-    /// instant at which aging may change it next.
-    pub fn rank_anew(&mut self, index: usize, now: Time, ledger: &mut Ledger) {
+    /// A ready task competes in another class from now on. What it has reserved stays with it.
+    pub fn reclass(
+        &mut self,
+        index: usize,
+        (from, to): (Priority, Priority),
+        (since, task): (Time, TaskId),
+        now: Time,
+        ledger: &mut Ledger,
+    ) {
+        let queue = self.get_mut(index);
+        queue.ready[from.index()].remove(&(since, task));
+        queue.ready[to.index()].insert((since, task));
+        if self.is_class_paused(to) {
+            ledger.unreserve(task);
+        } else {
+            ledger.rerank_reservations(Rank { class: aged(to, since, now, self.aging), since, task });
+        }
+        self.rank_anew(index, now, ledger);
+    }
+
+    /// Looks at the head again, and files the queue under its rank if that has changed.
+    fn rank_anew(&mut self, index: usize, now: Time, ledger: &mut Ledger) {
         let (aging, paused) = (self.aging, self.paused_classes);
         let queue = self.get_mut(index);
         let rank = queue
@@ -266,11 +295,37 @@ impl Queues {
         self.take_from_place(index, ledger);
         let queue = self.get_mut(index);
         queue.rank = rank;
+        queue.waits_for = None;
         if let Some(rank) = rank {
-            queue.place = Place::Candidate;
-            let pool = queue.pool;
-            self.pools[pool].candidates.push(index, Reverse(rank));
+            self.stand_as_candidate(index);
             ledger.rerank_reservations(rank);
+        }
+    }
+
+    fn stand_as_candidate(&mut self, index: usize) {
+        let queue = self.get_mut(index);
+        let Some(rank) = queue.rank else { return };
+        queue.place = Place::Candidate;
+        let pool = queue.pool;
+        self.pools[pool].candidates.push(index, Reverse(rank));
+    }
+
+    /// Time has passed: looks at every head again, and moves their reservations with them.
+    pub fn age(&mut self, index: usize, now: Time, ledger: &mut Ledger) {
+        let heads: Vec<_> = self.get(index).heads(&self.paused_classes).collect();
+        for (base, since, task) in heads {
+            ledger.rerank_reservations(Rank { class: aged(base, since, now, self.aging), since, task });
+        }
+        self.rank_anew(index, now, ledger);
+    }
+
+    /// Lets the parked queues that `concerns` chooses be looked at again, wherever they are parked.
+    pub fn look_again(&mut self, concerns: impl Fn(&Queue) -> bool, ledger: &mut Ledger) {
+        let parked = |queue: &Queue| matches!(queue.place, Place::Parked(..)) && concerns(queue);
+        let chosen: Vec<usize> = self.all().filter(|(_, q)| parked(q)).map(|(index, _)| index).collect();
+        for index in chosen {
+            self.take_from_place(index, ledger);
+            self.stand_as_candidate(index);
         }
     }
 
@@ -319,9 +374,10 @@ impl Queues {
 
     /// Parks a candidate on the resource that blocks its head.
     pub fn park(&mut self, index: usize, resource: ResourceIndex, waits: Waits, ledger: &mut Ledger) {
-        // Parked where it was woken: nobody behind it can go either. Elsewhere: the next one may.
+        // Parked in order where it was woken: nobody behind it can go either. Else the next one may.
         let queue = self.get_mut(index);
-        if queue.woken_by == Some(resource) {
+        queue.waits_for = Some(resource);
+        if queue.woken_by == Some(resource) && waits == Waits::InOrder {
             queue.woken_by = None;
         }
         self.take_from_place(index, ledger);
@@ -346,12 +402,8 @@ impl Queues {
         for pool in pools {
             let Some(index) = self.first_to_wake(resource, pool, ledger) else { continue };
             self.take_from_place(index, ledger);
-            let queue = self.get_mut(index);
-            queue.place = Place::Candidate;
-            queue.woken_by = Some(resource);
-            if let Some(rank) = queue.rank {
-                self.pools[pool].candidates.push(index, Reverse(rank));
-            }
+            self.get_mut(index).woken_by = Some(resource);
+            self.stand_as_candidate(index);
         }
     }
 

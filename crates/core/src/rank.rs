@@ -39,7 +39,7 @@ mod tests {
     #[test]
     fn tasks_climb_one_class_for_each_aging_up_to_high() {
         let aging = Span::from_secs(10);
-        let at = |base, seconds| aged(base, Time(0), Time(seconds * 1_000_000), aging);
+        let at = |base, seconds: u64| aged(base, Time(0), Time(seconds * 1_000_000), aging);
         assert_eq!(at(Priority::Low, 9), Priority::Low);
         assert_eq!(at(Priority::Low, 10), Priority::Normal);
         assert_eq!(at(Priority::Low, 20), Priority::High);

@@ -54,6 +54,18 @@ pub enum Stop {
     Deadline,
 }
 
+impl Stop {
+    /// Whether this cause takes the place of one that is under way.
+    #[must_use]
+    pub fn outranks(self, under_way: Self) -> bool {
+        match self {
+            Self::Cancel => under_way != Self::Cancel,
+            Self::Deadline => under_way == Self::Timeout,
+            Self::Timeout => false,
+        }
+    }
+}
+
 /// Why a task was skipped.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SkipCause {

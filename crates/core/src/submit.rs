@@ -3,6 +3,7 @@
 use orchd_model::{
     Amount, Claim, Code, Mode, Refusal, ResourceKind, Status, TaskId, WorkflowId, WorkflowStatus, limits,
 };
+use rustc_hash::FxHashMap;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -14,12 +15,23 @@ use crate::record::{Demand, Edge, Key, Phase, Runner, TaskRecord, WorkflowRecord
 use orchd_model::{AttemptNumber, NotBefore};
 
 /// What has been found out about one task of a submission.
+#[derive(Clone)]
 enum Verdict {
-    /// It is added, under this id.
-    New(TaskId),
+    /// It is added.
+    New,
     /// The task with the same key and spec.
     Existing(TaskId),
+    /// The task of the same submission, before it, with the same key and spec.
+    Twin(usize),
     Refused(Refusal),
+}
+
+/// What becomes of each task of a submission.
+struct Plan {
+    /// The id that each one has or is given.
+    ids: Vec<Result<TaskId, Refusal>>,
+    /// Those to add, dependencies first.
+    order: Vec<usize>,
 }
 
 impl Core {
@@ -31,77 +43,79 @@ impl Core {
                 .value(tasks.len().to_string())
                 .hint("wait for some to end"));
         }
-        let (verdicts, order) = self.examine(&tasks, &ended);
-        if atomic && let Some(index) = verdicts.iter().position(|v| matches!(v, Verdict::Refused(_))) {
-            let Verdict::Refused(refusal) = verdicts.into_iter().nth(index).expect("found just now") else {
+        let mut plan = self.examine(&tasks, &ended);
+        if atomic && let Some(index) = plan.ids.iter().position(Result::is_err) {
+            let Err(refusal) = plan.ids.swap_remove(index) else {
                 unreachable!("the position was chosen by this variant")
             };
             let message = format!("task {} ({}): {}", index + 1, tasks[index].spec.name, refusal.message);
             return Err(Refusal { message, ..refusal });
         }
-        let workflow = workflow.map(|new| self.add_workflow(new, owner, &verdicts, out));
-        let added: Vec<TaskId> = order
-            .iter()
-            .filter_map(|i| self.add_task(&tasks[*i], *i, &verdicts, owner, workflow, out))
-            .collect();
-        for id in added {
-            self.begin(id, &ended, out);
+        if workflow.is_some() && plan.order.is_empty() {
+            return Err(Refusal::new(Code::Conflict, "every task of this workflow was added before"));
         }
-        let tasks = verdicts
-            .into_iter()
-            .map(|verdict| match verdict {
-                Verdict::New(id) | Verdict::Existing(id) => Ok(id),
-                Verdict::Refused(refusal) => Err(refusal),
-            })
-            .collect();
-        Ok(Reply::Submitted { tasks, workflow })
+        let workflow = workflow.map(|new| self.add_workflow(new, owner, plan.order.len(), out));
+        for index in &plan.order {
+            self.add_task(&tasks[*index], *index, &plan, owner, workflow, out);
+        }
+        for id in plan.order.iter().filter_map(|index| plan.ids[*index].as_ref().ok()) {
+            self.begin(*id, &ended, out);
+        }
+        Ok(Reply::Submitted { tasks: plan.ids, workflow })
     }
 
-    /// Judges every task and gives the order in which they can be added, dependencies first.
-    fn examine(&self, tasks: &[NewTask], ended: &BTreeMap<TaskId, EndedTask>) -> (Vec<Verdict>, Vec<usize>) {
-        let mut next = self.meta.next_task;
-        let mut keys: BTreeMap<&str, (TaskId, u64)> = BTreeMap::new();
+    /// Judges every task, and gives ids to those that are added.
+    fn examine(&self, tasks: &[NewTask], ended: &BTreeMap<TaskId, EndedTask>) -> Plan {
+        let mut keys: FxHashMap<&str, (usize, u64)> = FxHashMap::default();
         let mut verdicts = Vec::with_capacity(tasks.len());
-        for task in tasks {
-            let verdict = match self.existing(task, &keys) {
-                Ok(Some(id)) => Verdict::Existing(id),
-                Ok(None) => match self.check(task, ended) {
-                    Ok(()) => {
-                        let id = next;
-                        next = next.next();
-                        if let Some(key) = &task.spec.key {
-                            keys.insert(key, (id, task.fingerprint));
-                        }
-                        Verdict::New(id)
-                    }
-                    Err(refusal) => Verdict::Refused(refusal),
-                },
+        for (index, task) in tasks.iter().enumerate() {
+            let verdict = self.existing(task, &keys).unwrap_or_else(|| match self.check(task, ended) {
+                Ok(()) => Verdict::New,
                 Err(refusal) => Verdict::Refused(refusal),
-            };
+            });
+            if let (Verdict::New, Some(key)) = (&verdict, &task.spec.key) {
+                keys.insert(key, (index, task.fingerprint));
+            }
             verdicts.push(verdict);
         }
-        let order = order_by_dependencies(tasks, &mut verdicts);
-        (verdicts, order)
+        let mut order = order_by_dependencies(tasks, &mut verdicts);
+        order.retain(|index| matches!(verdicts[*index], Verdict::New));
+        let mut next = self.meta.next_task;
+        let mut ids: Vec<Result<TaskId, Refusal>> = Vec::with_capacity(tasks.len());
+        for verdict in verdicts {
+            ids.push(match verdict {
+                Verdict::New => {
+                    let id = next;
+                    next = next.next();
+                    Ok(id)
+                }
+                Verdict::Existing(id) => Ok(id),
+                Verdict::Twin(first) => ids[first].clone(),
+                Verdict::Refused(refusal) => Err(refusal),
+            });
+        }
+        Plan { ids, order }
     }
 
-    /// The task that has the same key, if there is one.
-    fn existing(
-        &self,
-        task: &NewTask,
-        batch: &BTreeMap<&str, (TaskId, u64)>,
-    ) -> Result<Option<TaskId>, Refusal> {
-        let Some(key) = task.spec.key.as_deref() else { return Ok(None) };
+    /// The task that has the same key, or the refusal of this use of the key.
+    fn existing(&self, task: &NewTask, batch: &FxHashMap<&str, (usize, u64)>) -> Option<Verdict> {
+        let key = task.spec.key.as_deref()?;
+        let conflict = |other: String| {
+            let refusal = Refusal::new(Code::Conflict, "another task has this key").value(key);
+            Verdict::Refused(refusal.hint(format!("{other} was added with the same key and another spec")))
+        };
+        if let Some((index, fingerprint)) = batch.get(key) {
+            let is_same = *fingerprint == task.fingerprint;
+            let other = || conflict(format!("task {} of the same request", index + 1));
+            return Some(if is_same { Verdict::Twin(*index) } else { other() });
+        }
         let in_memory = self.keys.get(key).and_then(|id| {
             let key = self.tasks.get(id)?.limits.as_ref()?.key.as_ref()?;
             Some((*id, key.fingerprint))
         });
-        match batch.get(key).copied().or(in_memory).or(task.same_key) {
-            Some((id, fingerprint)) if fingerprint == task.fingerprint => Ok(Some(id)),
-            Some((id, _)) => Err(Refusal::new(Code::Conflict, "another task has this key")
-                .value(key)
-                .hint(format!("task {id} was added with the same key and another spec"))),
-            None => Ok(None),
-        }
+        let (id, fingerprint) = in_memory.or(task.same_key)?;
+        let is_same = fingerprint == task.fingerprint;
+        Some(if is_same { Verdict::Existing(id) } else { conflict(format!("task {id}")) })
     }
 
     fn check(&self, task: &NewTask, ended: &BTreeMap<TaskId, EndedTask>) -> Result<(), Refusal> {
@@ -150,27 +164,21 @@ impl Core {
         }
     }
 
-    fn add_workflow(
-        &mut self,
-        new: NewWorkflow,
-        owner: u32,
-        verdicts: &[Verdict],
-        out: &mut Output,
-    ) -> WorkflowId {
+    fn add_workflow(&mut self, new: NewWorkflow, owner: u32, tasks: usize, out: &mut Output) -> WorkflowId {
         let id = self.meta.next_workflow;
         let record = WorkflowRecord {
             id,
             name: new.name,
             owner,
             first_task: self.meta.next_task,
-            task_count: verdicts.len() as u64,
+            task_count: tasks as u64,
             max_parallel: new.max_parallel,
             fail_fast: new.fail_fast,
             timeout: new.timeout,
             created_at: self.now,
             status: WorkflowStatus::Running,
             stop: None,
-            unfinished: verdicts.len() as u64,
+            unfinished: tasks as u64,
             failed: 0,
             cancelled: 0,
         };
@@ -182,19 +190,19 @@ impl Core {
         &mut self,
         new: &NewTask,
         index: usize,
-        verdicts: &[Verdict],
+        plan: &Plan,
         owner: u32,
         workflow: Option<WorkflowId>,
         out: &mut Output,
-    ) -> Option<TaskId> {
-        let Verdict::New(id) = verdicts[index] else { return None };
+    ) {
+        let id_of = |index: usize| {
+            *plan.ids[index].as_ref().expect("what is refused and its dependents are not in the order")
+        };
+        let id = id_of(index);
         let edge = |(target, on): &(EdgeTarget, _)| {
             let task = match target {
                 EdgeTarget::Id(id) => *id,
-                EdgeTarget::Index(index) => match verdicts[*index] {
-                    Verdict::New(id) | Verdict::Existing(id) => id,
-                    Verdict::Refused(_) => unreachable!("the dependents of a refused task are refused"),
-                },
+                EdgeTarget::Index(index) => id_of(*index),
             };
             Edge { task, on: *on }
         };
@@ -237,7 +245,6 @@ impl Core {
         let phase = if at_once { Phase::Ready { since: self.now } } else { Phase::Waiting };
         let record = Box::new(TaskRecord { phase, ..record });
         self.emit(out, Fact::Submitted { record, spec: Some(Arc::clone(spec)) });
-        Some(id)
     }
 
     /// What a task that was just added or revived does first: it is ruled out by a dependency that has
@@ -252,7 +259,7 @@ impl Core {
             let Some(status) = status.filter(|status| status.is_terminal()) else { continue };
             if !edge.on.is_met_by(status) {
                 let root = self.root_cause(edge.task, status, ended);
-                self.skip_with_dependents(id, crate::record::SkipCause::Dependency(root.0, root.1), out);
+                self.skip(id, crate::record::SkipCause::Dependency(root.0, root.1), out);
                 return;
             }
         }
@@ -275,29 +282,30 @@ impl Core {
     }
 }
 
-/// Orders the new tasks so that each comes after those it depends on (Kahn, CACM 5(11), 1962), in the
-/// order given otherwise. Tasks on a circle and those that depend on a refused one are refused.
+/// Orders the tasks so that each comes after those it depends on (Kahn, CACM 5(11), 1962), in the order
+/// given otherwise. Tasks on a circle, those that lead into one and those that depend on a refused one are
+/// refused.
 fn order_by_dependencies(tasks: &[NewTask], verdicts: &mut [Verdict]) -> Vec<usize> {
-    let indices = |task: &NewTask| -> Vec<usize> {
-        task.edges
-            .iter()
-            .filter_map(|(target, _)| match target {
-                EdgeTarget::Index(index) => Some(*index),
-                EdgeTarget::Id(_) => None,
-            })
-            .collect()
-    };
     if tasks.iter().all(|task| task.edges.iter().all(|(t, _)| matches!(t, EdgeTarget::Id(_)))) {
         return (0..tasks.len()).collect();
     }
+    let targets = |index: usize, verdicts: &[Verdict]| -> Vec<usize> {
+        let of_edge = |(target, _): &(EdgeTarget, _)| match target {
+            EdgeTarget::Index(index) => {
+                Some(if let Verdict::Twin(i) = verdicts[*index] { i } else { *index })
+            }
+            EdgeTarget::Id(_) => None,
+        };
+        tasks[index].edges.iter().filter_map(of_edge).collect()
+    };
     let mut dependents: Vec<Vec<usize>> = vec![Vec::new(); tasks.len()];
     let mut unmet = vec![0_usize; tasks.len()];
-    for (index, task) in tasks.iter().enumerate() {
-        for dependency in indices(task) {
+    for index in 0..tasks.len() {
+        for dependency in targets(index, verdicts) {
             if dependency == index {
                 verdicts[index] = Verdict::Refused(
                     Refusal::new(Code::SelfDependency, "a task cannot depend on itself")
-                        .value(&task.spec.name),
+                        .value(&tasks[index].spec.name),
                 );
             }
             dependents[dependency].push(index);
@@ -308,10 +316,9 @@ fn order_by_dependencies(tasks: &[NewTask], verdicts: &mut [Verdict]) -> Vec<usi
     let mut order = Vec::with_capacity(tasks.len());
     while let Some(index) = free.pop_front() {
         order.push(index);
+        let is_refused = matches!(verdicts[index], Verdict::Refused(_));
         for dependent in std::mem::take(&mut dependents[index]) {
-            if matches!(verdicts[index], Verdict::Refused(_))
-                && !matches!(verdicts[dependent], Verdict::Refused(_))
-            {
+            if is_refused && matches!(verdicts[dependent], Verdict::New) {
                 verdicts[dependent] = Verdict::Refused(
                     Refusal::new(Code::UnknownDependency, "depends on a task that was refused")
                         .value(&tasks[index].spec.name),
@@ -323,37 +330,45 @@ fn order_by_dependencies(tasks: &[NewTask], verdicts: &mut [Verdict]) -> Vec<usi
             }
         }
     }
-    for index in (0..tasks.len()).filter(|index| unmet[*index] > 0) {
-        if matches!(verdicts[index], Verdict::Refused(_)) {
-            continue;
+    let mut circles: Vec<Option<Arc<str>>> = vec![None; tasks.len()];
+    for start in (0..tasks.len()).filter(|index| unmet[*index] > 0) {
+        let next = |here| targets(here, verdicts).into_iter().find(|next| unmet[*next] > 0);
+        follow_to_circle(start, tasks, &mut circles, next);
+    }
+    for (index, circle) in circles.into_iter().enumerate() {
+        if let Some(circle) = circle.filter(|_| matches!(verdicts[index], Verdict::New)) {
+            let refusal = Refusal::new(Code::Cycle, "dependencies form a circle").value(&*circle);
+            verdicts[index] = Verdict::Refused(refusal);
         }
-        let circle = circle_from(index, tasks, &unmet, indices);
-        verdicts[index] =
-            Verdict::Refused(Refusal::new(Code::Cycle, "dependencies form a circle").value(circle));
     }
     order
 }
 
-/// The names along a circle that is reached from `start` over tasks that could not be ordered.
-fn circle_from(
+/// Walks from `start` over tasks that could not be ordered, each of which has a `next`, until the walk bites
+/// its tail or meets one that was walked before; notes the names along the circle for all on the way.
+fn follow_to_circle(
     start: usize,
     tasks: &[NewTask],
-    unmet: &[usize],
-    indices: impl Fn(&NewTask) -> Vec<usize>,
-) -> String {
-    let mut path = vec![start];
-    let mut place = BTreeMap::from([(start, 0)]);
-    loop {
-        let here = path[path.len() - 1];
-        let Some(next) = indices(&tasks[here]).into_iter().find(|next| unmet[*next] > 0) else { break };
-        if let Some(from) = place.get(&next) {
-            path.drain(..*from);
-            path.push(next);
-            break;
+    circles: &mut [Option<Arc<str>>],
+    next: impl Fn(usize) -> Option<usize>,
+) {
+    let mut path = Vec::new();
+    let mut place = FxHashMap::default();
+    let mut here = start;
+    let circle = loop {
+        if let Some(circle) = &circles[here] {
+            break Arc::clone(circle);
         }
-        place.insert(next, path.len());
-        path.push(next);
+        if let Some(from) = place.insert(here, path.len()) {
+            let on_it = path[from..].iter().chain([&here]);
+            let names: Vec<&str> = on_it.map(|index: &usize| tasks[*index].spec.name.as_str()).collect();
+            break names.join(" -> ").into();
+        }
+        path.push(here);
+        let Some(following) = next(here) else { return };
+        here = following;
+    };
+    for index in path {
+        circles[index] = Some(Arc::clone(&circle));
     }
-    let names: Vec<&str> = path.iter().map(|index| tasks[*index].spec.name.as_str()).collect();
-    names.join(" -> ")
 }

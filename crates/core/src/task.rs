@@ -14,12 +14,21 @@ pub(crate) struct Limits {
     pub key: Option<Key>,
 }
 
+/// One edge, seen from the task that must end first.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Dependent {
+    pub task: TaskId,
+    pub on: On,
+    /// The run of the dependent that it belongs to.
+    pub run_at: Time,
+}
+
 /// Who waits for a task.
 #[derive(Debug, Default)]
 pub(crate) struct Dependents {
     /// Every edge that points to this task, in the order they were added; entries of tasks that have ended
-    /// meanwhile stay.
-    pub edges: Vec<(TaskId, On)>,
+    /// meanwhile stay, those of former runs too.
+    pub edges: Vec<Dependent>,
     /// How many unfinished dependents compete in each class.
     pub by_class: [u32; 4],
 }

@@ -33,11 +33,6 @@ impl Timers {
         self.queue.push(timer, Reverse((at, timer)));
     }
 
-    /// Sets a timer unless it is set for an earlier instant.
-    pub fn set_no_later(&mut self, timer: Timer, at: Time) {
-        self.queue.push_increase(timer, Reverse((at, timer)));
-    }
-
     /// Removes a timer, if it is set.
     pub fn clear(&mut self, timer: Timer) {
         self.queue.remove(&timer);

@@ -149,6 +149,10 @@ impl Core {
                 out.effects.push(Effect::Stop { worker: id, token, stop: Stop::Cancel });
             }
         }
+        self.unreserve_unrunnable();
+        // Tasks that gave up their reservations for want of a worker may have them again.
+        let workers = &self.workers;
+        self.queues.look_again(|queue| workers.slots_for(&queue.demand.runner) > 0, &mut self.ledger);
         Reply::Joined(id)
     }
 

@@ -1,0 +1,617 @@
+//! Scenarios as text: commands at the margin, what they lead to indented below.
+//!
+//! The commands are listed in `scenarios/README.md`.
+
+use orchd_core::{
+    Command, Config, Core, EdgeTarget, Effect, Event, Fact, Join, NewTask, NewWorkflow, Output, Phase, Reply,
+    Runner, Scope, SkipCause, Stop, WorkflowStop,
+};
+use orchd_model::{
+    Body, ErrorType, FailFast, NotBefore, On, Outcome, Reason, Refusal, ResourceSetting, SessionId, Span,
+    TaskAhead, TaskId, Time, Token, WorkerId, WorkflowId,
+};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::{World, matchers, spec_of, task};
+
+/// Runs the commands of a scenario and gives its text with what really came out.
+#[must_use]
+pub fn run(text: &str) -> String {
+    let mut script = Script::new();
+    let mut shown = String::new();
+    for line in text.lines() {
+        if line.starts_with(' ') {
+            continue;
+        }
+        shown.push_str(line);
+        shown.push('\n');
+        if !line.is_empty() && !line.starts_with('#') {
+            for said in script.line(line) {
+                shown.push_str("  ");
+                shown.push_str(&said);
+                shown.push('\n');
+            }
+        }
+    }
+    shown
+}
+
+struct Script {
+    config: Config,
+    world: Option<World>,
+    tasks: BTreeMap<String, TaskId>,
+    workflows: BTreeMap<String, WorkflowId>,
+    workers: BTreeMap<String, WorkerId>,
+    /// Every token a task has had.
+    tokens: BTreeMap<TaskId, Vec<Token>>,
+}
+
+fn span(text: &str) -> Span {
+    text.parse().unwrap_or_else(|_| panic!("not a duration: {text}"))
+}
+
+fn at(time: Time) -> Span {
+    Span(time.0)
+}
+
+impl Script {
+    fn new() -> Self {
+        Self {
+            config: Config { aging: Span::ZERO, lease: span("30d"), ..Config::default() },
+            world: None,
+            tasks: BTreeMap::new(),
+            workflows: BTreeMap::new(),
+            workers: BTreeMap::new(),
+            tokens: BTreeMap::new(),
+        }
+    }
+
+    fn world(&mut self) -> &mut World {
+        let config = &self.config;
+        self.world.get_or_insert_with(|| World::new(config.clone()))
+    }
+
+    fn task(&self, name: &str) -> TaskId {
+        *self.tasks.get(name).unwrap_or_else(|| panic!("no task {name}"))
+    }
+
+    fn line(&mut self, line: &str) -> Vec<String> {
+        let mut said = Vec::new();
+        let line = match line.strip_prefix('@').map(|rest| rest.split_once(' ').unwrap_or((rest, ""))) {
+            None => line,
+            Some((time, rest)) => {
+                let to = Time(span(time).0);
+                assert!(to >= self.world().now, "time does not run backwards: {line}");
+                for (when, out) in self.world().pass(to) {
+                    let before = if when == to { String::new() } else { format!("@{} ", at(when)) };
+                    said.extend(self.describe(&out).into_iter().map(|line| format!("{before}{line}")));
+                }
+                rest
+            }
+        };
+        let (verb, rest) = line.split_once(' ').unwrap_or((line, ""));
+        if !verb.is_empty() {
+            said.extend(self.command(verb, rest));
+        }
+        said
+    }
+
+    fn command(&mut self, verb: &str, rest: &str) -> Vec<String> {
+        let words: Vec<&str> = rest.split_whitespace().collect();
+        match verb {
+            "config" => self.configure(&words),
+            "add" => self.add(rest, false, None),
+            "atomic" => self.add(rest, true, None),
+            "workflow" => self.add_workflow(rest),
+            "worker" => self.join(&words),
+            "rejoin" => self.rejoin(&words),
+            "explain" => words.iter().flat_map(|name| self.explain(name)).collect(),
+            "status" => words.iter().map(|name| self.status(name)).collect(),
+            "claims" => vec![format!("{} held", self.world().core.claims_held())],
+            "resources" => self.resources(),
+            "restart" => self.restart(),
+            "drain" => {
+                self.world().core.set_draining(true);
+                Vec::new()
+            }
+            "retry" => {
+                let ids: Vec<TaskId> = words.iter().map(|name| self.task(name)).collect();
+                let (reply, out) = self.world().retry(&ids);
+                self.answer(reply, &out)
+            }
+            "next" => self.end_oldest().unwrap_or_default(),
+            "finish" => std::iter::from_fn(|| self.end_oldest()).flatten().collect(),
+            "done" | "fail" | "killed" | "timed_out" | "stopped" | "snooze" => self.report(verb, &words),
+            _ => {
+                let command = self.simple_command(verb, &words);
+                let (reply, out) = self.world().handle(command);
+                self.answer(reply, &out)
+            }
+        }
+    }
+
+    fn simple_command(&mut self, verb: &str, words: &[&str]) -> Command {
+        match (verb, words) {
+            ("cancel", names) => {
+                Command::Cancel { tasks: names.iter().map(|name| self.task_or_id(name)).collect() }
+            }
+            ("hold", [name]) => Command::Hold { task: self.task(name) },
+            ("release", [name]) => Command::Release { task: self.task(name) },
+            ("reprioritize", [name, class]) => {
+                Command::Reprioritize { task: self.task(name), priority: class.parse().expect("a class") }
+            }
+            ("pause", scope) => Command::Pause(self.scope(scope)),
+            ("resume", scope) => Command::Resume(self.scope(scope)),
+            ("resource", [name, settings @ ..]) => {
+                let (resource, setting) = resource_setting(name, settings);
+                Command::SetResource { resource, setting }
+            }
+            ("decide", [name, verdict, why @ ..]) => {
+                let verdict = verdict.parse().map_err(|_| why.join(" "));
+                Command::Decide { task: self.task(name), verdict }
+            }
+            ("detach", [name]) => Command::Detach { worker: self.workers[*name] },
+            ("heartbeat", [name]) => Command::Heartbeat { worker: self.workers[*name] },
+            ("lose", [name]) => {
+                let worker = self.workers[*name];
+                self.world().workers.remove(&worker);
+                Command::Lose { worker }
+            }
+            _ => panic!("not a command: {verb} {words:?}"),
+        }
+    }
+
+    fn task_or_id(&self, name: &str) -> TaskId {
+        name.parse().unwrap_or_else(|_| self.task(name))
+    }
+
+    fn scope(&self, words: &[&str]) -> Scope {
+        match words {
+            ["all"] => Scope::All,
+            ["priority", class] => Scope::Priority(class.parse().expect("a class")),
+            ["resource", name] => Scope::Resource(name.parse().expect("a resource")),
+            ["workflow", name] => Scope::Workflow(self.workflows[*name]),
+            ["session", id] => Scope::Session(id.parse().expect("an id")),
+            _ => panic!("not a scope: {words:?}"),
+        }
+    }
+
+    fn configure(&mut self, words: &[&str]) -> Vec<String> {
+        assert!(self.world.is_none(), "config comes first");
+        match words {
+            ["aging", span_text] => self.config.aging = span(span_text),
+            ["lease", span_text] => self.config.lease = span(span_text),
+            ["max_worker_losses", count] => {
+                self.config.max_worker_losses = count.parse().expect("a number");
+            }
+            ["resource", name, settings @ ..] => self.config.resources.push(resource_setting(name, settings)),
+            _ => panic!("not a configuration: {words:?}"),
+        }
+        Vec::new()
+    }
+
+    // Adding
+
+    fn add(&mut self, text: &str, atomic: bool, workflow: Option<NewWorkflow>) -> Vec<String> {
+        let segments: Vec<&str> = text.split(';').map(str::trim).collect();
+        let is_option = |word: &str| {
+            word.contains('=')
+                || word.parse::<orchd_model::Priority>().is_ok()
+                || ["hold", "milestone", "when", "own_runner"].contains(&word)
+        };
+        let mut batch: Vec<(String, Vec<&str>)> = Vec::new();
+        for segment in segments {
+            let words: Vec<&str> = segment.split_whitespace().collect();
+            let options: Vec<&str> = words.iter().copied().filter(|word| is_option(word)).collect();
+            let names = words.iter().filter(|word| !is_option(word));
+            batch.extend(names.map(|name| ((*name).to_owned(), options.clone())));
+        }
+        let names: Vec<String> = batch.iter().map(|(name, _)| name.clone()).collect();
+        let tasks = batch.iter().map(|(name, options)| self.new_task(name, options, &names)).collect();
+        let is_workflow = workflow.as_ref().map(|w| w.name.to_string());
+        let next = self.world().core.meta().next_task;
+        let (reply, out) = self.world().submit(tasks, atomic, workflow);
+        let mut refused = Vec::new();
+        if let Ok(Reply::Submitted { tasks, workflow }) = &reply {
+            for (name, id) in names.iter().zip(tasks) {
+                match id {
+                    Ok(id) => {
+                        if *id < next || self.name(*id) != *name {
+                            refused.push(format!("{name} is {}", self.name(*id)));
+                        }
+                        self.tasks.insert(name.clone(), *id);
+                    }
+                    Err(refusal) => refused.push(format!("{name} {}", refused_as(refusal))),
+                }
+            }
+            if let (Some(name), Some(id)) = (is_workflow, workflow) {
+                self.workflows.insert(name, *id);
+            }
+        }
+        let mut said = self.answer(reply, &out);
+        said.extend(refused);
+        said
+    }
+
+    fn add_workflow(&mut self, rest: &str) -> Vec<String> {
+        let (head, tasks) = rest.split_once(": ").expect("workflow NAME OPTIONS: TASKS");
+        let (name, options) = head.split_once(' ').unwrap_or((head, ""));
+        let mut workflow =
+            NewWorkflow { name: name.into(), max_parallel: None, fail_fast: FailFast::No, timeout: None };
+        for option in options.split_whitespace() {
+            match option.split_once('=').expect("key=value") {
+                ("max_parallel", limit) => workflow.max_parallel = limit.parse().ok(),
+                ("fail_fast", "yes") => workflow.fail_fast = FailFast::Yes,
+                ("fail_fast", "cancel") => workflow.fail_fast = FailFast::Cancel,
+                ("timeout", text) => workflow.timeout = Some(span(text)),
+                other => panic!("not an option of a workflow: {other:?}"),
+            }
+        }
+        self.add(tasks, true, Some(workflow))
+    }
+
+    fn new_task(&self, name: &str, options: &[&str], batch: &[String]) -> NewTask {
+        let mut new = task(name);
+        let mut policy = (*new.retry).clone();
+        for option in options {
+            let (key, value) = option.split_once('=').unwrap_or((option, ""));
+            match key {
+                "hold" => spec_of(&mut new).hold = true,
+                "milestone" => new.runner = Runner::Nothing,
+                "handler" => new.runner = Runner::Handler(value.into()),
+                "when" => spec_of(&mut new).when = Some("…".to_owned()),
+                "after" => new.edges = self.edges(value, batch),
+                "in" => spec_of(&mut new).not_before = Some(NotBefore::In(span(value))),
+                "timeout" => spec_of(&mut new).timeout = Some(span(value)),
+                "deadline" => spec_of(&mut new).deadline = Some(span(value)),
+                "key" => spec_of(&mut new).key = Some(value.to_owned()),
+                "session" => spec_of(&mut new).session = Some(SessionId(value.parse().expect("an id"))),
+                "body" => spec_of(&mut new).body = Body::Shell { line: value.to_owned() },
+                "claims" => {
+                    let claims = value.split(',').map(|claim| claim.parse().expect("a claim")).collect();
+                    spec_of(&mut new).claims = orchd_model::merge_claims(claims);
+                }
+                "retries" => policy.max_retries = value.parse().expect("a number"),
+                "retry_delay" => policy.delay = span(value),
+                "backoff" => policy.backoff = value.parse().expect("a number"),
+                "max_delay" => policy.max_delay = span(value),
+                "retry_on" => policy.retry_on = matchers(value),
+                "no_retry_on" => policy.no_retry_on = matchers(value),
+                class => spec_of(&mut new).priority = class.parse().expect("an option of a task"),
+            }
+        }
+        new.retry = Arc::new(policy);
+        new
+    }
+
+    fn edges(&self, text: &str, batch: &[String]) -> Vec<(EdgeTarget, On)> {
+        let edge = |part: &str| {
+            let (name, on) = part.split_once(':').unwrap_or((part, "success"));
+            let target = match batch.iter().position(|other| other == name) {
+                Some(index) => EdgeTarget::Index(index),
+                None => EdgeTarget::Id(self.task_or_id(name)),
+            };
+            (target, on.parse().expect("success, failure or completion"))
+        };
+        text.split(',').map(edge).collect()
+    }
+
+    // Workers
+
+    fn join(&mut self, words: &[&str]) -> Vec<String> {
+        let [name, slots, handlers @ ..] = words else { panic!("worker NAME SLOTS [HANDLER...]") };
+        let join = Join {
+            incarnation: self.workers.len() as u64 + 1,
+            slots: slots.parse().expect("a number of slots"),
+            process: handlers.is_empty(),
+            handlers: handlers.iter().map(|h| (*h).into()).collect(),
+            holds: Vec::new(),
+        };
+        let (id, out) = self.world().join(join);
+        self.workers.insert((*name).to_owned(), id);
+        self.describe(&out)
+    }
+
+    /// `rejoin w` holds all it was assigned, `rejoin w holding a` only that, `rejoin w holding nothing`.
+    fn rejoin(&mut self, words: &[&str]) -> Vec<String> {
+        let [name, held @ ..] = words else { panic!("rejoin NAME [holding TASK...]") };
+        let id = self.workers[*name];
+        let holds = match held {
+            [] => self.world().held_by(id),
+            ["holding", "nothing"] => Vec::new(),
+            [_, tasks @ ..] => {
+                tasks.iter().map(|task| *self.tokens[&self.task(task)].last().expect("ran")).collect()
+            }
+        };
+        let join = Join { holds, ..self.world().workers[&id].clone() };
+        let (_, out) = self.world().join(join);
+        self.describe(&out)
+    }
+
+    /// The attempt that started first succeeds.
+    fn end_oldest(&mut self) -> Option<Vec<String>> {
+        let running = self.world().running();
+        let (id, token, worker) = running.into_iter().min_by_key(|(_, token, _)| *token)?;
+        let (reply, out) = self.world().report_as(id, token, Some(worker), Outcome::Succeeded);
+        Some(self.answer(reply, &out))
+    }
+
+    fn report(&mut self, verb: &str, words: &[&str]) -> Vec<String> {
+        let [name, options @ ..] = words else { panic!("{verb} TASK") };
+        let id = self.task(name);
+        let Some(tokens) = self.tokens.get(&id).cloned() else {
+            return vec![format!("{name} has never run")];
+        };
+        let mut outcome = match verb {
+            "done" => Outcome::Succeeded,
+            "fail" => Outcome::exited(1),
+            "timed_out" => Outcome::TimedOut,
+            "stopped" => Outcome::Cancelled,
+            "killed" => Outcome::signalled(9),
+            _ => Outcome::Snoozed { delay: Span::ZERO },
+        };
+        let mut token = *tokens.last().expect("it has run");
+        let running = self.world().running();
+        let mut worker = running.iter().find(|(_, t, _)| *t == token).map(|(_, _, worker)| *worker);
+        for option in options {
+            match option.split_once('=') {
+                Some(("exit", code)) => outcome = Outcome::exited(code.parse().expect("a code")),
+                Some(("type", name)) => outcome = Outcome::failed(ErrorType::from(name), "went wrong"),
+                Some(("attempt", number)) => token = tokens[number.parse::<usize>().expect("a number") - 1],
+                // Found in the state directory: nobody says it.
+                None if *option == "found" => worker = None,
+                Some(("from", name)) => worker = Some(self.workers[name]),
+                _ => outcome = Outcome::Snoozed { delay: span(option) },
+            }
+        }
+        let (reply, out) = self.world().report_as(id, token, worker, outcome);
+        self.answer(reply, &out)
+    }
+
+    fn restart(&mut self) -> Vec<String> {
+        let ids = self.world().core.unfinished_tasks();
+        let explained =
+            |script: &Self| -> Vec<Vec<String>> { ids.iter().map(|id| script.explain_id(*id)).collect() };
+        let before = explained(self);
+        let attached = self
+            .world()
+            .core
+            .workers()
+            .into_iter()
+            .filter(|view| view.attached)
+            .map(|view| view.id)
+            .collect();
+        let evaluated = self.world().reload();
+        let joined = self.world().rejoin(&attached);
+        let mut said = self.describe(&evaluated);
+        said.extend(self.describe(&joined));
+        let after = explained(self);
+        for (before, after) in before.iter().zip(&after).filter(|(before, after)| before != after) {
+            said.push(format!("was: {}", before.join(" | ")));
+            said.push(format!("now: {}", after.join(" | ")));
+        }
+        said
+    }
+
+    // What is said
+
+    fn answer(&mut self, reply: Result<Reply, Refusal>, out: &Output) -> Vec<String> {
+        let mut said = self.describe(out);
+        match reply {
+            Ok(Reply::Tasks(results)) => {
+                for (id, result) in results {
+                    if let Err(refusal) = result {
+                        said.push(format!("{} {}", self.name(id), refused_as(&refusal)));
+                    }
+                }
+            }
+            Ok(Reply::Done | Reply::Submitted { .. } | Reply::Joined(_)) => {}
+            Err(refusal) => said.push(refused_as(&refusal)),
+        }
+        said
+    }
+
+    fn name(&self, id: TaskId) -> String {
+        let record = self.world.as_ref().and_then(|world| world.store.tasks.get(&id));
+        record.map_or_else(|| id.to_string(), |record| record.name.to_string())
+    }
+
+    fn worker_name(&self, id: WorkerId) -> String {
+        let known = self.workers.iter().find(|(_, known)| **known == id).map(|(name, _)| name.clone());
+        known.unwrap_or_else(|| format!("worker {id}"))
+    }
+
+    fn workflow_name(&self, id: WorkflowId) -> String {
+        let record = self.world.as_ref().and_then(|world| world.store.workflows.get(&id));
+        record.map_or_else(|| id.to_string(), |record| record.name.to_string())
+    }
+
+    fn describe(&mut self, out: &Output) -> Vec<String> {
+        let mut said: Vec<String> = Vec::new();
+        for event in &out.events {
+            if let Fact::Submitted { record, .. } = &event.fact {
+                let name = self.name(record.id);
+                match said.last_mut().filter(|line| line.starts_with("added ")) {
+                    Some(line) => *line = format!("{line} {name}"),
+                    None => said.push(format!("added {name}")),
+                }
+            } else {
+                said.push(self.fact(event));
+            }
+        }
+        let mut stops = 0;
+        for effect in &out.effects {
+            match effect {
+                Effect::Assign { task, token, .. } => {
+                    let started = |e: &Event| matches!(&e.fact, Fact::Started { task: t, token: k, .. } if t == task && k == token);
+                    assert!(out.events.iter().any(started), "only what started is assigned");
+                }
+                Effect::Stop { worker, token, stop } => {
+                    let task = self.tokens.iter().find(|(_, tokens)| tokens.contains(token));
+                    let task = task.map_or_else(|| token.to_string(), |(id, _)| self.name(*id));
+                    stops += 1;
+                    let stop = stop_word(*stop);
+                    said.push(format!("-> {} stops {task}: {stop}", self.worker_name(*worker)));
+                }
+                Effect::Evaluate { task } => said.push(format!("-> evaluate {}", self.name(*task))),
+                Effect::Fence { worker } => said.push(format!("-> fence {}", self.worker_name(*worker))),
+            }
+        }
+        let stopping = out.events.iter().filter(|e| matches!(e.fact, Fact::Stopping { .. })).count();
+        assert!(stopping <= stops, "an attempt that is stopped is stopped at its worker");
+        said
+    }
+
+    fn fact(&mut self, event: &Event) -> String {
+        let name = event.fact.task().map_or_else(String::new, |id| self.name(id));
+        match &event.fact {
+            Fact::Submitted { .. } => format!("added {name}"),
+            Fact::Checked { .. } => format!("check {name}"),
+            Fact::Readied { .. } => format!("ready {name}"),
+            Fact::Delayed { until, .. } => format!("delay {name} until {}", at(*until)),
+            Fact::Held { .. } => format!("held {name}"),
+            Fact::Released { .. } => format!("released {name}"),
+            Fact::Reprioritized { priority, .. } => format!("{name} is {priority}"),
+            Fact::Started { task, attempt, token, worker } => {
+                self.tokens.entry(*task).or_default().push(*token);
+                let on = if self.workers.len() > 1 {
+                    format!(" on {}", self.worker_name(*worker))
+                } else {
+                    String::new()
+                };
+                let again = if attempt.0 > 1 { format!(", attempt {attempt}") } else { String::new() };
+                format!("start {name}{on}{again}")
+            }
+            Fact::Stopping { stop, .. } => format!("stopping {name}: {}", stop_word(*stop)),
+            Fact::Retried { attempt, until, .. } => {
+                format!("retry {name} at {} ({})", at(*until), attempt.outcome.message().unwrap_or_default())
+            }
+            Fact::Returned { attempt, until, .. } => {
+                format!(
+                    "return {name} until {} ({})",
+                    at(*until),
+                    attempt.outcome.message().unwrap_or_default()
+                )
+            }
+            Fact::Completed { .. } => format!("completed {name}"),
+            Fact::Failed { .. } => {
+                let result = event.fact.result().expect("a failure has a result");
+                let error_type = result.error_type.as_ref().map_or("", ErrorType::as_str);
+                format!("failed {name} ({error_type}: {})", result.error_message.as_deref().unwrap_or(""))
+            }
+            Fact::Cancelled { .. } => format!("cancelled {name}"),
+            Fact::Skipped { cause, .. } => format!("skipped {name}: {}", self.cause(cause)),
+            Fact::Revived { was, .. } => format!("revived {name}, was {was}"),
+            Fact::WorkflowSubmitted { record } => {
+                format!("workflow {} of {} tasks", record.name, record.task_count)
+            }
+            Fact::WorkflowStopped { workflow, stop } => {
+                let workflow = self.workflow_name(*workflow);
+                match stop {
+                    WorkflowStop::Failure(id) => {
+                        format!("workflow {workflow} stops: {} failed", self.name(*id))
+                    }
+                    WorkflowStop::Timeout => format!("workflow {workflow} stops: timeout"),
+                }
+            }
+            Fact::WorkflowEnded { workflow, status } => {
+                format!("workflow {} {status}", self.workflow_name(*workflow))
+            }
+            Fact::WorkflowReopened { record } => format!("workflow {} goes on", record.name),
+            Fact::Paused { scope } => format!("paused {}", Core::describe_scope(scope)),
+            Fact::Resumed { scope } => format!("resumed {}", Core::describe_scope(scope)),
+            Fact::ResourceSet { resource, .. } => format!("set {resource}"),
+            Fact::WorkerJoined { .. } => "worker joined".to_owned(),
+            Fact::WorkerLost { worker } => format!("lost {}", self.worker_name(*worker)),
+        }
+    }
+
+    fn cause(&self, cause: &SkipCause) -> String {
+        match cause {
+            SkipCause::Condition => "condition".to_owned(),
+            SkipCause::ConditionError(why) => format!("condition error, {why}"),
+            SkipCause::FailFast(id) => format!("fail_fast, {} failed", self.name(*id)),
+            SkipCause::Dependency(id, status) => format!("needs {}, {status}", self.name(*id)),
+        }
+    }
+
+    fn status(&mut self, name: &str) -> String {
+        let id = self.task(name);
+        let record = &self.world().store.tasks[&id];
+        let running = match record.phase {
+            Phase::Running { stop: Some(stop), .. } => format!(", stopping: {}", stop_word(stop)),
+            _ => String::new(),
+        };
+        format!("{name} {}{running}", record.status())
+    }
+
+    fn resources(&mut self) -> Vec<String> {
+        let views = self.world().core.resources();
+        let describe = |view: &orchd_core::ResourceView| {
+            let free = view.free.map_or_else(String::new, |free| format!(", {free} free"));
+            let capacity = view.capacity.map_or_else(String::new, |capacity| format!(" of {capacity}"));
+            let waits = format!("{} waiting, {} reserved", view.waiting, view.reserved);
+            format!("{}: {} held{capacity}{free}, {waits}", view.name, view.held)
+        };
+        views.iter().map(describe).collect()
+    }
+
+    fn explain(&mut self, name: &str) -> Vec<String> {
+        let id = self.task(name);
+        self.world();
+        self.explain_id(id)
+    }
+
+    fn explain_id(&self, id: TaskId) -> Vec<String> {
+        let explained = self.world.as_ref().and_then(|world| world.core.explain(id));
+        let Some(explained) = explained else { return vec![format!("{} is not in memory", self.name(id))] };
+        let ahead = |ahead: &TaskAhead| self.name(ahead.task);
+        let mut first = format!("{}: {}, {}", self.name(id), explained.status, explained.priority);
+        if explained.competes_as != explained.priority {
+            first += &format!(", competes as {}", explained.competes_as);
+        }
+        if let Some(lender) = &explained.inherited_from {
+            first += &format!(", for {}", ahead(lender));
+        }
+        if let Some(start) = explained.earliest_start {
+            first += &format!(", not before {}", at(start));
+        }
+        let mut said = vec![first];
+        said.extend(explained.reasons.iter().map(|reason| match reason {
+            Reason::Delayed { until } => format!("- delayed until {}", at(*until)),
+            reason => format!("- {reason}"),
+        }));
+        if explained.ahead_count > 0 {
+            let names: Vec<String> = explained.ahead.iter().map(ahead).collect();
+            said.push(format!("- {} ahead: {}", explained.ahead_count, names.join(", ")));
+        }
+        said
+    }
+}
+
+fn stop_word(stop: Stop) -> &'static str {
+    match stop {
+        Stop::Cancel => "cancel",
+        Stop::Timeout => "timeout",
+        Stop::Deadline => "deadline",
+    }
+}
+
+fn refused_as(refusal: &Refusal) -> String {
+    let value = refusal.value.as_ref().map_or_else(String::new, |value| format!(": {value}"));
+    let hint = refusal.hint.as_ref().map_or_else(String::new, |hint| format!(" ({hint})"));
+    format!("refused, {}: {}{value}{hint}", refusal.code, refusal.message)
+}
+
+fn resource_setting(name: &str, settings: &[&str]) -> (orchd_model::ResourceName, ResourceSetting) {
+    let mut setting = ResourceSetting::default();
+    for word in settings {
+        match word.split_once('=').expect("key=value") {
+            ("capacity", amount) => setting.capacity = Some(amount.parse().expect("an amount")),
+            ("concurrency", count) => setting.concurrency = Some(count.parse().expect("a number")),
+            other => panic!("not a setting: {other:?}"),
+        }
+    }
+    (name.parse().expect("a resource"), setting)
+}
