@@ -244,7 +244,10 @@ async fn a_client_finds_the_daemon_again_after_a_restart() {
     first.abort();
     std::fs::remove_file(&socket).unwrap();
     let later = async {
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        // Long enough for the client to have found nobody.
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
         tokio::spawn(serve(UnixListener::bind(&socket).unwrap(), script, requests));
     };
     let (workers, ()) = tokio::join!(client.workers(), later);

@@ -169,6 +169,7 @@ impl Outbox {
         let (spec, in_workflow) = (Arc::clone(&known.spec), known.workflow.is_some());
         let has_inputs = in_workflow || !known.dependencies.is_empty() || !spec.parameters.is_empty();
         let inputs = if has_inputs { Some(self.inputs(&known).map_err(fail)?) } else { None };
+        // Templates see the workflow's parameters; the task's own are filled in with the rest of its spec.
         let spec = match &inputs {
             Some(inputs) if in_workflow && orchd_workflow::uses_templates(&spec) => {
                 let filled = orchd_workflow::render(&spec, inputs);
@@ -176,6 +177,7 @@ impl Outbox {
             }
             _ => spec,
         };
+        let inputs = inputs.map(|inputs| orchd_workflow::overlay(&inputs, &spec.parameters));
         let (env, cwd, stdin) = (spec.env.clone(), spec.cwd.clone(), spec.stdin.clone());
         let work = match &spec.body {
             Body::Command { argv } => Work::Command { argv: argv.clone(), env, cwd, stdin },
@@ -196,9 +198,10 @@ impl Outbox {
         Ok(Assignment { task, attempt, token, name, work, timeout, grace: self.policy.grace, inputs })
     }
 
-    /// `{"parameters": …, "tasks": {NAME and id: {status, output, exit_code, attempts}}}`.
+    /// `{"parameters": …, "tasks": {NAME and id: {status, output, exit_code, attempts}}}`, with the
+    /// workflow's parameters.
     fn inputs(&mut self, known: &Known) -> Result<Value, String> {
-        let mut parameters = match known.workflow {
+        let parameters = match known.workflow {
             Some(id) => {
                 let stored = self.history.workflow(id).map_err(|e| e.to_string())?;
                 let text = stored.ok_or_else(|| format!("workflow {id} is not in the store"))?.parameters;
@@ -206,7 +209,6 @@ impl Outbox {
             }
             None => Map::new(),
         };
-        parameters.extend(known.spec.parameters.clone());
         let mut tasks = Map::new();
         for found in self.history.results(&known.dependencies).map_err(|e| e.to_string())? {
             let result = found.result.unwrap_or_default();
@@ -226,7 +228,7 @@ impl Outbox {
         let known = self.known(task)?;
         let Some(when) = &known.spec.when else { return Ok(true) };
         let inputs = self.inputs(&known)?;
-        orchd_workflow::evaluate(when, &inputs)
+        orchd_workflow::evaluate(when, &orchd_workflow::overlay(&inputs, &known.spec.parameters))
     }
 }
 

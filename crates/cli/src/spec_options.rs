@@ -288,62 +288,11 @@ mod tests {
 
     #[test]
     fn every_option_reaches_its_field() {
-        let spec = spec(&[
-            "--name",
-            "n",
-            "-p",
-            "high",
-            "--after",
-            "3",
-            "--after",
-            "4:failure",
-            "--claim",
-            "cpu=2",
-            "--claim",
-            "database:main:write",
-            "--timeout",
-            "1m",
-            "--deadline",
-            "2h",
-            "--max-retries",
-            "3",
-            "--retry-delay",
-            "250ms",
-            "--backoff",
-            "2",
-            "--max-delay",
-            "8",
-            "--jitter",
-            "0.1",
-            "--retry-on",
-            "1-9,SIGKILL",
-            "--no-retry-on",
-            "7",
-            "--in",
-            "5s",
-            "--hold",
-            "--when",
-            "true",
-            "-e",
-            "A=b=c",
-            "--cwd",
-            "/tmp",
-            "--key",
-            "k",
-            "--session",
-            "2",
-            "--tag",
-            "x",
-            "--tag",
-            "y",
-            "--meta",
-            "m=1",
-            "--shell",
-            "--",
-            "a",
-            "|",
-            "b",
-        ]);
+        let line = "--name n -p high --after 3 --after 4:failure --claim cpu=2 --claim database:main:write \
+                    --timeout 1m --deadline 2h --max-retries 3 --retry-delay 250ms --backoff 2 --max-delay 8 \
+                    --jitter 0.1 --retry-on 1-9,SIGKILL --no-retry-on 7 --in 5s --hold --when true -e A=b=c \
+                    --cwd /tmp --key k --session 2 --tag x --tag y --meta m=1 --shell -- a | b";
+        let spec = spec(&line.split_whitespace().collect::<Vec<_>>());
         assert_eq!(spec.body, Body::Shell { line: "a | b".into() });
         assert_eq!((spec.name.as_str(), spec.priority), ("n", Priority::High));
         assert_eq!(spec.dependencies[1].on, On::Failure);
