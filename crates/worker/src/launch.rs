@@ -8,6 +8,7 @@ use orchd_model::{ErrorType, Outcome};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{MemfdFlags, Mode, OFlags};
 use rustix::io::Errno;
+use rustix::process::Rlimit;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Seek, Write};
@@ -33,6 +34,7 @@ pub(crate) struct Launcher {
     nothing: OwnedFd,
     socket: PathBuf,
     no_inputs: PathBuf,
+    descriptors: Option<Rlimit>,
     candidates: CStrings,
     argv: CStrings,
     envp: CStrings,
@@ -40,13 +42,15 @@ pub(crate) struct Launcher {
 }
 
 impl Launcher {
-    pub(crate) fn new(paths: &StatePaths, socket: &Path) -> io::Result<Self> {
+    /// `descriptors` is the limit that processes get instead of this one's.
+    pub(crate) fn new(paths: &StatePaths, socket: &Path, descriptors: Option<Rlimit>) -> io::Result<Self> {
         let nothing = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
         Ok(Self {
             stack: Stack::new()?,
             nothing: above_stdio(nothing)?,
             socket: socket.to_owned(),
             no_inputs: paths.no_inputs(),
+            descriptors,
             candidates: CStrings::default(),
             argv: CStrings::default(),
             envp: CStrings::default(),
@@ -90,6 +94,7 @@ impl Launcher {
             envp: &self.envp,
             cwd: &self.cwd,
             stdio: [stdin.as_ref().unwrap_or(&self.nothing).as_fd(), out, err],
+            descriptors: self.descriptors,
             pid,
         };
         sys::spawn(&self.stack, &plan).map_err(|error| explain(error, program, cwd.unwrap_or("/")))

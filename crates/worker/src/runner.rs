@@ -11,6 +11,7 @@ use orchd_model::{AttemptReport, Outcome, Span};
 use parking_lot::Mutex;
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fd::OwnedFd;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity};
 use std::io;
 use std::path::PathBuf;
@@ -25,6 +26,10 @@ use crate::{StatePaths, sys};
 
 /// Orders that may wait for a spawner before the sender does: far more than a spawner leaves lying.
 const ORDERS: usize = 1024;
+/// Two spools, a pidfd and a file that is standard input.
+const DESCRIPTORS_PER_SLOT: u64 = 4;
+/// For everything else that the process has open.
+const SPARE_DESCRIPTORS: u64 = 256;
 /// A spawner's calls are shallow; processes have a stack of their own.
 const THREAD_STACK_BYTES: usize = 256 << 10;
 
@@ -74,6 +79,8 @@ pub(crate) struct Shared {
     pub(crate) mailboxes: Vec<Mailbox>,
     /// The processors that processes may use.
     pub(crate) processors: CpuSet,
+    /// The limit of open descriptors that processes get, if this process needed a higher one.
+    pub(crate) descriptors: Option<Rlimit>,
     sink: Box<dyn Fn(AttemptEvent) + Send + Sync>,
 }
 
@@ -108,6 +115,7 @@ impl Runner {
         // Any process id but none switches this on.
         rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
         let processors = sched_getaffinity(None)?;
+        let descriptors = raise_descriptors(slots);
         let spawners = processors.count().clamp(1, slots) as usize;
         let mut mailboxes = Vec::new();
         let mut receivers = Vec::new();
@@ -120,7 +128,7 @@ impl Runner {
         let table = AttemptsTable::create(&settings.paths, slots)?;
         let board = Mutex::new(Board::new(slots, spawners));
         let sink = Box::new(sink);
-        let shared = Arc::new(Shared { settings, board, table, mailboxes, processors, sink });
+        let shared = Arc::new(Shared { settings, board, table, mailboxes, processors, descriptors, sink });
         let cores = (0..CpuSet::MAX_CPU).filter(|core| shared.processors.is_set(*core));
         let mut runner = Self { shared: shared.clone(), threads: Vec::new() };
         for ((index, orders), core) in receivers.into_iter().enumerate().zip(cores) {
@@ -200,6 +208,22 @@ pub(crate) fn stopped(cause: StopCause) -> Outcome {
         StopCause::Timeout => Outcome::TimedOut,
         StopCause::Deadline => Outcome::DeadlineMet,
     }
+}
+
+/// Raises the limit of open descriptors if that many slots need it, and gives what it was. Commands keep the
+/// former one: some misbehave with a large number.
+fn raise_descriptors(slots: u32) -> Option<Rlimit> {
+    let needed = u64::from(slots) * DESCRIPTORS_PER_SLOT + SPARE_DESCRIPTORS;
+    let former = getrlimit(Resource::Nofile);
+    if former.current.is_none_or(|current| current >= needed) {
+        return None;
+    }
+    let current = former.maximum.map_or(needed, |maximum| maximum.min(needed));
+    if current < needed {
+        tracing::warn!(slots, current, "not all slots can be used: too few open files are allowed");
+    }
+    let raised = Rlimit { current: Some(current), maximum: former.maximum };
+    setrlimit(Resource::Nofile, raised).ok().map(|()| former)
 }
 
 /// Writes the file that all attempts without inputs share; read-only, so that none changes it by mistake.

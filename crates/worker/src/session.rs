@@ -29,6 +29,8 @@ const REPORTS_WITH_DATA: usize = 16;
 const REPORTS: usize = 1024;
 /// Heartbeats in a lease: one may be late or lost.
 const HEARTBEATS_PER_LEASE: u32 = 3;
+/// No lease is so short that this would be too late.
+const HEARTBEAT_SHORTEST: Duration = Duration::from_millis(10);
 /// How long a daemon may take to welcome a worker.
 const WELCOME_PATIENCE: Duration = Duration::from_secs(10);
 /// How long the first daemon may take to listen: it starts the worker about when it opens its socket.
@@ -229,6 +231,7 @@ async fn report(
 ) -> Result<Over, SessionError> {
     let left: Vec<AttemptReport> = state.ledger.borrow().all().cloned().collect();
     send_reports(sender, Vec::new(), left).await?;
+    let heartbeat = (lease / HEARTBEATS_PER_LEASE).max(HEARTBEAT_SHORTEST);
     let mut heard = Instant::now();
     let mut batch = Vec::new();
     loop {
@@ -260,7 +263,7 @@ async fn report(
                 };
                 send_reports(sender, Vec::new(), ended).await?;
             }
-            () = tokio::time::sleep_until(heard + lease / HEARTBEATS_PER_LEASE), if held => {
+            () = tokio::time::sleep_until(heard + heartbeat), if held => {
                 sender.send(&FromWorker::Heartbeat).await?;
                 heard = Instant::now();
             }

@@ -96,7 +96,7 @@ impl Spawner {
         let wake = &shared.mailboxes[index].wake;
         epoll::add(&epoll, wake, epoll::EventData::new_u64(WAKE), epoll::EventFlags::IN)?;
         let settings = &shared.settings;
-        let launcher = Launcher::new(&settings.paths, &settings.socket)?;
+        let launcher = Launcher::new(&settings.paths, &settings.socket, shared.descriptors)?;
         let numbers = (index as u32..settings.slots.max(1)).step_by(shared.mailboxes.len());
         let slots = numbers
             .map(|number| Slot { number, files: SlotFiles::new(&settings.paths, number), running: None })

@@ -12,6 +12,7 @@
 use rustix::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use rustix::io::Errno;
 use rustix::mm::{MapFlags, MprotectFlags, ProtFlags};
+use rustix::process::Rlimit;
 use std::ffi::{c_char, c_int, c_void};
 use std::mem::{self, MaybeUninit};
 use std::ptr::{self, NonNull};
@@ -76,6 +77,8 @@ pub(crate) struct Plan<'a> {
     pub cwd: &'a CStrings,
     /// Standard input, output and error; all above 2.
     pub stdio: [BorrowedFd<'a>; 3],
+    /// The limit of open descriptors, if it is not the same as this process's.
+    pub descriptors: Option<Rlimit>,
     /// Where the child writes its pid before it becomes the program.
     pub pid: &'a AtomicU64,
 }
@@ -105,6 +108,7 @@ struct Shared<'a> {
     envp: *const *const c_char,
     cwd: *const c_char,
     stdio: [RawFd; 3],
+    descriptors: Option<libc::rlimit>,
     pid: &'a AtomicU64,
     parent: libc::pid_t,
     step: AtomicU32,
@@ -126,6 +130,10 @@ pub(crate) fn spawn(stack: &Stack, plan: &Plan<'_>) -> Result<(u32, OwnedFd), Sp
         envp: envp.as_ptr(),
         cwd: cwd[0],
         stdio: plan.stdio.map(|fd| fd.as_raw_fd()),
+        descriptors: plan.descriptors.as_ref().map(|limit| libc::rlimit {
+            rlim_cur: limit.current.unwrap_or(libc::RLIM_INFINITY),
+            rlim_max: limit.maximum.unwrap_or(libc::RLIM_INFINITY),
+        }),
         pid: plan.pid,
         // SAFETY: getpid has no preconditions.
         parent: unsafe { libc::getpid() },
@@ -190,6 +198,9 @@ extern "C" fn child(argument: *mut c_void) -> c_int {
             if libc::dup2(fd, number) < 0 {
                 fail(STEP_SETUP);
             }
+        }
+        if let Some(limit) = &shared.descriptors {
+            libc::setrlimit(libc::RLIMIT_NOFILE, limit);
         }
         let mut none = MaybeUninit::<libc::sigset_t>::uninit();
         libc::sigemptyset(none.as_mut_ptr());

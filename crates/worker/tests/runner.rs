@@ -361,3 +361,12 @@ fn an_assignment_beyond_the_slots_waits_and_can_be_stopped_there() {
     assert_eq!((ended[0].token, ended[1].token), (Token(1), Token(3)));
     assert_eq!(ended[1].outcome, Outcome::exited(3));
 }
+
+#[test]
+fn many_slots_do_not_change_the_limits_of_tasks() {
+    let limits = std::fs::read_to_string("/proc/self/limits").unwrap();
+    let own = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    let bench = Bench::new(1500);
+    bench.run(shell(1, "grep '^Max open files' /proc/self/limits"));
+    assert_eq!(String::from_utf8(bench.output(1, Stream::Out).unwrap()).unwrap().trim_end(), own.trim_end());
+}
