@@ -2,8 +2,9 @@
 //! are given to others.
 //!
 //! Commands die with their worker (`PR_SET_PDEATHSIG`), but their children do not. They are found by the
-//! session and group that the table of attempts has, and by `ORCHD_TOKEN` in the environment they were
-//! started with, which a change of session does not wash off.
+//! session and group that the table of attempts has, and by `ORCHD_TOKEN` and `ORCHD_RESULT` in the
+//! environment they were started with, which a change of session does not wash off. The token alone would
+//! not do: tokens count from 1 in every state directory, and a machine may have several.
 //!
 //! Flaw: a process that has left both the session and the environment behind is not found.
 
@@ -35,7 +36,7 @@ const TICKS_SLACK: u64 = 2;
 /// `WouldBlock` when the worker is not dead; `TimedOut` when processes cannot be killed, which leaves the
 /// table as it was, so that the call can be repeated; and errors of reading and writing files.
 pub fn fence(state_dir: &Path) -> io::Result<Vec<Token>> {
-    let paths = StatePaths::new(state_dir);
+    let paths = StatePaths::new(std::path::absolute(state_dir)?);
     if !state_dir.join("worker").exists() {
         return Ok(Vec::new());
     }
@@ -50,44 +51,79 @@ pub fn fence(state_dir: &Path) -> io::Result<Vec<Token>> {
 pub(crate) fn clear_attempts(paths: &StatePaths) -> io::Result<Vec<Token>> {
     let records = table::read(paths)?;
     if !records.is_empty() {
-        kill_all(&records)?;
+        Lost::new(paths, &records).kill_all()?;
         recover_output(paths, &records);
     }
     table::clear(paths)?;
     Ok(records.iter().map(|record| record.token).collect())
 }
 
-fn kill_all(records: &[Record]) -> io::Result<()> {
-    let tokens: BTreeSet<String> = records.iter().map(|record| record.token.to_string()).collect();
-    let give_up = Instant::now() + PATIENCE;
-    let mut pause = FIRST_LOOK;
-    // Again and again: what is being killed may have started something since /proc was read.
-    loop {
-        let living = process::all().filter(|pid| belongs(*pid, records, &tokens)).collect::<Vec<_>>();
-        if living.is_empty() {
-            return Ok(());
-        }
-        if Instant::now() > give_up {
-            return Err(io::Error::new(
-                io::ErrorKind::TimedOut,
-                format!("processes of lost attempts do not die: {living:?}"),
-            ));
-        }
-        for pid in living {
-            kill(pid, records, &tokens)?;
-        }
-        thread::sleep(pause);
-        pause = (pause * 2).min(PATIENCE / 50);
-    }
+/// The attempts that a dead worker has left, and what their processes are known by.
+struct Lost<'a> {
+    records: &'a [Record],
+    tokens: BTreeSet<String>,
+    /// Where results of this state directory's attempts go.
+    slots: String,
 }
 
-fn belongs(pid: u32, records: &[Record], tokens: &BTreeSet<String>) -> bool {
-    if pid == std::process::id() {
-        return false;
+impl<'a> Lost<'a> {
+    fn new(paths: &StatePaths, records: &'a [Record]) -> Self {
+        let tokens = records.iter().map(|record| record.token.to_string()).collect();
+        // With a slash, so that no other directory begins alike.
+        Self { records, tokens, slots: format!("{}/", paths.slots().to_string_lossy()) }
     }
-    let Some(stat) = process::stat(pid).filter(|stat| !stat.zombie) else { return false };
-    records.iter().any(|record| is_of(&stat, record))
-        || process::environ(pid, "ORCHD_TOKEN").is_some_and(|token| tokens.contains(&token))
+
+    fn kill_all(&self) -> io::Result<()> {
+        let give_up = Instant::now() + PATIENCE;
+        let mut pause = FIRST_LOOK;
+        // Again and again: what is being killed may have started something since /proc was read.
+        loop {
+            let living = process::all().filter(|pid| self.has(*pid)).collect::<Vec<_>>();
+            if living.is_empty() {
+                return Ok(());
+            }
+            if Instant::now() > give_up {
+                return Err(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    format!("processes of lost attempts do not die: {living:?}"),
+                ));
+            }
+            for pid in living {
+                self.kill(pid)?;
+            }
+            thread::sleep(pause);
+            pause = (pause * 2).min(PATIENCE / 50);
+        }
+    }
+
+    fn has(&self, pid: u32) -> bool {
+        if pid == std::process::id() {
+            return false;
+        }
+        let Some(stat) = process::stat(pid).filter(|stat| !stat.zombie) else { return false };
+        let is_marked = || {
+            process::environ(pid, "ORCHD_TOKEN").is_some_and(|token| self.tokens.contains(&token))
+                && process::environ(pid, "ORCHD_RESULT").is_some_and(|path| path.starts_with(&self.slots))
+        };
+        self.records.iter().any(|record| is_of(&stat, record)) || is_marked()
+    }
+
+    /// Kills a process if it still is what it was found to be, now that a descriptor holds on to it.
+    fn kill(&self, pid: u32) -> io::Result<()> {
+        let Some(id) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return Ok(()) };
+        let pidfd = match pidfd_open(id, PidfdFlags::empty()) {
+            Ok(pidfd) => pidfd,
+            Err(Errno::SRCH) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        if !self.has(pid) {
+            return Ok(());
+        }
+        match pidfd_send_signal(&pidfd, Signal::KILL) {
+            Ok(()) | Err(Errno::SRCH) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
 }
 
 /// Whether a process is in the session or group of an attempt, and not in a later one of the same number.
@@ -106,23 +142,6 @@ fn is_of(stat: &ProcessStat, record: &Record) -> bool {
 
 /// A process is made within this many ticks of its record's writing, also on a machine under load.
 const START_TICKS: u64 = 3000;
-
-/// Kills a process if it still is what it was found to be, now that a descriptor holds on to it.
-fn kill(pid: u32, records: &[Record], tokens: &BTreeSet<String>) -> io::Result<()> {
-    let Some(id) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return Ok(()) };
-    let pidfd = match pidfd_open(id, PidfdFlags::empty()) {
-        Ok(pidfd) => pidfd,
-        Err(Errno::SRCH) => return Ok(()),
-        Err(error) => return Err(error.into()),
-    };
-    if !belongs(pid, records, tokens) {
-        return Ok(());
-    }
-    match pidfd_send_signal(&pidfd, Signal::KILL) {
-        Ok(()) | Err(Errno::SRCH) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
-}
 
 /// Gives what lost attempts have written its final names. Output that cannot be moved is not worth failing
 /// for.
