@@ -44,7 +44,7 @@ pub async fn add(
     let is_array = body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
     if !is_array {
         let spec = read_spec(&body)?;
-        let mut results = submit(&shell, vec![Ok(spec)], true, peer).await?;
+        let mut results = submit(&shell, vec![Ok(spec)], false, peer).await?;
         let id = results.pop().unwrap_or_else(|| Err(Refusal::new(Code::Malformed, "no task")))?;
         return Ok(Json(Added { id }).into_response());
     }

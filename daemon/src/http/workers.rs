@@ -64,8 +64,8 @@ async fn talk(shell: Arc<Shell>, mut socket: WebSocket) -> Result<(), String> {
         .map_err(|refusal| refusal.to_string())?;
     tracing::info!(%worker, "worker connected");
     let ended = relay(&shell, &mut socket, worker, link, receiver).await;
-    // A later connection of the same worker may have taken over.
-    if shell.sessions.close(worker, number) {
+    // A daemon that stops leaves its workers as they are. A later connection may have taken over.
+    if !*shell.stopping.borrow() && shell.sessions.close(worker, number) {
         tracing::info!(%worker, "worker disconnected");
         let command = Command::Detach { worker };
         shell
