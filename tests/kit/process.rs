@@ -1,0 +1,45 @@
+//! Processes, found by what is in their environment: a number may be another one's by now.
+
+use rustix::process::{Pid, Signal, kill_process};
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// Sends a signal to a process, which may be gone.
+pub fn send(pid: u32, signal: Signal) {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).unwrap();
+    let _ = kill_process(pid, signal);
+}
+
+/// Every process that runs, and its environment; one that is dead and not yet buried has none.
+fn all() -> impl Iterator<Item = (u32, Vec<u8>)> {
+    let numbers = fs::read_dir("/proc").unwrap().filter_map(|entry| {
+        let name = entry.ok()?.file_name();
+        name.to_str()?.parse::<u32>().ok()
+    });
+    numbers.filter_map(|pid| Some((pid, fs::read(format!("/proc/{pid}/environ")).ok()?)))
+}
+
+/// The processes that were started with all of these, `NAME=VALUE` each.
+pub fn with_variables(wanted: &[&[u8]]) -> Vec<u32> {
+    let has_all = |environ: &[u8]| {
+        wanted.iter().all(|wanted| environ.split(|byte| *byte == 0).any(|variable| variable == *wanted))
+    };
+    all().filter(|(_, environ)| has_all(environ)).map(|(pid, _)| pid).collect()
+}
+
+/// Ends whatever has a path in its environment, until there is nothing left.
+pub fn kill_all_of(directory: &Path) {
+    let path = OsStr::as_bytes(directory.as_os_str());
+    let is_ours = |environ: &[u8]| environ.windows(path.len()).any(|part| part == path);
+    loop {
+        let living: Vec<u32> = all().filter(|(_, environ)| is_ours(environ)).map(|(pid, _)| pid).collect();
+        if living.is_empty() {
+            return;
+        }
+        for pid in living {
+            send(pid, Signal::KILL);
+        }
+    }
+}
