@@ -4,9 +4,10 @@
 //! ```text
 //! assign ──► tombstone? ended at once
 //!       └──► free slot? start there ──► held in slot ──► left: the next waiting one starts, or the slot is free
-//!       └──► else wait ─────────────────────┘
+//!       └──► else wait ─────────────────────┘                  the attempt is held until its end was taken note of
 //! ```
-//! Invariant: a slot is free, or has exactly one held attempt; nothing waits while a slot is free.
+//! Invariant: nothing waits while a slot is free; an attempt is held from its assignment until whoever gets
+//! the events has taken note of its end, so that at any time it is held or known to have ended.
 
 use orchd_api::{Assignment, HeldAttempt, StopCause, StopOrder};
 use orchd_model::{AttemptNumber, TaskId, Token};
@@ -84,9 +85,8 @@ impl Board {
         }
     }
 
-    /// Notes that the attempt in `slot` has ended, and gives the one that shall take its place.
-    pub(crate) fn leave(&mut self, slot: u32, token: Token) -> Option<Box<Assignment>> {
-        self.held.remove(&token);
+    /// Notes that `slot` is empty, and gives the attempt that shall take the place of the last.
+    pub(crate) fn leave(&mut self, slot: u32) -> Option<Box<Assignment>> {
         let next = self.waiting.pop_front();
         match &next {
             Some(next) => {
@@ -100,6 +100,11 @@ impl Board {
             }
         }
         next
+    }
+
+    /// Lets go of an attempt whose end is known.
+    pub(crate) fn forget(&mut self, token: Token) {
+        self.held.remove(&token);
     }
 
     /// Finds what an order to stop is about.

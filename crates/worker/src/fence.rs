@@ -18,16 +18,24 @@ use std::{fs, io, thread};
 
 use crate::layout::Stream;
 use crate::lock::WorkerLock;
-use crate::process::{self, ProcessStat};
+use crate::process::{self, Environment, ProcessStat};
 use crate::table::{self, Record};
 use crate::{StatePaths, slot};
 
-/// Killed processes are looked for again this soon, doubling up to a fiftieth of [`PATIENCE`].
+/// Processes are looked for again this soon, doubling up to [`LONGEST_LOOK`].
 const FIRST_LOOK: Duration = Duration::from_micros(500);
+const LONGEST_LOOK: Duration = Duration::from_millis(100);
+/// Looks in a row that find nothing, until there is nothing.
+const CLEAN_LOOKS: u32 = 2;
+/// An execve(2) shows no environment for a moment; who shows none for so long has none.
+const BLANK_PATIENCE: Duration = Duration::from_millis(200);
 /// After this long something cannot be killed: it hangs in the kernel, or belongs to somebody else.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// A process is never older than its record, but for the rounding to ticks.
 const TICKS_SLACK: u64 = 2;
+/// A process is made within this many ticks (hundredths of a second) of its record's writing, also on a
+/// machine under load.
+const START_TICKS: u64 = 3000;
 
 /// Kills every process of the attempts that a dead worker has left, waits until they are gone, gives their
 /// output its final names, and forgets them. Returns the tokens of those attempts.
@@ -58,54 +66,88 @@ pub(crate) fn clear_attempts(paths: &StatePaths) -> io::Result<Vec<Token>> {
     Ok(records.iter().map(|record| record.token).collect())
 }
 
+/// What a process has to do with lost attempts.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Belonging {
+    Theirs,
+    /// Younger than they, and without an environment: it may be in the middle of execve(2).
+    Unknown,
+    Foreign,
+}
+
 /// The attempts that a dead worker has left, and what their processes are known by.
 struct Lost<'a> {
     records: &'a [Record],
     tokens: BTreeSet<String>,
     /// Where results of this state directory's attempts go.
     slots: String,
+    /// No process of theirs is older.
+    oldest_ticks: u64,
 }
 
 impl<'a> Lost<'a> {
     fn new(paths: &StatePaths, records: &'a [Record]) -> Self {
-        let tokens = records.iter().map(|record| record.token.to_string()).collect();
-        // With a slash, so that no other directory begins alike.
-        Self { records, tokens, slots: format!("{}/", paths.slots().to_string_lossy()) }
+        Self {
+            records,
+            tokens: records.iter().map(|record| record.token.to_string()).collect(),
+            // With a slash, so that no other directory begins alike.
+            slots: format!("{}/", paths.slots().to_string_lossy()),
+            oldest_ticks: records.iter().map(|record| record.started_ticks).min().unwrap_or(0),
+        }
     }
 
     fn kill_all(&self) -> io::Result<()> {
-        let give_up = Instant::now() + PATIENCE;
+        let start = Instant::now();
         let mut pause = FIRST_LOOK;
-        // Again and again: what is being killed may have started something since /proc was read.
+        let mut clean_looks = 0;
+        // Again and again: what was being made or was changing its program while /proc was read was not seen.
         loop {
-            let living = process::all().filter(|pid| self.has(*pid)).collect::<Vec<_>>();
-            if living.is_empty() {
+            let mut theirs = Vec::new();
+            let mut unknown = false;
+            for pid in process::all() {
+                match self.belonging(pid) {
+                    Belonging::Theirs => theirs.push(pid),
+                    Belonging::Unknown => unknown = true,
+                    Belonging::Foreign => {}
+                }
+            }
+            let clean = theirs.is_empty() && !(unknown && start.elapsed() < BLANK_PATIENCE);
+            clean_looks = if clean { clean_looks + 1 } else { 0 };
+            if clean_looks == CLEAN_LOOKS {
                 return Ok(());
             }
-            if Instant::now() > give_up {
+            if start.elapsed() > PATIENCE {
                 return Err(io::Error::new(
                     io::ErrorKind::TimedOut,
-                    format!("processes of lost attempts do not die: {living:?}"),
+                    format!("processes of lost attempts do not die: {theirs:?}"),
                 ));
             }
-            for pid in living {
+            for pid in theirs {
                 self.kill(pid)?;
             }
             thread::sleep(pause);
-            pause = (pause * 2).min(PATIENCE / 50);
+            pause = (pause * 2).min(LONGEST_LOOK);
         }
     }
 
-    fn has(&self, pid: u32) -> bool {
+    fn belonging(&self, pid: u32) -> Belonging {
         if pid == std::process::id() {
-            return false;
+            return Belonging::Foreign;
         }
-        let Some(stat) = process::stat(pid).filter(|stat| !stat.zombie) else { return false };
-        let is_marked = || {
-            process::environ(pid, "ORCHD_TOKEN").is_some_and(|token| self.tokens.contains(&token))
-                && process::environ(pid, "ORCHD_RESULT").is_some_and(|path| path.starts_with(&self.slots))
-        };
-        self.records.iter().any(|record| is_of(&stat, record)) || is_marked()
+        let Some(stat) = process::stat(pid) else { return Belonging::Foreign };
+        if stat.zombie || stat.kernel || stat.started_ticks + TICKS_SLACK < self.oldest_ticks {
+            return Belonging::Foreign;
+        }
+        if self.records.iter().any(|record| is_of(&stat, record)) {
+            return Belonging::Theirs;
+        }
+        let environment = Environment::of(pid);
+        if let Environment::Blank = environment {
+            return Belonging::Unknown;
+        }
+        let has_token = environment.get("ORCHD_TOKEN").is_some_and(|token| self.tokens.contains(token));
+        let is_here = environment.get("ORCHD_RESULT").is_some_and(|path| path.starts_with(&self.slots));
+        if has_token && is_here { Belonging::Theirs } else { Belonging::Foreign }
     }
 
     /// Kills a process if it still is what it was found to be, now that a descriptor holds on to it.
@@ -116,7 +158,7 @@ impl<'a> Lost<'a> {
             Err(Errno::SRCH) => return Ok(()),
             Err(error) => return Err(error.into()),
         };
-        if !self.has(pid) {
+        if self.belonging(pid) != Belonging::Theirs {
             return Ok(());
         }
         match pidfd_send_signal(&pidfd, Signal::KILL) {
@@ -131,17 +173,10 @@ fn is_of(stat: &ProcessStat, record: &Record) -> bool {
     if record.pid == 0 || (stat.session != record.pid && stat.group != record.pid) {
         return false;
     }
-    if stat.started_ticks + TICKS_SLACK < record.started_ticks {
-        return false;
-    }
-    // A number is not given again while its session lives, so a leader that began later is another one's.
-    // Without a leader the session is the attempt's: leaderless sessions of the same number would need the
-    // number to have gone round since the worker died.
+    // A number is not given again while its session or group lives. So the leader that has it now is the
+    // attempt's own, unless it began later; and without a leader, what has the number is the attempt's.
     process::stat(record.pid).is_none_or(|leader| leader.started_ticks <= record.started_ticks + START_TICKS)
 }
-
-/// A process is made within this many ticks of its record's writing, also on a machine under load.
-const START_TICKS: u64 = 3000;
 
 /// Gives what lost attempts have written its final names. Output that cannot be moved is not worth failing
 /// for.

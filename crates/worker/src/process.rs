@@ -3,12 +3,17 @@
 use std::fs;
 use std::path::Path;
 
+/// `PF_KTHREAD` among the flags of a process.
+const KERNEL_THREAD: u32 = 0x0020_0000;
+
 /// A process as /proc shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ProcessStat {
     pub pid: u32,
     /// Dead but not reaped, which is as good as gone: it runs nothing and holds nothing.
     pub zombie: bool,
+    /// A thread of the kernel's own.
+    pub kernel: bool,
     pub group: u32,
     pub session: u32,
     /// In clock ticks since the machine started.
@@ -26,8 +31,10 @@ fn parse(pid: u32, text: &str) -> Option<ProcessStat> {
     let state = fields.next()?;
     let group = fields.nth(1)?.parse().ok()?;
     let session = fields.next()?.parse().ok()?;
-    let started_ticks = fields.nth(15)?.parse().ok()?;
-    Some(ProcessStat { pid, zombie: matches!(state, "Z" | "X" | "x"), group, session, started_ticks })
+    let flags: u32 = fields.nth(2)?.parse().ok()?;
+    let started_ticks = fields.nth(12)?.parse().ok()?;
+    let zombie = matches!(state, "Z" | "X" | "x");
+    Some(ProcessStat { pid, zombie, kernel: flags & KERNEL_THREAD != 0, group, session, started_ticks })
 }
 
 /// The ids of all processes that can be seen.
@@ -43,13 +50,34 @@ pub(crate) fn group_lives(group: u32) -> bool {
     all().filter_map(stat).any(|process| process.group == group && !process.zombie)
 }
 
-/// The value of `name` in the environment that a process was started with.
-pub(crate) fn environ(pid: u32, name: &str) -> Option<String> {
-    let bytes = fs::read(format!("/proc/{pid}/environ")).ok()?;
-    let value = bytes
-        .split(|b| *b == 0)
-        .find_map(|pair| pair.strip_prefix(name.as_bytes()).and_then(|rest| rest.strip_prefix(b"=")))?;
-    String::from_utf8(value.to_vec()).ok()
+/// The environment that a process was started with.
+pub(crate) enum Environment {
+    /// `NAME=value`, each with a NUL behind it.
+    Is(Vec<u8>),
+    /// There is none: the process was started without, or is in the middle of execve(2), when the new one
+    /// cannot be seen yet.
+    Blank,
+    /// The process is gone, or another user's.
+    Hidden,
+}
+
+impl Environment {
+    pub(crate) fn of(pid: u32) -> Self {
+        match fs::read(format!("/proc/{pid}/environ")) {
+            Ok(bytes) if bytes.is_empty() => Self::Blank,
+            Ok(bytes) => Self::Is(bytes),
+            Err(_) => Self::Hidden,
+        }
+    }
+
+    /// The value of a variable.
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+        let Self::Is(bytes) = self else { return None };
+        let value = bytes
+            .split(|b| *b == 0)
+            .find_map(|pair| pair.strip_prefix(name.as_bytes()).and_then(|rest| rest.strip_prefix(b"=")))?;
+        str::from_utf8(value).ok()
+    }
 }
 
 /// A text that is another one after every start of the machine.
@@ -66,7 +94,14 @@ mod tests {
     #[test]
     fn a_name_with_parentheses_and_blanks_is_skipped() {
         let line = "42 (a) R (b) S 1 40 39 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 98765 1 2";
-        let expected = ProcessStat { pid: 42, zombie: false, group: 40, session: 39, started_ticks: 98_765 };
+        let expected = ProcessStat {
+            pid: 42,
+            zombie: false,
+            kernel: false,
+            group: 40,
+            session: 39,
+            started_ticks: 98_765,
+        };
         assert_eq!(parse(42, line), Some(expected));
     }
 
@@ -75,6 +110,8 @@ mod tests {
         let pid = std::process::id();
         let stat = stat(pid).unwrap();
         assert!(!stat.zombie && group_lives(stat.group));
-        assert_eq!(environ(pid, "PATH"), std::env::var("PATH").ok());
+        let environment = Environment::of(pid);
+        assert_eq!(environment.get("PATH"), std::env::var("PATH").ok().as_deref());
+        assert_eq!(environment.get("NO_SUCH_VARIABLE"), None);
     }
 }

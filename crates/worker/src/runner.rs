@@ -7,7 +7,7 @@
 
 use crossbeam_channel::Sender;
 use orchd_api::{Assignment, HeldAttempt, StartedAttempt, StopCause, StopOrder};
-use orchd_model::{AttemptReport, Outcome, Span};
+use orchd_model::{AttemptReport, Outcome, Span, Token};
 use parking_lot::Mutex;
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fd::OwnedFd;
@@ -160,13 +160,19 @@ impl Runner {
         }
     }
 
-    /// Every attempt in hand. One whose end was told just now may still be among them.
+    /// Lets go of an attempt whose end was told: whoever gets the events calls this for each of them, once it
+    /// has taken note.
+    pub fn forget(&self, token: Token) {
+        self.shared.board.lock().forget(token);
+    }
+
+    /// Every attempt in hand.
     #[must_use]
     pub fn held(&self) -> Vec<HeldAttempt> {
         self.shared.board.lock().held()
     }
 
-    /// Whether nothing is in hand, and the end of everything that was has been told.
+    /// Whether no attempt is in hand.
     #[must_use]
     pub fn is_idle(&self) -> bool {
         self.shared.board.lock().is_empty()

@@ -120,7 +120,9 @@ impl<'a> Main<'a> {
                 }
                 tokio::select! {
                     () = &mut pause => break,
-                    Some(event) = self.events.recv() => note(&mut self.state.ledger.borrow_mut(), &[event]),
+                    Some(event) = self.events.recv() => {
+                        note(&self.runner, self.state.ledger.get_mut(), &[event]);
+                    }
                     () = terminated(&self.terminations) => {
                         if self.runner.is_idle() {
                             return None;
@@ -141,7 +143,7 @@ impl<'a> Main<'a> {
     fn secure(&mut self) -> bool {
         let ledger = self.state.ledger.get_mut();
         while let Ok(event) = self.events.try_recv() {
-            note(ledger, &[event]);
+            note(&self.runner, ledger, &[event]);
         }
         match ledger.secure() {
             Ok(()) => true,
@@ -250,7 +252,7 @@ async fn report(
                 keep_running();
             }
             _ = events.recv_many(&mut batch, REPORTS) => {
-                note(&mut state.ledger.borrow_mut(), &batch);
+                note(runner, &mut state.ledger.borrow_mut(), &batch);
                 let (started, ended) = sort(batch.drain(..));
                 send_reports(sender, started, ended).await?;
                 heard = Instant::now();
@@ -294,12 +296,15 @@ async fn send_reports(
     sender.send(&FromWorker::Report { started, ended: message }).await
 }
 
-/// Enters the ends among `events` in the ledger.
-fn note(ledger: &mut Ledger, events: &[AttemptEvent]) {
+/// Moves the ends among `events` from the runner's hands into the ledger.
+fn note(runner: &Runner, ledger: &mut Ledger, events: &[AttemptEvent]) {
     for event in events {
         match event {
             AttemptEvent::Started(_) => {}
-            AttemptEvent::Ended(report) => ledger.add(report.clone()),
+            AttemptEvent::Ended(report) => {
+                ledger.add(report.clone());
+                runner.forget(report.token);
+            }
         }
     }
 }

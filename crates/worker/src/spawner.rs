@@ -306,11 +306,9 @@ impl Spawner {
             Err(invalid) if report.outcome == Outcome::Succeeded => report.outcome = invalid,
             Err(_) => {}
         }
-        let token = report.token;
         self.shared.tell(AttemptEvent::Ended(report));
         self.shared.table.leave(slot.number);
-        // After the telling: what is not held has been told.
-        self.shared.board.lock().leave(slot.number, token)
+        self.shared.board.lock().leave(slot.number)
     }
 
     fn set_timer(&mut self, at: usize, time: Option<Instant>) {

@@ -9,7 +9,6 @@ use orchd_api::{StopCause, StopOrder, Work};
 use orchd_model::{AttemptNumber, ErrorType, Outcome, Span, TaskId, Token, limits};
 use orchd_worker::Stream;
 use serde_json::json;
-use std::os::unix::fs::PermissionsExt;
 
 fn failed(outcome: &Outcome) -> (ErrorType, String) {
     match outcome {
@@ -129,12 +128,8 @@ fn what_cannot_be_started_is_explained() {
     let plain = bench.path("plain");
     std::fs::write(&plain, "no program").unwrap();
     let plain = plain.to_str().unwrap();
-    let script = bench.path("script");
-    std::fs::write(&script, "#!/no/such/interpreter\n").unwrap();
-    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
-    let text = bench.path("text");
-    std::fs::write(&text, "just text\n").unwrap();
-    std::fs::set_permissions(&text, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let script = bench.executable("script", "#!/no/such/interpreter\n");
+    let text = bench.executable("text", "just text\n");
     let (script, text) = (script.to_str().unwrap(), text.to_str().unwrap());
     for (token, (argv, error_type, message)) in [
         (vec!["no-such-program"], ErrorType::NotFound, "program not found: no-such-program".to_owned()),
@@ -189,9 +184,7 @@ fn the_directory_and_standard_input_are_as_asked() {
 #[test]
 fn a_program_is_looked_up_in_the_tasks_own_path() {
     let bench = Bench::new(1);
-    let tool = bench.path("mytool");
-    std::fs::write(&tool, "#!/bin/sh\necho mine\n").unwrap();
-    std::fs::set_permissions(&tool, std::fs::Permissions::from_mode(0o755)).unwrap();
+    bench.executable("mytool", "#!/bin/sh\necho mine\n");
     let mut task = assignment(1, &["mytool"]);
     if let Work::Command { env, .. } = &mut task.work {
         env.insert("PATH".to_owned(), format!("/no/such:{}", bench.path("").display()));

@@ -3,7 +3,7 @@
 mod attempts;
 mod house;
 
-use attempts::{living_with_token, shell, until};
+use attempts::{assignment, living_with_token, shell, until};
 use house::House;
 use orchd_api::{FromWorker, StopCause, StopOrder, ToWorker};
 use orchd_model::{AttemptNumber, Outcome, Span, TaskId, Token};
@@ -28,14 +28,14 @@ fn work_is_assigned_run_and_reported() {
     assert!(hello.attempts.is_empty());
     assert_eq!(worker_pid(&house.state_dir()).unwrap(), Some(worker.id()));
 
-    session.assign([shell(1, "ls /proc/$$/fd | tr '\\n' ' '"), shell(2, "exit 4")]);
+    session.assign([assignment(1, &["/bin/ls", "/proc/self/fd"]), shell(2, "exit 4")]);
     let (started, mut ended) = session.reports(2, 2);
     assert!(started.iter().all(|start| start.pid.is_some() && start.spool.is_some()));
     ended.sort_by_key(|report| report.token);
     assert_eq!((ended[0].token, &ended[0].outcome), (Token(1), &Outcome::Succeeded));
     assert_eq!((ended[1].token, &ended[1].outcome), (Token(2), &Outcome::exited(4)));
     let output = house.paths().output(TaskId(1), AttemptNumber(1), Stream::Out);
-    assert_eq!(std::fs::read_to_string(output).unwrap(), "0 1 2 ", "nothing else is inherited");
+    assert_eq!(std::fs::read_to_string(output).unwrap(), "0\n1\n2\n3\n", "ls opens the last one");
 
     session.ack(1);
     session.send(&ToWorker::Exit);
@@ -200,7 +200,11 @@ fn a_fence_leaves_nothing_of_a_dead_workers_attempts() {
     ]);
     session.reports(2, 0);
     let spool = |stream| house.paths().output(TaskId(1), AttemptNumber(1), stream);
-    until(|| living_with_token(&state, 1).len() == 3 && living_with_token(&state, 2).len() >= 3);
+    let written = || {
+        let spools = (0..2).map(|slot| house.paths().spool(slot, Stream::Out));
+        spools.filter_map(|spool| std::fs::read_to_string(spool).ok()).any(|text| text.lines().count() == 2)
+    };
+    until(|| living_with_token(&state, 1).len() >= 3 && living_with_token(&state, 2).len() >= 3 && written());
     assert_eq!(fence(&state).unwrap_err().kind(), ErrorKind::WouldBlock);
 
     assert!(kill_worker(&state).unwrap());

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Waits until something is so.
+#[track_caller]
 pub fn until(condition: impl Fn() -> bool) {
     let end = Instant::now() + PATIENCE;
     while !condition() {

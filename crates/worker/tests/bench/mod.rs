@@ -47,6 +47,17 @@ impl Bench {
         path
     }
 
+    /// A file that may be run. Another process writes it: while a test of another thread starts a child, that
+    /// child has this process's files open too, and what is open for writing cannot be run.
+    pub fn executable(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.path(name);
+        let script = r#"printf '%s' "$2" > "$1" && chmod 755 "$1""#;
+        let mut shell = std::process::Command::new("/bin/sh");
+        shell.args(["-c", script, "sh"]).arg(&path).arg(text);
+        assert!(shell.status().unwrap().success());
+        path
+    }
+
     /// Runs one attempt to its end.
     pub fn run(&self, assignment: Assignment) -> AttemptReport {
         self.runner.assign(assignment);
@@ -67,10 +78,12 @@ impl Bench {
         while ended.len() < count {
             match self.events.recv_timeout(PATIENCE).unwrap() {
                 AttemptEvent::Started(_) => {}
-                AttemptEvent::Ended(report) => ended.push(report),
+                AttemptEvent::Ended(report) => {
+                    self.runner.forget(report.token);
+                    ended.push(report);
+                }
             }
         }
-        self.until(|| ended.iter().all(|report| self.runner.held().iter().all(|h| h.token != report.token)));
         ended
     }
 
@@ -79,6 +92,7 @@ impl Bench {
     }
 
     /// Waits until something is so.
+    #[track_caller]
     pub fn until(&self, condition: impl Fn() -> bool) {
         attempts::until(condition);
     }
