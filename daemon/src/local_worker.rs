@@ -4,7 +4,7 @@
 //! process it left is dead, too, and only then tells the scheduler that its attempts are lost.
 
 use anyhow::{Context, Result};
-use crossbeam_channel::{Receiver, Sender, unbounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use orchd_core::Command;
 use orchd_model::WorkerId;
 use std::fs::OpenOptions;
@@ -132,7 +132,7 @@ impl Supervisor {
             let ended = if std::mem::take(&mut adopted) {
                 self.wait_for_adopted()
             } else {
-                self.worker.start().and_then(|child| self.wait_for_child(child))
+                self.start().and_then(|child| self.wait_for_child(child))
             };
             if let Err(error) = ended {
                 // Whatever it was, without a worker nothing runs: it is tried again.
@@ -148,6 +148,13 @@ impl Supervisor {
             }
         }
         Ok(())
+    }
+
+    /// Starts a worker. The one before it is buried first: it may have died after this daemon had found it
+    /// alive, and what it reported last must be heard before anything is taken for lost.
+    fn start(&self) -> Result<Child> {
+        self.bury()?;
+        self.worker.start()
     }
 
     fn wait(&self, time: Duration) {
@@ -186,10 +193,11 @@ impl Supervisor {
     }
 
     fn wait_for_adopted(&self) -> Result<()> {
-        while let Ok(ask) = self.asks.recv() {
-            match ask {
-                Ask::Fence(worker) => self.fence(worker)?,
-                Ask::Disconnected(worker) => {
+        loop {
+            match self.next_ask()? {
+                None => {}
+                Some(Ask::Fence(worker)) => self.fence(worker)?,
+                Some(Ask::Disconnected(worker)) => {
                     // Until it is back or dead. Its lease bounds this: the scheduler asks to fence it then.
                     while self.sessions.hello(worker).is_none() && !self.stopping.load(Ordering::Relaxed) {
                         if !self.worker.is_alive()? {
@@ -201,11 +209,26 @@ impl Supervisor {
                     }
                 }
             }
+            if self.stopping.load(Ordering::Relaxed) {
+                return Ok(());
+            }
             if !self.worker.is_alive()? {
                 return self.bury();
             }
         }
-        Ok(())
+    }
+
+    /// The next thing to look after. None, soon, while the worker is not connected: one that dies before it
+    /// ever was has no connection to break.
+    fn next_ask(&self) -> Result<Option<Ask>> {
+        if self.sessions.has_process_worker() {
+            return Ok(Some(self.asks.recv()?));
+        }
+        match self.asks.recv_timeout(LOOK_AGAIN) {
+            Ok(ask) => Ok(Some(ask)),
+            Err(RecvTimeoutError::Timeout) => Ok(None),
+            Err(gone @ RecvTimeoutError::Disconnected) => Err(gone.into()),
+        }
     }
 
     /// Ends a worker that is alive but silent, with all its processes. One of a service cannot be ended from

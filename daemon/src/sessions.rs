@@ -109,6 +109,11 @@ impl Sessions {
         self.sessions.get(&worker).map(|session| (Arc::clone(&session.link.hello), session.connected_at))
     }
 
+    /// Whether a worker that runs processes is connected.
+    pub fn has_process_worker(&self) -> bool {
+        self.sessions.iter().any(|entry| entry.link.hello.kind == "process")
+    }
+
     /// An attempt was assigned.
     pub fn assigned(&self, task: TaskId, attempt: AttemptNumber, token: Token) {
         self.running.insert(task, RunningAttempt { attempt, token, spool: None });

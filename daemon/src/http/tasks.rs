@@ -8,10 +8,10 @@ use axum::{Extension, Json};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use orchd_api::{AddItem, Added, Explanation, ListQuery, Task};
-use orchd_model::{Code, Refusal, Status, TaskId, TaskSpec, limits};
+use orchd_model::{Code, DependencyTarget, Refusal, Status, TaskId, TaskSpec, limits};
 use orchd_store::{Filter, StoredTask};
 use serde::Deserialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
@@ -104,9 +104,14 @@ async fn add_lines(
     }
     let (sender, receiver) = mpsc::channel::<Result<Bytes, std::io::Error>>(2);
     tokio::spawn(async move {
+        let mut references = References::default();
         loop {
             let results = match lines.next_bunch().await {
-                Ok(Some(specs)) => submit(&shell, specs, false, peer).await,
+                Ok(Some(mut specs)) => {
+                    let names = references.resolve(&mut specs);
+                    let results = submit(&shell, specs, false, peer).await;
+                    results.inspect(|results| references.learn(names, results))
+                }
                 Ok(None) => return,
                 Err(refusal) => Err(refusal),
             };
@@ -121,6 +126,38 @@ async fn add_lines(
         receiver.recv().await.map(|item| (item, receiver))
     });
     Ok(ndjson(axum::body::Body::from_stream(stream)))
+}
+
+/// What the `ref`s of earlier bunches of a request have become: a later line may depend on any of them.
+#[derive(Default)]
+struct References(HashMap<String, TaskId>);
+
+impl References {
+    /// Puts ids where the specs name tasks of earlier bunches. Gives the refs of these specs.
+    fn resolve(&self, specs: &mut [Result<Arc<TaskSpec>, Refusal>]) -> Vec<Option<String>> {
+        for spec in specs.iter_mut().filter_map(|spec| spec.as_mut().ok()) {
+            let known = |target: &DependencyTarget| match target {
+                DependencyTarget::Name(name) => self.0.get(name).copied(),
+                DependencyTarget::Id(_) => None,
+            };
+            if spec.dependencies.iter().any(|dependency| known(&dependency.task).is_some()) {
+                for dependency in &mut Arc::make_mut(spec).dependencies {
+                    if let Some(id) = known(&dependency.task) {
+                        dependency.task = DependencyTarget::Id(id);
+                    }
+                }
+            }
+        }
+        specs.iter().map(|spec| spec.as_ref().ok()?.reference.clone()).collect()
+    }
+
+    fn learn(&mut self, names: Vec<Option<String>>, results: &[Result<TaskId, Refusal>]) {
+        for (name, result) in names.into_iter().zip(results) {
+            if let (Some(name), Ok(id)) = (name, result) {
+                self.0.insert(name, *id);
+            }
+        }
+    }
 }
 
 fn ndjson(body: axum::body::Body) -> Response {
