@@ -156,14 +156,22 @@ fn default_file() -> Option<PathBuf> {
         let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".config"));
         std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from).or_else(home)?.join("orchd")
     };
-    ["toml", "json"].iter().map(|ending| directory.join(format!("orchd.{ending}"))).find(|p| p.exists())
+    ["toml", "yaml", "json"]
+        .iter()
+        .map(|ending| directory.join(format!("orchd.{ending}")))
+        .find(|p| p.exists())
 }
 
 fn read(path: &Path) -> Result<File> {
     let text = std::fs::read_to_string(path)?;
     let value: Value = match path.extension().and_then(|e| e.to_str()) {
         Some("json") => serde_json::from_str(&text)?,
-        Some("yaml" | "yml") => bail!("a configuration in YAML is not read yet\nhint: write TOML or JSON"),
+        Some("yaml" | "yml") => {
+            orchd_workflow::yaml_to_json(&path.to_string_lossy(), &text).map_err(|errors| {
+                let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
+                anyhow!("{}", errors.join("\n"))
+            })?
+        }
         _ => toml::from_str(&text)?,
     };
     parse(value)

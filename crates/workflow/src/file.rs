@@ -51,6 +51,18 @@ pub fn load(
     }
 }
 
+/// Reads any YAML document with the care that workflow files get: bounded, without duplicate keys.
+///
+/// # Errors
+/// Everything that is wrong, in the order of the document.
+pub fn yaml_to_json(file_name: &str, text: &str) -> Result<Value, Vec<FileError>> {
+    let mut report = Report::new(file_name);
+    match yaml::read(text, &mut report) {
+        Some(node) if report.is_clean() => Ok(node.to_json()),
+        _ => Err(report.into_errors()),
+    }
+}
+
 fn read(
     file_name: &str,
     text: &str,

@@ -39,6 +39,6 @@ mod template;
 mod yaml;
 
 pub use error::FileError;
-pub use file::{FILE_BYTES, load};
+pub use file::{FILE_BYTES, load, yaml_to_json};
 pub use plan::{CriticalPath, Edge, Plan};
 pub use template::{check_expression, evaluate, overlay, render, uses_templates};
