@@ -68,11 +68,11 @@ pub fn main() -> ExitCode {
     let result = match verb {
         None => {
             start_logging(places.log_format, "info");
-            serve::daemon(&places)
+            with_config(&places, |config| serve::daemon(&places, config))
         }
         Some(Verb::Run(args)) => {
             start_logging(places.log_format, "warn");
-            run::run(&places, args)
+            with_config(&places, |config| run::run(config, args))
         }
         Some(Verb::Worker) => {
             start_logging(places.log_format, "info");
@@ -95,15 +95,23 @@ fn worker(places: &Places) -> anyhow::Result<ExitCode> {
 }
 
 fn check_config(places: &Places) -> anyhow::Result<ExitCode> {
-    match Config::load(places.config.as_deref(), places.slots) {
-        Ok(config) => {
-            println!("state_dir = {} (flag, environment or default)", serve::state_dir(places)?.display());
-            println!("socket = {} (flag, environment or default)", serve::socket(places).display());
-            for (key, value, source) in config.sources {
-                println!("{key} = {value} ({source})");
-            }
-            Ok(ExitCode::SUCCESS)
+    with_config(places, |config| {
+        println!("state_dir = {} (flag, environment or default)", serve::state_dir(places)?.display());
+        println!("socket = {} (flag, environment or default)", serve::socket(places).display());
+        for (key, value, source) in &config.sources {
+            println!("{key} = {value} ({source})");
         }
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+/// Goes on with the configuration; one that is wrong is a mistake of usage.
+fn with_config(
+    places: &Places,
+    go_on: impl FnOnce(&Config) -> anyhow::Result<ExitCode>,
+) -> anyhow::Result<ExitCode> {
+    match Config::load(places.config.as_deref(), places.slots) {
+        Ok(config) => go_on(&config),
         Err(error) => {
             eprintln!("orchd: {error:#}");
             Ok(ExitCode::from(USAGE))

@@ -181,12 +181,12 @@ fn parse(value: Value) -> Result<File> {
     let Value::Object(sections) = &value else { bail!("a configuration is a table of sections") };
     for (section, content) in sections {
         let Some((_, keys)) = SECTIONS.iter().find(|(name, _)| name == section) else {
-            return Err(unknown("section", section, SECTIONS.iter().map(|(name, _)| *name)));
+            bail!("unknown section: {section}\nhint: {}", hint(section, &SECTIONS.map(|(name, _)| name)));
         };
         let Value::Object(content) = content else { bail!("[{section}] must be a table") };
         let key = content.keys().find(|key| !keys.is_empty() && !keys.contains(&key.as_str()));
         if let Some(key) = key {
-            return Err(unknown("key", &format!("{section}.{key}"), []).context(hint(key, keys)));
+            bail!("unknown key: {section}.{key}\nhint: {}", hint(key, keys));
         }
     }
     Ok(serde_json::from_value(value)?)
@@ -195,14 +195,7 @@ fn parse(value: Value) -> Result<File> {
 fn hint(key: &str, keys: &[&str]) -> String {
     match nearest(key, keys.iter().copied()) {
         Some(near) => format!("did you mean {near}?"),
-        None => format!("known keys: {}", keys.join(", ")),
-    }
-}
-
-fn unknown<'a>(what: &str, name: &str, names: impl IntoIterator<Item = &'a str>) -> anyhow::Error {
-    match nearest(name, names) {
-        Some(near) => anyhow!("unknown {what}: {name}\nhint: did you mean {near}?"),
-        None => anyhow!("unknown {what}: {name}"),
+        None => format!("one of {}", keys.join(", ")),
     }
 }
 

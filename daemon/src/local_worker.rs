@@ -128,8 +128,9 @@ impl Supervisor {
         // An adopted worker lives until its lock says otherwise; its connection tells when to look.
         let mut adopted = self.worker.is_alive()?;
         while !self.stopping.load(Ordering::Relaxed) {
+            let adopted = std::mem::take(&mut adopted);
             let started = Instant::now();
-            let ended = if std::mem::take(&mut adopted) {
+            let ended = if adopted {
                 self.wait_for_adopted()
             } else {
                 self.start().and_then(|child| self.wait_for_child(child))
@@ -142,7 +143,7 @@ impl Supervisor {
             if self.stopping.load(Ordering::Relaxed) {
                 break;
             }
-            if started.elapsed() < SHORT_LIFE {
+            if !adopted && started.elapsed() < SHORT_LIFE {
                 tracing::warn!("the worker died right after its start; its log tells why");
                 self.wait(SHORT_LIFE);
             }

@@ -4,7 +4,6 @@ use anyhow::{Context, Result};
 use clap::Args;
 use std::process::ExitCode;
 
-use crate::args::Places;
 use crate::config::Config;
 use crate::serve::{Running, runtime};
 use orchd_cli::{Failure, RunOptions, WorkflowFile};
@@ -23,18 +22,17 @@ pub struct RunArgs {
 ///
 /// # Errors
 /// When the private daemon cannot be started.
-pub fn run(places: &Places, args: RunArgs) -> Result<ExitCode> {
+pub fn run(config: &Config, args: RunArgs) -> Result<ExitCode> {
     let spec = match args.file.load() {
         Ok(spec) => spec,
         Err(failure) => return Ok(report(&failure)),
     };
-    let config = Config::load(places.config.as_deref(), places.slots)?;
     let home = tempfile::Builder::new()
         .prefix("orchd-run-")
         .tempdir()
         .context("cannot make a temporary directory")?;
     let socket = home.path().join("orchd.sock");
-    let running = Running::start(&config, home.path().join("state"), socket.clone())?;
+    let running = Running::start(config, home.path().join("state"), socket.clone())?;
     let code = runtime()?.block_on(async move {
         let (ended, end) = tokio::sync::oneshot::channel::<()>();
         let serving = tokio::spawn(running.serve(async move { drop(end.await) }));

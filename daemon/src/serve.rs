@@ -73,9 +73,8 @@ pub fn socket(places: &Places) -> PathBuf {
 ///
 /// # Errors
 /// Whatever keeps it from starting, with a hint where there is one.
-pub fn daemon(places: &Places) -> Result<ExitCode> {
-    let config = Config::load(places.config.as_deref(), places.slots)?;
-    let running = Running::start(&config, state_dir(places)?, socket(places))?;
+pub fn daemon(places: &Places, config: &Config) -> Result<ExitCode> {
+    let running = Running::start(config, state_dir(places)?, socket(places))?;
     let runtime = runtime()?;
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
