@@ -1,5 +1,7 @@
 //! Many tasks at once: what was acknowledged exists, runs exactly once, and is counted rightly.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 #[expect(dead_code, reason = "each test uses a part of the kit")]
 mod kit;
 

@@ -203,7 +203,7 @@ impl Daemon {
 
     /// Waits until these have ended.
     pub fn wait(&self, ids: &[TaskId]) {
-        let timeout = Some((PATIENCE * 3).try_into().unwrap());
+        let timeout = Some((PATIENCE * 3).into());
         let reply = self.client().wait(WaitRequest { select: ids.to_vec().into(), timeout }).unwrap();
         let open: Vec<_> = reply.tasks.iter().filter(|task| !task.status.unwrap().is_terminal()).collect();
         assert!(reply.done, "not ended: {} tasks, {:?} …", open.len(), open.first());
@@ -250,6 +250,11 @@ impl Daemon {
     pub fn processes_of(&self, id: TaskId) -> Vec<u32> {
         let socket = format!("ORCHD_SOCKET={}", self.socket().display());
         process::with_variables(&[socket.as_bytes(), format!("ORCHD_TASK_ID={id}").as_bytes()])
+    }
+
+    /// Every process that belongs to this test.
+    pub fn all_processes(&self) -> Vec<u32> {
+        process::all_of(self.directory.path())
     }
 
     /// What is held when nothing runs: nothing.

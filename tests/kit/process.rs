@@ -29,12 +29,17 @@ pub fn with_variables(wanted: &[&[u8]]) -> Vec<u32> {
     all().filter(|(_, environ)| has_all(environ)).map(|(pid, _)| pid).collect()
 }
 
-/// Ends whatever has a path in its environment, until there is nothing left.
-pub fn kill_all_of(directory: &Path) {
+/// The processes that have a path in their environment.
+pub fn all_of(directory: &Path) -> Vec<u32> {
     let path = OsStr::as_bytes(directory.as_os_str());
     let is_ours = |environ: &[u8]| environ.windows(path.len()).any(|part| part == path);
+    all().filter(|(_, environ)| is_ours(environ)).map(|(pid, _)| pid).collect()
+}
+
+/// Ends them, until there is nothing left.
+pub fn kill_all_of(directory: &Path) {
     loop {
-        let living: Vec<u32> = all().filter(|(_, environ)| is_ours(environ)).map(|(pid, _)| pid).collect();
+        let living = all_of(directory);
         if living.is_empty() {
             return;
         }
