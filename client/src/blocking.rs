@@ -1,12 +1,12 @@
 //! The client without async: the same calls, each of which returns when it has its answer.
 //!
-//! ```no_run
+//! ```
 //! use orchd_client::{TaskSpec, blocking::Client};
 //!
 //! # fn main() -> Result<(), orchd_client::Error> {
 //! let client = Client::connect_default()?;
-//! let task = client.submit(TaskSpec::command(["make", "test"]))?;
-//! println!("exit code {:?}", task.result()?.exit_code);
+//! let task = client.submit(TaskSpec::command(["true"]))?;
+//! assert_eq!(task.result()?.exit_code, Some(0));
 //! # Ok(())
 //! # }
 //! ```

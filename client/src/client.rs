@@ -80,10 +80,12 @@ impl Client {
     /// Adds a task. When the reply is lost it is asked for again only if the spec has a key, because only
     /// then the same request cannot add two tasks.
     ///
-    /// ```no_run
-    /// # async fn example(client: orchd_client::Client) -> Result<(), orchd_client::Error> {
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), orchd_client::Error> {
+    /// # let client = orchd_client::Client::connect_default().await?;
     /// use orchd_client::TaskSpec;
-    /// let spec = TaskSpec { key: Some("nightly-7".into()), ..TaskSpec::command(["make", "test"]) };
+    /// let spec = TaskSpec { key: Some("nightly-7".into()), ..TaskSpec::command(["echo", "night"]) };
     /// let task = client.submit(spec).await?;
     /// println!("{}", task.id);
     /// # Ok(())
@@ -107,12 +109,14 @@ impl Client {
     /// Adds any number of tasks in one request, as they come from the iterator and as fast as the daemon
     /// takes them. The results are in the order of the specs; one refusal does not sink the others.
     ///
-    /// ```no_run
-    /// # async fn example(client: orchd_client::Client) -> Result<(), orchd_client::Error> {
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), orchd_client::Error> {
+    /// # let client = orchd_client::Client::connect_default().await?;
     /// use orchd_client::TaskSpec;
-    /// let specs = (0..10_000).map(|i| TaskSpec::command(["convert", &format!("{i}.png"), "out/"]));
+    /// let specs = (0..100).map(|i| TaskSpec::command(["echo", &format!("{i}.png")]));
     /// let added = client.submit_many(specs).await?;
-    /// println!("{} tasks", added.iter().filter(|item| item.is_ok()).count());
+    /// assert!(added.iter().all(Result::is_ok));
     /// # Ok(())
     /// # }
     /// ```
@@ -306,13 +310,20 @@ impl Client {
     /// The events that a query selects, from now on when it names no sequence. The stream goes on without
     /// a gap after the connection broke.
     ///
-    /// ```no_run
-    /// # async fn example(client: orchd_client::Client) -> Result<(), orchd_client::Error> {
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), orchd_client::Error> {
+    /// # let client = orchd_client::Client::connect_default().await?;
     /// use orchd_client::api::EventQuery;
     /// let query = EventQuery { pattern: Some("task.*".into()), ..EventQuery::default() };
     /// let mut events = client.events(query).await?;
+    /// let task = client.submit(orchd_client::TaskSpec::command(["true"])).await?;
     /// while let Some(event) = events.next().await {
-    ///     println!("{:?}", event?);
+    ///     let event = event?;
+    ///     println!("{event:?}");
+    ///     if event.task == Some(task.id) && event.kind == "task.completed" {
+    ///         break;
+    ///     }
     /// }
     /// # Ok(())
     /// # }

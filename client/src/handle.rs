@@ -20,10 +20,12 @@ impl TaskHandle {
 
     /// Waits until the task has ended and gives its status.
     ///
-    /// ```no_run
-    /// # async fn example(client: orchd_client::Client) -> Result<(), orchd_client::Error> {
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), orchd_client::Error> {
+    /// # let client = orchd_client::Client::connect_default().await?;
     /// use orchd_client::{Status, TaskSpec};
-    /// let task = client.submit(TaskSpec::command(["make"])).await?;
+    /// let task = client.submit(TaskSpec::command(["true"])).await?;
     /// assert_eq!(task.wait().await?, Status::Completed);
     /// # Ok(())
     /// # }

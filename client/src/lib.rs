@@ -4,17 +4,20 @@
 //! same without async. A client opens connections as it needs them, and opens them again when the daemon
 //! was restarted: what may safely be asked twice is asked again, streams go on where they stopped.
 //!
-//! ```no_run
+//! ```
 //! use orchd_client::{Client, TaskSpec};
 //!
-//! # async fn example() -> Result<(), orchd_client::Error> {
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), orchd_client::Error> {
 //! let client = Client::connect_default().await?;
-//! let task = client.submit(TaskSpec::shell("wc -l *.rs")).await?;
+//! let task = client.submit(TaskSpec::shell("wc -l /etc/passwd")).await?;
 //! let result = task.result().await?;
-//! println!("task {}: success {}, exit code {:?}", task.id, result.success, result.exit_code);
+//! assert!(result.success, "task {}: {:?}", task.id, result.error_message);
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! The examples in this documentation run against a daemon; `scripts/test` starts one for them.
 //!
 //! This crate does NOT contain a command line, the scheduler or the store.
 
