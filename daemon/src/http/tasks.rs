@@ -64,12 +64,22 @@ fn read_spec(text: &[u8]) -> Result<Arc<TaskSpec>, Refusal> {
         .value(text.len().to_string())
         .hint("put large inputs into a file that the task reads"));
     }
-    serde_json::from_slice(text).map(Arc::new).map_err(|error| {
+    let spec: TaskSpec = serde_json::from_slice(text).map_err(|error| {
         // Positions in a document that the client did not see as such would only confuse.
         let message = error.to_string();
         let message = message.split(" at line ").next().unwrap_or(&message).to_owned();
         Refusal::new(Code::Malformed, format!("not a task spec: {message}"))
-    })
+    })?;
+    check(&spec)?;
+    Ok(Arc::new(spec))
+}
+
+/// Checks what a spec says in a language of its own.
+///
+/// # Errors
+/// `malformed` when its condition does not parse.
+pub fn check(spec: &TaskSpec) -> Result<(), Refusal> {
+    spec.when.as_deref().map_or(Ok(()), orchd_workflow::check_expression)
 }
 
 async fn submit(

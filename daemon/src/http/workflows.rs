@@ -21,6 +21,7 @@ pub async fn add(
     Body(spec): Body<WorkflowSpec>,
 ) -> Answered<WorkflowAdded> {
     spec.check()?;
+    spec.tasks.iter().try_for_each(super::tasks::check)?;
     let parameters = serde_json::to_string(&spec.parameters).map_err(|error| {
         Refusal::new(Code::Malformed, "the parameters are no JSON").value(error.to_string())
     })?;
