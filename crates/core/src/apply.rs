@@ -1,7 +1,7 @@
 //! Applying facts: the only writer of what facts say. Cannot fail: whether a fact may happen was decided
 //! before it was emitted.
 
-use orchd_model::{Priority, Sequence, Span, Status, TaskId, Token, WorkflowStatus};
+use orchd_model::{Priority, Sequence, Span, Status, TaskId, Token, WorkflowId, WorkflowStatus};
 
 use crate::core::{Core, Ended};
 use crate::event::{AttemptEnd, Event, Fact};
@@ -53,24 +53,9 @@ impl Core {
             Fact::WorkflowSubmitted { record } | Fact::WorkflowReopened { record } => {
                 self.insert_workflow(record)
             }
-            Fact::WorkflowStopped { workflow, stop } => {
-                if *stop == WorkflowStop::Timeout {
-                    self.timers.clear(Timer::Workflow(*workflow));
-                }
-                if let Some(record) = self.workflows.get_mut(workflow) {
-                    record.stop = Some(*stop);
-                }
-            }
+            Fact::WorkflowStopped { workflow, stop } => self.apply_workflow_stopped(*workflow, *stop),
             Fact::WorkflowEnded { workflow, status } => {
-                self.timers.clear(Timer::Workflow(*workflow));
-                if let Some(record) = self.workflows.get_mut(workflow) {
-                    record.status = *status;
-                }
-                let scope = Scope::Workflow(*workflow);
-                if self.meta.paused.contains(&scope) {
-                    self.apply_paused(&scope, false);
-                }
-                self.ended.push_back((event.sequence, Ended::Workflow(*workflow)));
+                self.apply_workflow_ended(event.sequence, *workflow, *status);
             }
             Fact::Paused { scope } => self.apply_paused(scope, true),
             Fact::Resumed { scope } => self.apply_paused(scope, false),
@@ -226,7 +211,10 @@ impl Core {
         let (old, old_base) = (task.priority, task.base_class());
         self.meta.counters.unfinished_by_priority[old.index()] -= 1;
         self.meta.counters.unfinished_by_priority[priority.index()] += 1;
-        self.reclass(id, |task| task.priority = priority);
+        self.reclass(id, |task| {
+            task.priority = priority;
+            task.inherited = task.lent_class();
+        });
         self.change_class(id, Some(old_base), Some(self.task(id).base_class()));
     }
 
@@ -343,6 +331,28 @@ impl Core {
         self.ledger.limit_group(index, record.max_parallel);
         self.workflows
             .insert(record.id, WorkflowRecord { status: WorkflowStatus::Running, ..record.clone() });
+    }
+
+    fn apply_workflow_stopped(&mut self, id: WorkflowId, stop: WorkflowStop) {
+        // One that stopped after a failure can still meet its timeout while its last tasks run.
+        if stop == WorkflowStop::Timeout {
+            self.timers.clear(Timer::Workflow(id));
+        }
+        if let Some(record) = self.workflows.get_mut(&id) {
+            record.stop = Some(stop);
+        }
+    }
+
+    fn apply_workflow_ended(&mut self, sequence: Sequence, id: WorkflowId, status: WorkflowStatus) {
+        self.timers.clear(Timer::Workflow(id));
+        if let Some(record) = self.workflows.get_mut(&id) {
+            record.status = status;
+        }
+        let scope = Scope::Workflow(id);
+        if self.meta.paused.contains(&scope) {
+            self.apply_paused(&scope, false);
+        }
+        self.ended.push_back((sequence, Ended::Workflow(id)));
     }
 
     fn apply_paused(&mut self, scope: &Scope, paused: bool) {

@@ -59,8 +59,7 @@ impl Core {
                 if let Some(new) = new {
                     dependents.by_class[new.index()] += 1;
                 }
-                let best = Priority::ALL.into_iter().find(|class| dependents.by_class[class.index()] > 0);
-                let inherited = best.filter(|class| *class < dependency.priority);
+                let inherited = dependency.lent_class();
                 if inherited != dependency.inherited {
                     let before = dependency.base_class();
                     self.reclass(edge.task, |task| task.inherited = inherited);

@@ -85,10 +85,75 @@ pub(crate) struct Pool {
     candidates: PriorityQueue<usize, Reverse<Rank>>,
 }
 
+/// Who is parked on a resource. Those that wait for an amount are filed by it, and again by its size, so
+/// that finding the first that fits looks at few of them however many different amounts there are.
 #[derive(Debug, Default)]
 struct Parking {
     in_order: BTreeSet<(Rank, usize)>,
-    for_amount: BTreeMap<Amount, BTreeSet<(Rank, usize)>>,
+    by_amount: BTreeMap<Amount, BTreeSet<(Rank, usize)>>,
+    by_size: BTreeMap<u64, BTreeSet<(Rank, usize)>>,
+}
+
+/// Sizes are the amounts to their four leading binary digits. The order of sizes is that of the amounts.
+fn size_of(amount: Amount) -> u64 {
+    let dropped = (u64::BITS - amount.as_thousandths().leading_zeros()).saturating_sub(4);
+    (u64::from(dropped) << 4) | (amount.as_thousandths() >> dropped)
+}
+
+/// The least amount of a size.
+fn least_of(size: u64) -> Amount {
+    Amount::thousandths((size & 15) << (size >> 4))
+}
+
+fn file<K: Ord>(index: &mut BTreeMap<K, BTreeSet<(Rank, usize)>>, key: K, entry: (Rank, usize)) {
+    index.entry(key).or_default().insert(entry);
+}
+
+fn unfile<K: Ord>(index: &mut BTreeMap<K, BTreeSet<(Rank, usize)>>, key: &K, entry: &(Rank, usize)) {
+    if let Some(same) = index.get_mut(key) {
+        same.remove(entry);
+        if same.is_empty() {
+            index.remove(key);
+        }
+    }
+}
+
+impl Parking {
+    fn add(&mut self, waits: Waits, entry: (Rank, usize)) {
+        match waits {
+            Waits::InOrder => drop(self.in_order.insert(entry)),
+            Waits::ForAmount(amount) => {
+                file(&mut self.by_amount, amount, entry);
+                file(&mut self.by_size, size_of(amount), entry);
+            }
+        }
+    }
+
+    fn remove(&mut self, waits: Waits, entry: &(Rank, usize)) {
+        match waits {
+            Waits::InOrder => drop(self.in_order.remove(entry)),
+            Waits::ForAmount(amount) => {
+                unfile(&mut self.by_amount, &amount, entry);
+                unfile(&mut self.by_size, &size_of(amount), entry);
+            }
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.in_order.is_empty() && self.by_amount.is_empty()
+    }
+
+    fn all(&self) -> impl Iterator<Item = &(Rank, usize)> {
+        self.in_order.iter().chain(self.by_amount.values().flatten())
+    }
+
+    /// The first of those that wait for no more than `free`.
+    fn first_that_fits(&self, free: Amount) -> Option<&(Rank, usize)> {
+        let size = size_of(free);
+        let smaller = self.by_size.range(..size).filter_map(|(_, same)| same.first());
+        let same_size = self.by_amount.range(least_of(size)..=free).filter_map(|(_, same)| same.first());
+        smaller.chain(same_size).min()
+    }
 }
 
 /// All queues, pools and parking places.
@@ -356,18 +421,8 @@ impl Queues {
 
     fn unfile(&mut self, resource: ResourceIndex, pool: usize, waits: Waits, entry: (Rank, usize)) {
         let Some(parking) = self.parked.get_mut(&(resource, pool)) else { return };
-        match waits {
-            Waits::InOrder => drop(parking.in_order.remove(&entry)),
-            Waits::ForAmount(amount) => {
-                if let Some(same) = parking.for_amount.get_mut(&amount) {
-                    same.remove(&entry);
-                    if same.is_empty() {
-                        parking.for_amount.remove(&amount);
-                    }
-                }
-            }
-        }
-        if parking.in_order.is_empty() && parking.for_amount.is_empty() {
+        parking.remove(waits, &entry);
+        if parking.is_empty() {
             self.parked.remove(&(resource, pool));
         }
     }
@@ -385,16 +440,12 @@ impl Queues {
         let Some(rank) = queue.rank else { return };
         queue.place = Place::Parked(resource, waits);
         let pool = queue.pool;
-        let parking = self.parked.entry((resource, pool)).or_default();
-        match waits {
-            Waits::InOrder => parking.in_order.insert((rank, index)),
-            Waits::ForAmount(amount) => parking.for_amount.entry(amount).or_default().insert((rank, index)),
-        };
+        self.parked.entry((resource, pool)).or_default().add(waits, (rank, index));
     }
 
     /// A resource changed: in each pool the first queue that may fit becomes a candidate.
     pub fn wake(&mut self, resource: ResourceIndex, ledger: &mut Ledger) {
-        if ledger.exists(resource) && ledger.get(resource).is_held_alone() {
+        if !ledger.exists(resource) || ledger.get(resource).is_held_alone() {
             return;
         }
         let pools: Vec<usize> =
@@ -409,11 +460,9 @@ impl Queues {
 
     fn first_to_wake(&self, resource: ResourceIndex, pool: usize, ledger: &Ledger) -> Option<usize> {
         let parking = self.parked.get(&(resource, pool))?;
-        let free = if ledger.exists(resource) { ledger.get(resource).free() } else { None };
-        let fits =
-            parking.for_amount.range(..=free.unwrap_or(Amount::MAX)).filter_map(|(_, same)| same.first());
-        let takes = ledger.exists(resource) && ledger.get(resource).takes_a_holder();
-        let fits = fits.filter(|_| takes);
+        let resource = ledger.get(resource);
+        let fits = parking.first_that_fits(resource.free().unwrap_or(Amount::MAX));
+        let fits = fits.filter(|_| resource.takes_a_holder());
         parking.in_order.first().into_iter().chain(fits).min().map(|(_, index)| *index)
     }
 
@@ -432,7 +481,7 @@ impl Queues {
     pub fn parked_on(&self, resource: ResourceIndex) -> impl Iterator<Item = &Queue> {
         self.parked
             .range((resource, 0)..=(resource, usize::MAX))
-            .flat_map(|(_, parking)| parking.in_order.iter().chain(parking.for_amount.values().flatten()))
+            .flat_map(|(_, parking)| parking.all())
             .map(|(_, index)| self.get(*index))
     }
 
@@ -474,8 +523,29 @@ impl Queues {
         self.parked.get(&(resource, pool)).is_some_and(|parking| match waits {
             Waits::InOrder => parking.in_order.contains(&entry),
             Waits::ForAmount(amount) => {
-                parking.for_amount.get(&amount).is_some_and(|same| same.contains(&entry))
+                parking.by_amount.get(&amount).is_some_and(|same| same.contains(&entry))
+                    && parking.by_size.get(&size_of(amount)).is_some_and(|same| same.contains(&entry))
             }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_in_the_order_of_the_amounts_and_begin_where_they_say() {
+        let amounts =
+            (0..2000).chain((4..64).flat_map(|bits| [(1_u64 << bits) - 1, 1 << bits, 3 << (bits - 1)]));
+        let mut amounts: Vec<Amount> = amounts.chain([u64::MAX]).map(Amount::thousandths).collect();
+        amounts.sort_unstable();
+        for pair in amounts.windows(2) {
+            assert!(size_of(pair[0]) <= size_of(pair[1]), "{pair:?}");
+        }
+        for amount in amounts {
+            let least = least_of(size_of(amount));
+            assert!(least <= amount && size_of(least) == size_of(amount), "{amount} {least}");
+        }
     }
 }

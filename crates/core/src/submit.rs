@@ -360,9 +360,7 @@ fn follow_to_circle(
             break Arc::clone(circle);
         }
         if let Some(from) = place.insert(here, path.len()) {
-            let on_it = path[from..].iter().chain([&here]);
-            let names: Vec<&str> = on_it.map(|index: &usize| tasks[*index].spec.name.as_str()).collect();
-            break names.join(" -> ").into();
+            break names_along(&path[from..], tasks).into();
         }
         path.push(here);
         let Some(following) = next(here) else { return };
@@ -371,4 +369,16 @@ fn follow_to_circle(
     for index in path {
         circles[index] = Some(Arc::clone(&circle));
     }
+}
+
+/// Names along a longer circle are cut to this many: a refusal is for people.
+const CIRCLE_SHOWN: usize = 8;
+
+fn names_along(circle: &[usize], tasks: &[NewTask]) -> String {
+    let names = circle.iter().map(|index| tasks[*index].spec.name.as_str());
+    let mut shown: Vec<&str> = names.clone().take(CIRCLE_SHOWN).collect();
+    let more = format!("({} more)", circle.len().saturating_sub(CIRCLE_SHOWN));
+    shown.extend((circle.len() > CIRCLE_SHOWN).then_some(more.as_str()));
+    shown.extend(names.take(1));
+    shown.join(" -> ")
 }

@@ -142,6 +142,13 @@ impl Task {
         self.inherited.map_or(self.priority, |class| class.min(self.priority))
     }
 
+    /// The best class that its dependents lend it, if that is better than its own.
+    pub fn lent_class(&self) -> Option<Priority> {
+        let by_class = self.dependents.as_ref()?.by_class;
+        let best = Priority::ALL.into_iter().find(|class| by_class[class.index()] > 0);
+        best.filter(|class| *class < self.priority)
+    }
+
     /// Since when it stands in its queue, if it does.
     pub fn queued_since(&self) -> Option<Time> {
         match self.phase {

@@ -17,6 +17,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 pub mod script;
+mod telling;
 
 /// What a store keeps: every task and workflow that ever was.
 #[derive(Debug, Default)]

@@ -2,17 +2,15 @@
 //!
 //! The commands are listed in `scenarios/README.md`.
 
-use orchd_core::{
-    Command, Config, Core, EdgeTarget, Effect, Event, Fact, Join, NewTask, NewWorkflow, Output, Phase, Reply,
-    Runner, Scope, SkipCause, Stop, WorkflowStop,
-};
+use orchd_core::{Command, Config, EdgeTarget, Join, NewTask, NewWorkflow, Reply, Runner, Scope};
 use orchd_model::{
-    Body, ErrorType, FailFast, NotBefore, On, Outcome, Reason, Refusal, ResourceSetting, SessionId, Span,
-    TaskAhead, TaskId, Time, Token, WorkerId, WorkflowId,
+    Body, ErrorType, FailFast, NotBefore, On, Outcome, ResourceSetting, SessionId, Span, TaskId, Time, Token,
+    WorkerId, WorkflowId,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::telling::refused_as;
 use super::{World, matchers, spec_of, task};
 
 /// Runs the commands of a scenario and gives its text with what really came out.
@@ -37,21 +35,21 @@ pub fn run(text: &str) -> String {
     shown
 }
 
-struct Script {
-    config: Config,
-    world: Option<World>,
-    tasks: BTreeMap<String, TaskId>,
-    workflows: BTreeMap<String, WorkflowId>,
-    workers: BTreeMap<String, WorkerId>,
+pub(super) struct Script {
+    pub(super) config: Config,
+    pub(super) world: Option<World>,
+    pub(super) tasks: BTreeMap<String, TaskId>,
+    pub(super) workflows: BTreeMap<String, WorkflowId>,
+    pub(super) workers: BTreeMap<String, WorkerId>,
     /// Every token a task has had.
-    tokens: BTreeMap<TaskId, Vec<Token>>,
+    pub(super) tokens: BTreeMap<TaskId, Vec<Token>>,
 }
 
 fn span(text: &str) -> Span {
     text.parse().unwrap_or_else(|_| panic!("not a duration: {text}"))
 }
 
-fn at(time: Time) -> Span {
+pub(super) fn at(time: Time) -> Span {
     Span(time.0)
 }
 
@@ -67,12 +65,12 @@ impl Script {
         }
     }
 
-    fn world(&mut self) -> &mut World {
+    pub(super) fn world(&mut self) -> &mut World {
         let config = &self.config;
         self.world.get_or_insert_with(|| World::new(config.clone()))
     }
 
-    fn task(&self, name: &str) -> TaskId {
+    pub(super) fn task(&self, name: &str) -> TaskId {
         *self.tasks.get(name).unwrap_or_else(|| panic!("no task {name}"))
     }
 
@@ -393,215 +391,6 @@ impl Script {
         }
         said
     }
-
-    // What is said
-
-    fn answer(&mut self, reply: Result<Reply, Refusal>, out: &Output) -> Vec<String> {
-        let mut said = self.describe(out);
-        match reply {
-            Ok(Reply::Tasks(results)) => {
-                for (id, result) in results {
-                    if let Err(refusal) = result {
-                        said.push(format!("{} {}", self.name(id), refused_as(&refusal)));
-                    }
-                }
-            }
-            Ok(Reply::Done | Reply::Submitted { .. } | Reply::Joined(_)) => {}
-            Err(refusal) => said.push(refused_as(&refusal)),
-        }
-        said
-    }
-
-    fn name(&self, id: TaskId) -> String {
-        let record = self.world.as_ref().and_then(|world| world.store.tasks.get(&id));
-        record.map_or_else(|| id.to_string(), |record| record.name.to_string())
-    }
-
-    fn worker_name(&self, id: WorkerId) -> String {
-        let known = self.workers.iter().find(|(_, known)| **known == id).map(|(name, _)| name.clone());
-        known.unwrap_or_else(|| format!("worker {id}"))
-    }
-
-    fn workflow_name(&self, id: WorkflowId) -> String {
-        let record = self.world.as_ref().and_then(|world| world.store.workflows.get(&id));
-        record.map_or_else(|| id.to_string(), |record| record.name.to_string())
-    }
-
-    fn describe(&mut self, out: &Output) -> Vec<String> {
-        let mut said: Vec<String> = Vec::new();
-        for event in &out.events {
-            if let Fact::Submitted { record, .. } = &event.fact {
-                let name = self.name(record.id);
-                match said.last_mut().filter(|line| line.starts_with("added ")) {
-                    Some(line) => *line = format!("{line} {name}"),
-                    None => said.push(format!("added {name}")),
-                }
-            } else {
-                said.push(self.fact(event));
-            }
-        }
-        let mut stops = 0;
-        for effect in &out.effects {
-            match effect {
-                Effect::Assign { task, token, .. } => {
-                    let started = |e: &Event| matches!(&e.fact, Fact::Started { task: t, token: k, .. } if t == task && k == token);
-                    assert!(out.events.iter().any(started), "only what started is assigned");
-                }
-                Effect::Stop { worker, token, stop } => {
-                    let task = self.tokens.iter().find(|(_, tokens)| tokens.contains(token));
-                    let task = task.map_or_else(|| token.to_string(), |(id, _)| self.name(*id));
-                    stops += 1;
-                    let stop = stop_word(*stop);
-                    said.push(format!("-> {} stops {task}: {stop}", self.worker_name(*worker)));
-                }
-                Effect::Evaluate { task } => said.push(format!("-> evaluate {}", self.name(*task))),
-                Effect::Fence { worker } => said.push(format!("-> fence {}", self.worker_name(*worker))),
-            }
-        }
-        let stopping = out.events.iter().filter(|e| matches!(e.fact, Fact::Stopping { .. })).count();
-        assert!(stopping <= stops, "an attempt that is stopped is stopped at its worker");
-        said
-    }
-
-    fn fact(&mut self, event: &Event) -> String {
-        let name = event.fact.task().map_or_else(String::new, |id| self.name(id));
-        match &event.fact {
-            Fact::Submitted { .. } => format!("added {name}"),
-            Fact::Checked { .. } => format!("check {name}"),
-            Fact::Readied { .. } => format!("ready {name}"),
-            Fact::Delayed { until, .. } => format!("delay {name} until {}", at(*until)),
-            Fact::Held { .. } => format!("held {name}"),
-            Fact::Released { .. } => format!("released {name}"),
-            Fact::Reprioritized { priority, .. } => format!("{name} is {priority}"),
-            Fact::Started { task, attempt, token, worker } => {
-                self.tokens.entry(*task).or_default().push(*token);
-                let on = if self.workers.len() > 1 {
-                    format!(" on {}", self.worker_name(*worker))
-                } else {
-                    String::new()
-                };
-                let again = if attempt.0 > 1 { format!(", attempt {attempt}") } else { String::new() };
-                format!("start {name}{on}{again}")
-            }
-            Fact::Stopping { stop, .. } => format!("stopping {name}: {}", stop_word(*stop)),
-            Fact::Retried { attempt, until, .. } => {
-                format!("retry {name} at {} ({})", at(*until), attempt.outcome.message().unwrap_or_default())
-            }
-            Fact::Returned { attempt, until, .. } => {
-                format!(
-                    "return {name} until {} ({})",
-                    at(*until),
-                    attempt.outcome.message().unwrap_or_default()
-                )
-            }
-            Fact::Completed { .. } => format!("completed {name}"),
-            Fact::Failed { .. } => {
-                let result = event.fact.result().expect("a failure has a result");
-                let error_type = result.error_type.as_ref().map_or("", ErrorType::as_str);
-                format!("failed {name} ({error_type}: {})", result.error_message.as_deref().unwrap_or(""))
-            }
-            Fact::Cancelled { .. } => format!("cancelled {name}"),
-            Fact::Skipped { cause, .. } => format!("skipped {name}: {}", self.cause(cause)),
-            Fact::Revived { was, .. } => format!("revived {name}, was {was}"),
-            Fact::WorkflowSubmitted { record } => {
-                format!("workflow {} of {} tasks", record.name, record.task_count)
-            }
-            Fact::WorkflowStopped { workflow, stop } => {
-                let workflow = self.workflow_name(*workflow);
-                match stop {
-                    WorkflowStop::Failure(id) => {
-                        format!("workflow {workflow} stops: {} failed", self.name(*id))
-                    }
-                    WorkflowStop::Timeout => format!("workflow {workflow} stops: timeout"),
-                }
-            }
-            Fact::WorkflowEnded { workflow, status } => {
-                format!("workflow {} {status}", self.workflow_name(*workflow))
-            }
-            Fact::WorkflowReopened { record } => format!("workflow {} goes on", record.name),
-            Fact::Paused { scope } => format!("paused {}", Core::describe_scope(scope)),
-            Fact::Resumed { scope } => format!("resumed {}", Core::describe_scope(scope)),
-            Fact::ResourceSet { resource, .. } => format!("set {resource}"),
-            Fact::WorkerJoined { .. } => "worker joined".to_owned(),
-            Fact::WorkerLost { worker } => format!("lost {}", self.worker_name(*worker)),
-        }
-    }
-
-    fn cause(&self, cause: &SkipCause) -> String {
-        match cause {
-            SkipCause::Condition => "condition".to_owned(),
-            SkipCause::ConditionError(why) => format!("condition error, {why}"),
-            SkipCause::FailFast(id) => format!("fail_fast, {} failed", self.name(*id)),
-            SkipCause::Dependency(id, status) => format!("needs {}, {status}", self.name(*id)),
-        }
-    }
-
-    fn status(&mut self, name: &str) -> String {
-        let id = self.task(name);
-        let record = &self.world().store.tasks[&id];
-        let running = match record.phase {
-            Phase::Running { stop: Some(stop), .. } => format!(", stopping: {}", stop_word(stop)),
-            _ => String::new(),
-        };
-        format!("{name} {}{running}", record.status())
-    }
-
-    fn resources(&mut self) -> Vec<String> {
-        let views = self.world().core.resources();
-        let describe = |view: &orchd_core::ResourceView| {
-            let free = view.free.map_or_else(String::new, |free| format!(", {free} free"));
-            let capacity = view.capacity.map_or_else(String::new, |capacity| format!(" of {capacity}"));
-            let waits = format!("{} waiting, {} reserved", view.waiting, view.reserved);
-            format!("{}: {} held{capacity}{free}, {waits}", view.name, view.held)
-        };
-        views.iter().map(describe).collect()
-    }
-
-    fn explain(&mut self, name: &str) -> Vec<String> {
-        let id = self.task(name);
-        self.world();
-        self.explain_id(id)
-    }
-
-    fn explain_id(&self, id: TaskId) -> Vec<String> {
-        let explained = self.world.as_ref().and_then(|world| world.core.explain(id));
-        let Some(explained) = explained else { return vec![format!("{} is not in memory", self.name(id))] };
-        let ahead = |ahead: &TaskAhead| self.name(ahead.task);
-        let mut first = format!("{}: {}, {}", self.name(id), explained.status, explained.priority);
-        if explained.competes_as != explained.priority {
-            first += &format!(", competes as {}", explained.competes_as);
-        }
-        if let Some(lender) = &explained.inherited_from {
-            first += &format!(", for {}", ahead(lender));
-        }
-        if let Some(start) = explained.earliest_start {
-            first += &format!(", not before {}", at(start));
-        }
-        let mut said = vec![first];
-        said.extend(explained.reasons.iter().map(|reason| match reason {
-            Reason::Delayed { until } => format!("- delayed until {}", at(*until)),
-            reason => format!("- {reason}"),
-        }));
-        if explained.ahead_count > 0 {
-            let names: Vec<String> = explained.ahead.iter().map(ahead).collect();
-            said.push(format!("- {} ahead: {}", explained.ahead_count, names.join(", ")));
-        }
-        said
-    }
-}
-
-fn stop_word(stop: Stop) -> &'static str {
-    match stop {
-        Stop::Cancel => "cancel",
-        Stop::Timeout => "timeout",
-        Stop::Deadline => "deadline",
-    }
-}
-
-fn refused_as(refusal: &Refusal) -> String {
-    let value = refusal.value.as_ref().map_or_else(String::new, |value| format!(": {value}"));
-    let hint = refusal.hint.as_ref().map_or_else(String::new, |hint| format!(" ({hint})"));
-    format!("refused, {}: {}{value}{hint}", refusal.code, refusal.message)
 }
 
 fn resource_setting(name: &str, settings: &[&str]) -> (orchd_model::ResourceName, ResourceSetting) {

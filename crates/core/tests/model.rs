@@ -1,0 +1,501 @@
+//! The core against a naive scheduler: whatever happens, both start the same tasks in the same order, and
+//! give the same statuses and the same reasons for what was skipped.
+//!
+//! The comparison is exact where every resource is either a lock or a quantity that is only read. Where
+//! modes and amounts meet on one resource, which of several lawful reservations is taken depends on when a
+//! waiting task is looked at; there every start of the core is judged instead: that it was allowed, that
+//! nobody who could go was passed, and that nobody who could go was left behind.
+
+mod kit;
+mod naive;
+
+use kit::{World, spec_of, started, task};
+use naive::steps::{CPU, GPU, HANDLER, How, LOCKS, Paused, Step, Steps, Wish, steps};
+use naive::{Naive, State, Task, Worker, Workflow};
+use orchd_core::{
+    Command, Config, EdgeTarget, Join, NewTask, NewWorkflow, Output, Phase, Runner, Scope, SkipCause,
+};
+use orchd_model::{
+    Amount, Claim, FailFast, Mode, On, Outcome, Priority, ResourceSetting, RetryPolicy, SessionId, Span,
+    Status, TaskId, Time, WorkerId, WorkflowId,
+};
+use proptest::prelude::*;
+use proptest::sample::Index;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// The core and the naive scheduler, side by side. Task `n` of the one is `TaskId(n + 1)` of the other.
+struct Pair {
+    world: World,
+    naive: Naive,
+    exact: bool,
+    workers: Vec<WorkerId>,
+}
+
+fn id(task: usize) -> TaskId {
+    TaskId(task as u64 + 1)
+}
+
+fn index_of(task: TaskId) -> usize {
+    task.0 as usize - 1
+}
+
+impl Pair {
+    fn new(exact: bool) -> Self {
+        let resource = |name: &str, units| {
+            let capacity = Some(Amount::units(units));
+            (name.parse().expect("a resource"), ResourceSetting { capacity, concurrency: None })
+        };
+        let config = Config {
+            aging: Span::from_millis(30),
+            max_worker_losses: 1,
+            lease: Span::from_secs(1_000_000),
+            seed: 0,
+            resources: vec![resource(CPU, 4), resource(GPU, 2)],
+        };
+        let capacity = [(CPU.to_owned(), Amount::units(4)), (GPU.to_owned(), Amount::units(2))];
+        let naive = Naive::new(config.aging, config.max_worker_losses, capacity.into());
+        let mut pair = Self { world: World::new(config), naive, exact, workers: Vec::new() };
+        for pool in [0, 0, 1] {
+            let place = pair.join(pool);
+            pair.workers.push(place);
+        }
+        pair
+    }
+
+    fn join(&mut self, pool: usize) -> WorkerId {
+        let join = Join {
+            incarnation: self.world.core.meta().next_worker.0,
+            slots: 2,
+            process: pool == 0,
+            handlers: if pool == 1 { vec![HANDLER.into()] } else { Vec::new() },
+            holds: Vec::new(),
+        };
+        let (worker, out) = self.world.join(join);
+        self.naive.workers.push(Worker { id: worker.0, pool, slots: 2, attached: true });
+        self.compare(&out);
+        worker
+    }
+
+    fn apply(&mut self, step: &Step) {
+        match step {
+            Step::Add(wishes) => self.add(wishes, None),
+            Step::Workflow { tasks, max_parallel, fail_fast } => {
+                self.add(tasks, Some((*max_parallel, *fail_fast)))
+            }
+            Step::End { which, how } => self.end(which, *how),
+            Step::Advance(ms) => self.advance(self.world.now + Span::from_millis(*ms)),
+            Step::Pause(what, on) => self.pause(*what, *on),
+            Step::Lose(place) => self.lose(*place),
+            Step::Detach(place, back) => self.detach(*place, *back),
+            Step::Restart => self.restart(),
+            Step::Retry(which) if !self.naive.tasks.is_empty() => {
+                self.retry(which.index(self.naive.tasks.len()))
+            }
+            Step::Cancel(which) => self.operate(which, |task| Command::Cancel { tasks: vec![task] }),
+            Step::Hold(which) => self.operate(which, |task| Command::Hold { task }),
+            Step::Release(which) => self.operate(which, |task| Command::Release { task }),
+            Step::Reprioritize(which, class) => {
+                self.operate(which, |task| Command::Reprioritize { task, priority: *class });
+            }
+            Step::Retry(_) => {}
+        }
+    }
+
+    // The steps
+
+    fn add(&mut self, wishes: &[Wish], workflow: Option<(Option<u32>, FailFast)>) {
+        let first = self.naive.tasks.len();
+        let number = workflow.map(|_| self.naive.workflows.len());
+        if let Some((max_parallel, fail_fast)) = workflow {
+            let fail_fast = (fail_fast != FailFast::No).then_some(fail_fast == FailFast::Cancel);
+            self.naive.workflows.push(Workflow { fail_fast, stopped_by: None });
+            if let (Some(limit), Some(number)) = (max_parallel, number) {
+                self.naive
+                    .capacity
+                    .insert(format!("workflow {}", number + 1), Amount::units(u64::from(limit)));
+            }
+        }
+        let new = wishes.iter().enumerate().map(|(i, wish)| self.new_task(first + i, first, wish)).collect();
+        for (i, wish) in wishes.iter().enumerate() {
+            self.naive.tasks.push(self.naive_task(first + i, wish, number));
+        }
+        let workflow = workflow.map(|(max_parallel, fail_fast)| NewWorkflow {
+            name: "w".into(),
+            max_parallel,
+            fail_fast,
+            timeout: None,
+        });
+        let (reply, out) = self.world.submit(new, false, workflow);
+        assert!(reply.is_ok(), "{reply:?}");
+        for task in first..self.naive.tasks.len() {
+            self.naive.begin(task);
+        }
+        self.compare(&out);
+    }
+
+    fn edges(task: usize, wish: &Wish) -> Vec<(usize, On)> {
+        wish.edges.iter().filter(|_| task > 0).map(|(other, on)| (other.index(task), *on)).collect()
+    }
+
+    fn new_task(&self, number: usize, first: usize, wish: &Wish) -> NewTask {
+        let edge = |(other, on): (usize, On)| {
+            let here = other.checked_sub(first).map(EdgeTarget::Index);
+            (here.unwrap_or(EdgeTarget::Id(id(other))), on)
+        };
+        let mut new = task(&format!("t{number}"));
+        new.edges = Self::edges(number, wish).into_iter().map(edge).collect();
+        new.runner = match wish.pool {
+            0 => Runner::Process,
+            1 => Runner::Handler(HANDLER.into()),
+            _ => Runner::Nothing,
+        };
+        let retry = RetryPolicy { max_retries: wish.retries, ..RetryPolicy::default() };
+        new.retry = Arc::new(RetryPolicy { delay: Span::from_millis(wish.delay_ms), ..retry });
+        let claim = |(resource, mode, thousandths): &(&str, Mode, u64)| {
+            let amount = Some(Amount::thousandths(*thousandths));
+            Claim::new(resource.parse().expect("a resource"), *mode, amount).expect("a claim")
+        };
+        let mut claims = orchd_model::merge_claims(wish.claims.iter().map(claim).collect());
+        for claim in &mut claims {
+            // Two claims on one resource may be more than there is.
+            claim.amount =
+                claim.amount.min(Amount::units(if claim.resource.kind() == "gpu" { 2 } else { 4 }));
+        }
+        let spec = spec_of(&mut new);
+        spec.claims = claims;
+        spec.priority = wish.class;
+        spec.hold = wish.hold;
+        spec.session = wish.in_session.then_some(SessionId(1));
+        spec.not_before =
+            (wish.in_ms > 0).then_some(orchd_model::NotBefore::In(Span::from_millis(wish.in_ms)));
+        new
+    }
+
+    fn naive_task(&self, number: usize, wish: &Wish, workflow: Option<usize>) -> Task {
+        let groups = workflow.map(|number| format!("workflow {}", number + 1));
+        let groups = groups.into_iter().chain(wish.in_session.then(|| "session 1".to_owned()));
+        let claims = self.new_task(number, 0, wish).spec.claims.clone();
+        let claims = claims.into_iter().map(|c| (c.resource.to_string(), c.mode, c.amount));
+        let dependencies = Self::edges(number, wish);
+        let at_once = dependencies.is_empty() && wish.in_ms == 0 && wish.pool != 2;
+        Task {
+            class: wish.class,
+            needs: groups.map(|group| (group, Mode::Read, Amount::ONE)).chain(claims).collect(),
+            pool: wish.pool,
+            dependencies,
+            workflow,
+            max_retries: wish.retries,
+            delay: Span::from_millis(wish.delay_ms),
+            not_before: (wish.in_ms > 0).then(|| self.world.now + Span::from_millis(wish.in_ms)),
+            hold: wish.hold,
+            state: if at_once { State::Ready(self.world.now) } else { State::Waiting },
+            run_at: self.world.now,
+            tries: 0,
+            losses: 0,
+            root: None,
+            reserved: Default::default(),
+        }
+    }
+
+    fn end(&mut self, which: &Index, how: How) {
+        let running = self.world.running();
+        if running.is_empty() {
+            return;
+        }
+        let task = index_of(running[which.index(running.len())].0);
+        let outcome = match how {
+            How::Well => Outcome::Succeeded,
+            How::Badly => Outcome::exited(1),
+            How::Snoozed(ms) => Outcome::Snoozed { delay: Span::from_millis(ms) },
+        };
+        let (reply, out) = self.world.report(id(task), outcome);
+        assert!(reply.is_ok(), "{reply:?}");
+        let this = &mut self.naive.tasks[task];
+        let is_cancelled = matches!(this.state, State::Running(_, true));
+        let stopped = this.workflow.is_some_and(|w| self.naive.workflows[w].stopped_by.is_some());
+        match how {
+            How::Well => self.naive.end_attempt(task, Status::Completed, None),
+            How::Snoozed(ms) => self.naive.end_attempt(task, Status::Pending, Some(Span::from_millis(ms))),
+            How::Badly if this.tries < this.max_retries && !stopped && !is_cancelled => {
+                this.tries += 1;
+                let delay = this.delay;
+                self.naive.end_attempt(task, Status::Retrying, Some(delay));
+            }
+            How::Badly => self.naive.end_attempt(task, Status::Failed, None),
+        }
+        self.naive.reach_milestone(task);
+        self.compare(&out);
+    }
+
+    /// Both go through every instant at which something is due.
+    fn advance(&mut self, to: Time) {
+        let mut outputs: BTreeMap<Time, Vec<Output>> = BTreeMap::new();
+        for (at, out) in self.world.pass(to) {
+            outputs.entry(at).or_default().push(out);
+        }
+        loop {
+            let next = self.naive.tasks.iter().flat_map(|task| self.instants(task));
+            let Some(at) = next.filter(|at| *at > self.naive.now && *at <= to).min() else { break };
+            self.naive.now = at;
+            for task in 0..self.naive.tasks.len() {
+                if self.naive.tasks[task].state == State::Delayed(at) {
+                    self.naive.tasks[task].state = State::Ready(at);
+                    self.naive.reach_milestone(task);
+                }
+            }
+            self.naive.settle();
+            let out = outputs.remove(&at).unwrap_or_default();
+            self.starts(&out.iter().flat_map(started).collect::<Vec<_>>());
+        }
+        let late: Vec<TaskId> = outputs.values().flatten().flat_map(started).collect();
+        assert!(late.is_empty(), "only the core found it was time to start {late:?}");
+        self.naive.now = to;
+        self.compare(&Output::default());
+    }
+
+    fn instants(&self, task: &Task) -> Vec<Time> {
+        match task.state {
+            State::Delayed(until) => vec![until],
+            State::Ready(since) => [1, 2, 3].map(|steps| since + Span(self.naive.aging.0 * steps)).to_vec(),
+            State::Waiting | State::Running(..) | State::Ended(_) => Vec::new(),
+        }
+    }
+
+    /// An operator's verb on a task: it is refused for exactly those it cannot be done to.
+    fn operate(&mut self, which: &Index, command: impl Fn(TaskId) -> Command) {
+        if self.naive.tasks.is_empty() {
+            return;
+        }
+        let number = which.index(self.naive.tasks.len());
+        let command = command(id(number));
+        let (reply, out) = self.world.handle(command.clone());
+        let task = &mut self.naive.tasks[number];
+        let status = task.status();
+        let may = match command {
+            _ if status.is_terminal() => false,
+            Command::Hold { .. } => status != Status::Running,
+            Command::Release { .. } => task.hold,
+            _ => true,
+        };
+        let refused = match &reply {
+            Ok(orchd_core::Reply::Tasks(results)) => results.iter().any(|(_, result)| result.is_err()),
+            other => other.is_err(),
+        };
+        assert_eq!(refused, !may, "{command:?} of a task that is {status}: {reply:?}");
+        match command {
+            _ if !may => {}
+            Command::Cancel { .. } => match task.state {
+                State::Running(worker, _) => task.state = State::Running(worker, true),
+                _ => self.naive.end(number, Status::Cancelled),
+            },
+            Command::Hold { .. } => task.hold = true,
+            Command::Release { .. } => {
+                task.hold = false;
+                self.naive.reach_milestone(number);
+            }
+            Command::Reprioritize { priority, .. } => task.class = priority,
+            other => panic!("not a verb on a task: {other:?}"),
+        }
+        self.compare(&out);
+    }
+
+    fn retry(&mut self, number: usize) {
+        let (reply, out) = self.world.retry(&[id(number)]);
+        assert!(reply.is_ok(), "{reply:?}");
+        // A run begins later than all that was known before.
+        self.naive.now = self.naive.now + Span(1);
+        self.world.now = self.naive.now;
+        let mut revived = Vec::new();
+        if matches!(self.naive.tasks[number].status(), Status::Failed | Status::Skipped | Status::Cancelled) {
+            revived.push(number);
+            let skipped = self.naive.tasks.iter().enumerate().filter(|(_, task)| task.root == Some(number));
+            revived.extend(skipped.map(|(other, _)| other).filter(|other| *other != number));
+        }
+        for number in &revived {
+            let task = &mut self.naive.tasks[*number];
+            (task.hold, task.not_before, task.root) = (false, None, None);
+            (task.tries, task.losses, task.run_at) = (0, 0, self.naive.now);
+            task.state = State::Waiting;
+            if let Some(workflow) = task.workflow {
+                self.naive.workflows[workflow].stopped_by = None;
+            }
+        }
+        for number in revived {
+            self.naive.begin(number);
+        }
+        self.compare(&out);
+    }
+
+    fn pause(&mut self, what: Paused, on: bool) {
+        let scope = match what {
+            Paused::All => Scope::All,
+            Paused::Class(class) => Scope::Priority(class),
+            Paused::Lock => Scope::Resource(LOCKS[1].parse().expect("a resource")),
+            Paused::Session => Scope::Session(SessionId(1)),
+            Paused::Workflow => Scope::Workflow(WorkflowId(1)),
+        };
+        let name = Some(match what {
+            Paused::Lock => LOCKS[1],
+            Paused::Session => "session 1",
+            Paused::Workflow => "workflow 1",
+            Paused::All | Paused::Class(_) => "",
+        });
+        let command = if on { Command::Pause(scope) } else { Command::Resume(scope) };
+        let (reply, out) = self.world.handle(command);
+        if reply.is_ok() {
+            match (what, name) {
+                (Paused::All, _) => self.naive.paused_all = on,
+                (Paused::Class(class), _) if on => drop(self.naive.paused_classes.insert(class)),
+                (Paused::Class(class), _) => drop(self.naive.paused_classes.remove(&class)),
+                (_, Some(name)) if on => drop(self.naive.paused.insert(name.to_owned())),
+                (_, name) => drop(self.naive.paused.remove(name.unwrap_or_default())),
+            }
+        }
+        self.compare(&out);
+    }
+
+    fn lose(&mut self, place: usize) {
+        let worker = self.workers[place];
+        let (reply, out) = self.world.handle(Command::Lose { worker });
+        assert!(reply.is_ok(), "{reply:?}");
+        self.world.workers.remove(&worker);
+        let lost = self.naive.workers.iter().position(|w| w.id == worker.0).expect("it is known");
+        let pool = self.naive.workers.remove(lost).pool;
+        for number in 0..self.naive.tasks.len() {
+            let max_losses = self.naive.max_losses;
+            let task = &mut self.naive.tasks[number];
+            let State::Running(holder, is_cancelled) = task.state else { continue };
+            if holder != worker.0 {
+                continue;
+            }
+            let again = task.losses < max_losses && !is_cancelled;
+            task.losses += u32::from(again);
+            self.naive.end_attempt(number, Status::Failed, again.then_some(Span::ZERO));
+        }
+        self.compare(&out);
+        self.workers[place] = self.join(pool);
+    }
+
+    fn detach(&mut self, place: usize, back: bool) {
+        let worker = self.workers[place];
+        let out = if back {
+            self.world.rejoin(&[worker].into())
+        } else {
+            self.world.handle(Command::Detach { worker }).1
+        };
+        let this = self.naive.workers.iter_mut().find(|w| w.id == worker.0).expect("it is known");
+        this.attached = back;
+        self.compare(&out);
+    }
+
+    fn restart(&mut self) {
+        let effects = self.world.reload();
+        assert_eq!(effects.events, Vec::new());
+        self.naive.restart();
+        for place in 0..self.workers.len() {
+            self.detach(place, true);
+        }
+    }
+
+    // The comparison
+
+    fn compare(&mut self, out: &Output) {
+        self.naive.settle();
+        self.starts(&started(out));
+        for (number, task) in self.naive.tasks.iter().enumerate() {
+            let record = &self.world.store.tasks[&id(number)];
+            assert_eq!(record.status(), task.status(), "task {number} is {:?}, not {task:?}", record.phase);
+            let root = match &record.phase {
+                Phase::Skipped(SkipCause::Dependency(root, _) | SkipCause::FailFast(root)) => {
+                    Some(index_of(*root))
+                }
+                _ => None,
+            };
+            assert_eq!(root, task.root, "why task {number} was skipped");
+            // A paused workflow that ends is not paused any more.
+        }
+        let ended = self.world.core.workflow(WorkflowId(1)).is_none();
+        if ended {
+            self.naive.paused.remove("workflow 1");
+        }
+        if self.world.running().is_empty() {
+            assert_eq!(self.world.core.claims_held(), 0, "claims are held when idle");
+        }
+    }
+
+    fn starts(&mut self, core: &[TaskId]) {
+        let core: Vec<usize> = core.iter().map(|task| index_of(*task)).collect();
+        if self.exact {
+            let naive = self.naive.admit();
+            assert_eq!(core, naive, "what the core started, and what it should have");
+        } else {
+            for task in core {
+                if let Err(why) = self.naive.may_start(task) {
+                    panic!("the core should not have started: {why}");
+                }
+                let worker = self.naive.choose_worker(self.naive.tasks[task].pool);
+                self.naive.tasks[task].state = State::Running(worker, false);
+            }
+            if let Some(task) = self.naive.forgotten() {
+                panic!("the core should have started {task}: {:?}", self.world.core.explain(id(task)));
+            }
+        }
+    }
+
+    /// In the end everything is let go and ends.
+    fn finish(&mut self) {
+        for class in Priority::ALL {
+            self.pause(Paused::Class(class), false);
+        }
+        for what in [Paused::All, Paused::Lock, Paused::Session, Paused::Workflow] {
+            self.pause(what, false);
+        }
+        for place in 0..self.workers.len() {
+            self.detach(place, true);
+        }
+        for number in 0..self.naive.tasks.len() {
+            if self.naive.tasks[number].hold && !self.naive.tasks[number].status().is_terminal() {
+                let (reply, out) = self.world.handle(Command::Release { task: id(number) });
+                assert!(reply.is_ok(), "{reply:?}");
+                self.naive.tasks[number].hold = false;
+                self.naive.reach_milestone(number);
+                self.compare(&out);
+            }
+        }
+        while self.world.core.unfinished() > 0 {
+            let running = self.world.running();
+            if let Some((task, ..)) = running.first() {
+                let out = self.world.report(*task, Outcome::Succeeded).1;
+                self.naive.end_attempt(index_of(*task), Status::Completed, None);
+                self.compare(&out);
+            } else {
+                let next = self.world.core.next_wake().expect("what is unfinished waits for something");
+                self.advance(next);
+            }
+        }
+        assert_eq!((self.world.core.claims_held(), self.world.core.backlog()), (0, 0));
+    }
+}
+
+fn play(steps: &Steps, exact: bool) {
+    let mut pair = Pair::new(exact);
+    for step in &steps.0 {
+        pair.apply(step);
+    }
+    pair.finish();
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { max_shrink_iters: 20_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_core_starts_what_a_naive_scheduler_starts(steps in steps(false)) {
+        play(&steps, true);
+    }
+
+    #[test]
+    fn every_start_is_lawful_where_modes_and_amounts_meet(steps in steps(true)) {
+        play(&steps, false);
+    }
+}

@@ -1,0 +1,460 @@
+//! A scheduler for comparison: the rules of the contract by full scans, without queues, parking or timers.
+//!
+//! How it reserves: a ready task that comes first of its demand and whose workers have a free slot is looked
+//! at in order. It waits for one thing at a time: for what is paused or too small for it, else for what it was
+//! found to wait for before, until that lets it pass, else for its first need that is not free. If that is
+//! held in a conflicting mode or reserved by a task before it, it reserves it, until it starts, ends, is held
+//! or paused, or has no worker.
+
+use orchd_model::{Amount, Mode, On, Priority, Span, Status, Time};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+pub mod steps;
+
+/// A resource, `workflow 1` or `session 1`; how; how much.
+pub type Need = (String, Mode, Amount);
+/// Class, ready since, task.
+pub type Rank = (Priority, Time, usize);
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum State {
+    Waiting,
+    Delayed(Time),
+    Ready(Time),
+    /// The worker; whether it is being cancelled.
+    Running(u64, bool),
+    Ended(Status),
+}
+
+#[derive(Clone, Debug)]
+pub struct Task {
+    pub class: Priority,
+    pub needs: Vec<Need>,
+    /// 0: processes, 1: a handler, 2: a milestone.
+    pub pool: usize,
+    pub dependencies: Vec<(usize, On)>,
+    pub workflow: Option<usize>,
+    pub max_retries: u32,
+    pub delay: Span,
+    pub not_before: Option<Time>,
+    pub hold: bool,
+    pub state: State,
+    pub run_at: Time,
+    pub tries: u32,
+    pub losses: u32,
+    /// Why it was skipped.
+    pub root: Option<usize>,
+    pub reserved: BTreeSet<String>,
+}
+
+impl Task {
+    pub fn status(&self) -> Status {
+        match self.state {
+            State::Waiting => Status::Pending,
+            State::Delayed(_) | State::Ready(_) if self.tries + self.losses > 0 => Status::Retrying,
+            State::Delayed(_) | State::Ready(_) => Status::Pending,
+            State::Running(..) => Status::Running,
+            State::Ended(status) => status,
+        }
+    }
+
+    fn has_ended(&self) -> bool {
+        matches!(self.state, State::Ended(_))
+    }
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Workflow {
+    /// Whether a failure stops it; whether it also cancels what runs.
+    pub fail_fast: Option<bool>,
+    pub stopped_by: Option<usize>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Worker {
+    pub id: u64,
+    pub pool: usize,
+    pub slots: usize,
+    pub attached: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Block {
+    Barred,
+    Mode,
+    Short,
+    Behind,
+}
+
+#[derive(Debug, Default)]
+pub struct Naive {
+    pub now: Time,
+    pub aging: Span,
+    pub max_losses: u32,
+    pub tasks: Vec<Task>,
+    pub workflows: Vec<Workflow>,
+    pub workers: Vec<Worker>,
+    pub capacity: BTreeMap<String, Amount>,
+    pub paused: BTreeSet<String>,
+    pub paused_classes: BTreeSet<Priority>,
+    pub paused_all: bool,
+    /// What the first task of a demand, with this rank, was found to wait for.
+    waits_for: BTreeMap<(usize, Vec<Need>), (Rank, String)>,
+    ended: VecDeque<usize>,
+}
+
+impl Naive {
+    pub fn new(aging: Span, max_losses: u32, capacity: BTreeMap<String, Amount>) -> Self {
+        Self { aging, max_losses, capacity, ..Self::default() }
+    }
+
+    // What follows from ends
+
+    pub fn begin(&mut self, id: usize) {
+        let task = &self.tasks[id];
+        if task.state != State::Waiting {
+            return;
+        }
+        let ended = |(other, _): &&(usize, On)| self.tasks[*other].has_ended();
+        match task
+            .dependencies
+            .iter()
+            .filter(ended)
+            .find(|(other, on)| !on.is_met_by(self.tasks[*other].status()))
+        {
+            Some((other, _)) => self.skip(id, self.root_of(*other)),
+            None => self.proceed_if_met(id),
+        }
+    }
+
+    fn root_of(&self, id: usize) -> usize {
+        self.tasks[id].root.unwrap_or(id)
+    }
+
+    /// Whether a dependency keeps its dependent waiting; one that was revived later has been waited for.
+    fn is_waited_for(&self, id: usize, dependency: usize) -> bool {
+        !self.tasks[dependency].has_ended() && self.tasks[dependency].run_at <= self.tasks[id].run_at
+    }
+
+    fn proceed_if_met(&mut self, id: usize) {
+        let task = &self.tasks[id];
+        let is_met = |(other, on): &(usize, On)| {
+            let other = &self.tasks[*other];
+            other.run_at > task.run_at || on.is_met_by(other.status())
+        };
+        if !task.dependencies.iter().all(is_met) {
+            return;
+        }
+        let until = self.tasks[id].not_before.filter(|until| *until > self.now);
+        self.tasks[id].state = until.map_or(State::Ready(self.now), State::Delayed);
+        self.reach_milestone(id);
+    }
+
+    pub fn reach_milestone(&mut self, id: usize) {
+        let task = &self.tasks[id];
+        if task.pool == 2 && !task.hold && matches!(task.state, State::Ready(_)) {
+            self.end(id, Status::Completed);
+        }
+    }
+
+    fn skip(&mut self, id: usize, root: usize) {
+        self.tasks[id].root = Some(root);
+        self.end(id, Status::Skipped);
+    }
+
+    pub fn end(&mut self, id: usize, status: Status) {
+        self.tasks[id].state = State::Ended(status);
+        self.ended.push_back(id);
+    }
+
+    pub fn settle(&mut self) {
+        while let Some(id) = self.ended.pop_front() {
+            let status = self.tasks[id].status();
+            for other in 0..self.tasks.len() {
+                let edges = self.tasks[other].dependencies.clone();
+                let mut edges = edges.iter().filter(|(dependency, _)| *dependency == id).peekable();
+                let is_later = self.tasks[id].run_at > self.tasks[other].run_at;
+                if self.tasks[other].state != State::Waiting || edges.peek().is_none() || is_later {
+                    continue;
+                }
+                if edges.all(|(_, on)| on.is_met_by(status)) {
+                    self.proceed_if_met(other);
+                } else {
+                    self.skip(other, self.root_of(id));
+                }
+            }
+            self.fail_fast(id, status);
+        }
+    }
+
+    fn fail_fast(&mut self, failed: usize, status: Status) {
+        let Some(workflow) = self.tasks[failed].workflow else { return };
+        let Some(cancels) = self.workflows[workflow].fail_fast else { return };
+        if status != Status::Failed || self.workflows[workflow].stopped_by.is_some() {
+            return;
+        }
+        self.workflows[workflow].stopped_by = Some(failed);
+        for id in 0..self.tasks.len() {
+            match self.tasks[id].state {
+                _ if self.tasks[id].workflow != Some(workflow) => {}
+                State::Ended(_) => {}
+                State::Running(worker, _) if cancels => self.tasks[id].state = State::Running(worker, true),
+                State::Running(..) => {}
+                State::Waiting | State::Delayed(_) | State::Ready(_) => self.skip(id, failed),
+            }
+        }
+    }
+
+    /// A running attempt ended; `None` as a delay: not to be tried again.
+    pub fn end_attempt(&mut self, id: usize, status: Status, again_in: Option<Span>) {
+        let State::Running(_, is_cancelled) = self.tasks[id].state else { panic!("{id} does not run") };
+        let stopped_by = self.tasks[id].workflow.and_then(|w| self.workflows[w].stopped_by);
+        match (again_in, stopped_by) {
+            _ if is_cancelled => self.end(id, Status::Cancelled),
+            (None, _) => self.end(id, status),
+            (Some(_), Some(failed)) => self.skip(id, failed),
+            (Some(delay), None) if delay == Span::ZERO => self.tasks[id].state = State::Ready(self.now),
+            (Some(delay), None) => self.tasks[id].state = State::Delayed(self.now + delay),
+        }
+    }
+
+    // Order
+
+    /// The class each task competes in before aging: its own, or a better one of a task that needs it.
+    pub fn classes(&self) -> Vec<Priority> {
+        let mut classes: Vec<Priority> = self.tasks.iter().map(|task| task.class).collect();
+        loop {
+            let before = classes.clone();
+            for (id, task) in self.tasks.iter().enumerate().filter(|(_, task)| task.state == State::Waiting) {
+                for (other, _) in &task.dependencies {
+                    if self.is_waited_for(id, *other) {
+                        classes[*other] = classes[*other].min(classes[id]);
+                    }
+                }
+            }
+            if classes == before {
+                return classes;
+            }
+        }
+    }
+
+    fn rank(&self, id: usize, classes: &[Priority]) -> Option<Rank> {
+        let State::Ready(since) = self.tasks[id].state else { return None };
+        let base = classes[id].index();
+        let steps = self.now.since(since).0.checked_div(self.aging.0).unwrap_or(0) as usize;
+        let aged = base.saturating_sub(steps).max(Priority::High.index().min(base));
+        let competes = !self.tasks[id].hold && !self.paused_classes.contains(&classes[id]);
+        competes.then_some((Priority::ALL[aged], since, id))
+    }
+
+    /// The first task of each demand, in order.
+    pub fn heads(&self) -> Vec<Rank> {
+        let classes = self.classes();
+        let mut ranks: Vec<Rank> = (0..self.tasks.len()).filter_map(|id| self.rank(id, &classes)).collect();
+        ranks.sort_unstable();
+        let mut seen = BTreeSet::new();
+        ranks.retain(|rank| seen.insert(self.demand(rank.2)));
+        ranks
+    }
+
+    fn demand(&self, id: usize) -> (usize, Vec<Need>) {
+        (self.tasks[id].pool, self.tasks[id].needs.clone())
+    }
+
+    pub fn is_open(&self, pool: usize) -> bool {
+        let slots: usize = self.workers.iter().filter(|w| w.pool == pool).map(|w| self.free_slots(w)).sum();
+        slots > 0
+    }
+
+    fn free_slots(&self, worker: &Worker) -> usize {
+        let here = |task: &&Task| matches!(task.state, State::Running(id, _) if id == worker.id);
+        let taken = self.tasks.iter().filter(here).count();
+        if worker.attached { worker.slots.saturating_sub(taken) } else { 0 }
+    }
+
+    /// The worker with most free slots, the oldest among equals.
+    pub fn choose_worker(&self, pool: usize) -> u64 {
+        let free = self.workers.iter().filter(|w| w.pool == pool && self.free_slots(w) > 0);
+        free.max_by_key(|w| (self.free_slots(w), std::cmp::Reverse(w.id))).expect("the pool is open").id
+    }
+
+    // Claims
+
+    fn holders(&self, resource: &str) -> Vec<(Mode, Amount)> {
+        let running = self.tasks.iter().filter(|task| matches!(task.state, State::Running(..)));
+        let needs = running.flat_map(|task| &task.needs).filter(|(name, ..)| name == resource);
+        needs.map(|(_, mode, amount)| (*mode, self.charge(resource, *mode, *amount))).collect()
+    }
+
+    fn charge(&self, resource: &str, mode: Mode, amount: Amount) -> Amount {
+        let capacity = self.capacity.get(resource).filter(|_| mode == Mode::Exclusive);
+        capacity.copied().unwrap_or(amount)
+    }
+
+    fn is_barred(&self, (resource, mode, amount): &Need) -> bool {
+        let charge = self.charge(resource, *mode, *amount);
+        self.paused.contains(resource) || self.capacity.get(resource).is_some_and(|c| charge > *c)
+    }
+
+    fn held_block(&self, need: &Need) -> Option<Block> {
+        let (resource, mode, amount) = need;
+        let holders = self.holders(resource);
+        let held = holders.iter().fold(Amount::ZERO, |sum, (_, amount)| sum + *amount);
+        let wanted = held + self.charge(resource, *mode, *amount);
+        if self.is_barred(need) {
+            Some(Block::Barred)
+        } else if holders.iter().any(|(held, _)| !held.admits(*mode)) {
+            Some(Block::Mode)
+        } else if self.capacity.get(resource).is_some_and(|capacity| wanted > *capacity) {
+            Some(Block::Short)
+        } else {
+            None
+        }
+    }
+
+    fn block(&self, need: &Need, rank: Rank, classes: &[Priority]) -> Option<Block> {
+        let excludes = |task: &Task| {
+            let mode = task.needs.iter().find(|(name, ..)| *name == need.0).map(|(_, mode, _)| *mode);
+            task.reserved.contains(&need.0) && (need.1, mode) != (Mode::Read, Some(Mode::Read))
+        };
+        let before = |id: usize| self.rank(id, classes).is_some_and(|other| other < rank);
+        let is_reserved = (0..self.tasks.len()).any(|id| excludes(&self.tasks[id]) && before(id));
+        self.held_block(need).or(is_reserved.then_some(Block::Behind))
+    }
+
+    /// Starts what fits, in order; gives what it started.
+    pub fn admit(&mut self) -> Vec<usize> {
+        let mut started = Vec::new();
+        loop {
+            self.drop_reservations();
+            let heads = self.heads();
+            let ranks: BTreeMap<_, _> = heads.iter().map(|rank| (self.demand(rank.2), *rank)).collect();
+            self.waits_for.retain(|demand, (rank, _)| ranks.get(demand) == Some(rank));
+            if self.paused_all {
+                return started;
+            }
+            let Some(next) = heads.into_iter().find(|rank| self.look(*rank)) else { return started };
+            let worker = self.choose_worker(self.tasks[next.2].pool);
+            self.tasks[next.2].state = State::Running(worker, false);
+            self.tasks[next.2].reserved.clear();
+            started.push(next.2);
+        }
+    }
+
+    fn drop_reservations(&mut self) {
+        let classes = self.classes();
+        for id in 0..self.tasks.len() {
+            let task = &self.tasks[id];
+            let has_worker = self.workers.iter().any(|w| w.attached && w.pool == task.pool && w.slots > 0);
+            let is_barred = task.needs.iter().any(|need| self.is_barred(need));
+            if self.rank(id, &classes).is_none() || !has_worker || is_barred {
+                self.tasks[id].reserved.clear();
+            }
+        }
+    }
+
+    /// Whether this task can start now; if not, it reserves what it waits for.
+    fn look(&mut self, rank: Rank) -> bool {
+        let (id, demand, classes) = (rank.2, self.demand(rank.2), self.classes());
+        if !self.is_open(self.tasks[id].pool) {
+            return false;
+        }
+        let former = self.waits_for.get(&demand).map(|(_, resource)| resource.clone());
+        let blocks: Vec<(&Need, Block)> =
+            self.tasks[id].needs.iter().filter_map(|n| Some((n, self.block(n, rank, &classes)?))).collect();
+        let chosen = blocks.iter().find(|(_, block)| *block == Block::Barred);
+        let chosen = chosen.or_else(|| blocks.iter().find(|(need, _)| Some(&need.0) == former.as_ref()));
+        let Some((need, block)) = chosen.or(blocks.first()).map(|(need, block)| (need.0.clone(), *block))
+        else {
+            return true;
+        };
+        let is_group = need.contains(' ');
+        match block {
+            Block::Mode | Block::Behind => drop(self.tasks[id].reserved.insert(need.clone())),
+            Block::Barred => self.tasks[id].reserved.clear(),
+            Block::Short if is_group => self.tasks[id].reserved.clear(),
+            Block::Short => {}
+        }
+        self.waits_for.insert(demand, (rank, need));
+        false
+    }
+
+    /// After a restart nobody remembers who has reserved what, and workers are away.
+    pub fn restart(&mut self) {
+        self.waits_for.clear();
+        self.tasks.iter_mut().for_each(|task| task.reserved.clear());
+        self.workers.iter_mut().for_each(|worker| worker.attached = false);
+    }
+
+    // Judging another scheduler
+
+    /// Whether it may start this task now, whatever else it may have reserved.
+    pub fn may_start(&self, id: usize) -> Result<(), String> {
+        let heads = self.heads();
+        let Some(rank) = heads.iter().find(|rank| rank.2 == id) else {
+            return Err(format!("{id} is not the first ready task of its demand"));
+        };
+        if self.paused_all || !self.is_open(self.tasks[id].pool) {
+            return Err(format!("{id} has no slot, or all is paused"));
+        }
+        if let Some(need) = self.tasks[id].needs.iter().find(|need| self.held_block(need).is_some()) {
+            return Err(format!("{id} cannot have {need:?}"));
+        }
+        let startable = self.startable();
+        for other in heads.iter().filter(|other| *other < rank) {
+            if startable.contains(&other.2) {
+                return Err(format!("{id} started before {other:?}"));
+            }
+            let is_looked_at = self.is_open(self.tasks[other.2].pool);
+            let needs = &self.tasks[other.2].needs;
+            let mut blocks = needs.iter().filter_map(|need| Some((need, self.held_block(need)?)));
+            if let (Some((need, Block::Mode)), None, true) = (blocks.next(), blocks.next(), is_looked_at)
+                && self.excludes(id, other.2, &need.0)
+                && !self.may_wait_elsewhere(*other, &need.0)
+            {
+                return Err(format!("{id} jumped the queue of {other:?} for {need:?}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a task before this one might have reserved another of its needs.
+    fn may_wait_elsewhere(&self, rank: Rank, resource: &str) -> bool {
+        let classes = self.classes();
+        let before = |id: &usize| self.rank(*id, &classes).is_some_and(|other| other < rank);
+        let mut others = self.tasks[rank.2].needs.iter().filter(|need| need.0 != resource);
+        others.any(|need| (0..self.tasks.len()).filter(before).any(|id| self.excludes(rank.2, id, &need.0)))
+    }
+
+    /// Whether both need this resource, and not side by side.
+    fn excludes(&self, one: usize, other: usize, resource: &str) -> bool {
+        let mode = |id: usize| self.tasks[id].needs.iter().find(|need| need.0 == resource).map(|need| need.1);
+        matches!((mode(one), mode(other)), (Some(a), Some(b)) if (a, b) != (Mode::Read, Mode::Read))
+    }
+
+    /// Tasks against whose start nothing can stand: no holder, no slot, nobody before it that waits and might
+    /// have reserved what it needs.
+    fn startable(&self) -> Vec<usize> {
+        let (heads, classes) = (self.heads(), self.classes());
+        let mut ranks: Vec<Rank> = (0..self.tasks.len()).filter_map(|id| self.rank(id, &classes)).collect();
+        ranks.sort_unstable();
+        let (mut startable, mut waiting) = (Vec::new(), Vec::new());
+        for rank in ranks {
+            let (id, needs) = (rank.2, &self.tasks[rank.2].needs);
+            let shares = |other: &usize| needs.iter().any(|need| self.excludes(id, *other, &need.0));
+            let fits = needs.iter().all(|need| self.held_block(need).is_none());
+            let is_first = heads.contains(&rank) && self.is_open(self.tasks[id].pool);
+            if is_first && fits && !waiting.iter().any(shares) {
+                startable.push(id);
+            } else {
+                waiting.push(id);
+            }
+        }
+        startable
+    }
+
+    /// A task that another scheduler should have started.
+    pub fn forgotten(&self) -> Option<usize> {
+        self.startable().first().copied().filter(|_| !self.paused_all)
+    }
+}

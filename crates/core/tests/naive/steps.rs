@@ -1,0 +1,153 @@
+//! What may happen, at random.
+
+use orchd_model::{FailFast, Mode, On, Priority};
+use proptest::prelude::*;
+use proptest::sample::{Index, select};
+use std::fmt;
+
+pub const CPU: &str = "cpu:system_cpu";
+pub const GPU: &str = "gpu:system_gpu";
+pub const LOCKS: [&str; 3] = ["lock:a", "lock:b", "lock:c"];
+pub const HANDLER: &str = "m.a";
+
+#[derive(Clone)]
+pub struct Wish {
+    pub class: Priority,
+    pub claims: Vec<(&'static str, Mode, u64)>,
+    pub pool: usize,
+    pub edges: Vec<(Index, On)>,
+    pub retries: u32,
+    pub delay_ms: u64,
+    pub in_ms: u64,
+    pub hold: bool,
+    pub in_session: bool,
+}
+
+/// Shown one a line, so that a failure can be read.
+impl fmt::Debug for Wish {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { class, claims, pool, edges, .. } = self;
+        let (retries, delay, later) = (self.retries, self.delay_ms, self.in_ms);
+        write!(
+            f,
+            "{class} pool {pool} claims {claims:?} after {edges:?} retries {retries} delay {delay} in {later}"
+        )?;
+        f.write_str(if self.hold { " held" } else { "" })?;
+        f.write_str(if self.in_session { " session" } else { "" })
+    }
+}
+
+#[derive(Clone)]
+pub struct Steps(pub Vec<Step>);
+
+impl fmt::Debug for Steps {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|step| write!(f, "\n  {step:?}"))
+    }
+}
+
+#[derive(Clone, Debug)]
+pub enum Step {
+    Add(Vec<Wish>),
+    Workflow { tasks: Vec<Wish>, max_parallel: Option<u32>, fail_fast: FailFast },
+    End { which: Index, how: How },
+    Advance(u64),
+    Cancel(Index),
+    Hold(Index),
+    Release(Index),
+    Reprioritize(Index, Priority),
+    Retry(Index),
+    Pause(Paused, bool),
+    Lose(usize),
+    Detach(usize, bool),
+    Restart,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub enum How {
+    Well,
+    Badly,
+    Snoozed(u64),
+}
+
+#[derive(Clone, Copy, Debug)]
+pub enum Paused {
+    All,
+    Class(Priority),
+    Lock,
+    Session,
+    Workflow,
+}
+
+fn wish(mixed: bool) -> impl Strategy<Value = Wish> {
+    let mode = || select(Mode::ALL.to_vec());
+    let lock = (select(LOCKS.to_vec()), mode()).prop_map(|(lock, mode)| (lock, mode, 1000));
+    let counted_mode = move || if mixed { mode().boxed() } else { Just(Mode::Read).boxed() };
+    let cpu = (counted_mode(), 1_u64..=8).prop_map(|(mode, halves)| (CPU, mode, halves * 500));
+    let gpu = (counted_mode(), 1_u64..=2).prop_map(|(mode, units)| (GPU, mode, units * 1000));
+    let claim = prop_oneof![3 => lock, 2 => cpu, 1 => gpu];
+    let on = select(vec![On::Success, On::Success, On::Failure, On::Completion]);
+    (
+        select(Priority::ALL.to_vec()),
+        prop::collection::vec(claim, 0..3),
+        prop_oneof![6 => Just(0_usize), 3 => Just(1), 1 => Just(2)],
+        prop_oneof![2 => Just(0_usize..1), 1 => Just(0..3)]
+            .prop_flat_map(move |count| prop::collection::vec((any::<Index>(), on.clone()), count)),
+        (0_u32..3, select(vec![0_u64, 5, 20])),
+        prop_oneof![9 => Just(0_u64), 1 => 1_u64..30],
+        prop::bool::weighted(0.05),
+        prop::bool::weighted(0.1),
+    )
+        .prop_map(|(class, claims, pool, edges, (retries, delay_ms), in_ms, hold, in_session)| Wish {
+            class,
+            claims,
+            pool,
+            edges,
+            retries,
+            delay_ms,
+            in_ms,
+            hold,
+            in_session,
+        })
+}
+
+fn step(mixed: bool) -> impl Strategy<Value = Step> {
+    let index = any::<Index>;
+    let class = || select(Priority::ALL.to_vec());
+    let how = prop_oneof![
+        4 => Just(How::Well),
+        3 => Just(How::Badly),
+        1 => select(vec![0_u64, 7]).prop_map(How::Snoozed)
+    ];
+    let paused = prop_oneof![
+        Just(Paused::All),
+        class().prop_map(Paused::Class),
+        Just(Paused::Lock),
+        Just(Paused::Session),
+        Just(Paused::Workflow)
+    ];
+    let workflow = (
+        prop::collection::vec(wish(mixed), 1..5),
+        prop_oneof![Just(None), Just(Some(1)), Just(Some(2))],
+        select(vec![FailFast::No, FailFast::Yes, FailFast::Cancel]),
+    );
+    prop_oneof![
+        12 => prop::collection::vec(wish(mixed), 1..4).prop_map(Step::Add),
+        3 => workflow.prop_map(|(tasks, max_parallel, fail_fast)| Step::Workflow { tasks, max_parallel, fail_fast }),
+        14 => (index(), how).prop_map(|(which, how)| Step::End { which, how }),
+        5 => (1_u64..40).prop_map(Step::Advance),
+        2 => index().prop_map(Step::Cancel),
+        1 => index().prop_map(Step::Hold),
+        2 => index().prop_map(Step::Release),
+        2 => (index(), class()).prop_map(|(which, class)| Step::Reprioritize(which, class)),
+        2 => index().prop_map(Step::Retry),
+        3 => (paused, any::<bool>()).prop_map(|(what, on)| Step::Pause(what, on)),
+        1 => (0_usize..3).prop_map(Step::Lose),
+        2 => (0_usize..3, any::<bool>()).prop_map(|(which, back)| Step::Detach(which, back)),
+        1 => Just(Step::Restart),
+    ]
+}
+
+pub fn steps(mixed: bool) -> impl Strategy<Value = Steps> {
+    prop::collection::vec(step(mixed), 1..60).prop_map(Steps)
+}
