@@ -109,7 +109,7 @@ impl Config {
             (None, None, None) => (machine.cores, "the machine's cores"),
         };
         if slots == 0 {
-            bail!("slots must be at least 1: 0");
+            bail!("slots must be at least 1: 0 ({source})");
         }
         note("scheduler.slots", slots.to_string(), source);
         let defaults = orchd_core::Config::default();
@@ -130,8 +130,8 @@ impl Config {
             losses.unwrap_or(defaults.max_worker_losses).to_string(),
             if losses.is_some() { from_file } else { "default" },
         );
-        file.defaults.policy().map_err(|refusal| anyhow!("in [defaults]: {refusal}"))?;
-        let resources = resources(&file.resources, &machine)?;
+        file.defaults.policy().map_err(|refusal| anyhow!("in {from_file}: in [defaults]: {refusal}"))?;
+        let resources = resources(&file.resources, &machine).with_context(|| format!("in {from_file}"))?;
         for (name, setting, source) in &resources {
             let source = if *source { from_file } else { "the machine" };
             let has = setting.capacity.map_or_else(|| "no capacity".to_owned(), |c| c.to_string());
