@@ -1,5 +1,7 @@
 //! The main job: `orchd run FILE` on a daemon of its own, as the README shows it.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 #[expect(dead_code, reason = "each test uses a part of the kit")]
 mod kit;
 

@@ -48,3 +48,10 @@ pub fn kill_all_of(directory: &Path) {
         }
     }
 }
+
+/// Kills those of these processes that run a program.
+pub fn kill_program(processes: &[u32], program: &str) {
+    let runs =
+        |pid: u32| fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == Path::new(program));
+    processes.iter().filter(|pid| runs(**pid)).for_each(|pid| send(*pid, Signal::KILL));
+}
