@@ -324,6 +324,7 @@ impl Core {
     pub(crate) fn insert_workflow(&mut self, record: &WorkflowRecord) {
         self.meta.next_workflow = self.meta.next_workflow.max(record.id.next());
         self.timers.clear(Timer::Workflow(record.id));
+        self.workflow_ends.remove(&record.id);
         if let Some(timeout) = record.timeout.filter(|_| record.stop != Some(WorkflowStop::Timeout)) {
             self.timers.set(Timer::Workflow(record.id), record.created_at + timeout);
         }
@@ -352,6 +353,7 @@ impl Core {
         if self.meta.paused.contains(&scope) {
             self.apply_paused(&scope, false);
         }
+        self.workflow_ends.insert(id, sequence);
         self.ended.push_back((sequence, Ended::Workflow(id)));
     }
 

@@ -84,6 +84,8 @@ pub struct Core {
     pub(crate) draining: bool,
     /// Tasks that ended in this step and whose dependents and workflow have not been told.
     pub(crate) unsettled: VecDeque<TaskId>,
+    /// The event that last ended a workflow in memory.
+    pub(crate) workflow_ends: BTreeMap<WorkflowId, Sequence>,
     /// What ended, by the event that ended it, until it is on disk.
     pub(crate) ended: VecDeque<(Sequence, Ended)>,
 }
@@ -189,7 +191,9 @@ impl Core {
                     }
                 }
                 Ended::Workflow(id) => {
-                    if self.workflows.get(&id).is_some_and(|w| w.unfinished == 0) {
+                    // One that was reopened meanwhile stays, too.
+                    if self.workflow_ends.get(&id) == Some(&sequence) {
+                        self.workflow_ends.remove(&id);
                         self.workflows.remove(&id);
                     }
                 }

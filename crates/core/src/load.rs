@@ -1,6 +1,6 @@
 //! Beginning: an empty scheduler, or one that goes on where a snapshot ends.
 
-use orchd_model::{ResourceName, ResourceSetting, Sequence, TaskId, Time, Token, WorkerId, WorkflowId};
+use orchd_model::{ResourceName, ResourceSetting, Sequence, Span, TaskId, Time, Token, WorkerId, WorkflowId};
 use rustc_hash::FxHashMap;
 use std::collections::{BTreeMap, VecDeque};
 
@@ -12,16 +12,23 @@ use crate::record::{Meta, Phase, Snapshot};
 use crate::timer::{Timer, Timers};
 use crate::worker::Workers;
 
+/// Workers cannot be heard of more often than this.
+const SHORTEST_LEASE: Span = Span::from_millis(1);
+
 impl Core {
     /// A scheduler that goes on where `snapshot` ends; an empty one from the default snapshot. Workers are
     /// taken for disconnected until they say hello. Effects that were under way are put into `out` again.
+    ///
+    /// Flaw: reservations are not stored. A task that had reserved several resources, one after the other,
+    /// begins to do so again, and tasks behind it may have the freed ones first, once for each restart.
     #[must_use]
     pub fn load(config: Config, snapshot: Snapshot, now: Time, out: &mut Output) -> Self {
         let Snapshot { meta, tasks, workflows } = snapshot;
         let now = now.max(meta.last_time);
         let mut core = Self {
             queues: Queues::new(config.aging),
-            config,
+            // A lease of nothing would be over again the moment it is set.
+            config: Config { lease: config.lease.max(SHORTEST_LEASE), ..config },
             now,
             meta: from_one(meta),
             tasks: FxHashMap::default(),
@@ -34,6 +41,7 @@ impl Core {
             paused: false,
             draining: false,
             unsettled: VecDeque::new(),
+            workflow_ends: BTreeMap::new(),
             ended: VecDeque::new(),
         };
         for (resource, setting) in

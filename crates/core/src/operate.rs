@@ -1,6 +1,6 @@
 //! What operators do to tasks, groups and resources.
 
-use orchd_model::{Code, Priority, Refusal, ResourceName, ResourceSetting, Status, TaskId};
+use orchd_model::{Code, Priority, Refusal, ResourceName, ResourceSetting, Status, TaskId, WorkflowStatus};
 use std::collections::BTreeMap;
 
 use crate::command::{EndedTask, Reply};
@@ -78,7 +78,7 @@ impl Core {
 
     pub(crate) fn pause(&mut self, scope: Scope, out: &mut Output) -> Result<Reply, Refusal> {
         if let Scope::Workflow(id) = &scope
-            && !self.workflows.contains_key(id)
+            && self.workflows.get(id).is_none_or(|workflow| workflow.status != WorkflowStatus::Running)
         {
             return Err(Refusal::new(Code::NotFound, "no such running workflow").value(id.to_string()));
         }

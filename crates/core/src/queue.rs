@@ -361,9 +361,8 @@ impl Queues {
         let queue = self.get_mut(index);
         queue.rank = rank;
         queue.waits_for = None;
-        if let Some(rank) = rank {
+        if rank.is_some() {
             self.stand_as_candidate(index);
-            ledger.rerank_reservations(rank);
         }
     }
 

@@ -17,7 +17,7 @@ use orchd_core::{
 };
 use orchd_model::{
     Amount, Claim, FailFast, Mode, On, Outcome, Priority, ResourceSetting, RetryPolicy, SessionId, Span,
-    Status, TaskId, Time, WorkerId, WorkflowId,
+    Status, TaskId, Time, WorkerId, WorkflowId, WorkflowStatus,
 };
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -41,7 +41,7 @@ fn index_of(task: TaskId) -> usize {
 }
 
 impl Pair {
-    fn new(exact: bool) -> Self {
+    fn new(exact: bool, steps_a_batch: u32) -> Self {
         let resource = |name: &str, units| {
             let capacity = Some(Amount::units(units));
             (name.parse().expect("a resource"), ResourceSetting { capacity, concurrency: None })
@@ -56,6 +56,7 @@ impl Pair {
         let capacity = [(CPU.to_owned(), Amount::units(4)), (GPU.to_owned(), Amount::units(2))];
         let naive = Naive::new(config.aging, config.max_worker_losses, capacity.into());
         let mut pair = Self { world: World::new(config), naive, exact, workers: Vec::new() };
+        pair.world.steps_a_batch = steps_a_batch;
         for pool in [0, 0, 1] {
             let place = pair.join(pool);
             pair.workers.push(place);
@@ -413,10 +414,10 @@ impl Pair {
                 _ => None,
             };
             assert_eq!(root, task.root, "why task {number} was skipped");
-            // A paused workflow that ends is not paused any more.
         }
-        let ended = self.world.core.workflow(WorkflowId(1)).is_none();
-        if ended {
+        // A paused workflow that ends is not paused any more.
+        let first = self.world.store.workflows.get(&WorkflowId(1));
+        if first.is_some_and(|workflow| workflow.status != WorkflowStatus::Running) {
             self.naive.paused.remove("workflow 1");
         }
         if self.world.running().is_empty() {
@@ -478,8 +479,8 @@ impl Pair {
     }
 }
 
-fn play(steps: &Steps, exact: bool) {
-    let mut pair = Pair::new(exact);
+fn play(steps: &Steps, exact: bool, steps_a_batch: u32) {
+    let mut pair = Pair::new(exact, steps_a_batch);
     for step in &steps.0 {
         pair.apply(step);
     }
@@ -490,12 +491,12 @@ proptest! {
     #![proptest_config(ProptestConfig { max_shrink_iters: 20_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_core_starts_what_a_naive_scheduler_starts(steps in steps(false)) {
-        play(&steps, true);
+    fn the_core_starts_what_a_naive_scheduler_starts(steps in steps(false), batch in 1_u32..6) {
+        play(&steps, true, batch);
     }
 
     #[test]
-    fn every_start_is_lawful_where_modes_and_amounts_meet(steps in steps(true)) {
-        play(&steps, false);
+    fn every_start_is_lawful_where_modes_and_amounts_meet(steps in steps(true), batch in 1_u32..6) {
+        play(&steps, false, batch);
     }
 }

@@ -39,6 +39,9 @@ pub struct World {
     pub workers: BTreeMap<WorkerId, Join>,
     /// Whether invariants are checked after every step; they look at everything, large tests do without.
     pub checked: bool,
+    /// After how many steps the core is told that all is on disk.
+    pub steps_a_batch: u32,
+    steps: u32,
 }
 
 /// A task to submit, with the usual values.
@@ -86,7 +89,16 @@ impl World {
     pub fn new(config: Config) -> Self {
         let core = Core::load(config.clone(), Snapshot::default(), Time(0), &mut Output::default());
         let store = Store::default();
-        Self { config, core, store, now: Time(0), workers: BTreeMap::new(), checked: true }
+        Self {
+            config,
+            core,
+            store,
+            now: Time(0),
+            workers: BTreeMap::new(),
+            checked: true,
+            steps_a_batch: 1,
+            steps: 0,
+        }
     }
 
     /// Hands a command to the core, keeps what it says, and checks what must always hold.
@@ -96,7 +108,10 @@ impl World {
         let reply = self.core.handle(self.now, command, &mut out);
         self.check(&described);
         self.keep(&out);
-        self.commit();
+        self.steps += 1;
+        if self.steps.is_multiple_of(self.steps_a_batch) {
+            self.commit();
+        }
         self.check(&described);
         (reply, out)
     }
@@ -292,6 +307,7 @@ impl World {
     /// The daemon is killed and starts again: the records must be what they were.
     pub fn reload(&mut self) -> Output {
         let unfinished = |record: &&TaskRecord| !record.status().is_terminal();
+        self.commit();
         let tasks: Vec<TaskRecord> = self.store.tasks.values().filter(unfinished).cloned().collect();
         let running = |record: &&WorkflowRecord| record.status == WorkflowStatus::Running;
         let workflows = self.store.workflows.values().filter(running).cloned().collect();
