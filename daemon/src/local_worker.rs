@@ -8,6 +8,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use orchd_core::Command;
 use orchd_model::WorkerId;
 use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
@@ -81,6 +82,7 @@ impl LocalWorker {
         let log = OpenOptions::new()
             .create(true)
             .append(true)
+            .mode(0o600)
             .open(self.state_dir.join("worker.log"))
             .context("cannot open the worker's log")?;
         // This very program, also when its file has been replaced by an upgrade meanwhile.
@@ -126,9 +128,9 @@ struct Supervisor {
 impl Supervisor {
     fn run(self) -> Result<()> {
         // An adopted worker lives until its lock says otherwise; its connection tells when to look.
-        let mut adopted = self.worker.is_alive()?;
+        let mut alive = self.worker.is_alive()?;
         while !self.stopping.load(Ordering::Relaxed) {
-            let adopted = std::mem::take(&mut adopted);
+            let adopted = std::mem::take(&mut alive);
             let started = Instant::now();
             let ended = if adopted {
                 self.wait_for_adopted()
@@ -139,6 +141,8 @@ impl Supervisor {
                 // Whatever it was, without a worker nothing runs: it is tried again.
                 tracing::error!(error = format!("{error:#}"), "the worker");
                 self.wait(TRY_AGAIN);
+                // One that a killed daemon had just started may have come to life meanwhile.
+                alive = self.worker.is_alive()?;
             }
             if self.stopping.load(Ordering::Relaxed) {
                 break;

@@ -137,8 +137,12 @@ impl Running {
         let worker_is_alive = worker.is_alive()?;
         let (engine, shell, threads, asked, stop) =
             Threads { config, store, snapshot, fence, state_dir }.start()?;
-        if !worker_is_alive {
-            bury_worker(&worker.state_dir, &engine)?;
+        // One that a killed daemon had just started may have come to life since it was looked for.
+        if !worker_is_alive
+            && let Err(error) = bury_worker(&worker.state_dir, &engine)
+            && !worker.is_alive()?
+        {
+            return Err(error);
         }
         let listener = crate::socket::bind(&socket)?;
         let stopping = Arc::new(AtomicBool::new(false));
