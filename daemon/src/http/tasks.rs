@@ -188,12 +188,14 @@ fn encode(results: Vec<Result<TaskId, Refusal>>) -> Vec<u8> {
 struct Lines {
     body: BodyDataStream,
     buffer: BytesMut,
+    /// So much of the buffer is known to hold no end of a line: a long one is not searched again and again.
+    searched: usize,
     ended: bool,
 }
 
 impl Lines {
     fn new(body: BodyDataStream) -> Self {
-        Self { body, buffer: BytesMut::new(), ended: false }
+        Self { body, buffer: BytesMut::new(), searched: 0, ended: false }
     }
 
     /// The specs of the lines that are there, at most [`limits::BULK_TASKS`]; waits for at least one. Blank
@@ -227,7 +229,7 @@ impl Lines {
                     }
                 }
             }
-            if self.buffer.len() > limits::FRAME_BYTES && !self.buffer.contains(&b'\n') {
+            if self.buffer.len() > limits::FRAME_BYTES && !self.buffer[self.searched..].contains(&b'\n') {
                 return Err(Refusal::new(
                     Code::TooLarge,
                     format!("a line has at most {} bytes", limits::FRAME_BYTES),
@@ -237,7 +239,11 @@ impl Lines {
     }
 
     fn take_line(&mut self) -> Option<BytesMut> {
-        let end = self.buffer.iter().position(|byte| *byte == b'\n')?;
+        let Some(found) = self.buffer[self.searched..].iter().position(|byte| *byte == b'\n') else {
+            self.searched = self.buffer.len();
+            return None;
+        };
+        let end = std::mem::take(&mut self.searched) + found;
         Some(self.buffer.split_to(end + 1))
     }
 }
