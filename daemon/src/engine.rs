@@ -266,7 +266,7 @@ impl Engine {
         let mut places = HashMap::new();
         let mut tasks = Vec::with_capacity(specs.len());
         let mut results: Vec<Option<Refusal>> = Vec::with_capacity(specs.len());
-        for spec in specs {
+        for (index, spec) in specs.into_iter().enumerate() {
             let prepared = spec.and_then(|spec| self.prepare(spec, &places, &mut ended));
             match prepared {
                 Ok(task) => {
@@ -276,7 +276,11 @@ impl Engine {
                     tasks.push(task);
                     results.push(None);
                 }
-                Err(refusal) if atomic => return Err(refusal),
+                Err(refusal) if atomic => {
+                    // One answer for all of them has to say which one it is about.
+                    let message = format!("task {}: {}", index + 1, refusal.message);
+                    return Err(Refusal { message, ..refusal });
+                }
                 Err(refusal) => results.push(Some(refusal)),
             }
         }
