@@ -5,7 +5,9 @@
 #[expect(dead_code, reason = "each test uses a part of the kit")]
 mod kit;
 
-use kit::{Daemon, Said};
+use kit::program::Running;
+use kit::{Daemon, Said, process, until};
+use rustix::process::Signal;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -130,4 +132,20 @@ fn a_workflow_file_that_makes_no_sense_is_refused_with_every_mistake_and_its_lin
     let said = place.orchd(&["run", &file.to_string_lossy()]);
     said.fails_with(2, &["w.yaml:3:", "shell", "w.yaml:4:", "c"]);
     place.orchd(&["run", "/no/such/file.yaml"]).fails_with(2, &["/no/such/file.yaml"]);
+}
+
+#[test]
+fn a_run_that_is_killed_takes_its_tasks_with_it() {
+    let place = Daemon::stopped(2, "");
+    let file =
+        place.write("w.yaml", "name: w\ntasks:\n  - { name: a, shell: 'echo $$ > pid; exec sleep 1000' }\n");
+    let mut command = place.program(env!("CARGO_BIN_EXE_orchd"));
+    // Nobody is left to remove its temporary directory.
+    command.args(["run", &file.to_string_lossy()]).env("TMPDIR", place.path(""));
+    let run = Running::start(command, b"");
+    until("the task runs", || place.lines("pid").len() == 1);
+    let task = PathBuf::from("/proc").join(&place.lines("pid")[0]);
+    assert!(task.exists());
+    process::send(run.pid(), Signal::KILL);
+    until("the task is gone", || !task.exists());
 }

@@ -53,7 +53,11 @@ enum Verb {
     /// Run a workflow file on a daemon of its own, and exit when it has ended
     Run(run::RunArgs),
     /// The local process worker; started by the daemon, not usually typed
-    Worker,
+    Worker {
+        /// Die with the daemon, and all tasks with it
+        #[arg(long)]
+        tethered: bool,
+    },
     /// Print the effective configuration and where each value comes from
     CheckConfig,
 }
@@ -74,9 +78,9 @@ pub fn main() -> ExitCode {
             start_logging(places.log_format, "warn");
             with_config(&places, |config| run::run(config, args))
         }
-        Some(Verb::Worker) => {
+        Some(Verb::Worker { tethered }) => {
             start_logging(places.log_format, "info");
-            worker(&places)
+            worker(&places, tethered)
         }
         Some(Verb::CheckConfig) => check_config(&places),
     };
@@ -86,7 +90,11 @@ pub fn main() -> ExitCode {
     })
 }
 
-fn worker(places: &Places) -> anyhow::Result<ExitCode> {
+fn worker(places: &Places, tethered: bool) -> anyhow::Result<ExitCode> {
+    if tethered {
+        // Its commands have the same bond with the worker.
+        rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
+    }
     let state_dir = serve::state_dir(places)?;
     let socket = serve::socket(places);
     let slots = places.slots.unwrap_or(1);

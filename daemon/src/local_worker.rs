@@ -32,6 +32,8 @@ pub struct LocalWorker {
     pub socket: PathBuf,
     pub state_dir: PathBuf,
     pub slots: u32,
+    /// Whether it dies with the daemon: nobody would come back for what it runs.
+    pub tethered: bool,
 }
 
 enum Ask {
@@ -95,6 +97,7 @@ impl LocalWorker {
             .arg(&self.state_dir)
             .arg("--slots")
             .arg(self.slots.to_string())
+            .args(self.tethered.then_some("--tethered"))
             .stdin(Stdio::null())
             .stdout(log.try_clone().context("cannot share the worker's log")?)
             .stderr(log)

@@ -32,7 +32,7 @@ pub fn run(config: &Config, args: RunArgs) -> Result<ExitCode> {
         .tempdir()
         .context("cannot make a temporary directory")?;
     let socket = home.path().join("orchd.sock");
-    let running = Running::start(config, home.path().join("state"), socket.clone())?;
+    let running = Running::start(config, home.path().join("state"), socket.clone(), true)?;
     let code = runtime()?.block_on(async move {
         let (ended, end) = tokio::sync::oneshot::channel::<()>();
         let serving = tokio::spawn(running.serve(async move { drop(end.await) }));

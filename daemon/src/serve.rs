@@ -74,7 +74,7 @@ pub fn socket(places: &Places) -> PathBuf {
 /// # Errors
 /// Whatever keeps it from starting, with a hint where there is one.
 pub fn daemon(places: &Places, config: &Config) -> Result<ExitCode> {
-    let running = Running::start(config, state_dir(places)?, socket(places))?;
+    let running = Running::start(config, state_dir(places)?, socket(places), false)?;
     let runtime = runtime()?;
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
@@ -121,19 +121,23 @@ pub struct Running {
 }
 
 impl Running {
-    /// Opens the store and starts the threads.
+    /// Opens the store and starts the threads. A tethered worker dies with this daemon.
     ///
     /// # Errors
     /// When the state directory is in use or the store cannot be opened, or the socket not bound.
-    pub fn start(config: &Config, state_dir: PathBuf, socket: PathBuf) -> Result<Self> {
+    pub fn start(config: &Config, state_dir: PathBuf, socket: PathBuf, tethered: bool) -> Result<Self> {
         check_handlers(&config.handlers)?;
         let lock = StateDir::open(&state_dir)?;
         let mut store = SqliteStore::open(&lock)?;
         let snapshot = store.load().context("the store cannot be read")?;
         tracing::info!(state_dir = %state_dir.display(), "loaded {}", documents::describe_snapshot(&snapshot));
         let (fence, asks) = local_worker::channel();
-        let worker =
-            LocalWorker { socket: socket.clone(), state_dir: state_dir.clone(), slots: config.slots };
+        let worker = LocalWorker {
+            socket: socket.clone(),
+            state_dir: state_dir.clone(),
+            slots: config.slots,
+            tethered,
+        };
         let worker_is_alive = worker.is_alive()?;
         let (engine, shell, threads, asked, stop) =
             Threads { config, store, snapshot, fence, state_dir }.start()?;

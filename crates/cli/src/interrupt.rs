@@ -1,4 +1,4 @@
-//! Ctrl-C and SIGTERM, as something to wait for.
+//! Ctrl-C, SIGTERM and a terminal that is closed, as something to wait for.
 
 use std::io;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -7,12 +7,17 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 pub(crate) struct Interrupt {
     interrupt: Signal,
     terminate: Signal,
+    hangup: Signal,
 }
 
 impl Interrupt {
     /// From now on these signals no longer end the program by themselves.
     pub(crate) fn listen() -> io::Result<Self> {
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
     }
 
     /// Returns when one has come.
@@ -20,6 +25,7 @@ impl Interrupt {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
+            _ = self.hangup.recv() => {}
         }
     }
 }
