@@ -185,9 +185,6 @@ impl TaskSpec {
     /// `malformed` or `too_large` with the field and the offending value.
     pub fn check(&self) -> Result<(), Refusal> {
         let malformed = |message: &str, value: &str| Refusal::new(Code::Malformed, message).value(value);
-        if self.name.is_empty() || self.name.len() > limits::NAME_BYTES {
-            return Err(malformed(&format!("a name has 1 to {} bytes", limits::NAME_BYTES), &self.name));
-        }
         if let Some(key) = self.key.as_deref().filter(|k| k.is_empty() || k.len() > limits::KEY_BYTES) {
             return Err(malformed(&format!("a key has 1 to {} bytes", limits::KEY_BYTES), key));
         }
@@ -211,6 +208,9 @@ impl TaskSpec {
                 }
             }
             Body::Shell { .. } | Body::Milestone => {}
+        }
+        if self.name.is_empty() || self.name.len() > limits::NAME_BYTES {
+            return Err(malformed(&format!("a name has 1 to {} bytes", limits::NAME_BYTES), &self.name));
         }
         if let Some((name, _)) =
             self.env.iter().find(|(k, v)| k.is_empty() || k.contains(['=', '\0']) || v.contains('\0'))
