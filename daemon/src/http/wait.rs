@@ -20,12 +20,11 @@ pub async fn wait(State(shell): State<Arc<Shell>>, Body(request): Body<WaitReque
     let mut feed = shell.feed.subscribe();
     let ids = selected(&shell, request.select).await?;
     let deadline = request.timeout.map(|timeout| Instant::now() + Duration::from(timeout));
-    let mut statuses = look(&shell, &ids).await?;
+    let mut watched = look(&shell, &ids).await?;
     let mut stopping = shell.stopping.clone();
     loop {
-        let mut open = statuses.values().filter(|status| status.is_some_and(|status| !status.is_terminal()));
-        if open.next().is_none() {
-            return json(reply(true, &ids, &statuses));
+        if watched.open == 0 {
+            return json(reply(true, &ids, &watched));
         }
         let expired = async {
             match deadline {
@@ -35,11 +34,11 @@ pub async fn wait(State(shell): State<Arc<Shell>>, Body(request): Body<WaitReque
         };
         tokio::select! {
             batch = feed.recv() => match batch {
-                Ok(events) => events.iter().for_each(|event| note(event, &mut statuses)),
-                Err(RecvError::Lagged(_)) => statuses = look(&shell, &ids).await?,
-                Err(RecvError::Closed) => return json(reply(false, &ids, &statuses)),
+                Ok(events) => events.iter().for_each(|event| watched.note(event)),
+                Err(RecvError::Lagged(_)) => watched = look(&shell, &ids).await?,
+                Err(RecvError::Closed) => return json(reply(false, &ids, &watched)),
             },
-            () = expired => return json(reply(false, &ids, &statuses)),
+            () = expired => return json(reply(false, &ids, &watched)),
             () = super::until_stopped(&mut stopping) => {
                 return Err(Refusal::new(orchd_model::Code::ShuttingDown, "the daemon is stopping").into());
             }
@@ -59,31 +58,53 @@ async fn selected(shell: &Arc<Shell>, select: Selector) -> Result<Vec<TaskId>, R
     }
 }
 
-async fn look(shell: &Arc<Shell>, ids: &[TaskId]) -> Result<BTreeMap<TaskId, Option<Status>>, Refusal> {
-    let ids = ids.to_vec();
-    shell
-        .read(move |history| {
-            ids.into_iter().map(|id| Ok((id, history.record(id)?.map(|record| record.status())))).collect()
-        })
-        .await
+/// The tasks that are waited for.
+struct Watched {
+    /// None for a task that does not exist.
+    statuses: BTreeMap<TaskId, Option<Status>>,
+    /// How many of them exist and have not ended, so that no event makes all of them be looked through.
+    open: usize,
 }
 
-fn note(event: &Event, statuses: &mut BTreeMap<TaskId, Option<Status>>) {
-    let Some(status) = event.fact.task().and_then(|id| statuses.get_mut(&id)) else { return };
-    match &event.fact {
-        Fact::Completed { .. } => *status = Some(Status::Completed),
-        Fact::Failed { .. } => *status = Some(Status::Failed),
-        Fact::Cancelled { .. } => *status = Some(Status::Cancelled),
-        Fact::Skipped { .. } => *status = Some(Status::Skipped),
-        Fact::Started { .. } => *status = Some(Status::Running),
-        Fact::Revived { .. } => *status = Some(Status::Pending),
-        _ => {}
+impl Watched {
+    fn new(statuses: BTreeMap<TaskId, Option<Status>>) -> Self {
+        let open = statuses.values().filter(|status| is_open(**status)).count();
+        Self { statuses, open }
+    }
+
+    fn note(&mut self, event: &Event) {
+        let Some(kept) = event.fact.task().and_then(|id| self.statuses.get_mut(&id)) else { return };
+        let status = match &event.fact {
+            Fact::Completed { .. } => Status::Completed,
+            Fact::Failed { .. } => Status::Failed,
+            Fact::Cancelled { .. } => Status::Cancelled,
+            Fact::Skipped { .. } => Status::Skipped,
+            Fact::Started { .. } => Status::Running,
+            Fact::Revived { .. } => Status::Pending,
+            _ => return,
+        };
+        self.open -= usize::from(is_open(*kept));
+        *kept = Some(status);
+        self.open += usize::from(is_open(*kept));
     }
 }
 
-fn reply(done: bool, ids: &[TaskId], statuses: &BTreeMap<TaskId, Option<Status>>) -> WaitReply {
+fn is_open(status: Option<Status>) -> bool {
+    status.is_some_and(|status| !status.is_terminal())
+}
+
+async fn look(shell: &Arc<Shell>, ids: &[TaskId]) -> Result<Watched, Refusal> {
+    let ids = ids.to_vec();
+    let status = |record: orchd_core::TaskRecord| record.status();
+    shell
+        .read(move |history| ids.into_iter().map(|id| Ok((id, history.record(id)?.map(status)))).collect())
+        .await
+        .map(Watched::new)
+}
+
+fn reply(done: bool, ids: &[TaskId], watched: &Watched) -> WaitReply {
     let result = |id: &TaskId| {
-        let status = statuses.get(id).copied().flatten();
+        let status = watched.statuses.get(id).copied().flatten();
         OperationResult { id: *id, status, error: status.is_none().then(|| unknown(*id)) }
     };
     WaitReply { done, tasks: ids.iter().map(result).collect() }
