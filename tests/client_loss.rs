@@ -62,7 +62,8 @@ fn a_client_that_is_killed_while_it_adds_has_added_what_it_was_told() {
     let there: BTreeSet<TaskId> = daemon.all_tasks().iter().map(|task| task.id).collect();
     assert!(told.is_subset(&there));
     daemon.wait(&Vec::from_iter(there.clone()));
-    assert_eq!(daemon.stats().completed, there.len() as u64);
+    // What it had sent before it died may still be on its way in.
+    assert!(daemon.stats().completed >= there.len() as u64);
     assert_serves(&daemon);
 }
 

@@ -115,7 +115,8 @@ fn a_timeout_ends_a_shell_with_all_that_it_started() {
     assert_eq!(task.status, Status::Failed);
     assert_eq!(outcomes(&task), ["timed_out"]);
     assert_eq!(task.result.clone().unwrap().error_type, Some(ErrorType::Timeout));
-    assert!(task.execution_time.unwrap() >= Span::from_secs(2));
+    let attempt = &task.attempt_list.unwrap()[0];
+    assert!(attempt.finished_at.unwrap().since(attempt.started_at) >= Span::from_secs(2), "{attempt:?}");
     assert_eq!(daemon.lines("log"), ["obeyed"], "SIGTERM comes first");
     daemon.assert_nothing_is_held();
 }
