@@ -77,6 +77,8 @@ pub fn daemon(places: &Places, config: &Config) -> Result<ExitCode> {
     let running = Running::start(config, state_dir(places)?, socket(places), false)?;
     let runtime = runtime()?;
     runtime.block_on(async {
+        // Asked to read its configuration again it goes on with the one it has; it must not end.
+        let _hangup = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
         let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
         running

@@ -4,7 +4,7 @@
 //! and what runs is recorded; meanwhile new work is refused. A store that fails otherwise ends the process:
 //! a restart goes on from what is durable.
 
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use orchd_api::ToWorker;
 use orchd_core::{Effect, Event};
 use orchd_model::{Sequence, Token};
@@ -46,6 +46,8 @@ pub struct Release {
 
 /// How long the writer waits before it tries a full disk again.
 const RETRY_FULL: Duration = Duration::from_millis(200);
+/// How long it waits for work otherwise: a wake-up a year.
+const FOREVER: Duration = Duration::from_secs(365 * 86_400);
 
 /// The writer.
 pub struct Writer<S> {
@@ -63,7 +65,23 @@ impl<S: Store> Writer<S> {
     /// When the store fails for another reason than a full disk.
     pub fn run(mut self) {
         let mut full = false;
-        while let Ok(outgoing) = self.batches.recv() {
+        let mut last = Sequence(0);
+        loop {
+            let outgoing = match self.batches.recv_timeout(if full { RETRY_FULL } else { FOREVER }) {
+                Ok(outgoing) => outgoing,
+                Err(RecvTimeoutError::Disconnected) => return,
+                // Nothing is being written, but there may be room again: new work waits for that.
+                Err(RecvTimeoutError::Timeout) => {
+                    if full && self.store.restore_reserve().is_ok() {
+                        full = false;
+                        if self.committed.send(Committed { through: last, full }).is_err() {
+                            return;
+                        }
+                    }
+                    continue;
+                }
+            };
+            last = outgoing.through.max(last);
             let Outgoing { batch, through, picture, responses, effects } = outgoing;
             if !batch.events.is_empty() {
                 full = self.commit(&batch, full);
