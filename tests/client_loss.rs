@@ -47,9 +47,9 @@ fn half_of_a_request_adds_nothing() {
 fn a_client_that_is_killed_while_it_adds_has_added_what_it_was_told() {
     let daemon = Daemon::start(1);
     let mut command = daemon.program("/bin/sh");
-    // Lines without an end, and the ids that came back.
+    // Lines without an end, of tasks without a body, and the ids that came back.
     let orchctl = env!("CARGO_BIN_EXE_orchctl");
-    let line = format!("while :; do echo '{}'; done | {orchctl} add --from - > ids", LINE.trim());
+    let line = format!("while :; do echo '{{\"name\":\"x\"}}'; done | {orchctl} add --from - > ids");
     command.args(["-c", &line]);
     let adding = Running::start(command, b"");
     until("some were added", || daemon.lines("ids").len() > 2000);
