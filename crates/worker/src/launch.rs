@@ -143,6 +143,7 @@ impl Launcher {
         let task = assignment.task.to_string();
         let attempt = assignment.attempt.to_string();
         let token = assignment.token.to_string();
+        repair(&self.no_inputs, result);
         let inputs = inputs.unwrap_or(&self.no_inputs);
         let values: [&[u8]; 6] = [
             task.as_bytes(),
@@ -225,6 +226,25 @@ fn shown(text: &str) -> &str {
         end -= 1;
     }
     &text[..end]
+}
+
+/// What the shared file of inputs says.
+pub(crate) const NO_INPUTS: &str = "{\"parameters\":{},\"tasks\":{}}\n";
+
+/// Puts back what an earlier task may have taken away or changed: the shared file of inputs, and the
+/// directory of its slot. What cannot be put back shows when the task looks for it.
+fn repair(no_inputs: &Path, result: &Path) {
+    if std::fs::read(no_inputs).ok().as_deref() != Some(NO_INPUTS.as_bytes()) {
+        drop(std::fs::remove_file(no_inputs));
+        if let Err(error) = std::fs::write(no_inputs, NO_INPUTS) {
+            tracing::error!(%error, "the shared file of inputs cannot be put back");
+        }
+    }
+    if let Some(directory) = result.parent().filter(|directory| !directory.is_dir())
+        && let Err(error) = std::fs::create_dir_all(directory)
+    {
+        tracing::error!(%error, "the directory of a slot cannot be put back");
+    }
 }
 
 #[cfg(test)]

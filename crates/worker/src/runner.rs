@@ -237,7 +237,7 @@ fn write_no_inputs(paths: &StatePaths) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
     let path = paths.no_inputs();
     let fresh = path.with_extension("new");
-    std::fs::write(&fresh, "{\"parameters\":{},\"tasks\":{}}\n")?;
+    std::fs::write(&fresh, crate::launch::NO_INPUTS)?;
     std::fs::set_permissions(&fresh, std::fs::Permissions::from_mode(0o400))?;
     std::fs::rename(fresh, path)
 }
