@@ -1,17 +1,18 @@
 //! Replies to adding tasks.
 
 use orchd_model::{Refusal, TaskId};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A task that was added, or the existing one with the same key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Added {
     /// Its id.
     pub id: TaskId,
 }
 
 /// What became of one item of a bulk request.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum AddItem {
     /// It was added.

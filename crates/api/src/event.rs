@@ -1,6 +1,7 @@
 //! Events: every change of state, in one total order.
 
 use orchd_model::{Sequence, SessionId, TaskId, Time, WorkflowId};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -8,7 +9,7 @@ use serde_json::{Map, Value};
 pub type EventKind = String;
 
 /// One change of state.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Event {
     /// Its place in the total order.
     pub sequence: Sequence,
@@ -32,7 +33,7 @@ pub struct Event {
 }
 
 /// Which events to stream.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct EventQuery {
     /// Patterns separated by commas: exact, `task.*` or `*`; none: all.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -3,10 +3,11 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use orchd_model::{AttemptNumber, Status};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Which output.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LogStream {
     /// Standard output.
@@ -19,7 +20,7 @@ pub enum LogStream {
 }
 
 /// What to read of a task's output.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LogQuery {
     /// Which attempt; the last one when not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -36,7 +37,7 @@ pub struct LogQuery {
 }
 
 /// A piece of output: the data of a server-sent event named `chunk`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LogChunk {
     /// Which attempt.
     pub attempt: AttemptNumber,
@@ -63,7 +64,7 @@ impl LogChunk {
 }
 
 /// The end of the output: the data of a server-sent event named `end`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LogEnd {
     /// The task's status now.
     pub status: Status,

@@ -1,10 +1,11 @@
 //! What operators ask of tasks and of the daemon.
 
 use orchd_model::{Priority, Refusal, Span, Status, TaskId};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Which tasks are meant. Anything but `ids` selects only what has not ended.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Selector {
     /// These.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -36,7 +37,7 @@ impl From<Vec<TaskId>> for Selector {
 }
 
 /// What became of one task of a selection.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct OperationResult {
     /// The task.
     pub id: TaskId,
@@ -48,14 +49,14 @@ pub struct OperationResult {
 }
 
 /// Ended tasks to run again.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RetryRequest {
     /// The tasks.
     pub ids: Vec<TaskId>,
 }
 
 /// Wait until every task of a selection has ended.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WaitRequest {
     /// Which tasks; `all` means all that have not ended now.
     #[serde(flatten)]
@@ -66,7 +67,7 @@ pub struct WaitRequest {
 }
 
 /// How the tasks of a wait ended.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WaitReply {
     /// Whether all had ended; false when the timeout came first.
     pub done: bool,
@@ -75,7 +76,7 @@ pub struct WaitReply {
 }
 
 /// What to pause or resume; nothing given: everything.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PauseRequest {
     /// A class.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -92,7 +93,7 @@ pub struct PauseRequest {
 }
 
 /// What becomes of running tasks when the daemon ends.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ShutdownMode {
     /// They stay with their worker and are reported to the next daemon.
@@ -105,7 +106,7 @@ pub enum ShutdownMode {
 }
 
 /// End the daemon.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ShutdownRequest {
     /// What becomes of running tasks.
     #[serde(default)]
@@ -113,7 +114,7 @@ pub struct ShutdownRequest {
 }
 
 /// Who answers on the socket.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Daemon {
     /// Version of orchd.
     pub version: String,

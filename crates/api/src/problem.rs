@@ -1,10 +1,11 @@
 //! Errors as RFC 9457 problem documents.
 
 use orchd_model::{Code, Refusal};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A problem document, media type `application/problem+json`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Problem {
     /// A URI that names the kind of problem: `urn:orchd:` and the code.
     #[serde(rename = "type")]

@@ -15,6 +15,7 @@
 //! report until it is acknowledged and sends it again after a reconnection.
 
 use orchd_model::{AttemptNumber, AttemptReport, Span, TaskId, Token, WorkerId};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -23,7 +24,7 @@ use std::collections::BTreeMap;
 pub const PROTOCOL: u32 = 1;
 
 /// Who a worker is and what it has in hand.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct WorkerHello {
     /// [`PROTOCOL`].
     pub protocol: u32,
@@ -50,7 +51,7 @@ pub struct WorkerHello {
 }
 
 /// An attempt that a worker holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct HeldAttempt {
     /// The task.
     pub task: TaskId,
@@ -64,7 +65,7 @@ pub struct HeldAttempt {
 }
 
 /// What a worker says.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum FromWorker {
     /// First.
@@ -83,7 +84,7 @@ pub enum FromWorker {
 }
 
 /// An attempt that has begun.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StartedAttempt {
     /// Its token.
     pub token: Token,
@@ -96,7 +97,7 @@ pub struct StartedAttempt {
 }
 
 /// What the daemon says.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum ToWorker {
     /// Answers the hello.
@@ -126,7 +127,7 @@ pub enum ToWorker {
 }
 
 /// One attempt to run.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Assignment {
     /// The task.
     pub task: TaskId,
@@ -149,7 +150,7 @@ pub struct Assignment {
 }
 
 /// What an attempt does.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Work {
     /// Run a program.
@@ -175,7 +176,7 @@ pub enum Work {
 }
 
 /// Why an attempt is ended from outside.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum StopCause {
     /// Someone cancelled the task: outcome `cancelled`.
@@ -189,7 +190,7 @@ pub enum StopCause {
 /// End an attempt: SIGTERM, grace, SIGKILL, for its whole process group. An attempt that is not known
 /// becomes a tombstone: an assignment with this token that arrives later does not start and is reported as
 /// ended by the cause.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StopOrder {
     /// Which attempt.
     pub token: Token,

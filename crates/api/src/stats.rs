@@ -1,11 +1,12 @@
 //! Figures about the daemon, its resources and its workers.
 
 use orchd_model::{Amount, Mode, Sequence, Span, TaskId, Time, WorkerId};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Counts and times over the life of the state directory.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Stats {
     /// Tasks in all.
     pub total_tasks: u64,
@@ -59,7 +60,7 @@ pub struct Stats {
 }
 
 /// A distribution, seconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct WaitTimes {
     /// Mean.
     pub avg: f64,
@@ -72,7 +73,7 @@ pub struct WaitTimes {
 }
 
 /// Rates over the last minutes, per second.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Throughput {
     /// One minute.
     pub m1: f64,
@@ -83,7 +84,7 @@ pub struct Throughput {
 }
 
 /// Slots.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Slots {
     /// Taken.
     pub used: u32,
@@ -92,7 +93,7 @@ pub struct Slots {
 }
 
 /// The durable store.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StoreStats {
     /// Size on disk.
     pub bytes: u64,
@@ -101,7 +102,7 @@ pub struct StoreStats {
 }
 
 /// A resource.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Resource {
     /// `type:identifier`.
     pub resource: String,
@@ -129,7 +130,7 @@ pub struct Resource {
 }
 
 /// A holder of a resource.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ResourceHolder {
     /// The task.
     pub task: TaskId,
@@ -144,7 +145,7 @@ pub struct ResourceHolder {
 }
 
 /// A connected worker.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Worker {
     /// Its id.
     pub id: WorkerId,

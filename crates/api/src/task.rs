@@ -4,11 +4,12 @@ use orchd_model::{
     AttemptNumber, Claim, Dependency, ErrorType, Matcher, NotBefore, Priority, Reason, SessionId, Span,
     Status, StatusReason, TaskAhead, TaskId, TaskResult, Time, Usage, WorkerId, WorkflowId,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 /// A reason with its sentence.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ReasonText {
     /// The sentence for people.
     pub text: String,
@@ -24,7 +25,7 @@ impl From<Reason> for ReasonText {
 }
 
 /// Why a task was skipped, cancelled or failed, with its sentence.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StatusReasonText {
     /// The sentence for people.
     pub text: String,
@@ -40,7 +41,7 @@ impl From<StatusReason> for StatusReasonText {
 }
 
 /// Everything about one task. `attempt_list` is filled when one task is asked for.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Task {
     /// Its id.
     pub id: TaskId,
@@ -147,7 +148,7 @@ pub struct Task {
 }
 
 /// One attempt.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Attempt {
     /// From 1.
     pub number: AttemptNumber,
@@ -173,7 +174,7 @@ pub struct Attempt {
 }
 
 /// Why a task does not run.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Explanation {
     /// The task.
     pub id: TaskId,
@@ -202,7 +203,7 @@ pub struct Explanation {
 }
 
 /// Which tasks to list; everything given must hold.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ListQuery {
     /// Statuses, separated by commas.
     #[serde(default, skip_serializing_if = "Option::is_none")]

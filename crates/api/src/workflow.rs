@@ -1,11 +1,12 @@
 //! Workflows as users see them.
 
 use orchd_model::{Span, TaskId, Time, WorkflowId, WorkflowMetrics, WorkflowStatus};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// A workflow that was submitted.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WorkflowAdded {
     /// Its id.
     pub workflow: WorkflowId,
@@ -16,7 +17,7 @@ pub struct WorkflowAdded {
 }
 
 /// A workflow.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Workflow {
     /// Its id.
     pub id: WorkflowId,

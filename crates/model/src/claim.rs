@@ -1,5 +1,6 @@
 //! Claims: what a task must hold to run, and which claims go together.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -7,7 +8,9 @@ use std::str::FromStr;
 use crate::{Amount, Code, Refusal, ResourceName, nearest};
 
 /// How a claim shares its resource. The order is by strength.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
     /// Many holders at once, each with its amount, while the sum stays within the capacity.
@@ -155,9 +158,9 @@ impl FromStr for Claim {
     }
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct ClaimFields {
+pub(crate) struct ClaimFields {
     #[serde(rename = "type")]
     kind: String,
     #[serde(default)]

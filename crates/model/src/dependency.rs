@@ -1,5 +1,6 @@
 //! Dependencies: which task must end first, and how.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -7,7 +8,7 @@ use std::str::FromStr;
 use crate::{Code, Refusal, Status, TaskId};
 
 /// How a dependency must end for its dependent to run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum On {
     /// By `completed`.
@@ -63,7 +64,7 @@ impl FromStr for On {
 }
 
 /// The task that an edge points to: an id, or the `ref` or name of a task in the same submission.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum DependencyTarget {
     /// A task that exists.

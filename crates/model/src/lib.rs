@@ -17,6 +17,7 @@ mod reason;
 mod refusal;
 mod resource;
 mod retry;
+mod schema;
 mod spec;
 mod status;
 mod suggest;

@@ -1,5 +1,6 @@
 //! How attempts end and what is kept of it.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::fmt;
@@ -8,7 +9,7 @@ use crate::retry::signal_name;
 use crate::{AttemptNumber, Span, TaskId, Token};
 
 /// The kind of a failure: one of orchd's own or a handler's own type name.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(from = "String", into = "String")]
 pub enum ErrorType {
     /// The command ended with a code other than 0.
@@ -90,7 +91,7 @@ impl fmt::Display for ErrorType {
 }
 
 /// How one attempt ended.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// It did what it should.
@@ -223,7 +224,7 @@ impl Outcome {
 }
 
 /// What an attempt really used (getrusage(2) of its whole process group).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Usage {
     /// CPU time in user mode, seconds.
     pub cpu_user: f64,
@@ -238,7 +239,7 @@ pub struct Usage {
 }
 
 /// What a worker reports when an attempt has ended and its processes are gone.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct AttemptReport {
     /// The task.
     pub task: TaskId,
@@ -259,7 +260,7 @@ pub struct AttemptReport {
 }
 
 /// What is kept of a task's last run.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TaskResult {
     /// Whether the task completed.
     pub success: bool,

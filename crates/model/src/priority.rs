@@ -1,5 +1,6 @@
 //! The four classes that users ask for.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -7,7 +8,9 @@ use std::str::FromStr;
 use crate::{Code, Refusal, nearest};
 
 /// What the user asked: a strict class. `Critical` sorts first.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Priority {
     /// Before everything else; nothing ages into it.

@@ -1,12 +1,13 @@
 //! Why a task does not run, and why it ended without completing.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
 use crate::{Amount, Mode, On, Priority, ResourceName, Status, TaskId, Time};
 
 /// Who holds a part of a resource.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Holder {
     /// The task that holds it.
     pub task: TaskId,
@@ -21,7 +22,7 @@ pub struct Holder {
 }
 
 /// A task that stands before another one in the order.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TaskAhead {
     /// The task.
     pub task: TaskId,
@@ -32,7 +33,7 @@ pub struct TaskAhead {
 }
 
 /// An unfinished dependency.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct UnmetDependency {
     /// The task that must end first.
     pub task: TaskId,
@@ -45,7 +46,7 @@ pub struct UnmetDependency {
 }
 
 /// One reason why a pending or retrying task does not run. In JSON `{"code": …, …}`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "code", rename_all = "snake_case")]
 pub enum Reason {
     /// An operator holds it.
@@ -173,7 +174,7 @@ impl fmt::Display for Reason {
 }
 
 /// Why a task was skipped or cancelled, or failed without a last attempt to blame.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "code", rename_all = "snake_case")]
 pub enum StatusReason {
     /// Its `when` was false.

@@ -1,10 +1,11 @@
 //! A wish that was not granted: what is wrong, with which value, and what to do about it.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// The stable, machine-readable cause of a [`Refusal`]. Codes are never renamed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Code {
     /// The text or document cannot be read as what it should be.
@@ -101,7 +102,7 @@ impl fmt::Display for Code {
 }
 
 /// Why a wish was refused. Shown as `message: value`, the hint on a line of its own.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error, JsonSchema)]
 pub struct Refusal {
     /// The stable cause.
     pub code: Code,

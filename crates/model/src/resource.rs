@@ -1,5 +1,6 @@
 //! Resources: what can be claimed. A resource is `type:identifier`; the type decides how it is counted.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -8,7 +9,7 @@ use crate::{Amount, Code, Refusal, limits};
 
 /// `type:identifier`, for example `database:main`. Both parts are checked: no colon, equals sign or white
 /// space, no mode word as the identifier.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 pub struct ResourceName {
     kind: Box<str>,
@@ -27,7 +28,7 @@ pub enum ResourceKind {
 }
 
 /// What an operator says about a resource. `None` leaves it as it is.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ResourceSetting {
     /// Units that can be held at once.

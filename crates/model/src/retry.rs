@@ -1,5 +1,6 @@
 //! Retry policies: how often, how long between, and after which failures.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -7,7 +8,7 @@ use std::str::FromStr;
 use crate::{Code, ErrorType, Outcome, Refusal, Span};
 
 /// What a user wrote about retries; what is not given comes from the workflow or the daemon.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RetrySpec {
     /// Tries after the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -100,7 +101,7 @@ fn out_of_range(message: &str, value: impl fmt::Display) -> Refusal {
 }
 
 /// A complete retry policy.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RetryPolicy {
     /// Tries after the first.
     pub max_retries: u32,

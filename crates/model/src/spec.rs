@@ -4,6 +4,7 @@
 //! body, a retry policy that makes sense. What needs the state (capacities, unknown dependencies, keys) is
 //! checked when the task is submitted.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
@@ -73,7 +74,7 @@ fn truncated(mut text: String, bytes: usize) -> String {
 }
 
 /// When a task may start at the earliest. In JSON a time, or a delay in seconds from submission.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum NotBefore {
     /// An instant.
@@ -83,7 +84,7 @@ pub enum NotBefore {
 }
 
 /// What a user asked for. Immutable once submitted.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(into = "SpecFields", try_from = "SpecFields")]
 pub struct TaskSpec {
     /// Shown to people; from the body when not given.
@@ -230,7 +231,8 @@ impl TaskSpec {
 }
 
 /// The flat JSON form of a [`TaskSpec`].
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 struct SpecFields {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     name: Option<String>,
@@ -282,6 +284,7 @@ struct SpecFields {
     metadata: Map<String, Value>,
     /// What is left over: names that do not exist. A misspelt wish must not be lost in silence.
     #[serde(flatten)]
+    #[schemars(skip)]
     unknown: BTreeMap<String, Value>,
 }
 

@@ -1,5 +1,6 @@
 //! Workflows: graphs of tasks that are submitted together and end together.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::fmt;
@@ -58,7 +59,7 @@ impl<'de> Deserialize<'de> for FailFast {
 }
 
 /// A validated workflow as it is submitted: its tasks depend on each other by name.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct WorkflowSpec {
     /// The workflow's name.
     pub name: String,
@@ -106,7 +107,7 @@ impl WorkflowSpec {
 }
 
 /// What has become of a workflow.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum WorkflowStatus {
     /// Some of its tasks have not ended.
@@ -143,7 +144,7 @@ impl fmt::Display for WorkflowStatus {
 }
 
 /// The figures of a workflow, as far as its tasks have ended.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct WorkflowMetrics {
     /// From submission to the end of the last task, seconds.
     pub total_duration: Span,
