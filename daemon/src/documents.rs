@@ -3,7 +3,7 @@
 use orchd_api as api;
 use orchd_core::{Core, Phase, SkipCause, Snapshot, TaskRecord};
 use orchd_model::{
-    Body, Dependency, DependencyTarget, Reason, Status, StatusReason, TaskId, TaskResult, Time,
+    Body, Dependency, DependencyTarget, Reason, Span, Status, StatusReason, TaskId, TaskResult, Time,
     WorkflowMetrics,
 };
 use orchd_store::{StoredAttempt, StoredTask, StoredWorkflow};
@@ -164,7 +164,8 @@ pub fn workflow(stored: StoredWorkflow, tasks: &[StoredTask], now: Time) -> api:
         tasks.iter().filter_map(|task| task.result.as_ref()).filter(|result| result.attempts > 0).collect();
     let times: Vec<u64> = ran.iter().map(|result| result.execution_time.0).collect();
     let sum: u64 = times.iter().sum();
-    let span = orchd_model::Span;
+    let under_way: u64 = tasks.iter().filter_map(running_since).map(|since| now.since(since).0).sum();
+    let span = Span;
     let finished_at = stored.finished_at;
     let total_duration = finished_at.unwrap_or(now).since(record.created_at);
     let peak_concurrency = peak(tasks, now);
@@ -191,9 +192,22 @@ pub fn workflow(stored: StoredWorkflow, tasks: &[StoredTask], now: Time) -> api:
             max_task_duration: span(times.iter().copied().max().unwrap_or(0)),
             min_task_duration: span(times.iter().copied().min().unwrap_or(0)),
             peak_concurrency,
-            parallel_efficiency: ratio(span(sum).as_secs_f64(), busy),
+            parallel_efficiency: ratio(span(sum.saturating_add(under_way)).as_secs_f64(), busy),
             success_rate: ratio(completed as f64, ended as f64),
         },
+    }
+}
+
+/// When the attempt that is under way started.
+fn running_since(task: &StoredTask) -> Option<Time> {
+    match task.record.phase {
+        Phase::Running { started_at, .. } => Some(started_at),
+        Phase::Waiting
+        | Phase::Checking
+        | Phase::Delayed { .. }
+        | Phase::Ready { .. }
+        | Phase::Ended(_)
+        | Phase::Skipped(_) => None,
     }
 }
 
@@ -201,9 +215,11 @@ pub fn workflow(stored: StoredWorkflow, tasks: &[StoredTask], now: Time) -> api:
 fn peak(tasks: &[StoredTask], now: Time) -> usize {
     let mut changes: Vec<(Time, i32)> = Vec::new();
     for task in tasks {
-        if let Some(started_at) = task.started_at {
+        // One that waits for its next attempt has started, but does not run.
+        let until = task.finished_at.or(running_since(task).map(|_| now));
+        if let (Some(started_at), Some(until)) = (task.started_at, until) {
             changes.push((started_at, 1));
-            changes.push((task.finished_at.unwrap_or(now), -1));
+            changes.push((until, -1));
         }
     }
     // An end sorts before a start at the same instant.
@@ -304,7 +320,9 @@ pub fn stats(figures: &Statistics, now: Time, started_at: Time) -> api::Stats {
             .into_iter()
             .map(|class| (class.as_str().to_owned(), counters.unfinished_by_priority[class.index()]))
             .collect(),
-        wait_time: figures.wait_times(),
+        wait_time: figures.distributions.waits(counters.wait_time, counters.first_starts),
+        run_time: figures.distributions.runs(counters.execution_time, counters.attempts_ended),
+        slowest: Vec::new(),
         throughput: figures.throughput(now),
         workers: 0,
         slots: api::Slots::default(),
@@ -316,6 +334,16 @@ pub fn stats(figures: &Statistics, now: Time, started_at: Time) -> api::Stats {
         paused: picture.paused,
         store: api::StoreStats { bytes: 0, sequence: figures.sequence },
     }
+}
+
+/// The slowest tasks, but for those that retention has deleted.
+pub fn slowest(times: &[(TaskId, Span)], names: Vec<(TaskId, Box<str>)>) -> Vec<api::SlowTask> {
+    let mut names: BTreeMap<TaskId, Box<str>> = names.into_iter().collect();
+    let slow = |(id, execution_time): &(TaskId, Span)| {
+        let name = names.remove(id)?.into();
+        Some(api::SlowTask { id: *id, name, execution_time: *execution_time })
+    };
+    times.iter().filter_map(slow).collect()
 }
 
 /// Whether there is anything to go on with.

@@ -232,6 +232,7 @@ impl Engine {
             meta: self.core.meta().clone(),
             events: output.events,
             workflow_parameters: parameters,
+            figures: None,
         };
         let through = batch.events.last().map_or(Sequence(0), |event: &Event| event.sequence);
         let picture = Picture::of(&self.core);

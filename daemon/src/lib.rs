@@ -12,6 +12,7 @@
 mod args;
 mod clock;
 mod config;
+mod distributions;
 mod documents;
 mod engine;
 mod feed;

@@ -23,6 +23,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::args::Places;
 use crate::clock::Clock;
 use crate::config::{Config, Policy, check_handlers};
+use crate::distributions::Distributions;
 use crate::documents;
 use crate::engine::{Engine, Request};
 use crate::feed::Feed;
@@ -294,13 +295,14 @@ type Started = (
 impl Threads<'_> {
     fn start(self) -> Result<Started> {
         let Self { config, store, snapshot, fence, state_dir } = self;
+        let distributions = Distributions::load(&mut *store.reader()?)?;
         let clock = Clock::start(snapshot.meta.last_time);
         let policy = Arc::new(Policy::new(config)?);
         let sessions = Arc::new(Sessions::new(config.core.lease));
         let feed = Arc::new(Feed::new());
         let mut first = Output::default();
         let core = Core::load(config.core.clone(), snapshot, clock.now(), &mut first);
-        let statistics = Arc::new(RwLock::new(Statistics::new(&core)));
+        let statistics = Arc::new(RwLock::new(Statistics::new(&core, distributions)));
         let (engine, inbox) = crossbeam_channel::bounded(limits::INBOX);
         // One batch is committed while the next one gathers; a third would only wait.
         let (batches, writer_inbox) = crossbeam_channel::bounded(1);

@@ -1,11 +1,11 @@
 //! Figures that are cheap at any size: kept up by the engine, read by anyone.
 
-use hdrhistogram::Histogram;
-use orchd_api::{Throughput, WaitTimes};
-use orchd_core::{Core, Counters, Event, Fact};
+use orchd_api::Throughput;
+use orchd_core::{Core, Counters, Event};
 use orchd_model::{Sequence, Time};
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
+use crate::distributions::Distributions;
 use crate::feed::ended_task;
 
 /// Seconds of history behind the longest rate.
@@ -38,27 +38,19 @@ pub struct Statistics {
     pub picture: Picture,
     /// The last durable event.
     pub sequence: Sequence,
-    /// Microseconds from the beginning of a run to its first start.
-    wait: Histogram<u64>,
-    /// When tasks that have not started were submitted or revived, to tell how long they waited.
-    submitted: HashMap<orchd_model::TaskId, Time>,
-    /// Tasks that ended, by second.
+    /// How long tasks waited and ran.
+    pub distributions: Distributions,
+    /// Tasks that ended, by second, since the daemon started.
     ended: VecDeque<(u64, u64)>,
 }
 
-/// Tasks whose submission is remembered for the wait histogram; beyond it waits are not sampled.
-const REMEMBERED: usize = 65_536;
-
 impl Statistics {
     /// Figures of a scheduler that was just loaded.
-    pub fn new(core: &Core) -> Self {
+    pub fn new(core: &Core, distributions: Distributions) -> Self {
         Self {
             picture: Picture::of(core),
             sequence: Sequence(core.meta().next_sequence.0.saturating_sub(1)),
-            // A day at three significant digits; what waits longer counts as a day.
-            wait: Histogram::new_with_bounds(1, 86_400 * MICROS_PER_SECOND, 3)
-                .expect("the bounds and digits are valid constants"),
-            submitted: HashMap::new(),
+            distributions,
             ended: VecDeque::new(),
         }
     }
@@ -66,24 +58,9 @@ impl Statistics {
     /// Takes note of a durable batch and of the scheduler as it was after it.
     pub fn note(&mut self, events: &[Event], picture: Picture) {
         self.picture = picture;
-        for event in events {
-            match &event.fact {
-                Fact::Submitted { record, .. } | Fact::Revived { record, .. }
-                    if self.submitted.len() < REMEMBERED =>
-                {
-                    self.submitted.insert(record.id, record.run_at);
-                }
-                Fact::Started { task, .. } => {
-                    if let Some(since) = self.submitted.remove(task) {
-                        self.wait.saturating_record(event.time.since(since).0.max(1));
-                    }
-                }
-                _ => {}
-            }
-            if let Some(task) = ended_task(event) {
-                self.submitted.remove(&task);
-                self.count_end(event.time.0 / MICROS_PER_SECOND);
-            }
+        self.distributions.note(events);
+        for event in events.iter().filter(|event| ended_task(event).is_some()) {
+            self.count_end(event.time.0 / MICROS_PER_SECOND);
         }
         if let Some(last) = events.last() {
             self.sequence = last.sequence;
@@ -97,20 +74,6 @@ impl Statistics {
         }
         while self.ended.front().is_some_and(|(first, _)| first + RATE_SECONDS < second) {
             self.ended.pop_front();
-        }
-    }
-
-    /// From submission to first start.
-    pub fn wait_times(&self) -> WaitTimes {
-        let seconds = |micros: u64| micros as f64 / MICROS_PER_SECOND as f64;
-        if self.wait.is_empty() {
-            return WaitTimes::default();
-        }
-        WaitTimes {
-            avg: self.wait.mean() / MICROS_PER_SECOND as f64,
-            p50: seconds(self.wait.value_at_quantile(0.50)),
-            p95: seconds(self.wait.value_at_quantile(0.95)),
-            p99: seconds(self.wait.value_at_quantile(0.99)),
         }
     }
 

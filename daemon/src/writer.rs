@@ -82,8 +82,9 @@ impl<S: Store> Writer<S> {
                 }
             };
             last = outgoing.through.max(last);
-            let Outgoing { batch, through, picture, responses, effects } = outgoing;
-            if !batch.events.is_empty() {
+            let Outgoing { mut batch, through, picture, responses, effects } = outgoing;
+            if let Some(event) = batch.events.last() {
+                batch.figures = self.statistics.write().distributions.due(event.time);
                 full = self.commit(&batch, full);
             }
             // The engine first: it can go on while the answers travel.

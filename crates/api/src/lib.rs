@@ -28,6 +28,8 @@ pub use session::{
     Assignment, FromWorker, HeldAttempt, PROTOCOL, StartedAttempt, StopCause, StopOrder, ToWorker, Work,
     WorkerHello,
 };
-pub use stats::{Resource, ResourceHolder, Slots, Stats, StoreStats, Throughput, WaitTimes, Worker};
+pub use stats::{
+    Distribution, Resource, ResourceHolder, Slots, SlowTask, Stats, StoreStats, Throughput, Worker,
+};
 pub use task::{Attempt, Explanation, ListQuery, ReasonText, StatusReasonText, Task};
 pub use workflow::{Workflow, WorkflowAdded};

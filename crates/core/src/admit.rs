@@ -81,9 +81,11 @@ impl Core {
         let runner = &self.queues.get(index).demand.runner;
         let Some(worker) = self.workers.free_for(runner) else { return };
         let task = rank.task;
-        let attempt = self.task(task).attempts.next();
+        let this = self.task(task);
+        let attempt = this.attempts.next();
+        let waited = this.first_started_at.is_none().then(|| self.now.since(this.run_at));
         let token = self.meta.next_token;
-        self.emit(out, Fact::Started { task, attempt, token, worker });
+        self.emit(out, Fact::Started { task, attempt, token, worker, waited });
         out.effects.push(Effect::Assign { worker, task, attempt, token });
     }
 

@@ -44,7 +44,7 @@ impl Core {
             Fact::Failed { task, attempt, .. } => {
                 self.apply_end(event.sequence, *task, attempt.as_ref(), Phase::Ended(Status::Failed));
             }
-            Fact::Cancelled { task, attempt } => {
+            Fact::Cancelled { task, attempt, .. } => {
                 self.apply_end(event.sequence, *task, attempt.as_ref(), Phase::Ended(Status::Cancelled));
             }
             Fact::Skipped { task, cause } => {
@@ -219,16 +219,16 @@ impl Core {
     }
 
     fn apply_started(&mut self, event: &Event, id: TaskId, token: Token) {
-        let Fact::Started { attempt, worker, .. } = &event.fact else { return };
+        let Fact::Started { attempt, worker, waited, .. } = &event.fact else { return };
         self.meta.next_token = self.meta.next_token.max(token.next());
         self.set_phase(id, Phase::Running { token, worker: *worker, started_at: event.time, stop: None });
         let counters = &mut self.meta.counters;
         let task = self.tasks.get_mut(&id).expect("its phase was set just now");
         task.attempts = *attempt;
-        if task.first_started_at.is_none() {
+        if let Some(waited) = waited {
             task.first_started_at = Some(event.time);
             counters.first_starts += 1;
-            counters.wait_time = Span(counters.wait_time.0.saturating_add(event.time.since(task.run_at).0));
+            counters.wait_time = Span(counters.wait_time.0.saturating_add(waited.0));
         }
         let timeout = task.timeout();
         self.take_claims(id);

@@ -78,7 +78,7 @@ impl Core {
                     out,
                     match status {
                         Status::Completed => Fact::Completed { task: id, attempt, result },
-                        Status::Cancelled => Fact::Cancelled { task: id, attempt },
+                        Status::Cancelled => Fact::Cancelled { task: id, attempt, result },
                         _ => Fact::Failed { task: id, attempt, result },
                     },
                 );

@@ -142,7 +142,7 @@ impl Core {
         match stop {
             WorkflowStop::Failure(cause) => self.skip(id, SkipCause::FailFast(cause), out),
             WorkflowStop::Timeout => {
-                self.emit(out, Fact::Cancelled { task: id, attempt: None });
+                self.emit(out, Fact::Cancelled { task: id, attempt: None, result: None });
                 self.after_end(id);
             }
         }

@@ -98,6 +98,8 @@ pub enum Fact {
         token: Token,
         /// Who runs it.
         worker: WorkerId,
+        /// From the beginning of the run, when it is the first start of it.
+        waited: Option<Span>,
     },
     /// Its attempt is being ended from outside.
     Stopping {
@@ -150,6 +152,9 @@ pub enum Fact {
         task: TaskId,
         /// The attempt that was under way.
         attempt: Option<AttemptEnd>,
+        /// What that attempt left; none when nothing was under way. In the task's row, not in the journal.
+        #[serde(skip)]
+        result: Option<Box<TaskResult>>,
     },
     /// A task was ruled out.
     Skipped {
@@ -276,7 +281,9 @@ impl Fact {
     #[must_use]
     pub fn result(&self) -> Option<&TaskResult> {
         match self {
-            Self::Completed { result, .. } | Self::Failed { result, .. } => result.as_deref(),
+            Self::Completed { result, .. } | Self::Failed { result, .. } | Self::Cancelled { result, .. } => {
+                result.as_deref()
+            }
             _ => None,
         }
     }

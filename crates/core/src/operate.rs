@@ -36,7 +36,7 @@ impl Core {
             self.stop_attempt(id, Stop::Cancel, out);
             return Ok(Status::Running);
         }
-        self.emit(out, Fact::Cancelled { task: id, attempt: None });
+        self.emit(out, Fact::Cancelled { task: id, attempt: None, result: None });
         self.after_end(id);
         Ok(Status::Cancelled)
     }

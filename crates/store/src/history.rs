@@ -15,7 +15,9 @@ use crate::codec::{TaskReader, decode};
 use crate::query::{Half, conditions};
 use crate::sqlite::blob;
 use crate::write::int;
-use crate::{Filter, History, StoreError, StoredAttempt, StoredTask, StoredWorkflow, TaskOutput, schema};
+use crate::{
+    Figures, Filter, History, StoreError, StoredAttempt, StoredTask, StoredWorkflow, TaskOutput, schema,
+};
 
 /// Environments kept in memory: a list of thousands of tasks usually has one or two.
 const KNOWN_ENVS: usize = 64;
@@ -232,6 +234,12 @@ impl History for SqliteHistory {
         }
         events.truncate(limit);
         Ok(events)
+    }
+
+    fn figures(&mut self) -> Result<Option<Figures>, StoreError> {
+        let mut statement = self.db.prepare_cached("SELECT record FROM figures")?;
+        let mut rows = statement.query([])?;
+        rows.next()?.map(|row| decode("the figures", blob(row, 0)?)).transpose()
     }
 
     fn size_bytes(&mut self) -> Result<u64, StoreError> {

@@ -10,6 +10,7 @@
 mod codec;
 mod dir;
 mod error;
+mod figures;
 mod history;
 mod query;
 mod reserve;
@@ -21,6 +22,7 @@ mod write;
 
 pub use dir::StateDir;
 pub use error::StoreError;
+pub use figures::Figures;
 pub use sqlite::SqliteStore;
 pub use store::{
     Batch, Filter, History, Retention, Store, StoredAttempt, StoredTask, StoredWorkflow, TaskOutput, Trimmed,

@@ -72,6 +72,8 @@ CREATE INDEX workflow_finished ON workflow(finished_at) WHERE finished_at IS NOT
 CREATE INDEX workflow_name ON workflow(name);
 CREATE TABLE journal (first_seq INTEGER PRIMARY KEY, time INTEGER NOT NULL, events BLOB NOT NULL);
 PRAGMA application_id = 0x6f726364;
+", "
+CREATE TABLE figures (id INTEGER PRIMARY KEY CHECK (id = 1), through INTEGER NOT NULL, record BLOB NOT NULL);
 "];
 
 /// Opens the store for writing, creating or migrating it as needed.
@@ -197,7 +199,7 @@ mod tests {
     #[test]
     fn an_older_store_is_brought_forward_with_its_rows() {
         let mut connection = Connection::open_in_memory().unwrap();
-        migrate(&mut connection, MIGRATIONS).unwrap();
+        migrate(&mut connection, &MIGRATIONS[..1]).unwrap();
         connection.execute("INSERT INTO meta VALUES (1, x'00')", []).unwrap();
         let later = [MIGRATIONS[0], "ALTER TABLE meta ADD COLUMN note TEXT NOT NULL DEFAULT 'kept'"];
         migrate(&mut connection, &later).unwrap();

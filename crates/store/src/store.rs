@@ -6,7 +6,7 @@ use orchd_core::{AttemptEnd, EndedTask, Event, Meta, Snapshot, TaskRecord, Workf
 use orchd_model::{Priority, Sequence, SessionId, Status, TaskId, TaskResult, TaskSpec, Time, WorkflowId};
 use std::sync::Arc;
 
-use crate::StoreError;
+use crate::{Figures, StoreError};
 
 /// Everything that becomes durable together.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -21,6 +21,8 @@ pub struct Batch {
     pub workflow_parameters: Vec<(WorkflowId, String)>,
     /// Everything else, as it is after the last event.
     pub meta: Meta,
+    /// Distributions up to an event of an earlier batch, when it is time to write them.
+    pub figures: Option<Figures>,
 }
 
 /// The writing side of a store, owned by one thread.
@@ -45,7 +47,8 @@ pub trait Store: Send {
     fn reader(&self) -> Result<Box<dyn History>, StoreError>;
 
     /// Deletes a bounded part of what `retention` no longer keeps; call again while `more` is set.
-    /// Unfinished tasks and the tasks of running workflows always stay.
+    /// Unfinished tasks and the tasks of running workflows always stay, and so do events that the last
+    /// written [`Figures`] do not count.
     ///
     /// # Errors
     /// As [`Store::commit`].
@@ -155,6 +158,11 @@ pub trait History: Send {
     /// # Errors
     /// As [`History::spec`].
     fn events(&mut self, after: Sequence, limit: usize) -> Result<Vec<Event>, StoreError>;
+    /// The distributions that were written last.
+    ///
+    /// # Errors
+    /// As [`History::spec`].
+    fn figures(&mut self) -> Result<Option<Figures>, StoreError>;
     /// What the store takes on disk, bytes.
     ///
     /// # Errors

@@ -87,10 +87,13 @@ fn trim_workflows(db: &Connection, cutoff: i64) -> Result<usize, StoreError> {
         .execute(params![cutoff, OTHERS as i64])?)
 }
 
-/// The journal is in the order of time, so what goes is at its beginning.
+/// The journal is in the order of time, so what goes is at its beginning. Figures count whole batches.
 fn trim_journal(db: &Connection, cutoff: i64) -> Result<usize, StoreError> {
     let mut last = None;
-    let mut oldest = db.prepare_cached("SELECT first_seq, time FROM journal ORDER BY first_seq LIMIT ?1")?;
+    let mut oldest = db.prepare_cached(
+        "SELECT first_seq, time FROM journal WHERE first_seq <= coalesce((SELECT through FROM figures), first_seq)
+         ORDER BY first_seq LIMIT ?1",
+    )?;
     let mut rows = oldest.query([OTHERS as i64])?;
     while let Some(row) = rows.next()? {
         if row.get::<_, i64>(1)? >= cutoff {

@@ -111,6 +111,11 @@ pub(crate) fn write(db: &Connection, envs: &mut KnownEnvs, batch: &Batch) -> Res
         db.prepare_cached("INSERT INTO journal (first_seq, time, events) VALUES (?1, ?2, ?3)")?
             .execute(params![int(first.sequence.0), int(last.time.0), buffer])?;
     }
+    if let Some(figures) = &batch.figures {
+        encode(figures, &mut buffer)?;
+        db.prepare_cached("INSERT OR REPLACE INTO figures (id, through, record) VALUES (1, ?1, ?2)")?
+            .execute(params![int(figures.through.0), buffer])?;
+    }
     encode(&batch.meta, &mut buffer)?;
     db.prepare_cached("INSERT OR REPLACE INTO meta (id, record) VALUES (1, ?1)")?.execute([&buffer])?;
     Ok(())

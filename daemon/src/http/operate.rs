@@ -125,7 +125,9 @@ pub async fn resume(State(shell): State<Arc<Shell>>, Body(request): Body<api::Pa
 /// Counts, times, rates, resources.
 pub async fn stats(State(shell): State<Arc<Shell>>) -> Answered<api::Stats> {
     let (resources, workers) = shell.look(|core| (core.resources(), core.workers())).await?;
-    let bytes = shell.read(|history| history.size_bytes()).await?;
+    let slowest = shell.statistics.read().distributions.slowest().to_vec();
+    let ids: Vec<TaskId> = slowest.iter().map(|(id, _)| *id).collect();
+    let (bytes, names) = shell.read(move |history| Ok((history.size_bytes()?, history.names(&ids)?))).await?;
     let attached = || workers.iter().filter(|worker| worker.attached);
     let used: usize = attached().map(|worker| worker.tasks.len()).sum();
     let mut stats = documents::stats(&shell.statistics.read(), shell.clock.now(), shell.clock.started_at());
@@ -135,6 +137,7 @@ pub async fn stats(State(shell): State<Arc<Shell>>) -> Answered<api::Stats> {
         total: attached().map(|worker| worker.slots).sum(),
     };
     stats.resources = resources.into_iter().map(documents::resource).collect();
+    stats.slowest = documents::slowest(&slowest, names);
     stats.store.bytes = bytes;
     json(stats)
 }

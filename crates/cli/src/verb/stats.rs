@@ -1,7 +1,7 @@
 //! `stats`: counts, times, rates, once or every second.
 
 use clap::Args;
-use orchd_api::Stats as Figures;
+use orchd_api::{Distribution, SlowTask, Stats as Figures};
 use orchd_model::{Priority, Status};
 use std::time::Duration;
 
@@ -11,6 +11,8 @@ use crate::screen::Tint;
 use crate::{Exit, Failure, text};
 
 const WATCH_EVERY: Duration = Duration::from_secs(1);
+/// Slow tasks in one line; `--json` has all that there are.
+const SLOWEST: usize = 3;
 /// Home, then clear what is below (ECMA-48).
 const CLEAR: &str = "\x1b[H\x1b[2J";
 
@@ -53,19 +55,18 @@ fn print(context: &Context, figures: &Figures) -> Result<(), Failure> {
         format!("{} {class}", figures.by_priority.get(class.as_str()).copied().unwrap_or_default())
     });
     screen.line(format!("unfinished  {}; {} ready", classes.join(", "), figures.backlog))?;
-    let wait = figures.wait_time;
+    screen.line(format!("waited      {}", distribution(&figures.wait_time)))?;
     screen.line(format!(
-        "waited      avg {}, p50 {}, p95 {}, p99 {}",
-        seconds(wait.avg),
-        seconds(wait.p50),
-        seconds(wait.p95),
-        seconds(wait.p99)
+        "ran         {}; {} in all",
+        distribution(&figures.run_time),
+        seconds(figures.total_execution_time)
     ))?;
-    screen.line(format!(
-        "ran         {} in all, avg {}",
-        seconds(figures.total_execution_time),
-        seconds(figures.average_execution_time)
-    ))?;
+    if !figures.slowest.is_empty() {
+        let slow =
+            |task: &SlowTask| format!("{} ({}) {}", task.id, task.name, text::duration(task.execution_time));
+        let slowest: Vec<String> = figures.slowest.iter().take(SLOWEST).map(slow).collect();
+        screen.line(format!("slowest     {}", slowest.join(", ")))?;
+    }
     screen.line(format!(
         "success     {:.1} %, failure {:.1} %",
         figures.success_rate * 100.0,
@@ -111,6 +112,11 @@ fn counts(figures: &Figures) -> [(Status, u64); 7] {
         };
         (status, count)
     })
+}
+
+fn distribution(times: &Distribution) -> String {
+    let [avg, p50, p95, p99] = [times.avg, times.p50, times.p95, times.p99].map(seconds);
+    format!("avg {avg}, p50 {p50}, p95 {p95}, p99 {p99}")
 }
 
 fn seconds(seconds: f64) -> String {

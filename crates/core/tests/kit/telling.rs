@@ -83,7 +83,7 @@ impl Script {
             Fact::Held { .. } => format!("held {name}"),
             Fact::Released { .. } => format!("released {name}"),
             Fact::Reprioritized { priority, .. } => format!("{name} is {priority}"),
-            Fact::Started { task, attempt, token, worker } => {
+            Fact::Started { task, attempt, token, worker, .. } => {
                 self.tokens.entry(*task).or_default().push(*token);
                 let on = if self.workers.len() > 1 {
                     format!(" on {}", self.worker_name(*worker))

@@ -40,6 +40,7 @@ fn assert_same(store: &mut dyn Store, naive: &mut MemoryStore, world: &World) {
         let (after, what) = (Sequence(after), format!("{limit} events after {after}"));
         assert_eq!(asked.events(after, limit).unwrap(), naive.events(after, limit).unwrap(), "{what}");
     }
+    assert_eq!(asked.figures().unwrap(), naive.figures().unwrap());
     assert!(asked.size_bytes().unwrap() > 0);
 }
 

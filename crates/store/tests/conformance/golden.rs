@@ -5,7 +5,7 @@
 
 use orchd_core::Event;
 use orchd_model::{Claim, Matcher, Sequence, SessionId, Span, TaskSpec};
-use orchd_store::{Batch, Store};
+use orchd_store::{Batch, Figures, Store};
 use rusqlite::Connection;
 use std::fmt::Write;
 use std::fs;
@@ -40,7 +40,9 @@ fn batch() -> Batch {
     let running = world.submit(TaskSpec::shell("true"));
     world.start(running);
     world.set_resource(Some(2500), None);
-    world.batch()
+    let slowest = vec![(running, Span(300))];
+    let figures = Figures { through: Sequence(0), waits: vec![(1, 2)], runs: vec![(300, 1)], slowest };
+    Batch { figures: Some(figures), ..world.batch() }
 }
 
 /// One line a value: its table and its bytes.
@@ -57,6 +59,7 @@ fn dump() -> String {
         ("workflow", "SELECT record FROM workflow ORDER BY id"),
         ("attempt", "SELECT data FROM attempt ORDER BY task, number"),
         ("journal", "SELECT events FROM journal ORDER BY first_seq"),
+        ("figures", "SELECT record FROM figures"),
     ] {
         let mut statement = db.prepare(sql).unwrap();
         let blobs = statement.query_map([], |row| row.get::<_, Vec<u8>>(0)).unwrap();

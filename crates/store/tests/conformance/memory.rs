@@ -3,7 +3,7 @@
 use orchd_core::{EndedTask, Event, Fact, Meta, Phase, SkipCause, Snapshot, TaskRecord};
 use orchd_model::{AttemptNumber, Sequence, Status, TaskId, TaskSpec, Time, WorkflowId, WorkflowStatus};
 use orchd_store::{
-    Batch, Filter, History, Retention, Store, StoreError, StoredAttempt, StoredTask, StoredWorkflow,
+    Batch, Figures, Filter, History, Retention, Store, StoreError, StoredAttempt, StoredTask, StoredWorkflow,
     TaskOutput, Trimmed,
 };
 use std::cmp::Reverse;
@@ -17,6 +17,7 @@ struct State {
     attempts: BTreeMap<(TaskId, AttemptNumber), StoredAttempt>,
     workflows: BTreeMap<WorkflowId, StoredWorkflow>,
     journal: Vec<Vec<Event>>,
+    figures: Option<Figures>,
 }
 
 #[derive(Clone, Default)]
@@ -83,7 +84,9 @@ fn journalled(event: &Event) -> Event {
     let mut event = event.clone();
     match &mut event.fact {
         Fact::Submitted { spec, .. } => *spec = None,
-        Fact::Completed { result, .. } | Fact::Failed { result, .. } => *result = None,
+        Fact::Completed { result, .. } | Fact::Failed { result, .. } | Fact::Cancelled { result, .. } => {
+            *result = None;
+        }
         _ => {}
     }
     event
@@ -116,6 +119,9 @@ impl Store for MemoryStore {
             state.workflows.get_mut(id).unwrap().parameters = text.clone();
         }
         state.meta = batch.meta.clone();
+        if batch.figures.is_some() {
+            state.figures.clone_from(&batch.figures);
+        }
         state.journal.push(batch.events.iter().map(journalled).collect());
         Ok(())
     }
@@ -138,7 +144,9 @@ impl Store for MemoryStore {
         state.workflows.retain(|id, w| !gone(w.finished_at) || used.contains(id));
         let kept: BTreeSet<TaskId> = state.tasks.keys().copied().collect();
         state.attempts.retain(|(task, _), _| kept.contains(task));
-        state.journal.retain(|batch| !gone(batch.last().map(|e| e.time)));
+        let counted = state.figures.as_ref().map(|figures| figures.through);
+        let uncounted = |event: &Event| counted.is_some_and(|through| event.sequence > through);
+        state.journal.retain(|batch| batch.last().is_none_or(|e| !gone(Some(e.time)) || uncounted(e)));
         Ok(Trimmed {
             tasks: before.0 - state.tasks.len(),
             workflows: before.1 - state.workflows.len(),
@@ -188,6 +196,10 @@ fn matches(glob: &[u8], text: &[u8]) -> bool {
 }
 
 impl History for MemoryStore {
+    fn figures(&mut self) -> Result<Option<Figures>, StoreError> {
+        Ok(self.state().figures.clone())
+    }
+
     fn spec(&mut self, task: TaskId) -> Result<Option<Arc<TaskSpec>>, StoreError> {
         Ok(self.task(task)?.map(|t| t.spec))
     }

@@ -8,7 +8,7 @@ use orchd_model::{
     Amount, AttemptNumber, ErrorType, FailFast, On, Outcome, ResourceSetting, Sequence, Span, Status, TaskId,
     TaskResult, TaskSpec, Time, Token, Usage, WorkerId, WorkflowId, WorkflowStatus,
 };
-use orchd_store::Batch;
+use orchd_store::{Batch, Figures};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -51,6 +51,14 @@ impl World {
 
     /// The batch of all that happened since the last one.
     pub fn batch(&mut self) -> Batch {
+        // Figures are written now and then, up to the batch before.
+        let first = self.events.first().map(|event| event.sequence.0).filter(|first| first % 3 == 0);
+        let figures = first.map(|first| Figures {
+            through: Sequence(first - 1),
+            waits: vec![(1000, first)],
+            runs: vec![(7, 1), (1 << 40, first)],
+            slowest: vec![(TaskId(1), Span(first))],
+        });
         Batch {
             events: std::mem::take(&mut self.events),
             tasks: std::mem::take(&mut self.touched).iter().map(|id| self.tasks[id].clone()).collect(),
@@ -60,6 +68,7 @@ impl World {
                 .collect(),
             workflow_parameters: std::mem::take(&mut self.parameters),
             meta: self.meta.clone(),
+            figures,
         }
     }
 
@@ -131,10 +140,11 @@ impl World {
         self.meta.next_token = token.next();
         let record = self.record(id);
         record.attempts = record.attempts.next();
+        let waited = record.first_started_at.is_none().then(|| now.since(record.run_at));
         record.first_started_at.get_or_insert(now);
         record.phase = Phase::Running { token, worker, started_at: now, stop: None };
         let attempt = record.attempts;
-        self.tell(Fact::Started { task: id, attempt, token, worker });
+        self.tell(Fact::Started { task: id, attempt, token, worker, waited });
     }
 
     /// Ends the running attempt, if there is one.
@@ -194,7 +204,11 @@ impl World {
         }
         let attempt = self.end_attempt(id, Outcome::Cancelled);
         self.record(id).phase = Phase::Ended(Status::Cancelled);
-        self.tell(Fact::Cancelled { task: id, attempt });
+        let left = |end: &AttemptEnd| {
+            Box::new(TaskResult { execution_time: end.execution_time, attempts: 1, ..TaskResult::default() })
+        };
+        let result = attempt.as_ref().map(left);
+        self.tell(Fact::Cancelled { task: id, attempt, result });
     }
 
     pub fn skip(&mut self, id: TaskId, root: Option<TaskId>) {
