@@ -14,10 +14,11 @@
 //! A blocking client must not be used within async code; its calls panic there.
 
 use orchd_api::{
-    Daemon, Event, EventQuery, Explanation, ListQuery, LogQuery, OperationResult, PauseRequest, Resource,
-    Selector, ShutdownMode, Stats, Task, WaitReply, WaitRequest, Worker, Workflow, WorkflowAdded,
+    Daemon, DrainReply, Event, EventQuery, Explanation, ListQuery, LogQuery, OperationResult, PauseRequest,
+    Resource, ResourceRequest, Selector, ShutdownMode, Stats, Task, WaitReply, WaitRequest, Worker, Workflow,
+    WorkflowAdded,
 };
-use orchd_model::{Refusal, Status, TaskId, TaskResult, TaskSpec, WorkflowId, WorkflowSpec};
+use orchd_model::{Priority, Refusal, Span, Status, TaskId, TaskResult, TaskSpec, WorkflowId, WorkflowSpec};
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -105,6 +106,12 @@ impl Client {
         cancel(select: Selector) -> Vec<OperationResult>;
         /// Runs ended tasks again.
         retry(ids: Vec<TaskId>) -> Vec<OperationResult>;
+        /// Keeps tasks from starting until they are released.
+        hold(ids: Vec<TaskId>) -> Vec<OperationResult>;
+        /// Lets held tasks go.
+        release(ids: Vec<TaskId>) -> Vec<OperationResult>;
+        /// Changes the class of tasks that have not ended.
+        reprioritize(ids: Vec<TaskId>, priority: Priority) -> Vec<OperationResult>;
         /// Everything about one task.
         get(id: TaskId) -> Task;
         /// The tasks that a query selects: unfinished first, then the newest ended.
@@ -121,6 +128,10 @@ impl Client {
         workers() -> Vec<Worker>;
         /// The resources, who holds them and how many wait.
         resources() -> Vec<Resource>;
+        /// Says what a resource has; gives it as it is then.
+        set_resource(request: ResourceRequest) -> Resource;
+        /// Starts nothing new, and waits until nothing runs or the timeout has passed.
+        drain(timeout: Option<Span>) -> DrainReply;
         /// Who answers on the socket.
         daemon() -> Daemon;
         /// Nothing new starts of what is named; nothing named: of everything.

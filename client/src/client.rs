@@ -3,11 +3,11 @@
 use bytes::Bytes;
 use futures_util::Stream;
 use orchd_api::{
-    Added, Daemon, EventQuery, Explanation, ListQuery, LogQuery, OperationResult, PauseRequest, Resource,
-    RetryRequest, Selector, ShutdownMode, ShutdownRequest, Stats, Task, WaitReply, WaitRequest, Worker,
-    Workflow, WorkflowAdded, routes,
+    Added, Daemon, DrainReply, DrainRequest, EventQuery, Explanation, ListQuery, LogQuery, OperationResult,
+    PauseRequest, ReprioritizeRequest, Resource, ResourceRequest, Selector, ShutdownMode, ShutdownRequest,
+    Stats, Task, TaskIds, WaitReply, WaitRequest, Worker, Workflow, WorkflowAdded, routes,
 };
-use orchd_model::{Refusal, TaskId, TaskResult, TaskSpec, WorkflowId, WorkflowSpec};
+use orchd_model::{Priority, Refusal, Span, TaskId, TaskResult, TaskSpec, WorkflowId, WorkflowSpec};
 use serde::de::IgnoredAny;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -165,7 +165,37 @@ impl Client {
     /// # Errors
     /// A refusal of the request, or no connection.
     pub async fn retry(&self, ids: Vec<TaskId>) -> Result<Vec<OperationResult>, Error> {
-        self.transport.ask(Call::post(routes::TASKS_RETRY, &RetryRequest { ids })?).await
+        self.transport.ask(Call::post(routes::TASKS_RETRY, &TaskIds { ids })?).await
+    }
+
+    /// Keeps tasks from starting until they are released.
+    ///
+    /// # Errors
+    /// A refusal of the request, or no connection.
+    pub async fn hold(&self, ids: Vec<TaskId>) -> Result<Vec<OperationResult>, Error> {
+        self.transport.ask(Call::post(routes::TASKS_HOLD, &TaskIds { ids })?.repeatable(true)).await
+    }
+
+    /// Lets held tasks go.
+    ///
+    /// # Errors
+    /// A refusal of the request, or no connection.
+    pub async fn release(&self, ids: Vec<TaskId>) -> Result<Vec<OperationResult>, Error> {
+        // A second answer would say that they are not held.
+        self.transport.ask(Call::post(routes::TASKS_RELEASE, &TaskIds { ids })?).await
+    }
+
+    /// Changes the class of tasks that have not ended.
+    ///
+    /// # Errors
+    /// A refusal of the request, or no connection.
+    pub async fn reprioritize(
+        &self,
+        ids: Vec<TaskId>,
+        priority: Priority,
+    ) -> Result<Vec<OperationResult>, Error> {
+        let request = ReprioritizeRequest { ids, priority };
+        self.transport.ask(Call::post(routes::TASKS_REPRIORITIZE, &request)?.repeatable(true)).await
     }
 
     /// Everything about one task.
@@ -245,6 +275,28 @@ impl Client {
     /// No connection.
     pub async fn resources(&self) -> Result<Vec<Resource>, Error> {
         self.transport.ask(Call::get(routes::RESOURCES)).await
+    }
+
+    /// Says what a resource has; gives it as it is then.
+    ///
+    /// # Errors
+    /// A refusal, or no connection.
+    pub async fn set_resource(&self, request: ResourceRequest) -> Result<Resource, Error> {
+        self.transport.ask(Call::post(routes::RESOURCES, &request)?.repeatable(true)).await
+    }
+
+    /// Starts nothing new, and waits until nothing runs or the timeout has passed: then `done` is false.
+    ///
+    /// # Errors
+    /// `wrong_state` when somebody resumed meanwhile, or no connection.
+    pub async fn drain(&self, timeout: Option<Span>) -> Result<DrainReply, Error> {
+        let begun = Instant::now();
+        let call = || {
+            let left = |total| Duration::from(total).saturating_sub(begun.elapsed()).into();
+            let request = DrainRequest { timeout: timeout.map(left) };
+            Ok(Call::post(routes::DRAIN, &request)?.repeatable(true).patient())
+        };
+        self.transport.ask_again(call).await
     }
 
     /// Who answers on the socket.

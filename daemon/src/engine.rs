@@ -342,6 +342,9 @@ impl Engine {
                 None => refusal,
             }
         };
+        if let Some(session) = spec.session {
+            return Err(crate::http::named_session::unknown(session));
+        }
         let mut edges = Vec::with_capacity(spec.dependencies.len());
         for dependency in &spec.dependencies {
             let target = match &dependency.task {

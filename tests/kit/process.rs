@@ -55,3 +55,14 @@ pub fn kill_program(processes: &[u32], program: &str) {
         |pid: u32| fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == Path::new(program));
     processes.iter().filter(|pid| runs(**pid)).for_each(|pid| send(*pid, Signal::KILL));
 }
+
+/// Waits until a process has a handler of its own for SIGINT.
+pub fn until_interruptible(pid: u32) {
+    const SIGINT_BIT: u64 = 1 << (2 - 1);
+    super::until("it listens for SIGINT", || {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+        let caught = caught.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok());
+        caught.is_some_and(|bits| bits & SIGINT_BIT != 0)
+    });
+}

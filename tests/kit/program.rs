@@ -1,7 +1,7 @@
 //! A program that is run to its end.
 
 use std::io::{Read, Write};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::thread::{self, JoinHandle};
 
 use super::until;
@@ -43,17 +43,26 @@ impl Said {
 pub struct Running {
     child: Child,
     streams: Option<[JoinHandle<Vec<u8>>; 2]>,
+    /// Its standard input, while there may come more.
+    stdin: Option<ChildStdin>,
 }
 
 impl Running {
-    pub fn start(mut command: Command, input: &[u8]) -> Self {
+    pub fn start(command: Command, input: &[u8]) -> Self {
+        let mut running = Self::start_open(command);
+        let (stdin, input) = (running.stdin.take(), input.to_vec());
+        // Whoever does not read its input does not want it.
+        thread::spawn(move || drop(stdin.unwrap().write_all(&input)));
+        running
+    }
+
+    /// Starts it with a standard input that says nothing and does not end.
+    pub fn start_open(mut command: Command) -> Self {
         let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = piped.spawn().unwrap();
-        let (mut stdin, input) = (child.stdin.take().unwrap(), input.to_vec());
-        // Whoever does not read its input does not want it.
-        thread::spawn(move || drop(stdin.write_all(&input)));
+        let stdin = child.stdin.take();
         let streams = [read_all(child.stdout.take().unwrap()), read_all(child.stderr.take().unwrap())];
-        Self { child, streams: Some(streams) }
+        Self { child, streams: Some(streams), stdin }
     }
 
     pub fn pid(&self) -> u32 {

@@ -19,13 +19,13 @@ pub struct Event {
     #[serde(rename = "type")]
     pub kind: EventKind,
     /// The task it is about.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub task: Option<TaskId>,
     /// The workflow it is about, or of the task.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub workflow: Option<WorkflowId>,
     /// The session it is about, or of the task.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub session: Option<SessionId>,
     /// More about it.
     #[serde(default)]
@@ -44,9 +44,12 @@ pub struct EventQuery {
     /// Only those of this task.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub task: Option<TaskId>,
-    /// Only those of this workflow.
+    /// Only those of this workflow (name or id).
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub workflow: Option<WorkflowId>,
+    pub workflow: Option<String>,
+    /// Only those of this session (name or id).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<String>,
     /// End when there is nothing more to send, instead of waiting for new events.
     #[serde(default)]
     pub no_follow: bool,
@@ -64,13 +67,5 @@ impl EventQuery {
             Some(prefix) => kind.starts_with(prefix),
             None => kind == pattern,
         })
-    }
-
-    /// Whether this event is wanted.
-    #[must_use]
-    pub fn wants(&self, event: &Event) -> bool {
-        self.wants_kind(&event.kind)
-            && self.task.is_none_or(|id| event.task == Some(id))
-            && self.workflow.is_none_or(|id| event.workflow == Some(id))
     }
 }

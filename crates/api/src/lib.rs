@@ -20,8 +20,8 @@ pub use add::{AddItem, Added};
 pub use event::{Event, EventKind, EventQuery};
 pub use log::{LogChunk, LogEnd, LogQuery, LogStream};
 pub use operate::{
-    Daemon, OperationResult, PauseRequest, RetryRequest, Selector, ShutdownMode, ShutdownRequest, WaitReply,
-    WaitRequest,
+    Daemon, DrainReply, DrainRequest, OperationResult, PauseRequest, ReprioritizeRequest, ResourceRequest,
+    Selector, ShutdownMode, ShutdownRequest, TaskIds, WaitReply, WaitRequest,
 };
 pub use problem::{MEDIA_TYPE, Problem};
 pub use session::{

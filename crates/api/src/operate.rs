@@ -1,6 +1,6 @@
 //! What operators ask of tasks and of the daemon.
 
-use orchd_model::{Priority, Refusal, Span, Status, TaskId};
+use orchd_model::{Amount, Priority, Refusal, ResourceName, Span, Status, TaskId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -48,11 +48,60 @@ pub struct OperationResult {
     pub error: Option<Refusal>,
 }
 
-/// Ended tasks to run again.
+/// Tasks that an operator names.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct RetryRequest {
+pub struct TaskIds {
     /// The tasks.
     pub ids: Vec<TaskId>,
+}
+
+/// Another class for tasks that have not ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ReprioritizeRequest {
+    /// The tasks.
+    pub ids: Vec<TaskId>,
+    /// The class.
+    pub priority: Priority,
+}
+
+/// What a resource has from now on. What is not given stays as it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ResourceRequest {
+    /// `type:identifier`; it comes into being if it does not exist.
+    pub resource: ResourceName,
+    /// Units that can be held at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capacity: Option<Amount>,
+    /// How many holders at once, whatever their amounts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<u32>,
+    /// Tokens of a rate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<Amount>,
+    /// The time in which so many tokens come.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub per: Option<Span>,
+    /// The most tokens that gather.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub burst: Option<Amount>,
+}
+
+/// Start nothing new, and wait until nothing runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DrainRequest {
+    /// Stop waiting after this time; nothing new starts all the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Span>,
+}
+
+/// How far a drain has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DrainReply {
+    /// Whether nothing runs; false when the timeout came first.
+    pub done: bool,
+    /// Tasks that still run.
+    pub running: u64,
 }
 
 /// Wait until every task of a selection has ended.

@@ -17,13 +17,21 @@ pub const TASK_EXPLAIN: &str = "/v1/tasks/{id}/explain";
 pub const TASK_LOGS: &str = "/v1/tasks/{id}/logs";
 /// `POST`: cancel ([`crate::Selector`] → array of [`crate::OperationResult`]).
 pub const TASKS_CANCEL: &str = "/v1/tasks/cancel";
-/// `POST`: run ended tasks again ([`crate::RetryRequest`] → array of [`crate::OperationResult`]).
+/// `POST`: run ended tasks again ([`crate::TaskIds`] → array of [`crate::OperationResult`]).
 pub const TASKS_RETRY: &str = "/v1/tasks/retry";
+/// `POST`: keep tasks from starting ([`crate::TaskIds`] → array of [`crate::OperationResult`]).
+pub const TASKS_HOLD: &str = "/v1/tasks/hold";
+/// `POST`: let held tasks go ([`crate::TaskIds`] → array of [`crate::OperationResult`]).
+pub const TASKS_RELEASE: &str = "/v1/tasks/release";
+/// `POST`: change the class of tasks ([`crate::ReprioritizeRequest`] → array of
+/// [`crate::OperationResult`]).
+pub const TASKS_REPRIORITIZE: &str = "/v1/tasks/reprioritize";
 /// `POST`: wait until all of a selection have ended ([`crate::WaitRequest`] → [`crate::WaitReply`]).
 pub const TASKS_WAIT: &str = "/v1/tasks/wait";
 /// `GET`: figures ([`crate::Stats`]).
 pub const STATS: &str = "/v1/stats";
-/// `GET`: resources (array of [`crate::Resource`]).
+/// `GET`: resources (array of [`crate::Resource`]). `POST`: say what one has ([`crate::ResourceRequest`] →
+/// [`crate::Resource`]).
 pub const RESOURCES: &str = "/v1/resources";
 /// `GET`: connected workers (array of [`crate::Worker`]).
 pub const WORKERS: &str = "/v1/workers";
@@ -39,6 +47,9 @@ pub const WORKFLOW: &str = "/v1/workflows/{id}";
 pub const PAUSE: &str = "/v1/pause";
 /// `POST`: end a pause ([`crate::PauseRequest`]).
 pub const RESUME: &str = "/v1/resume";
+/// `POST`: start nothing new, and wait until nothing runs ([`crate::DrainRequest`] →
+/// [`crate::DrainReply`]).
+pub const DRAIN: &str = "/v1/drain";
 /// `POST`: end the daemon ([`crate::ShutdownRequest`]).
 pub const SHUTDOWN: &str = "/v1/shutdown";
 

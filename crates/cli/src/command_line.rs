@@ -6,6 +6,7 @@ use orchd_model::Span;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::context::Context;
 use crate::verb::Verb;
@@ -34,6 +35,9 @@ pub struct GlobalOptions {
     /// Write JSON: one document, or one a line where it is a stream
     #[arg(long, global = true)]
     pub json: bool,
+    /// Print ids only, and nothing where there are none
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
     /// When to use colours
     #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN")]
     pub color: Color,
@@ -53,7 +57,16 @@ pub fn main() -> ExitCode {
         Err(error) => return ended(Err(error.into())).into(),
     };
     let context = Context::new(line.global);
-    let result = runtime.block_on(line.verb.run(&context));
+    let result = runtime.block_on(async {
+        if line.verb.minds_interrupts() {
+            return line.verb.run(&context).await;
+        }
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        tokio::select! {
+            result = line.verb.run(&context) => result,
+            _ = interrupt.recv() => Ok(Exit::INTERRUPTED),
+        }
+    });
     // A thread that still reads standard input must not keep the program alive.
     runtime.shutdown_background();
     ended(result).into()

@@ -8,12 +8,13 @@ use crate::{Failure, GlobalOptions};
 pub(crate) struct Context {
     pub(crate) screen: Screen,
     pub(crate) json: bool,
+    pub(crate) quiet: bool,
     pub(crate) global: GlobalOptions,
 }
 
 impl Context {
     pub(crate) fn new(global: GlobalOptions) -> Self {
-        Self { screen: Screen::new(global.color), json: global.json, global }
+        Self { screen: Screen::new(global.color), json: global.json, quiet: global.quiet, global }
     }
 
     /// Connects to the daemon; verbs that need none do not call this.

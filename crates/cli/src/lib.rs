@@ -12,6 +12,7 @@ mod exit;
 mod failure;
 mod follow;
 mod interrupt;
+mod operations;
 mod progress;
 mod screen;
 mod spec_options;

@@ -47,7 +47,7 @@ pub async fn run_workflow(
     // Events from before the submission on, so that none is missed.
     let since = Some(client.stats().await?.store.sequence.0);
     let added = client.submit_workflow(&spec).await?;
-    let query = EventQuery { since, workflow: Some(added.workflow), ..EventQuery::default() };
+    let query = EventQuery { since, workflow: Some(added.workflow.to_string()), ..EventQuery::default() };
     let mut events = client.events(query).await?;
 
     let mut run = Run::new(client, &added, options);

@@ -63,8 +63,14 @@ impl Core {
                 let index = self.ledger.intern(&ResourceKey::Named(resource.clone()));
                 self.ledger.configure(index, setting);
                 self.reconsider(index);
-                self.meta.resources.retain(|(name, _)| name != resource);
-                self.meta.resources.push((resource.clone(), setting.clone()));
+                match self.meta.resources.iter_mut().find(|(name, _)| name == resource) {
+                    // What is not said stays, over a restart, too.
+                    Some((_, kept)) => {
+                        kept.capacity = setting.capacity.or(kept.capacity);
+                        kept.concurrency = setting.concurrency.or(kept.concurrency);
+                    }
+                    None => self.meta.resources.push((resource.clone(), setting.clone())),
+                }
             }
             Fact::WorkerJoined { worker } => {
                 self.meta.next_worker = self.meta.next_worker.max(worker.id.next());

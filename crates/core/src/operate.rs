@@ -147,7 +147,14 @@ impl Core {
         let status = self.status(record.id).unwrap_or_else(|| record.status());
         let may = match status {
             Status::Failed | Status::Skipped | Status::Cancelled => Ok(Status::Pending),
-            Status::Completed => Err(has_ended(record.id, status).hint("a completed task is not run again")),
+            Status::Completed => Err(Refusal::new(
+                Code::WrongState,
+                format!(
+                    "task {} is completed: only failed, skipped and cancelled tasks run again",
+                    record.id
+                ),
+            )
+            .value(status.as_str())),
             Status::Pending | Status::Running | Status::Retrying => {
                 Err(Refusal::new(Code::WrongState, format!("task {} has not ended", record.id))
                     .value(status.as_str()))

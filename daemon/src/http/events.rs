@@ -9,7 +9,7 @@ use axum::response::Sse;
 use axum::response::sse;
 use futures_util::Stream;
 use orchd_api::{Event, EventQuery};
-use orchd_model::{Refusal, Sequence};
+use orchd_model::{Refusal, Sequence, SessionId, TaskId, WorkflowId};
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -29,6 +29,14 @@ pub async fn events(
     Query(query): Query<EventQuery>,
     headers: HeaderMap,
 ) -> Result<Sse<impl Stream<Item = Result<sse::Event, Infallible>>>, Refused> {
+    let only = Only {
+        task: query.task,
+        workflow: match &query.workflow {
+            Some(name) => Some(super::workflows::resolve(&shell, name).await?),
+            None => None,
+        },
+        session: query.session.as_deref().map(super::named_session::resolve).transpose()?,
+    };
     let resumed = headers.get("last-event-id").and_then(|id| id.to_str().ok()).and_then(|id| id.parse().ok());
     // Before the journal is read, so that nothing is missed in between.
     let live = shell.feed.subscribe();
@@ -41,6 +49,7 @@ pub async fn events(
         left: query.limit,
         shell,
         query,
+        only,
         live,
         ready: VecDeque::new(),
     };
@@ -53,9 +62,25 @@ pub async fn events(
     Ok(Sse::new(stream))
 }
 
+/// What the events must be about.
+struct Only {
+    task: Option<TaskId>,
+    workflow: Option<WorkflowId>,
+    session: Option<SessionId>,
+}
+
+impl Only {
+    fn admits(&self, event: &Event) -> bool {
+        self.task.is_none_or(|id| event.task == Some(id))
+            && self.workflow.is_none_or(|id| event.workflow == Some(id))
+            && self.session.is_none_or(|id| event.session == Some(id))
+    }
+}
+
 struct Subscriber {
     shell: Arc<Shell>,
     query: EventQuery,
+    only: Only,
     live: broadcast::Receiver<Arc<Vec<orchd_core::Event>>>,
     stopping: watch::Receiver<bool>,
     /// The last event that was looked at.
@@ -117,7 +142,7 @@ impl Subscriber {
     fn take(&mut self, events: &[orchd_core::Event]) {
         for event in events.iter().filter(|event| event.sequence > self.last) {
             let event = feed::describe(event);
-            if self.query.wants(&event) {
+            if self.query.wants_kind(&event.kind) && self.only.admits(&event) {
                 self.ready.push_back(event);
             }
         }

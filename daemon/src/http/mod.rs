@@ -4,9 +4,13 @@
 //! it decides nothing.
 
 mod answer;
+mod drain;
 mod events;
 mod logs;
+pub mod named_session;
 mod operate;
+
+mod steer;
 mod tasks;
 mod wait;
 mod workers;
@@ -135,9 +139,12 @@ fn router(shell: Arc<Shell>) -> Router {
         .route(routes::TASK_LOGS, get(logs::logs))
         .route(routes::TASKS_CANCEL, post(operate::cancel))
         .route(routes::TASKS_RETRY, post(operate::retry))
+        .route(routes::TASKS_HOLD, post(steer::hold))
+        .route(routes::TASKS_RELEASE, post(steer::release))
+        .route(routes::TASKS_REPRIORITIZE, post(steer::reprioritize))
         .route(routes::TASKS_WAIT, post(wait::wait))
         .route(routes::STATS, get(operate::stats))
-        .route(routes::RESOURCES, get(operate::resources))
+        .route(routes::RESOURCES, get(operate::resources).post(steer::set_resource))
         .route(routes::WORKERS, get(workers::list))
         .route(routes::WORKERS_SESSION, get(workers::session))
         .route(routes::EVENTS, get(events::events))
@@ -145,6 +152,7 @@ fn router(shell: Arc<Shell>) -> Router {
         .route(routes::WORKFLOW, get(workflows::show))
         .route(routes::PAUSE, post(operate::pause))
         .route(routes::RESUME, post(operate::resume))
+        .route(routes::DRAIN, post(drain::drain))
         .route(routes::SHUTDOWN, post(operate::shutdown))
         .fallback(answer::no_such_route)
         .method_not_allowed_fallback(answer::no_such_method)

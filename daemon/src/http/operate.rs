@@ -54,14 +54,14 @@ pub async fn cancel(
 /// Runs ended tasks again.
 pub async fn retry(
     State(shell): State<Arc<Shell>>,
-    Body(request): Body<api::RetryRequest>,
+    Body(request): Body<api::TaskIds>,
 ) -> Answered<Vec<api::OperationResult>> {
     let reply = shell.ask(|answer| Request::Retry { ids: request.ids, answer }).await?;
     json(results(&shell, reply).await?)
 }
 
 /// What became of each task. The scheduler does not know those that ended long ago; the store does.
-async fn results(shell: &Arc<Shell>, reply: Reply) -> Result<Vec<api::OperationResult>, Refusal> {
+pub async fn results(shell: &Arc<Shell>, reply: Reply) -> Result<Vec<api::OperationResult>, Refusal> {
     let Reply::Tasks(tasks) = reply else { return Ok(Vec::new()) };
     let mut results = Vec::with_capacity(tasks.len());
     for (id, outcome) in tasks {
@@ -103,7 +103,7 @@ async fn scope(shell: &Arc<Shell>, request: api::PauseRequest) -> Result<Scope, 
         api::PauseRequest { workflow: Some(name), .. } => {
             Scope::Workflow(super::workflows::resolve(shell, &name).await?)
         }
-        api::PauseRequest { session: Some(id), .. } => Scope::Session(id.parse()?),
+        api::PauseRequest { session: Some(id), .. } => Scope::Session(super::named_session::resolve(&id)?),
         api::PauseRequest { .. } => Scope::All,
     })
 }

@@ -266,14 +266,10 @@ pub async fn filter(shell: &Arc<Shell>, query: ListQuery) -> Result<Filter, Refu
         Some(name) => Some(super::workflows::resolve(shell, &name).await?),
         None => None,
     };
-    let session = match query.session {
-        Some(name) => Some(name.parse().map_err(|_| {
-            Refusal::new(Code::NotFound, "no such session")
-                .value(&name)
-                .hint("sessions are named by their ids")
-        })?),
-        None => None,
-    };
+    let session = query.session.as_deref().map(super::named_session::resolve).transpose()?;
+    if let Some(glob) = &query.name {
+        check_glob(glob)?;
+    }
     let limit = match query.limit.unwrap_or(LISTED) {
         0 => None,
         limit => Some(limit),
@@ -288,6 +284,24 @@ pub async fn filter(shell: &Arc<Shell>, query: ListQuery) -> Result<Filter, Refu
         since: query.since.map(|span| shell.clock.now() - span),
         limit,
     })
+}
+
+/// Whether every bracket of a glob is closed: SQLite would find nothing, and say nothing.
+fn check_glob(glob: &str) -> Result<(), Refusal> {
+    let mut rest = glob;
+    while let Some(open) = rest.find('[') {
+        let class = &rest[open + 1..];
+        // A bracket right at the start of a class, or after its ^, belongs to it.
+        let first = class.strip_prefix('^').unwrap_or(class);
+        let end = first.char_indices().skip(1).find(|(_, c)| *c == ']').map(|(at, _)| at);
+        let Some(end) = end else {
+            return Err(Refusal::new(Code::Malformed, "a [ in a pattern has no ]")
+                .value(glob)
+                .hint("for the character itself write [[]"));
+        };
+        rest = &first[end + 1..];
+    }
+    Ok(())
 }
 
 /// Stored tasks with their reasons and the names of root causes.

@@ -37,9 +37,6 @@ pub(crate) struct Add {
     /// Show the output until the task has ended: 0 completed, 1 not
     #[arg(long, short)]
     follow: bool,
-    /// Print ids and nothing else, which is what happens anyway
-    #[arg(long, short, hide = true)]
-    quiet: bool,
 }
 
 impl Add {
@@ -50,7 +47,7 @@ impl Add {
                 let defaults = self.spec.fields()?;
                 let lines = Lines { defaults, submitter };
                 if self.atomic {
-                    add_all_or_none(context, lines, file).await?
+                    add_all_or_none(context, lines, file.clone()).await?
                 } else {
                     add_lines(context, lines, file.clone()).await?
                 }
@@ -197,23 +194,28 @@ async fn add_lines(context: &Context, lines: Lines, file: PathBuf) -> Result<(Ve
 async fn add_all_or_none(
     context: &Context,
     lines: Lines,
-    file: &Path,
+    file: PathBuf,
 ) -> Result<(Vec<TaskId>, Exit), Failure> {
     let (mut specs, mut numbers) = (Vec::new(), Vec::new());
     let mut bad = false;
-    lines.read(file, |number, spec| {
-        match spec {
-            Ok(spec) => {
-                specs.push(spec);
-                numbers.push(number);
+    // Reading may block for ever, and an interrupt must end it.
+    let reading = tokio::task::spawn_blocking(move || {
+        let read = lines.read(&file, |number, spec| {
+            match spec {
+                Ok(spec) => {
+                    specs.push(spec);
+                    numbers.push(number);
+                }
+                Err(failure) => {
+                    complain(number, failure);
+                    bad = true;
+                }
             }
-            Err(failure) => {
-                complain(number, failure);
-                bad = true;
-            }
-        }
-        true
-    })?;
+            true
+        });
+        read.map(|()| (specs, numbers, bad))
+    });
+    let (specs, numbers, mut bad) = reading.await.map_err(io::Error::from)??;
     if bad {
         return Ok((Vec::new(), Exit::REFUSED));
     }

@@ -5,7 +5,7 @@ use orchd_api::{OperationResult, Selector};
 use orchd_model::{Status, TaskId};
 
 use crate::context::Context;
-use crate::{Exit, Failure};
+use crate::{Exit, Failure, operations};
 
 #[derive(Debug, Args)]
 #[command(group(ArgGroup::new("which").required(true).multiple(true)
@@ -38,26 +38,20 @@ impl Cancel {
             all: self.all,
         };
         let results = context.client().await?.cancel(select).await?;
-        if context.json {
-            context.screen.json(&results)?;
-        } else if results.is_empty() {
-            context.screen.line("nothing to cancel")?;
+        if results.is_empty() && !context.json {
+            if !context.quiet {
+                context.screen.line("nothing to cancel")?;
+            }
         } else {
-            results.iter().try_for_each(|result| context.screen.line(sentence(result)))?;
+            operations::tell(context, &results, done, "not cancelled")?;
         }
         Ok(exit(&results))
     }
 }
 
-fn sentence(result: &OperationResult) -> String {
-    let id = result.id;
-    match (&result.error, result.status) {
-        (Some(error), Some(_)) => format!("{id} not cancelled: {}", error.message),
-        (_, None) => format!("{id} not cancelled: no such task"),
-        // Its processes are being ended.
-        (None, Some(Status::Running)) => format!("{id} cancelled, ending"),
-        (None, Some(_)) => format!("{id} cancelled"),
-    }
+fn done(result: &OperationResult) -> String {
+    // The processes of one that runs are being ended.
+    if result.status == Some(Status::Running) { "cancelled, ending" } else { "cancelled" }.to_owned()
 }
 
 fn exit(results: &[OperationResult]) -> Exit {
@@ -76,15 +70,14 @@ mod tests {
     use orchd_model::{Code, Refusal};
 
     #[test]
-    fn each_result_has_its_sentence_and_the_worst_decides_the_code() {
+    fn each_result_has_its_word_and_the_worst_decides_the_code() {
         let result = |status, error| OperationResult { id: TaskId(12), status, error };
         let ended = Refusal::new(Code::WrongState, "it has ended: completed");
         let good = result(Some(Status::Cancelled), None);
         let ended = result(Some(Status::Completed), Some(ended));
         let unknown = result(None, Some(Refusal::new(Code::NotFound, "no such task")));
-        assert_eq!(sentence(&good), "12 cancelled");
-        assert_eq!(sentence(&ended), "12 not cancelled: it has ended: completed");
-        assert_eq!(sentence(&unknown), "12 not cancelled: no such task");
+        assert_eq!(done(&good), "cancelled");
+        assert_eq!(done(&result(Some(Status::Running), None)), "cancelled, ending");
         assert_eq!(exit(&[]), Exit::DONE);
         assert_eq!(exit(std::slice::from_ref(&good)), Exit::DONE);
         assert_eq!(exit(&[good.clone(), ended.clone()]), Exit::UNSUCCESSFUL);

@@ -34,9 +34,6 @@ pub(crate) struct List {
     /// Only those created or ended within this time
     #[arg(long, value_name = "DUR")]
     since: Option<Span>,
-    /// Print ids only
-    #[arg(long, short)]
-    quiet: bool,
 }
 
 impl List {
@@ -55,7 +52,7 @@ impl List {
         let tasks = context.client().await?.list(query).await?;
         if context.json {
             context.screen.json(&tasks)?;
-        } else if self.quiet {
+        } else if context.quiet {
             tasks.iter().try_for_each(|task| context.screen.line(task.id.to_string()))?;
         } else if tasks.is_empty() {
             context.screen.line("no tasks")?;

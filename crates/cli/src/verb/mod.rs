@@ -2,10 +2,14 @@
 
 mod add;
 mod cancel;
+mod drain;
+mod events;
 mod explain;
+mod hold;
 mod list;
 mod logs;
 mod pause;
+mod reprioritize;
 mod resources;
 mod retry;
 mod run;
@@ -39,6 +43,17 @@ macro_rules! verbs {
     };
 }
 
+impl Verb {
+    /// Whether the verb itself decides what an interrupt means; the others just end by it.
+    pub(crate) fn minds_interrupts(&self) -> bool {
+        match self {
+            Self::Run(_) => true,
+            Self::Workflow(workflow) => workflow.minds_interrupts(),
+            _ => false,
+        }
+    }
+}
+
 verbs! {
     /// Add a task and print its id
     Add(add);
@@ -59,6 +74,14 @@ verbs! {
     Explain(explain);
     /// Run ended tasks again
     Retry(retry);
+    /// Keep tasks from starting
+    Hold(hold);
+    /// Let held tasks go
+    Release(hold);
+    /// Change the class of a task
+    Reprioritize(reprioritize);
+    /// Print every change of state as it happens
+    Events(events);
     /// Counts, times, rates
     Stats(stats);
     /// The connected workers
@@ -69,6 +92,8 @@ verbs! {
     Pause(pause);
     /// End a pause
     Resume(pause);
+    /// Start nothing new and wait until nothing runs
+    Drain(drain);
     /// Check, plan and run workflow files
     Workflow(workflow);
     /// End the daemon

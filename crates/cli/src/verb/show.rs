@@ -6,6 +6,7 @@ use orchd_client::Client;
 use orchd_model::TaskId;
 use serde_json::{Map, Value, json};
 
+use super::events::details;
 use crate::context::Context;
 use crate::{Exit, Failure, text};
 
@@ -69,14 +70,6 @@ async fn events(client: &Client, id: TaskId) -> Result<Vec<Event>, Failure> {
         events.push(event?);
     }
     Ok(events)
-}
-
-fn details(data: &Map<String, Value>) -> String {
-    data.iter().filter(|(_, value)| !value.is_null()).fold(String::new(), |mut text, (name, value)| {
-        let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        text.push_str(&format!("  {name}={}", text::plain(&value)));
-        text
-    })
 }
 
 /// The facts that are there, each with its name.

@@ -28,9 +28,6 @@ pub(crate) struct Wait {
     /// Give up after this time
     #[arg(long, value_name = "DUR")]
     timeout: Option<Span>,
-    /// Say nothing, only exit
-    #[arg(long, short)]
-    quiet: bool,
 }
 
 impl Wait {
@@ -44,7 +41,7 @@ impl Wait {
         let reply = client.wait(WaitRequest { select, timeout: self.timeout }).await?;
         if context.json {
             context.screen.json(&reply)?;
-        } else if !self.quiet {
+        } else if !context.quiet {
             for task in &reply.tasks {
                 let status = task.status.map_or("unknown", Status::as_str);
                 context.screen.line(format!("{} {status}", task.id))?;

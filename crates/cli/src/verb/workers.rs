@@ -15,6 +15,8 @@ impl Workers {
         let workers = context.client().await?.workers().await?;
         if context.json {
             context.screen.json(&workers)?;
+        } else if context.quiet {
+            workers.iter().try_for_each(|worker| context.screen.line(worker.id.to_string()))?;
         } else if workers.is_empty() {
             context.screen.line("no workers")?;
         } else {

@@ -57,12 +57,14 @@ struct RunFile {
     /// Submit it and return at once
     #[arg(long)]
     detach: bool,
-    /// No progress and no table, only how it ended
-    #[arg(long, short)]
-    quiet: bool,
 }
 
 impl Workflow {
+    /// A run that is interrupted cancels its tasks.
+    pub(super) fn minds_interrupts(&self) -> bool {
+        matches!(&self.action, Action::Run(run) if !run.detach)
+    }
+
     pub(crate) async fn run(self, context: &Context) -> Result<Exit, Failure> {
         match self.action {
             Action::Check(file) => check(context, &file),
@@ -153,13 +155,15 @@ async fn run(context: &Context, run: RunFile) -> Result<Exit, Failure> {
     let mut spec = run.file.load()?;
     let client = context.client().await?;
     if !run.detach {
-        let options = RunOptions { json: context.json, color: context.global.color, quiet: run.quiet };
+        let options = RunOptions { json: context.json, color: context.global.color, quiet: context.quiet };
         return run_workflow(&client, spec, options).await;
     }
     submitter_context(&mut spec.tasks)?;
     let added = client.submit_workflow(&spec).await?;
     if context.json {
         context.screen.json(&added)?;
+    } else if context.quiet {
+        context.screen.line(added.workflow.to_string())?;
     } else {
         context.screen.line(format!(
             "{} {}, {}",
@@ -175,6 +179,8 @@ async fn list(context: &Context) -> Result<Exit, Failure> {
     let workflows = context.client().await?.workflows().await?;
     if context.json {
         context.screen.json(&workflows)?;
+    } else if context.quiet {
+        workflows.iter().try_for_each(|workflow| context.screen.line(workflow.id.to_string()))?;
     } else if workflows.is_empty() {
         context.screen.line("no workflows")?;
     } else {
