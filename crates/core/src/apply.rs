@@ -1,7 +1,10 @@
 //! Applying facts: the only writer of what facts say. Cannot fail: whether a fact may happen was decided
 //! before it was emitted.
 
-use orchd_model::{Priority, Sequence, Span, Status, TaskId, Token, WorkflowId, WorkflowStatus};
+use orchd_model::{
+    Priority, ResourceName, ResourceSetting, Sequence, Span, Status, TaskId, Token, WorkflowId,
+    WorkflowStatus,
+};
 
 use crate::core::{Core, Ended};
 use crate::event::{AttemptEnd, Event, Fact};
@@ -59,19 +62,7 @@ impl Core {
             }
             Fact::Paused { scope } => self.apply_paused(scope, true),
             Fact::Resumed { scope } => self.apply_paused(scope, false),
-            Fact::ResourceSet { resource, setting } => {
-                let index = self.ledger.intern(&ResourceKey::Named(resource.clone()));
-                self.ledger.configure(index, setting);
-                self.reconsider(index);
-                match self.meta.resources.iter_mut().find(|(name, _)| name == resource) {
-                    // What is not said stays, over a restart, too.
-                    Some((_, kept)) => {
-                        kept.capacity = setting.capacity.or(kept.capacity);
-                        kept.concurrency = setting.concurrency.or(kept.concurrency);
-                    }
-                    None => self.meta.resources.push((resource.clone(), setting.clone())),
-                }
-            }
+            Fact::ResourceSet { resource, setting } => self.apply_resource_set(resource, setting),
             Fact::WorkerJoined { worker } => {
                 self.meta.next_worker = self.meta.next_worker.max(worker.id.next());
                 self.meta.workers.push(worker.clone());
@@ -386,6 +377,20 @@ impl Core {
         let index = self.ledger.intern(&key);
         self.ledger.set_paused(index, paused);
         self.reconsider(index);
+    }
+
+    fn apply_resource_set(&mut self, resource: &ResourceName, setting: &ResourceSetting) {
+        let index = self.ledger.intern(&ResourceKey::Named(resource.clone()));
+        self.ledger.configure(index, setting);
+        self.reconsider(index);
+        match self.meta.resources.iter_mut().find(|(name, _)| name == resource) {
+            // What is not said stays, over a restart, too.
+            Some((_, kept)) => {
+                kept.capacity = setting.capacity.or(kept.capacity);
+                kept.concurrency = setting.concurrency.or(kept.concurrency);
+            }
+            None => self.meta.resources.push((resource.clone(), setting.clone())),
+        }
     }
 
     fn set_class_paused(&mut self, class: Priority, paused: bool) {

@@ -147,14 +147,11 @@ impl Core {
         let status = self.status(record.id).unwrap_or_else(|| record.status());
         let may = match status {
             Status::Failed | Status::Skipped | Status::Cancelled => Ok(Status::Pending),
-            Status::Completed => Err(Refusal::new(
-                Code::WrongState,
-                format!(
-                    "task {} is completed: only failed, skipped and cancelled tasks run again",
-                    record.id
-                ),
-            )
-            .value(status.as_str())),
+            Status::Completed => {
+                let refusal =
+                    Refusal::new(Code::WrongState, "only failed, skipped and cancelled tasks run again");
+                Err(refusal.value(format!("task {} is completed", record.id)))
+            }
             Status::Pending | Status::Running | Status::Retrying => {
                 Err(Refusal::new(Code::WrongState, format!("task {} has not ended", record.id))
                     .value(status.as_str()))
