@@ -7,6 +7,7 @@ use orchd_model::{
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::core::Config;
 use crate::record::{Runner, Scope, Stop, TaskRecord, WorkflowRecord};
 
 /// Where an edge of a new task points.
@@ -135,6 +136,15 @@ pub enum Command {
         resource: ResourceName,
         /// What is said.
         setting: ResourceSetting,
+    },
+    /// Go on with another configuration.
+    Configure(Box<Config>),
+    /// A worker has another number of slots from now on.
+    Resize {
+        /// Which.
+        worker: WorkerId,
+        /// How many attempts it can hold at a time.
+        slots: u32,
     },
     /// A condition was evaluated.
     Decide {

@@ -132,6 +132,14 @@ impl Core {
             Command::Pause(scope) => self.pause(scope, out),
             Command::Resume(scope) => self.resume(scope, out),
             Command::SetResource { resource, setting } => self.set_resource(resource, setting, out),
+            Command::Configure(config) => {
+                self.reconfigure(*config);
+                Ok(Reply::Done)
+            }
+            Command::Resize { worker, slots } => {
+                self.resize(worker, slots);
+                Ok(Reply::Done)
+            }
             Command::Decide { task, verdict } => self.decide_condition(task, verdict, out),
             Command::Join(join) => Ok(self.join(join, out)),
             Command::Detach { worker } => self.detach(worker),

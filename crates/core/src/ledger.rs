@@ -241,6 +241,17 @@ impl Ledger {
         self.note_change(index);
     }
 
+    /// Sets all that is configured; what is not said is without a limit. A resource that is not configured
+    /// any more goes with its last user.
+    pub fn reconfigure(&mut self, index: ResourceIndex, setting: &ResourceSetting, is_configured: bool) {
+        let resource = self.get_mut(index);
+        resource.configured = is_configured;
+        resource.capacity = setting.capacity;
+        resource.concurrency = setting.concurrency;
+        self.note_change(index);
+        self.vacate_if_idle(index);
+    }
+
     /// Limits how many tasks of a group run at once.
     pub fn limit_group(&mut self, index: ResourceIndex, max_parallel: Option<u32>) {
         self.get_mut(index).capacity = max_parallel.map(|limit| Amount::units(u64::from(limit)));

@@ -22,6 +22,7 @@ mod apply;
 mod attempt;
 mod class;
 mod command;
+mod configure;
 mod core;
 mod dependency;
 mod event;

@@ -374,6 +374,16 @@ impl Queues {
         self.pools[pool].candidates.push(index, Reverse(rank));
     }
 
+    /// Tasks climb after another time from now on. Gives the queues whose timers must be set anew.
+    pub fn set_aging(&mut self, aging: Span, now: Time, ledger: &mut Ledger) -> Vec<usize> {
+        self.aging = aging;
+        let queues: Vec<usize> = self.all().map(|(index, _)| index).collect();
+        for index in &queues {
+            self.age(*index, now, ledger);
+        }
+        queues
+    }
+
     /// Time has passed: looks at every head again, and moves their reservations with them.
     pub fn age(&mut self, index: usize, now: Time, ledger: &mut Ledger) {
         let heads: Vec<_> = self.get(index).heads(&self.paused_classes).collect();

@@ -109,6 +109,12 @@ impl Workers {
         self.workers.values().filter(|w| w.attached && w.runs(runner)).map(|w| w.slots).sum()
     }
 
+    pub fn resize(&mut self, id: WorkerId, slots: u32) {
+        if let Some(worker) = self.workers.get_mut(&id) {
+            worker.slots = slots;
+        }
+    }
+
     fn known(&self, incarnation: u64) -> Option<WorkerId> {
         self.workers.iter().find(|(_, w)| w.incarnation == incarnation).map(|(id, _)| *id)
     }

@@ -151,6 +151,9 @@ impl Script {
             }
             ("detach", [name]) => Command::Detach { worker: self.workers[*name] },
             ("heartbeat", [name]) => Command::Heartbeat { worker: self.workers[*name] },
+            ("resize", [name, slots]) => {
+                Command::Resize { worker: self.workers[*name], slots: slots.parse().expect("a number") }
+            }
             ("lose", [name]) => {
                 let worker = self.workers[*name];
                 self.world().workers.remove(&worker);
@@ -176,17 +179,28 @@ impl Script {
     }
 
     fn configure(&mut self, words: &[&str]) -> Vec<String> {
-        assert!(self.world.is_none(), "config comes first");
         match words {
             ["aging", span_text] => self.config.aging = span(span_text),
             ["lease", span_text] => self.config.lease = span(span_text),
             ["max_worker_losses", count] => {
                 self.config.max_worker_losses = count.parse().expect("a number");
             }
-            ["resource", name, settings @ ..] => self.config.resources.push(resource_setting(name, settings)),
+            ["resource", name, settings @ ..] => {
+                let (name, setting) = resource_setting(name, settings);
+                self.config.resources.retain(|(other, _)| *other != name);
+                self.config.resources.push((name, setting));
+            }
+            ["no", "resource", name] => {
+                let name = name.parse().expect("a resource");
+                self.config.resources.retain(|(other, _)| *other != name);
+            }
             _ => panic!("not a configuration: {words:?}"),
         }
-        Vec::new()
+        let config = self.config.clone();
+        let Some(world) = &mut self.world else { return Vec::new() };
+        world.config = config.clone();
+        let (reply, out) = world.handle(Command::Configure(Box::new(config)));
+        self.answer(reply, &out)
     }
 
     // Adding

@@ -1,0 +1,62 @@
+//! What an operator changes while the scheduler runs. None of it is a fact: a restart reads the configuration
+//! again.
+
+use orchd_model::{Amount, ResourceKind, ResourceName, ResourceSetting, WorkerId};
+
+use crate::core::{Config, Core};
+use crate::ledger::ResourceKey;
+
+impl Core {
+    /// Goes on with another configuration. The lease and the seed stay as they are: workers were told one, and
+    /// the other only makes delays differ from daemon to daemon. What an operator has set by a command wins
+    /// over what is configured, as at the start.
+    ///
+    /// A quantity that is no longer configured has no capacity from now on: tasks that claim it show that.
+    pub(crate) fn reconfigure(&mut self, config: Config) {
+        let former = std::mem::take(&mut self.config);
+        self.config = Config { lease: former.lease, seed: former.seed, ..config };
+        if former.aging != self.config.aging {
+            self.set_aging();
+        }
+        let is_set = |name: &ResourceName| self.meta.resources.iter().any(|(set, _)| set == name);
+        let changed: Vec<_> =
+            self.config.resources.iter().filter(|new| !former.resources.contains(new)).cloned().collect();
+        let kept = |name: &ResourceName| self.config.resources.iter().any(|(other, _)| other == name);
+        let gone = former.resources.iter().map(|(name, _)| name).filter(|name| !kept(name));
+        let gone: Vec<_> = gone.filter(|name| !is_set(name)).map(|name| (name.clone(), None)).collect();
+        let changed = changed.into_iter().map(|(name, setting)| (name, Some(setting)));
+        let all: Vec<_> = changed.chain(gone).collect();
+        for (name, setting) in all {
+            self.reconfigure_resource(&name, setting);
+        }
+    }
+
+    fn set_aging(&mut self) {
+        for queue in self.queues.set_aging(self.config.aging, self.now, &mut self.ledger) {
+            self.watch_aging(queue);
+        }
+    }
+
+    fn reconfigure_resource(&mut self, name: &ResourceName, setting: Option<ResourceSetting>) {
+        let index = self.ledger.intern(&ResourceKey::Named(name.clone()));
+        let nothing = match name.counted_as() {
+            ResourceKind::Quantity => Some(Amount::ZERO),
+            ResourceKind::Rate | ResourceKind::Lock => None,
+        };
+        let is_configured = setting.is_some();
+        let setting = setting.unwrap_or(ResourceSetting { capacity: nothing, concurrency: None });
+        self.ledger.reconfigure(index, &setting, is_configured);
+        self.reconsider(index);
+        let set = self.meta.resources.iter().find(|(set, _)| set == name).map(|(_, set)| set.clone());
+        if let Some(set) = set {
+            let index = self.ledger.intern(&ResourceKey::Named(name.clone()));
+            self.ledger.configure(index, &set);
+            self.reconsider(index);
+        }
+    }
+
+    /// A worker has another number of slots from now on. Attempts beyond it run to their end.
+    pub(crate) fn resize(&mut self, worker: WorkerId, slots: u32) {
+        self.workers.resize(worker, slots);
+    }
+}
