@@ -87,9 +87,11 @@ pub async fn connect(socket: &Path, hello: WorkerHello) -> Result<Session, Sessi
     sender.send(&FromWorker::Hello(hello)).await?;
     match receiver.receive().await? {
         ToWorker::Welcome { worker, lease } => Ok(Session { worker, lease, sender, receiver }),
-        ToWorker::Assign { .. } | ToWorker::Stop { .. } | ToWorker::Ack { .. } | ToWorker::Exit => {
-            Err(SessionError::Unwelcome)
-        }
+        ToWorker::Assign { .. }
+        | ToWorker::Stop { .. }
+        | ToWorker::Ack { .. }
+        | ToWorker::Slots { .. }
+        | ToWorker::Exit => Err(SessionError::Unwelcome),
     }
 }
 

@@ -1,52 +1,56 @@
 //! The command line of `orchd`.
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use crate::config::Config;
-use crate::{run, serve};
+use crate::config::{Config, Flags, LogFormat};
+use crate::{logs, run, serve};
 
 /// Where the daemon keeps and finds things.
 #[derive(Args, Clone, Debug)]
-pub struct Places {
+struct Places {
     /// Where tasks, results and output are kept
     #[arg(long, global = true, env = "ORCHD_STATE_DIR", value_name = "DIR")]
-    pub state_dir: Option<PathBuf>,
+    state_dir: Option<PathBuf>,
     /// Where the daemon listens
     #[arg(long, global = true, env = "ORCHD_SOCKET", value_name = "PATH")]
-    pub socket: Option<PathBuf>,
+    socket: Option<PathBuf>,
     /// The configuration file
     #[arg(long, global = true, env = "ORCHD_CONFIG", value_name = "FILE")]
-    pub config: Option<PathBuf>,
+    config: Option<PathBuf>,
     /// How many processes run at once; the number of cores when not given
     #[arg(long, global = true, value_name = "N")]
-    pub slots: Option<u32>,
+    slots: Option<u32>,
     /// How log lines look
-    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
-    pub log_format: LogFormat,
-}
-
-/// How log lines look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// One JSON object a line.
-    Json,
+    #[arg(long, global = true, value_enum)]
+    log_format: Option<LogFormat>,
+    /// Log to this file, which is rotated, and not to standard error
+    #[arg(long, global = true, value_name = "PATH")]
+    log_file: Option<PathBuf>,
 }
 
 /// A durable priority queue of tasks with claims on cores, memory, tokens and locks.
 ///
 /// Without a verb: the daemon, in the foreground.
 #[derive(Parser, Debug)]
-#[command(name = "orchd", version, arg_required_else_help = false)]
+#[command(name = "orchd", version, arg_required_else_help = false, after_help = AFTER_HELP)]
 struct Orchd {
     #[command(flatten)]
     places: Places,
     #[command(subcommand)]
     verb: Option<Verb>,
 }
+
+const AFTER_HELP: &str = "\
+Configuration: a flag wins over a variable of the environment, that over the file, that over the default.
+  Variables: LOG_LEVEL, MAX_PARALLEL_TASKS, WORKFLOW_TIMEOUT, RUST_LOG, and ORCHD_ with the name of a key,
+  as ORCHD_SCHEDULER_AGING. `orchd check-config` shows every value and who says so; docs/configuration.md
+  has all keys.
+
+Signals: SIGTERM and SIGINT end the daemon, running tasks stay with their worker; SIGHUP reads the
+  configuration again.";
 
 #[derive(Subcommand, Debug)]
 enum Verb {
@@ -59,7 +63,11 @@ enum Verb {
         tethered: bool,
     },
     /// Print the effective configuration and where each value comes from
-    CheckConfig,
+    CheckConfig {
+        /// Print one JSON document
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// The exit code of a command line that cannot be understood, and of a configuration that is wrong.
@@ -68,21 +76,27 @@ const USAGE: u8 = 2;
 /// Runs `orchd`.
 #[must_use]
 pub fn main() -> ExitCode {
-    let Orchd { places, verb } = Orchd::parse();
+    let matches = Orchd::command().get_matches();
+    let Orchd { places, verb } = Orchd::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let flags = places.flags(&matches);
+    let config = match Config::load(&flags) {
+        Ok(config) => config,
+        Err(mistakes) => {
+            eprintln!("orchd: {mistakes}");
+            return ExitCode::from(USAGE);
+        }
+    };
+    let usual = if matches!(verb, Some(Verb::Run(_))) { "warn" } else { "info" };
     let result = match verb {
-        None => {
-            start_logging(places.log_format, "info");
-            with_config(&places, |config| serve::daemon(&places, config))
-        }
-        Some(Verb::Run(args)) => {
-            start_logging(places.log_format, "warn");
-            with_config(&places, |config| run::run(config, args))
-        }
-        Some(Verb::Worker { tethered }) => {
-            start_logging(places.log_format, "info");
-            worker(&places, tethered)
-        }
-        Some(Verb::CheckConfig) => check_config(&places),
+        Some(Verb::CheckConfig { json }) => check_config(&config, json),
+        verb => logs::start(&config.log, usual).and_then(|logs| {
+            warn(&config);
+            match verb {
+                Some(Verb::Run(args)) => run::run(config, args),
+                Some(Verb::Worker { tethered }) => worker(&config, tethered),
+                Some(Verb::CheckConfig { .. }) | None => serve::daemon(flags, config, logs),
+            }
+        }),
     };
     result.unwrap_or_else(|error| {
         eprintln!("orchd: {error:#}");
@@ -90,58 +104,56 @@ pub fn main() -> ExitCode {
     })
 }
 
-fn worker(places: &Places, tethered: bool) -> anyhow::Result<ExitCode> {
+impl Places {
+    /// What was given as a flag. What came from a variable is found in the environment again.
+    fn flags(self, matches: &ArgMatches) -> Flags {
+        let is_flag = |name: &str| matches.value_source(name) == Some(ValueSource::CommandLine);
+        let Self { state_dir, socket, config, slots, log_format, log_file } = self;
+        Flags {
+            state_dir: state_dir.filter(|_| is_flag("state_dir")),
+            socket: socket.filter(|_| is_flag("socket")),
+            config: config.filter(|path| !path.as_os_str().is_empty()),
+            slots,
+            log_format,
+            log_file,
+        }
+    }
+}
+
+/// Says what is odd about a configuration.
+pub fn warn(config: &Config) {
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+}
+
+fn worker(config: &Config, tethered: bool) -> anyhow::Result<ExitCode> {
     if tethered {
         // Its commands have the same bond with the worker.
         rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
     }
-    let state_dir = serve::state_dir(places)?;
-    let socket = serve::socket(places);
-    let slots = places.slots.unwrap_or(1);
-    orchd_worker::run(orchd_worker::Options { socket, state_dir, slots })?;
+    let state_dir = serve::state_dir(config)?;
+    orchd_worker::run(orchd_worker::Options {
+        socket: config.socket.clone(),
+        state_dir,
+        slots: config.slots,
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn check_config(places: &Places) -> anyhow::Result<ExitCode> {
-    with_config(places, |config| {
-        println!("state_dir = {} (flag, environment or default)", serve::state_dir(places)?.display());
-        println!("socket = {} (flag, environment or default)", serve::socket(places).display());
-        for (key, value, source) in &config.sources {
-            println!("{key} = {value} ({source})");
-        }
-        Ok(ExitCode::SUCCESS)
-    })
-}
-
-/// Goes on with the configuration; one that is wrong is a mistake of usage.
-fn with_config(
-    places: &Places,
-    go_on: impl FnOnce(&Config) -> anyhow::Result<ExitCode>,
-) -> anyhow::Result<ExitCode> {
-    match Config::load(places.config.as_deref(), places.slots) {
-        Ok(config) => go_on(&config),
-        Err(error) => {
-            eprintln!("orchd: {error:#}");
-            Ok(ExitCode::from(USAGE))
+fn check_config(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
+    use std::io::Write;
+    let mut out = std::io::stdout().lock();
+    if json {
+        serde_json::to_writer_pretty(&mut out, &config.settings)?;
+        writeln!(out)?;
+    } else {
+        for setting in &config.settings {
+            writeln!(out, "{setting}")?;
         }
     }
-}
-
-/// `RUST_LOG` wins over `LOG_LEVEL`, which wins over `default`.
-fn start_logging(format: LogFormat, default: &str) {
-    let level = std::env::var("LOG_LEVEL").ok().map(|level| match level.to_ascii_uppercase().as_str() {
-        "DEBUG" => "debug",
-        "INFO" => "info",
-        "WARNING" | "WARN" => "warn",
-        "ERROR" => "error",
-        _ => default,
-    });
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level.unwrap_or(default)));
-    let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    match format {
-        LogFormat::Text => lines.with_ansi(is_terminal).init(),
-        LogFormat::Json => lines.json().init(),
+    for warning in &config.warnings {
+        eprintln!("orchd: {warning}");
     }
+    Ok(ExitCode::SUCCESS)
 }

@@ -21,6 +21,7 @@ use tokio::sync::oneshot;
 
 use crate::clock::Clock;
 use crate::config::Policy;
+use crate::live::Live;
 use crate::sessions::{SessionLink, Sessions};
 use crate::statistics::Picture;
 use crate::writer::{Committed, Outgoing};
@@ -79,7 +80,7 @@ pub struct Engine {
     pub core: Core,
     pub clock: Clock,
     pub history: Box<dyn History>,
-    pub policy: Arc<Policy>,
+    pub live: Arc<Live>,
     pub sessions: Arc<Sessions>,
     /// Whether the store has no room: nothing new is taken.
     pub full: bool,
@@ -263,12 +264,13 @@ impl Engine {
         out: &mut Output,
     ) -> Result<Vec<Result<TaskId, Refusal>>, Refusal> {
         self.refuse_when_full()?;
+        let policy = self.live.policy();
         let mut ended = BTreeMap::new();
         let mut places = HashMap::new();
         let mut tasks = Vec::with_capacity(specs.len());
         let mut results: Vec<Option<Refusal>> = Vec::with_capacity(specs.len());
         for (index, spec) in specs.into_iter().enumerate() {
-            let prepared = spec.and_then(|spec| self.prepare(spec, &places, &mut ended));
+            let prepared = spec.and_then(|spec| self.prepare(&policy, spec, &places, &mut ended));
             match prepared {
                 Ok(task) => {
                     if let Some(reference) = &task.spec.reference {
@@ -313,9 +315,10 @@ impl Engine {
                     .value(&spec.name));
             }
         }
+        let policy = self.live.policy();
         let mut ended = BTreeMap::new();
         let tasks: Result<Vec<NewTask>, Refusal> =
-            specs.iter().map(|spec| self.prepare(Arc::clone(spec), &places, &mut ended)).collect();
+            specs.iter().map(|spec| self.prepare(&policy, Arc::clone(spec), &places, &mut ended)).collect();
         let submission = Submission { tasks: tasks?, atomic: true, workflow: Some(options), owner, ended };
         match self.core.handle(now, Command::Submit(submission), out)? {
             Reply::Submitted { tasks, workflow: Some(workflow) } => {
@@ -329,6 +332,7 @@ impl Engine {
     /// ended. What is not in the scheduler's memory is on disk.
     fn prepare(
         &mut self,
+        policy: &Policy,
         spec: Arc<TaskSpec>,
         places: &HashMap<String, usize>,
         ended: &mut BTreeMap<TaskId, EndedTask>,
@@ -370,12 +374,12 @@ impl Engine {
                 {
                     ended.extend(self.history.ended(&[id]).map_err(store_refusal)?);
                 }
-                (self.policy.fingerprint(&spec), same_key)
+                (policy.fingerprint(&spec), same_key)
             }
             None => (0, None),
         };
-        let retry = self.policy.retry(&spec)?;
-        let runner = self.policy.runner(&spec);
+        let retry = policy.retry(&spec)?;
+        let runner = policy.runner(&spec);
         Ok(NewTask { spec, retry, runner, edges, fingerprint, same_key })
     }
 

@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::engine::Request;
+use crate::live::Live;
 use crate::sessions::Sessions;
 
 /// How often the lock of a worker that is not our child is looked at, while its connection is broken.
@@ -27,11 +28,11 @@ const SHORT_LIFE: Duration = Duration::from_millis(500);
 const TRY_AGAIN: Duration = Duration::from_secs(2);
 
 /// Where and how the worker runs.
-#[derive(Clone, Debug)]
 pub struct LocalWorker {
     pub socket: PathBuf,
     pub state_dir: PathBuf,
-    pub slots: u32,
+    /// Says how many slots one has that is started.
+    pub live: Arc<Live>,
     /// Whether it dies with the daemon: nobody would come back for what it runs.
     pub tethered: bool,
 }
@@ -96,7 +97,7 @@ impl LocalWorker {
             .arg("--state-dir")
             .arg(&self.state_dir)
             .arg("--slots")
-            .arg(self.slots.to_string())
+            .arg(self.live.config().slots.to_string())
             .args(self.tethered.then_some("--tethered"))
             .stdin(Stdio::null())
             .stdout(log.try_clone().context("cannot share the worker's log")?)

@@ -13,9 +13,9 @@ use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use crate::config::Policy;
 use crate::engine::Request;
 use crate::feed::Feed;
+use crate::live::Live;
 use crate::local_worker::Fence;
 use crate::sessions::Sessions;
 use crate::writer::Release;
@@ -27,7 +27,7 @@ const RECENT_SPECS: usize = 8192;
 pub struct Outbox {
     pub releases: Receiver<Release>,
     pub history: Box<dyn History>,
-    pub policy: Arc<Policy>,
+    pub live: Arc<Live>,
     pub sessions: Arc<Sessions>,
     pub feed: Arc<Feed>,
     pub engine: Sender<Request>,
@@ -177,6 +177,7 @@ impl Outbox {
             }
             _ => spec,
         };
+        let policy = self.live.policy();
         let inputs = inputs.map(|inputs| orchd_workflow::overlay(&inputs, &spec.parameters));
         let (env, cwd, stdin) = (spec.env.clone(), spec.cwd.clone(), spec.stdin.clone());
         let work = match &spec.body {
@@ -187,7 +188,7 @@ impl Outbox {
             }
             Body::Handler { .. } => {
                 let handler = spec.body.handler().unwrap_or_default();
-                match self.policy.bound_command(&handler) {
+                match policy.bound_command(&handler) {
                     Some(argv) => Work::Command { argv, env, cwd, stdin },
                     None => Work::Handler { handler, parameters: spec.parameters.clone() },
                 }
@@ -195,7 +196,7 @@ impl Outbox {
             Body::Milestone => return Err(fail("a milestone has nothing to run".to_owned())),
         };
         let (name, timeout) = (spec.name.clone(), spec.timeout);
-        Ok(Assignment { task, attempt, token, name, work, timeout, grace: self.policy.grace, inputs })
+        Ok(Assignment { task, attempt, token, name, work, timeout, grace: policy.grace, inputs })
     }
 
     /// `{"parameters": …, "tasks": {NAME and id: {status, output, exit_code, attempts}}}`, with the

@@ -3,24 +3,34 @@
 use orchd_model::{Code, Refusal};
 use tokio::net::UnixStream;
 
+use crate::config::{Access, Role};
+
 /// The peer of a connection, as the kernel tells it (`SO_PEERCRED`, unix(7)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer {
     /// Its user id.
     pub uid: u32,
+    /// What it may do.
+    pub role: Role,
 }
 
 impl Peer {
-    /// Lets in the daemon's own user and root, nobody else.
+    /// Lets in whom the configuration lets in.
     ///
     /// # Errors
     /// `not_permitted`, also when the kernel does not tell who it is.
-    pub fn of(stream: &UnixStream) -> Result<Self, Refusal> {
-        let refuse = |who: String| {
-            Refusal::new(Code::NotPermitted, "only the daemon's user and root may connect").value(who)
-        };
-        let uid = stream.peer_cred().map_err(|error| refuse(error.to_string()))?.uid();
-        let own = rustix::process::geteuid().as_raw();
-        if uid == own || uid == 0 { Ok(Self { uid }) } else { Err(refuse(format!("uid {uid}"))) }
+    pub fn of(stream: &UnixStream, access: &Access) -> Result<Self, Refusal> {
+        let refuse = |who: String| Refusal::new(Code::NotPermitted, "this user may not connect").value(who);
+        let peer = stream.peer_cred().map_err(|error| refuse(error.to_string()))?;
+        match access.role(peer.uid(), peer.gid()) {
+            Some(role) => Ok(Self { uid: peer.uid(), role }),
+            None => Err(refuse(format!("uid {}", peer.uid()))
+                .hint("the daemon's user and root may, and who is named in [access]")),
+        }
+    }
+
+    /// The owner whose tasks alone this peer may see and touch; none: all.
+    pub fn only_owner(&self) -> Option<u32> {
+        (self.role == Role::Submitter).then_some(self.uid)
     }
 }

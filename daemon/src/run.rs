@@ -22,7 +22,7 @@ pub struct RunArgs {
 ///
 /// # Errors
 /// When the private daemon cannot be started.
-pub fn run(config: &Config, args: RunArgs) -> Result<ExitCode> {
+pub fn run(config: Config, args: RunArgs) -> Result<ExitCode> {
     let spec = match args.file.load() {
         Ok(spec) => spec,
         Err(failure) => return Ok(report(&failure)),

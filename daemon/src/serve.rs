@@ -20,15 +20,16 @@ use std::thread::JoinHandle;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::args::Places;
 use crate::clock::Clock;
-use crate::config::{Config, Policy, check_handlers};
+use crate::config::{Config, Flags};
 use crate::distributions::Distributions;
 use crate::documents;
 use crate::engine::{Engine, Request};
 use crate::feed::Feed;
 use crate::http::{self, Shell};
+use crate::live::{self, Live};
 use crate::local_worker::{self, Asks, Fence, LocalWorker};
+use crate::logs::Logs;
 use crate::outbox::{Outbox, Recent};
 use crate::readers::Readers;
 use crate::sessions::Sessions;
@@ -47,41 +48,35 @@ impl Shutdown {
     }
 }
 
-/// The state directory: flag or environment, else the user's or root's usual one.
+/// The configured state directory.
 ///
 /// # Errors
 /// When there is neither a home nor an explicit directory.
-pub fn state_dir(places: &Places) -> Result<PathBuf> {
-    if let Some(given) = &places.state_dir {
-        return std::path::absolute(given).context("the state directory's path");
-    }
-    if rustix::process::geteuid().is_root() {
-        return Ok(PathBuf::from("/var/lib/orchd"));
-    }
-    let state = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from);
-    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/state"));
-    let state = state.or_else(home).context("neither XDG_STATE_HOME nor HOME is set: give --state-dir")?;
-    Ok(state.join("orchd"))
-}
-
-/// The socket: flag or environment, else the usual one.
-pub fn socket(places: &Places) -> PathBuf {
-    let socket = places.socket.clone().unwrap_or_else(orchd_client::default_socket);
-    std::path::absolute(&socket).unwrap_or(socket)
+pub fn state_dir(config: &Config) -> Result<PathBuf> {
+    config.state_dir.clone().context("neither XDG_STATE_HOME nor HOME is set: give --state-dir")
 }
 
 /// Runs the daemon until it is asked to end.
 ///
 /// # Errors
 /// Whatever keeps it from starting, with a hint where there is one.
-pub fn daemon(places: &Places, config: &Config) -> Result<ExitCode> {
-    let running = Running::start(config, state_dir(places)?, socket(places), false)?;
+pub fn daemon(flags: Flags, config: Config, logs: Logs) -> Result<ExitCode> {
+    let (state_dir, socket) = (state_dir(&config)?, config.socket.clone());
+    let running = Running::start(config, state_dir, socket, false)?;
     let runtime = runtime()?;
     runtime.block_on(async {
-        // Asked to read its configuration again it goes on with the one it has; it must not end.
-        let _hangup = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
+        let mut hangup = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
         let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+        let shell = Arc::downgrade(&running.shell);
+        tokio::spawn(async move {
+            while hangup.recv().await.is_some() {
+                let Some(shell) = shell.upgrade() else { return };
+                if let Err(error) = live::reload(&shell, &flags, &logs).await {
+                    tracing::error!("the configuration stays as it was: {error:#}");
+                }
+            }
+        });
         running
             .serve(async move {
                 tokio::select! {
@@ -128,8 +123,8 @@ impl Running {
     ///
     /// # Errors
     /// When the state directory is in use or the store cannot be opened, or the socket not bound.
-    pub fn start(config: &Config, state_dir: PathBuf, socket: PathBuf, tethered: bool) -> Result<Self> {
-        check_handlers(&config.handlers)?;
+    pub fn start(config: Config, state_dir: PathBuf, socket: PathBuf, tethered: bool) -> Result<Self> {
+        let live = Arc::new(Live::new(config)?);
         let lock = StateDir::open(&state_dir)?;
         let mut store = SqliteStore::open(&lock)?;
         let snapshot = store.load().context("the store cannot be read")?;
@@ -138,12 +133,12 @@ impl Running {
         let worker = LocalWorker {
             socket: socket.clone(),
             state_dir: state_dir.clone(),
-            slots: config.slots,
+            live: Arc::clone(&live),
             tethered,
         };
         let worker_is_alive = worker.is_alive()?;
         let (engine, shell, threads, asked, stop) =
-            Threads { config, store, snapshot, fence, state_dir }.start()?;
+            Threads { live: Arc::clone(&live), store, snapshot, fence, state_dir }.start()?;
         // One that a killed daemon had just started may have come to life since it was looked for.
         if !worker_is_alive
             && let Err(error) = bury_worker(&worker.state_dir, &engine)
@@ -151,7 +146,7 @@ impl Running {
         {
             return Err(error);
         }
-        let listener = crate::socket::bind(&socket)?;
+        let listener = crate::socket::bind(&socket, live.config().access.lets_others_in())?;
         let stopping = Arc::new(AtomicBool::new(false));
         Ok(Self {
             _lock: lock,
@@ -276,8 +271,8 @@ fn bury_worker(state_dir: &Path, engine: &crossbeam_channel::Sender<Request>) ->
 }
 
 /// What the threads are made of.
-struct Threads<'a> {
-    config: &'a Config,
+struct Threads {
+    live: Arc<Live>,
     store: SqliteStore,
     snapshot: Snapshot,
     fence: Fence,
@@ -292,12 +287,12 @@ type Started = (
     watch::Sender<bool>,
 );
 
-impl Threads<'_> {
+impl Threads {
     fn start(self) -> Result<Started> {
-        let Self { config, store, snapshot, fence, state_dir } = self;
+        let Self { live, store, snapshot, fence, state_dir } = self;
         let distributions = Distributions::load(&mut *store.reader()?)?;
         let clock = Clock::start(snapshot.meta.last_time);
-        let policy = Arc::new(Policy::new(config)?);
+        let config = live.config();
         let sessions = Arc::new(Sessions::new(config.core.lease));
         let feed = Arc::new(Feed::new());
         let mut first = Output::default();
@@ -314,7 +309,7 @@ impl Threads<'_> {
             core,
             clock,
             history: engine_reader,
-            policy: Arc::clone(&policy),
+            live: Arc::clone(&live),
             sessions: Arc::clone(&sessions),
             full: false,
             inbox,
@@ -326,7 +321,7 @@ impl Threads<'_> {
         let outbox_thread = Outbox {
             releases: outbox_inbox,
             history: outbox_reader,
-            policy,
+            live: Arc::clone(&live),
             sessions: Arc::clone(&sessions),
             feed: Arc::clone(&feed),
             engine: engine.clone(),
@@ -348,6 +343,7 @@ impl Threads<'_> {
             feed,
             statistics,
             clock,
+            live,
             state_dir,
             fence,
             shutdown,

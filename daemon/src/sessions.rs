@@ -44,6 +44,11 @@ pub struct RunningAttempt {
     pub spool: Option<u32>,
 }
 
+/// Whether the daemon says how many slots this worker has.
+pub fn is_resizable(hello: &WorkerHello) -> bool {
+    hello.kind == "process" && hello.features.iter().any(|feature| feature == orchd_api::SLOTS)
+}
+
 /// All connected workers.
 #[derive(Default)]
 pub struct Sessions {
@@ -107,6 +112,12 @@ impl Sessions {
     /// What a connected worker said of itself, and since when it is connected.
     pub fn hello(&self, worker: WorkerId) -> Option<(Arc<WorkerHello>, Time)> {
         self.sessions.get(&worker).map(|session| (Arc::clone(&session.link.hello), session.connected_at))
+    }
+
+    /// The connected workers that run processes and whose slots can be changed.
+    pub fn resizable(&self) -> Vec<WorkerId> {
+        let resizable = self.sessions.iter().filter(|entry| is_resizable(&entry.link.hello));
+        resizable.map(|entry| *entry.key()).collect()
     }
 
     /// Whether a worker that runs processes is connected.

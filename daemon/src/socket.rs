@@ -1,4 +1,5 @@
-//! The daemon's socket: a directory of mode 0700 that is ours, a socket of mode 0600 in it.
+//! The daemon's socket: a directory of mode 0700 that is ours, a socket of mode 0600 in it. Where others
+//! are let in, both can be reached by everybody, and the daemon decides by who they are.
 //!
 //! A socket that a dead daemon left is replaced, a live one never.
 
@@ -16,7 +17,7 @@ const PATH_BYTES: usize = 108;
 ///
 /// # Errors
 /// When another process listens there, the directory is not ours, or the path is too long.
-pub fn bind(path: &Path) -> Result<UnixListener> {
+pub fn bind(path: &Path, is_shared: bool) -> Result<UnixListener> {
     if path.as_os_str().len() >= PATH_BYTES {
         bail!(
             "the socket's path is too long: {} ({} bytes, at most {})\nhint: choose a shorter one with --socket",
@@ -26,7 +27,7 @@ pub fn bind(path: &Path) -> Result<UnixListener> {
         );
     }
     let directory = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
-    prepare_directory(directory)?;
+    prepare_directory(directory, is_shared)?;
     match fs::symlink_metadata(path) {
         Ok(_) if UnixStream::connect(path).is_ok() => {
             bail!("another process listens on this socket: {}", path.display());
@@ -41,26 +42,55 @@ pub fn bind(path: &Path) -> Result<UnixListener> {
     }
     let listener =
         UnixListener::bind(path).with_context(|| format!("cannot listen on {}", path.display()))?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600))
-        .with_context(|| format!("cannot protect {}", path.display()))?;
+    share(path, is_shared)?;
     listener.set_nonblocking(true).context("cannot make the socket non-blocking")?;
     Ok(listener)
 }
 
+/// Lets everybody connect, whom the daemon then asks who they are, or only the daemon's user.
+///
+/// # Errors
+/// When the rights of the socket or of its usual directory cannot be set.
+pub fn share(path: &Path, is_shared: bool) -> Result<()> {
+    let mode = if is_shared { 0o666 } else { 0o600 };
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))
+        .with_context(|| format!("cannot protect {}", path.display()))?;
+    let directory = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+    match fs::metadata(directory) {
+        Ok(found) if is_usual(directory) => share_directory(directory, found.mode() & 0o777, is_shared),
+        Ok(_) => Ok(()),
+        Err(error) => Err(error).with_context(|| format!("cannot look at {}", directory.display())),
+    }
+}
+
+/// Whether this is a directory of ours, and not one that has other things in it.
+fn is_usual(directory: &Path) -> bool {
+    directory.file_name().is_some_and(|name| name.to_string_lossy().starts_with("orchd"))
+}
+
+fn share_directory(directory: &Path, mode: u32, is_shared: bool) -> Result<()> {
+    // Others may go through it to the socket, and not look around.
+    let wanted = if is_shared { 0o711 } else { 0o700 };
+    if mode != wanted {
+        fs::set_permissions(directory, fs::Permissions::from_mode(wanted))
+            .with_context(|| format!("cannot protect {}", directory.display()))?;
+    }
+    Ok(())
+}
+
 /// Makes the directory if it is missing. One in which others may write, or that is another's, is refused
 /// where the name is the usual one and so can be guessed.
-fn prepare_directory(directory: &Path) -> Result<()> {
+fn prepare_directory(directory: &Path, is_shared: bool) -> Result<()> {
     let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(directory);
     made.with_context(|| format!("cannot make the socket's directory {}", directory.display()))?;
     let found = fs::metadata(directory).with_context(|| format!("cannot look at {}", directory.display()))?;
     let own = rustix::process::geteuid().as_raw();
-    let is_usual = directory.file_name().is_some_and(|name| name.to_string_lossy().starts_with("orchd"));
+    let is_usual = is_usual(directory);
     if is_usual && found.uid() != own {
         bail!("the socket's directory belongs to uid {}: {}", found.uid(), directory.display());
     }
-    if is_usual && found.mode() & 0o077 != 0 {
-        fs::set_permissions(directory, fs::Permissions::from_mode(0o700))
-            .with_context(|| format!("cannot protect {}", directory.display()))?;
+    if is_usual {
+        share_directory(directory, found.mode() & 0o777, is_shared)?;
     }
     Ok(())
 }

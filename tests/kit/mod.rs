@@ -42,7 +42,7 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Starts one that runs so many processes at once.
+    /// Starts one that runs so many processes at once; 0: as many as its configuration says.
     pub fn start(slots: u32) -> Self {
         Self::configured(slots, "")
     }
@@ -66,7 +66,9 @@ impl Daemon {
         assert!(self.process.is_none(), "it runs");
         let log = fs::File::options().create(true).append(true).open(self.path("daemon.log")).unwrap();
         let mut command = self.program(env!("CARGO_BIN_EXE_orchd"));
-        command.args(["--slots", &self.slots.to_string()]);
+        if self.slots > 0 {
+            command.args(["--slots", &self.slots.to_string()]);
+        }
         self.process = Some(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap());
         until("the daemon answers", || {
             let process = self.process.as_mut().unwrap();

@@ -8,6 +8,7 @@
 //!   started [..], ended [..] ───────────►
 //!          ◄──────────────────── ack [tokens]   the reports are durable
 //!          ◄──────────────────── stop [..]      cancel, timeout, deadline
+//!          ◄──────────────────── slots       run so many at once from now on
 //!   heartbeat (while attempts run) ─────►
 //!          ◄──────────────────── exit
 //! ```
@@ -22,6 +23,8 @@ use std::collections::BTreeMap;
 
 /// The version of these messages.
 pub const PROTOCOL: u32 = 1;
+/// The feature of a worker whose number of slots the daemon may change.
+pub const SLOTS: &str = "slots";
 
 /// Who a worker is and what it has in hand.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -121,6 +124,11 @@ pub enum ToWorker {
     Ack {
         /// Tokens of reports.
         tokens: Vec<Token>,
+    },
+    /// Run so many at once from now on; only for workers with the feature [`SLOTS`].
+    Slots {
+        /// How many. What runs beyond it goes on.
+        slots: u32,
     },
     /// No more work will come: end when nothing runs.
     Exit,

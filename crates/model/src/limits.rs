@@ -23,6 +23,8 @@ pub const TAGS: usize = 64;
 pub const BACKLOG: usize = 20_000_000;
 /// Tasks in one workflow.
 pub const WORKFLOW_TASKS: usize = 2_000_000;
+/// Processes that one worker runs at once: each has a directory and four open files.
+pub const SLOTS: u32 = 10_000;
 /// Commands waiting for the engine: a few batches, so that a burst meets backpressure and not growth.
 pub const INBOX: usize = 4096;
 /// Tasks that one bulk command carries to the engine.

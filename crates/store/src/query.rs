@@ -47,6 +47,7 @@ pub(crate) fn conditions(filter: &Filter, half: Half, limit: Option<usize>) -> O
     };
     and("task.priority = ?", filter.priority.map(|p| Value::from(p.index() as i64)));
     and("task.workflow = ?", filter.workflow.map(|w| Value::from(int(w.0))));
+    and("task.owner = ?", filter.owner.map(|owner| Value::from(i64::from(owner))));
     and("task.session = ?", filter.session.map(|s| Value::from(int(s.0))));
     and("task.id IN (SELECT tag.task FROM tag WHERE tag.tag = ?)", filter.tag.clone().map(Value::from));
     and("task.name GLOB ?", filter.name_glob.clone().map(Value::from));

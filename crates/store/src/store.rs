@@ -187,6 +187,8 @@ pub struct Filter {
     pub name_glob: Option<String>,
     /// Created or ended at this instant or later.
     pub since: Option<Time>,
+    /// Added by this user.
+    pub owner: Option<u32>,
     /// At most so many.
     pub limit: Option<usize>,
 }

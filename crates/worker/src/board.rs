@@ -11,7 +11,7 @@
 
 use orchd_api::{Assignment, HeldAttempt, StopCause, StopOrder};
 use orchd_model::{AttemptNumber, TaskId, Token};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Tombstones kept: an order to stop overtakes its assignment by a message or two, not by thousands.
 const TOMBSTONES: usize = 4096;
@@ -51,6 +51,8 @@ pub(crate) struct Board {
     waiting: VecDeque<Box<Assignment>>,
     /// Free slots by spawner; slot n belongs to spawner n mod their number.
     free: Vec<Vec<u32>>,
+    /// How many slots there are. Attempts in slots beyond it, from before it was lowered, run to their end.
+    slots: u32,
     tombstones: VecDeque<StopOrder>,
 }
 
@@ -60,7 +62,42 @@ impl Board {
         for slot in (0..slots).rev() {
             free[slot as usize % spawners].push(slot);
         }
-        Self { held: BTreeMap::new(), waiting: VecDeque::new(), free, tombstones: VecDeque::new() }
+        Self { held: BTreeMap::new(), waiting: VecDeque::new(), free, slots, tombstones: VecDeque::new() }
+    }
+
+    /// Changes how many slots there are. Gives the attempts that waited and can start now, and where.
+    pub(crate) fn resize(&mut self, slots: u32) -> Vec<(u32, Box<Assignment>)> {
+        let spawners = self.free.len();
+        let taken: BTreeSet<u32> = self.held.values().filter_map(|held| held.slot).collect();
+        for free in &mut self.free {
+            free.retain(|slot| *slot < slots);
+        }
+        for slot in (self.slots..slots).rev().filter(|slot| !taken.contains(slot)) {
+            self.free[slot as usize % spawners].push(slot);
+        }
+        self.slots = slots;
+        let mut starts = Vec::new();
+        while !self.waiting.is_empty()
+            && let Some(slot) = self.take_free()
+            && let Some(next) = self.next_for(slot)
+        {
+            starts.push((slot, next));
+        }
+        starts
+    }
+
+    /// A free slot, of the spawner with the most: it has the least to do.
+    fn take_free(&mut self) -> Option<u32> {
+        self.free.iter_mut().max_by_key(|free| free.len()).and_then(Vec::pop)
+    }
+
+    /// The attempt that waits longest takes this slot.
+    fn next_for(&mut self, slot: u32) -> Option<Box<Assignment>> {
+        let next = self.waiting.pop_front()?;
+        if let Some(held) = self.held.get_mut(&next.token) {
+            held.slot = Some(slot);
+        }
+        Some(next)
     }
 
     /// Takes an assignment in.
@@ -73,8 +110,7 @@ impl Board {
         if self.held.contains_key(&token) {
             return Placed::Kept;
         }
-        // The spawner with the most free slots has the least to do.
-        let slot = self.free.iter_mut().max_by_key(|free| free.len()).and_then(Vec::pop);
+        let slot = self.take_free();
         self.held.insert(token, Held { task: assignment.task, attempt: assignment.attempt, slot });
         match slot {
             Some(slot) => Placed::Start(slot, assignment),
@@ -87,17 +123,13 @@ impl Board {
 
     /// Notes that `slot` is empty, and gives the attempt that shall take the place of the last.
     pub(crate) fn leave(&mut self, slot: u32) -> Option<Box<Assignment>> {
-        let next = self.waiting.pop_front();
-        match &next {
-            Some(next) => {
-                if let Some(held) = self.held.get_mut(&next.token) {
-                    held.slot = Some(slot);
-                }
-            }
-            None => {
-                let spawner = slot as usize % self.free.len();
-                self.free[spawner].push(slot);
-            }
+        if slot >= self.slots {
+            return None;
+        }
+        let next = self.next_for(slot);
+        if next.is_none() {
+            let spawner = slot as usize % self.free.len();
+            self.free[spawner].push(slot);
         }
         next
     }
@@ -144,5 +176,56 @@ impl Board {
     /// Whether nothing is in hand.
     pub(crate) fn is_empty(&self) -> bool {
         self.held.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use orchd_api::Work;
+    use orchd_model::Span;
+
+    fn assignment(token: u64) -> Box<Assignment> {
+        let work = Work::Command { argv: Vec::new(), env: BTreeMap::new(), cwd: None, stdin: None };
+        Box::new(Assignment {
+            task: TaskId(token),
+            attempt: AttemptNumber(1),
+            token: Token(token),
+            name: String::new(),
+            work,
+            timeout: None,
+            grace: Span::ZERO,
+            inputs: None,
+        })
+    }
+
+    fn assign(board: &mut Board, token: u64) -> Option<u32> {
+        match board.assign(assignment(token)) {
+            Placed::Start(slot, _) => Some(slot),
+            Placed::Kept => None,
+            Placed::Stopped(..) => panic!("nothing was stopped"),
+        }
+    }
+
+    fn slots(starts: &[(u32, Box<Assignment>)]) -> Vec<(u32, u64)> {
+        starts.iter().map(|(slot, next)| (*slot, next.token.0)).collect()
+    }
+
+    #[test]
+    fn more_slots_start_what_waits_and_fewer_let_what_runs_end() {
+        let mut board = Board::new(1, 2);
+        assert_eq!([1, 2, 3, 4].map(|token| assign(&mut board, token)), [Some(0), None, None, None]);
+        assert_eq!(slots(&board.resize(3)).iter().map(|(_, token)| *token).collect::<Vec<_>>(), [2, 3]);
+        assert!(board.resize(1).is_empty());
+        // Slots beyond the number are left for good, also when it rises again while they are taken.
+        let (slot, _) =
+            board.held.iter().find_map(|(t, h)| (t.0 == 2).then_some((h.slot.unwrap(), ()))).unwrap();
+        assert!(board.leave(slot).is_none());
+        board.forget(Token(2));
+        let started = slots(&board.resize(3));
+        assert_eq!(started, [(slot, 4)]);
+        let mut taken: Vec<u32> = board.held.values().filter_map(|held| held.slot).collect();
+        taken.sort_unstable();
+        assert_eq!(taken, [0, 1, 2]);
     }
 }

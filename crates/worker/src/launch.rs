@@ -34,7 +34,8 @@ pub(crate) struct Launcher {
     nothing: OwnedFd,
     socket: PathBuf,
     no_inputs: PathBuf,
-    descriptors: Option<Rlimit>,
+    /// The limit of open files that processes get instead of this one's.
+    pub(crate) descriptors: Option<Rlimit>,
     candidates: CStrings,
     argv: CStrings,
     envp: CStrings,
@@ -42,15 +43,14 @@ pub(crate) struct Launcher {
 }
 
 impl Launcher {
-    /// `descriptors` is the limit that processes get instead of this one's.
-    pub(crate) fn new(paths: &StatePaths, socket: &Path, descriptors: Option<Rlimit>) -> io::Result<Self> {
+    pub(crate) fn new(paths: &StatePaths, socket: &Path) -> io::Result<Self> {
         let nothing = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
         Ok(Self {
             stack: Stack::new()?,
             nothing: above_stdio(nothing)?,
             socket: socket.to_owned(),
             no_inputs: paths.no_inputs(),
-            descriptors,
+            descriptors: None,
             candidates: CStrings::default(),
             argv: CStrings::default(),
             envp: CStrings::default(),

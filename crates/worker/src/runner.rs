@@ -7,7 +7,7 @@
 
 use crossbeam_channel::Sender;
 use orchd_api::{Assignment, HeldAttempt, StartedAttempt, StopCause, StopOrder};
-use orchd_model::{AttemptReport, Outcome, Span, Token};
+use orchd_model::{AttemptReport, Outcome, Span, Token, limits};
 use parking_lot::Mutex;
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fd::OwnedFd;
@@ -15,8 +15,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity};
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
 use crate::board::{Board, Placed, Stopping};
@@ -80,7 +80,7 @@ pub(crate) struct Shared {
     /// The processors that processes may use.
     pub(crate) processors: CpuSet,
     /// The limit of open descriptors that processes get, if this process needed a higher one.
-    pub(crate) descriptors: Option<Rlimit>,
+    pub(crate) descriptors: OnceLock<Rlimit>,
     sink: Box<dyn Fn(AttemptEvent) + Send + Sync>,
 }
 
@@ -115,7 +115,7 @@ impl Runner {
         // Any process id but none switches this on.
         rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
         let processors = sched_getaffinity(None)?;
-        let descriptors = raise_descriptors(slots);
+        let descriptors: OnceLock<Rlimit> = raise_descriptors(slots).map(OnceLock::from).unwrap_or_default();
         let spawners = processors.count().clamp(1, slots) as usize;
         let mut mailboxes = Vec::new();
         let mut receivers = Vec::new();
@@ -125,7 +125,8 @@ impl Runner {
             mailboxes.push(Mailbox { orders, wake, asleep: AtomicBool::new(false) });
             receivers.push(receiver);
         }
-        let table = AttemptsTable::create(&settings.paths, slots)?;
+        // Room for as many as there may ever be; what is not used takes no place on disk.
+        let table = AttemptsTable::create(&settings.paths, limits::SLOTS.max(slots))?;
         let board = Mutex::new(Board::new(slots, spawners));
         let sink = Box::new(sink);
         let shared = Arc::new(Shared { settings, board, table, mailboxes, processors, descriptors, sink });
@@ -157,6 +158,19 @@ impl Runner {
             Stopping::InSlot(slot) => self.mailbox(slot).send(Order::Stop(slot, order)),
             Stopping::Waiting(assignment) => self.never_started(&assignment, order.cause),
             Stopping::Tombstone => {}
+        }
+    }
+
+    /// Runs so many attempts at once from now on; what runs beyond it goes on.
+    pub fn resize(&self, slots: u32) {
+        let slots = slots.clamp(1, limits::SLOTS);
+        if let Some(former) = raise_descriptors(slots) {
+            // Commands keep what was there before the first raise.
+            let _ = self.shared.descriptors.set(former);
+        }
+        let starts = self.shared.board.lock().resize(slots);
+        for (slot, assignment) in starts {
+            self.mailbox(slot).send(Order::Start(slot, assignment));
         }
     }
 

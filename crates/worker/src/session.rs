@@ -53,6 +53,8 @@ struct State {
     again: RefCell<BTreeSet<Token>>,
     /// No more work will come.
     exiting: Cell<bool>,
+    /// Attempts it may hold at a time.
+    slots: Cell<u32>,
     /// The receiving half has done something that the sending half looks at.
     changed: Notify,
 }
@@ -77,6 +79,7 @@ impl<'a> Main<'a> {
             ledger: RefCell::new(ledger),
             again: RefCell::default(),
             exiting: Cell::new(false),
+            slots: Cell::new(options.slots.max(1)),
             changed: Notify::new(),
         };
         let incarnation = RandomState::new().hash_one(std::process::id());
@@ -168,11 +171,11 @@ impl<'a> Main<'a> {
         }));
         WorkerHello {
             protocol: PROTOCOL,
-            features: Vec::new(),
+            features: vec![orchd_api::SLOTS.to_owned()],
             incarnation: self.incarnation,
             kind: "process".to_owned(),
             pid: std::process::id(),
-            slots: self.options.slots.max(1),
+            slots: self.state.slots.get(),
             handlers: Vec::new(),
             labels: Vec::new(),
             attempts,
@@ -215,6 +218,10 @@ async fn listen(state: &State, runner: &Runner, receiver: &mut Receiver) -> Sess
             }
             ToWorker::Stop { orders } => orders.into_iter().for_each(|order| runner.stop(order)),
             ToWorker::Ack { tokens } => state.ledger.borrow_mut().acknowledge(&tokens),
+            ToWorker::Slots { slots } => {
+                runner.resize(slots);
+                state.slots.set(slots);
+            }
             ToWorker::Exit => state.exiting.set(true),
             ToWorker::Welcome { .. } => tracing::warn!("a second welcome"),
         }

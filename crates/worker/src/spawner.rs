@@ -96,7 +96,7 @@ impl Spawner {
         let wake = &shared.mailboxes[index].wake;
         epoll::add(&epoll, wake, epoll::EventData::new_u64(WAKE), epoll::EventFlags::IN)?;
         let settings = &shared.settings;
-        let launcher = Launcher::new(&settings.paths, &settings.socket, shared.descriptors)?;
+        let launcher = Launcher::new(&settings.paths, &settings.socket)?;
         let numbers = (index as u32..settings.slots.max(1)).step_by(shared.mailboxes.len());
         let slots = numbers
             .map(|number| Slot { number, files: SlotFiles::new(&settings.paths, number), running: None })
@@ -157,6 +157,12 @@ impl Spawner {
     }
 
     fn start(&mut self, at: usize, assignment: Box<Assignment>) {
+        let spawners = self.shared.mailboxes.len();
+        while self.slots.len() <= at {
+            let number = (self.index + self.slots.len() * spawners) as u32;
+            let files = SlotFiles::new(&self.shared.settings.paths, number);
+            self.slots.push(Slot { number, files, running: None });
+        }
         let mut next = Some(assignment);
         // An attempt that cannot start leaves its slot at once to one that waits.
         while let Some(assignment) = next.take() {
@@ -170,6 +176,7 @@ impl Spawner {
         let Assignment { task, attempt, token, .. } = *assignment;
         let began = Instant::now();
         let pid_word = shared.table.enter(slot.number, token, task, attempt);
+        launcher.descriptors = shared.descriptors.get().copied();
         let launched = launcher.launch(assignment, &mut slot.files, pid_word).and_then(|(pid, pidfd)| {
             let group = i32::try_from(pid).ok().and_then(Pid::from_raw);
             group.map(|group| (group, pidfd)).ok_or_else(|| Outcome::signalled(libc::SIGKILL))

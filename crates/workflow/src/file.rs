@@ -4,13 +4,13 @@ use orchd_model::{DependencyTarget, FailFast, WorkflowSpec, limits};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, HashMap};
 
+use crate::document;
 use crate::error::{FileError, Report, shown};
 use crate::field::{map, number, object, parsed, text, unknown_key, wrong};
 use crate::graph::Graph;
 use crate::node::{Content, Entry, Node, Position};
 use crate::parameters::overridden;
 use crate::task::{self, Defaults, Draft, Shared};
-use crate::{json, yaml};
 
 /// The largest file that is read: what a request to the daemon may carry.
 pub const FILE_BYTES: usize = limits::BODY_BYTES;
@@ -31,7 +31,7 @@ const KEYS: [&str; 9] = [
 
 /// Reads and checks a workflow file.
 ///
-/// `file_name` tells the format (`.json` is JSON, everything else YAML), names a workflow that does not name
+/// `file_name` tells the format (`.json` is JSON, `.toml` TOML, everything else YAML), names a workflow that does not name
 /// itself, and stands in the errors. `overrides` replace parameters of the file; text is read as JSON where
 /// the default is not text. The tasks keep their templates as text; each depends on others by name; a task
 /// without `cwd` has none, for the caller to set.
@@ -51,18 +51,6 @@ pub fn load(
     }
 }
 
-/// Reads any YAML document with the care that workflow files get: bounded, without duplicate keys.
-///
-/// # Errors
-/// Everything that is wrong, in the order of the document.
-pub fn yaml_to_json(file_name: &str, text: &str) -> Result<Value, Vec<FileError>> {
-    let mut report = Report::new(file_name);
-    match yaml::read(text, &mut report) {
-        Some(node) if report.is_clean() => Ok(node.to_json()),
-        _ => Err(report.into_errors()),
-    }
-}
-
 fn read(
     file_name: &str,
     text: &str,
@@ -76,15 +64,7 @@ fn read(
         );
         return None;
     }
-    let lower = file_name.to_ascii_lowercase();
-    let document = if lower.ends_with(".toml") {
-        report.add_hint(Position::default(), "TOML is not read yet", "write the workflow as YAML or JSON");
-        None
-    } else if lower.ends_with(".json") {
-        json::read(text, report)
-    } else {
-        yaml::read(text, report)
-    };
+    let document = document::read(file_name, text, report);
     workflow(&document?, file_name, overrides, report)
 }
 

@@ -1,4 +1,4 @@
-//! Workflow files: the text of a YAML or JSON file becomes a validated [`WorkflowSpec`], or the list of
+//! Workflow files: the text of a YAML, JSON or TOML file becomes a validated [`WorkflowSpec`], or the list of
 //! everything that is wrong with it, each mistake with its place in the file.
 //!
 //! [`load`] reads and checks, [`Plan`] shows the graph (stages, critical path, drawings), and the template
@@ -22,6 +22,7 @@
 //!
 //! [`WorkflowSpec`]: orchd_model::WorkflowSpec
 
+mod document;
 mod drawing;
 mod error;
 mod field;
@@ -36,9 +37,11 @@ mod reference;
 mod scope;
 mod task;
 mod template;
+mod toml;
 mod yaml;
 
+pub use document::{Document, read_document};
 pub use error::FileError;
-pub use file::{FILE_BYTES, load, yaml_to_json};
+pub use file::{FILE_BYTES, load};
 pub use plan::{CriticalPath, Edge, Plan};
 pub use template::{check_expression, evaluate, overlay, render, uses_templates};

@@ -1,6 +1,6 @@
 //! A document as a tree whose every part knows its place in the file.
 //!
-//! Both readers (YAML, JSON) build this tree, so everything after them is the same for both.
+//! All readers (YAML, JSON, TOML) build this tree, so everything after them is the same for all.
 //! Invariant: a tree is at most [`DEPTH`] deep, so walking and dropping it by recursion is safe.
 
 use serde_json::{Map, Number, Value};

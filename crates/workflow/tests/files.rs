@@ -189,7 +189,8 @@ fn malformed_text_is_named_with_line_and_column() {
         ("w.json", "{\"tasks\": [\n{\"name\": \"a\"},\n]}", "w.json:3:1: not valid JSON: expected value"),
         ("w.json", "name: yaml\n", "w.json:1:2: not valid JSON"),
         ("w.json", "{\"tasks\": [{\"name\": \"a\",\n \"name\": \"b\"}]}", "w.json:2:2: duplicate key: name"),
-        ("w.toml", "name = 'x'", "w.toml: TOML is not read yet"),
+        ("w.toml", "name = 'x'", "w.toml:1:1: a workflow without tasks"),
+        ("w.toml", "[[tasks]]\nname = 'a'\nshel = 'b'\n", "w.toml:3:1: unknown key"),
     ] {
         let errors = lines(name, text);
         assert!(errors[0].starts_with(error), "{text:?}: {errors:?}");

@@ -6,6 +6,7 @@
 mod answer;
 mod drain;
 mod events;
+mod guard;
 mod logs;
 pub mod named_session;
 mod operate;
@@ -37,6 +38,7 @@ use tower_service::Service;
 use crate::clock::Clock;
 use crate::engine::{Answer, Request};
 use crate::feed::Feed;
+use crate::live::Live;
 use crate::local_worker::Fence;
 use crate::peer::Peer;
 use crate::readers::Readers;
@@ -55,6 +57,7 @@ pub struct Shell {
     pub feed: Arc<Feed>,
     pub statistics: Arc<RwLock<Statistics>>,
     pub clock: Clock,
+    pub live: Arc<Live>,
     pub state_dir: PathBuf,
     pub fence: Fence,
     pub shutdown: Shutdown,
@@ -156,6 +159,7 @@ fn router(shell: Arc<Shell>) -> Router {
         .route(routes::SHUTDOWN, post(operate::shutdown))
         .fallback(answer::no_such_route)
         .method_not_allowed_fallback(answer::no_such_method)
+        .layer(axum::middleware::from_fn_with_state(Arc::clone(&shell), guard::guard))
         .layer(DefaultBodyLimit::max(limits::BODY_BYTES))
         .with_state(shell)
 }
@@ -164,6 +168,7 @@ fn router(shell: Arc<Shell>) -> Router {
 pub async fn serve(listener: UnixListener, shell: Arc<Shell>) {
     let connections = Arc::new(Semaphore::new(limits::CONNECTIONS));
     let mut stopping = shell.stopping.clone();
+    let live = Arc::clone(&shell.live);
     let router = router(shell);
     loop {
         let accepted = tokio::select! {
@@ -185,8 +190,9 @@ pub async fn serve(listener: UnixListener, shell: Arc<Shell>) {
             continue;
         };
         let router = router.clone();
+        let access = live.config();
         tokio::spawn(async move {
-            match Peer::of(&stream) {
+            match Peer::of(&stream, &access.access) {
                 Ok(peer) => talk(stream, peer, router).await,
                 Err(refusal) => turn_away(stream, refusal).await,
             }

@@ -15,8 +15,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
-use super::Shell;
 use super::answer::{Answered, Id, Query, Refused, bytes, json, parse};
+use super::{Shell, guard};
 use crate::documents;
 use crate::engine::Request as EngineRequest;
 use crate::peer::Peer;
@@ -83,11 +83,20 @@ pub fn check(spec: &TaskSpec) -> Result<(), Refusal> {
 }
 
 async fn submit(
-    shell: &Shell,
-    specs: Vec<Result<Arc<TaskSpec>, Refusal>>,
+    shell: &Arc<Shell>,
+    mut specs: Vec<Result<Arc<TaskSpec>, Refusal>>,
     atomic: bool,
     peer: Peer,
 ) -> Result<Vec<Result<TaskId, Refusal>>, Refusal> {
+    if peer.only_owner().is_some() {
+        for item in &mut specs {
+            if let Ok(spec) = item
+                && let Err(refusal) = guard::check_spec(shell, spec, peer).await
+            {
+                *item = Err(refusal);
+            }
+        }
+    }
     shell.ask(|answer| EngineRequest::Add { specs, atomic, owner: peer.uid, answer }).await
 }
 
@@ -252,8 +261,12 @@ impl Lines {
 const LISTED: usize = 100;
 
 /// Lists tasks, the unfinished first.
-pub async fn list(State(shell): State<Arc<Shell>>, Query(query): Query<ListQuery>) -> Answered<Vec<Task>> {
-    let filter = filter(&shell, query).await?;
+pub async fn list(
+    State(shell): State<Arc<Shell>>,
+    Extension(peer): Extension<Peer>,
+    Query(query): Query<ListQuery>,
+) -> Answered<Vec<Task>> {
+    let filter = Filter { owner: peer.only_owner(), ..filter(&shell, query).await? };
     let stored = shell.read(move |history| history.list(&filter)).await?;
     json(documents_of(&shell, stored).await?)
 }
@@ -283,6 +296,7 @@ pub async fn filter(shell: &Arc<Shell>, query: ListQuery) -> Result<Filter, Refu
         name_glob: query.name,
         since: query.since.map(|span| shell.clock.now() - span),
         limit,
+        ..Filter::default()
     })
 }
 

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use super::Shell;
 use super::answer::{Answered, json};
 use crate::engine::Request;
-use crate::sessions::SessionLink;
+use crate::sessions::{SessionLink, is_resizable};
 
 /// Every worker that is connected or may still hold attempts.
 pub async fn list(State(shell): State<Arc<Shell>>) -> Answered<Vec<Worker>> {
@@ -54,7 +54,10 @@ async fn talk(shell: Arc<Shell>, mut socket: WebSocket) -> Result<(), String> {
         None => return Ok(()),
     };
     let is_process = hello.kind == "process";
-    let join = join_of(&hello);
+    // One that was started by an earlier daemon may have been given another number.
+    let slots =
+        Some(shell.live.config().slots).filter(|_| is_resizable(&hello)).filter(|s| *s != hello.slots);
+    let join = Join { slots: slots.unwrap_or(hello.slots), ..join_of(&hello) };
     let (link, receiver) = shell.sessions.link(hello);
     let number = link.number;
     let joining = link.clone();
@@ -63,6 +66,9 @@ async fn talk(shell: Arc<Shell>, mut socket: WebSocket) -> Result<(), String> {
         .await
         .map_err(|refusal| refusal.to_string())?;
     tracing::info!(%worker, "worker connected");
+    if let Some(slots) = slots {
+        shell.sessions.send(worker, ToWorker::Slots { slots });
+    }
     let ended = relay(&shell, &mut socket, worker, link, receiver).await;
     // A daemon that stops leaves its workers as they are. A later connection may have taken over.
     if !*shell.stopping.borrow() && shell.sessions.close(worker, number) {

@@ -18,10 +18,14 @@ use crate::peer::Peer;
 pub async fn add(
     State(shell): State<Arc<Shell>>,
     Extension(peer): Extension<Peer>,
-    Body(spec): Body<WorkflowSpec>,
+    Body(mut spec): Body<WorkflowSpec>,
 ) -> Answered<WorkflowAdded> {
+    shell.live.config().workflows.fill(&mut spec);
     spec.check()?;
     spec.tasks.iter().try_for_each(super::tasks::check)?;
+    for task in &spec.tasks {
+        super::guard::check_spec(&shell, task, peer).await?;
+    }
     let parameters = serde_json::to_string(&spec.parameters).map_err(|error| {
         Refusal::new(Code::Malformed, "the parameters are no JSON").value(error.to_string())
     })?;

@@ -1,0 +1,139 @@
+//! TOML text to a tree of nodes. The toml crate does the reading; a value's place is where its text begins.
+
+use serde_json::Number;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use crate::error::Report;
+use crate::node::{Content, DEPTH, Entry, Node, Position, Text};
+
+/// Reads one TOML document; `None` and a mistake in the report when it is none.
+pub(crate) fn read(text: &str, report: &mut Report) -> Option<Node> {
+    let lines = Lines::of(text);
+    match DeTable::parse(text) {
+        Ok(table) => {
+            let mut reader = Reader { lines: &lines, report };
+            let content = reader.table(table.get_ref(), 0);
+            Some(Node { at: Position { line: 1, column: 1 }, content })
+        }
+        Err(error) => {
+            let at = error.span().map_or(Position { line: 1, column: 1 }, |span| lines.position(span.start));
+            let message = error.message().lines().next().unwrap_or_default();
+            report.add(at, format!("not valid TOML: {message}"));
+            None
+        }
+    }
+}
+
+/// Finds the line and column of an offset.
+struct Lines<'t> {
+    text: &'t str,
+    /// Offsets at which lines begin.
+    starts: Vec<usize>,
+}
+
+impl<'t> Lines<'t> {
+    fn of(text: &'t str) -> Self {
+        let starts = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
+        Self { text, starts }
+    }
+
+    fn position(&self, offset: usize) -> Position {
+        let line = self.starts.partition_point(|start| *start <= offset);
+        let start = self.starts[line - 1];
+        let column = self.text.get(start..offset).map_or(0, |before| before.chars().count());
+        let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        Position { line: number(line), column: number(column + 1) }
+    }
+}
+
+struct Reader<'r, 't> {
+    lines: &'r Lines<'t>,
+    report: &'r mut Report,
+}
+
+impl Reader<'_, '_> {
+    fn table(&mut self, table: &DeTable<'_>, depth: usize) -> Content {
+        let mut entries: Vec<Entry> = Vec::with_capacity(table.len());
+        for (key, value) in table {
+            let at = self.lines.position(key.span().start);
+            entries.push(Entry { key: key.get_ref().to_string(), at, node: self.node(value, depth + 1) });
+        }
+        entries.sort_by_key(|entry| entry.at);
+        Content::Map(entries)
+    }
+
+    fn node(&mut self, value: &Spanned<DeValue<'_>>, depth: usize) -> Node {
+        let at = self.lines.position(value.span().start);
+        if depth > DEPTH {
+            self.report.add(at, format!("nested deeper than {DEPTH} levels"));
+            return Node { at, content: Content::Null };
+        }
+        let text = |text: String| Content::Text(Text { text, is_block: false });
+        let content = match value.get_ref() {
+            DeValue::String(string) => text(string.to_string()),
+            DeValue::Boolean(flag) => Content::Bool(*flag),
+            DeValue::Datetime(time) => text(time.to_string()),
+            DeValue::Integer(integer) => {
+                let number = i64::from_str_radix(integer.as_str(), integer.radix()).ok().map(Number::from);
+                self.number(at, number, integer.as_str())
+            }
+            DeValue::Float(float) => {
+                let number = float.as_str().parse().ok().and_then(Number::from_f64);
+                self.number(at, number, float.as_str())
+            }
+            DeValue::Array(items) => Content::List(items.iter().map(|i| self.node(i, depth + 1)).collect()),
+            DeValue::Table(table) => self.table(table, depth),
+        };
+        Node { at, content }
+    }
+
+    fn number(&mut self, at: Position, number: Option<Number>, written: &str) -> Content {
+        match number {
+            Some(number) => Content::Number(number, written.into()),
+            None => {
+                self.report.add(at, format!("not a number that can be used: {written}"));
+                Content::Null
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Node, String> {
+        let mut report = Report::new("f.toml");
+        let node = read(text, &mut report);
+        match (node, report.is_clean()) {
+            (Some(node), true) => Ok(node),
+            _ => Err(report.into_errors()[0].to_string()),
+        }
+    }
+
+    #[test]
+    fn values_know_their_places() {
+        let node = parse("[a]\nb = 1_000\n# ä\n[a.\"c d\"]\nx = [1.5, \"ä\", 0x10]\n").unwrap();
+        assert_eq!(node.to_json(), serde_json::json!({"a": {"b": 1000, "c d": {"x": [1.5, "ä", 16]}}}));
+        let Content::Map(entries) = &node.content else { panic!("a map") };
+        let Content::Map(a) = &entries[0].node.content else { panic!("a map") };
+        assert_eq!((a[0].at, a[0].node.at.column), (Position { line: 2, column: 1 }, 5));
+        let Content::Map(c) = &a[1].node.content else { panic!("a map") };
+        let Content::List(items) = &c[0].node.content else { panic!("a list") };
+        assert_eq!(items[2].at, Position { line: 5, column: 16 });
+    }
+
+    #[test]
+    fn what_is_no_toml_is_an_error_with_its_place() {
+        for (text, place) in [
+            ("a = ", "f.toml:1:5: not valid TOML"),
+            ("a = 1\na = 2", "f.toml:2:1: not valid TOML: duplicate key"),
+            ("x = inf", "f.toml:1:5: not a number that can be used: inf"),
+        ] {
+            let error = parse(text).unwrap_err();
+            assert!(error.starts_with(place), "{text:?}: {error}");
+        }
+        assert!(parse(&format!("a = {}{}", "[".repeat(100_000), "]".repeat(100_000))).is_err());
+    }
+}

@@ -1,0 +1,144 @@
+//! Every key that a configuration may have. `docs/configuration.md` has a row for each; a test compares them.
+
+/// What a key is about, as the documentation and the messages need it.
+#[derive(Clone, Copy, Debug)]
+pub struct Key {
+    /// Its dotted name. `*` stands for a name of the user's.
+    pub name: &'static str,
+    /// Its value when nobody gives one, in words: what the documentation must say.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the effective configuration has the value itself"))]
+    pub default: &'static str,
+    /// Whether SIGHUP changes it in a running daemon.
+    pub reloads: bool,
+}
+
+const fn key(name: &'static str, default: &'static str) -> Key {
+    Key { name, default, reloads: true }
+}
+
+const fn fixed(name: &'static str, default: &'static str) -> Key {
+    Key { name, default, reloads: false }
+}
+
+/// All of them.
+pub const KEYS: [Key; 39] = [
+    fixed("daemon.state_dir", "the usual place"),
+    fixed("daemon.socket", "the usual place"),
+    key("log.level", "info"),
+    fixed("log.format", "text"),
+    fixed("log.file", "none: standard error"),
+    key("scheduler.slots", "the machine's cores"),
+    key("scheduler.aging", "10m"),
+    key("scheduler.reservation_delay", "10s"),
+    key("scheduler.grace", "10s"),
+    key("scheduler.max_worker_losses", "3"),
+    fixed("scheduler.lease", "30s"),
+    key("defaults.max_retries", "0"),
+    key("defaults.max_attempts", "none"),
+    key("defaults.retry_delay", "1s"),
+    key("defaults.backoff", "1"),
+    key("defaults.max_delay", "1m"),
+    key("defaults.jitter", "0"),
+    key("defaults.retry_on", "all failures"),
+    key("defaults.no_retry_on", "none"),
+    key("resources.*.capacity", "the machine's, for cpu and memory"),
+    key("resources.*.concurrency", "none"),
+    key("resources.*.tokens", "none"),
+    key("resources.*.per", "none"),
+    key("resources.*.burst", "none"),
+    key("resources.cpu_limit", "none"),
+    key("resources.memory_limit_gb", "none"),
+    key("resources.disk_space_gb", "none"),
+    key("retention.age", "7d"),
+    key("retention.tasks", "1000000"),
+    key("access.users", "[]"),
+    key("access.groups", "[]"),
+    key("handlers.*.command", "none"),
+    key("workflow.manager.max_parallel_tasks", "none"),
+    key("workflow.manager.enable_performance_monitoring", "true"),
+    key("workflow.manager.config_dir", "./workflows"),
+    key("dag.execution.max_parallel", "none"),
+    key("dag.execution.timeout_seconds", "none"),
+    key("dag.execution.retry_failed", "true"),
+    key("dag.execution.retry_attempts", "none"),
+];
+
+/// Variables that mean a key beside `ORCHD_` and its name.
+pub const VARIABLES: [(&str, &str); 5] = [
+    ("ORCHD_STATE_DIR", "daemon.state_dir"),
+    ("ORCHD_SOCKET", "daemon.socket"),
+    ("LOG_LEVEL", "log.level"),
+    ("MAX_PARALLEL_TASKS", "scheduler.slots"),
+    ("WORKFLOW_TIMEOUT", "dag.execution.timeout_seconds"),
+];
+
+/// Variables with our prefix that mean something else: the file itself, and what tasks find.
+pub const OTHER_VARIABLES: [&str; 6] =
+    ["ORCHD_CONFIG", "ORCHD_TASK_ID", "ORCHD_ATTEMPT", "ORCHD_TOKEN", "ORCHD_RESULT", "ORCHD_INPUTS"];
+
+/// The variable that means a key: `ORCHD_SCHEDULER_AGING` for `scheduler.aging`.
+pub fn variable(key: &str) -> String {
+    format!("ORCHD_{}", key.replace('.', "_").to_ascii_uppercase())
+}
+
+/// The known name that a path of keys in a file stands for, if it does.
+pub fn known(path: &[&str]) -> Option<&'static str> {
+    KEYS.iter().map(|key| key.name).find(|name| {
+        let parts: Vec<&str> = name.split('.').collect();
+        parts.len() == path.len() && parts.iter().zip(path).all(|(part, key)| *part == "*" || part == key)
+    })
+}
+
+/// What may stand at one level of a file, below the keys of `path`.
+pub fn words_below(path: &[&str]) -> Vec<&'static str> {
+    let mut words: Vec<&str> = KEYS
+        .iter()
+        .filter_map(|key| {
+            let parts: Vec<&'static str> = key.name.split('.').collect();
+            let is_below = parts.len() > path.len()
+                && parts.iter().zip(path).all(|(part, key)| *part == "*" || part == key);
+            is_below.then(|| parts[path.len()])
+        })
+        .filter(|word| *word != "*")
+        .collect();
+    words.dedup();
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn names_in_a_file_are_matched_with_the_users_own_words_between() {
+        assert_eq!(known(&["scheduler", "slots"]), Some("scheduler.slots"));
+        assert_eq!(known(&["resources", "external_api:x", "tokens"]), Some("resources.*.tokens"));
+        assert_eq!(known(&["scheduler", "slot"]), None);
+        assert_eq!(words_below(&["retention"]), ["age", "tasks"]);
+        assert_eq!(words_below(&["handlers", "a.b"]), ["command"]);
+    }
+
+    #[test]
+    fn the_documentation_has_a_row_for_each_key_and_for_no_other() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/configuration.md");
+        let text = std::fs::read_to_string(path).unwrap();
+        // | `key` | default | reload | what |
+        let rows: BTreeSet<(String, String, bool)> = text
+            .lines()
+            .filter_map(|line| {
+                let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+                let name = cells.get(1)?.strip_prefix('`')?.strip_suffix('`')?;
+                let reloads = match *cells.get(3)? {
+                    "yes" => true,
+                    "no" => false,
+                    _ => return None,
+                };
+                Some((name.to_owned(), cells[2].replace('`', ""), reloads))
+            })
+            .collect();
+        let keys: BTreeSet<(String, String, bool)> =
+            KEYS.iter().map(|key| (key.name.to_owned(), key.default.to_owned(), key.reloads)).collect();
+        assert_eq!(rows, keys);
+    }
+}

@@ -1,0 +1,298 @@
+//! The layers of a configuration: flags, environment, file. Each value is looked up in this order, and noted
+//! with its source; everything that is wrong is gathered.
+
+use orchd_model::{Amount, Matcher, Span, nearest};
+use orchd_workflow::{Document, read_document};
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::key::{OTHER_VARIABLES, VARIABLES, known, variable, words_below};
+use super::source::{Setting, Source};
+
+/// A value that `check-config` can print.
+pub trait Shown {
+    /// The value as it would be written in a file.
+    fn shown(&self) -> Value;
+}
+
+macro_rules! shown {
+    ($($kind:ty: |$value:ident| $written:expr;)*) => {
+        $(impl Shown for $kind {
+            fn shown(&self) -> Value {
+                let $value = self;
+                $written
+            }
+        })*
+    };
+}
+
+shown! {
+    u32: |v| (*v).into();
+    u64: |v| (*v).into();
+    f64: |v| (*v).into();
+    bool: |v| (*v).into();
+    String: |v| v.as_str().into();
+    Span: |v| v.to_string().into();
+    Amount: |v| if v.as_thousandths().is_multiple_of(1000) { (v.as_thousandths() / 1000).into() } else { v.as_f64().into() };
+    PathBuf: |v| v.display().to_string().into();
+    Vec<String>: |v| v.clone().into();
+    Vec<Matcher>: |v| v.iter().map(ToString::to_string).collect::<Vec<_>>().into();
+}
+
+/// Flags, environment and file, and what has been found in them.
+pub struct Layers {
+    path: Option<PathBuf>,
+    document: Option<Document>,
+    environment: BTreeMap<String, String>,
+    /// Every value that was looked up.
+    pub settings: Vec<Setting>,
+    /// Everything that is wrong.
+    pub errors: Vec<String>,
+    /// What is odd, but no mistake.
+    pub warnings: Vec<String>,
+}
+
+impl Layers {
+    /// Reads the file, if there is one. An empty variable counts as not given.
+    pub fn read(path: Option<PathBuf>, environment: impl IntoIterator<Item = (String, String)>) -> Self {
+        let environment = environment.into_iter().filter(|(_, value)| !value.is_empty()).collect();
+        let mut layers = Self {
+            path,
+            document: None,
+            environment,
+            settings: Vec::new(),
+            errors: Vec::new(),
+            warnings: Vec::new(),
+        };
+        if let Some(path) = layers.path.clone() {
+            match read_file(&path) {
+                Ok(document) => layers.document = document,
+                Err(errors) => layers.errors.extend(errors),
+            }
+        }
+        layers.check_keys();
+        layers.check_variables();
+        layers
+    }
+
+    /// The value of a key; no flag means it.
+    pub fn value<T: DeserializeOwned + Shown>(&mut self, key: &'static str, default: T) -> T {
+        self.flagged(key, None, default, Source::Default)
+    }
+
+    /// The value of a key that a flag can give and that comes from somewhere if nobody gives it.
+    pub fn flagged<T: DeserializeOwned + Shown>(
+        &mut self,
+        key: &'static str,
+        flag: Option<(&'static str, T)>,
+        default: T,
+        otherwise: Source,
+    ) -> T {
+        let flag = flag.map(|(flag, value)| (value, Source::Flag(flag)));
+        let (value, source) = flag.or_else(|| self.find(key)).unwrap_or((default, otherwise));
+        self.note(key, value.shown(), source);
+        value
+    }
+
+    /// The value of a key that may be left open.
+    pub fn optional<T: DeserializeOwned + Shown>(&mut self, key: &'static str) -> Option<T> {
+        self.optional_or(key, "nothing")
+    }
+
+    /// The same, for a key that stands for orchd's own default while it is open.
+    pub fn optional_or<T: DeserializeOwned + Shown>(
+        &mut self,
+        key: &'static str,
+        default: impl Into<Value>,
+    ) -> Option<T> {
+        match self.find::<T>(key) {
+            Some((value, source)) => {
+                self.note(key, value.shown(), source);
+                Some(value)
+            }
+            None => {
+                let default = default.into();
+                let open = default == "nothing";
+                self.note(key, if open { Value::Null } else { default }, Source::Default);
+                None
+            }
+        }
+    }
+
+    /// Notes a value that was found some other way.
+    pub fn note(&mut self, key: &str, value: Value, source: Source) {
+        self.settings.push(Setting { key: key.to_owned(), value, source });
+    }
+
+    /// Looks a key up in the environment and the file.
+    pub fn find<T: DeserializeOwned>(&mut self, key: &str) -> Option<(T, Source)> {
+        let own = variable(key);
+        let others = VARIABLES.iter().filter(|(_, means)| *means == key).map(|(name, _)| (*name).to_owned());
+        for name in std::iter::once(own).chain(others) {
+            let Some(text) = self.environment.get(&name) else { continue };
+            match from_text(text) {
+                Ok(value) => return Some((value, Source::Variable(name))),
+                Err(problem) => {
+                    self.errors.push(format!("{name}: {problem}: {text}"));
+                    return None;
+                }
+            }
+        }
+        let path: Vec<&str> = key.split('.').collect();
+        self.find_in_file(&path)
+    }
+
+    /// A variable that is no key of ours.
+    pub fn variable(&self, name: &str) -> Option<String> {
+        self.environment.get(name).cloned()
+    }
+
+    /// Looks a path of keys up in the file.
+    pub fn find_in_file<T: DeserializeOwned>(&mut self, path: &[&str]) -> Option<(T, Source)> {
+        let value = path.iter().try_fold(&self.document.as_ref()?.value, |value, key| value.get(key))?;
+        match serde_json::from_value(value.clone()) {
+            Ok(value) => Some((value, self.source(path))),
+            Err(error) => {
+                let shown = if value.is_object() { String::new() } else { format!(" ({value})") };
+                let message = format!("{}: {error}{shown}", path.join("."));
+                self.wrong(path, &message);
+                None
+            }
+        }
+    }
+
+    /// The map at a path of keys in the file; empty when there is none.
+    pub fn table(&self, path: &[&str]) -> Map<String, Value> {
+        let document = self.document.as_ref().map(|document| &document.value);
+        let found = document.and_then(|value| path.iter().try_fold(value, |value, key| value.get(key)));
+        found.and_then(Value::as_object).cloned().unwrap_or_default()
+    }
+
+    /// Where a path of keys stands in the file.
+    pub fn source(&self, path: &[&str]) -> Source {
+        let place = self.document.as_ref().and_then(|document| document.place(path));
+        Source::File { path: self.path.clone().unwrap_or_default(), line: place.map(|(line, _)| line) }
+    }
+
+    /// Notes a mistake at a path of keys in the file.
+    pub fn wrong(&mut self, path: &[&str], message: &str) {
+        let file = self.path.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
+        let place = self.document.as_ref().and_then(|document| document.place(path));
+        let place = place.map(|(line, column)| format!(":{line}:{column}")).unwrap_or_default();
+        self.errors.push(format!("{file}{place}: {message}"));
+    }
+
+    /// Notes a mistake in the value of a key, wherever that came from.
+    pub fn wrong_value(&mut self, key: &str, message: &str) {
+        match self.settings.iter().rev().find(|setting| setting.key == key).map(|s| s.source.clone()) {
+            Some(Source::File { .. }) => self.wrong(&key.split('.').collect::<Vec<_>>(), message),
+            Some(source) => self.errors.push(format!("{source}: {message}")),
+            None => self.errors.push(message.to_owned()),
+        }
+    }
+
+    fn check_keys(&mut self) {
+        let Some(document) = &self.document else { return };
+        let Value::Object(sections) = document.value.clone() else {
+            return self.wrong(&[], "a configuration is a table of sections");
+        };
+        let mut path = Vec::new();
+        self.check_table(&sections, &mut path);
+    }
+
+    fn check_table<'v>(&mut self, table: &'v Map<String, Value>, path: &mut Vec<&'v str>) {
+        for (key, value) in table {
+            path.push(key);
+            if is_workflow(path, value) {
+                // Checked by whoever runs it.
+                path.pop();
+                continue;
+            }
+            let is_table = takes_a_table(path);
+            match value {
+                Value::Object(inner) if is_table => self.check_table(inner, path),
+                _ if is_table => {
+                    self.wrong(path, &format!("{} must be a table", path.join(".")));
+                }
+                _ if known(path).is_some() => {}
+                _ => {
+                    let words = words_below(&path[..path.len() - 1]);
+                    let hint = match nearest(key, words.iter().copied()) {
+                        Some(near) => format!("did you mean {near}?"),
+                        None => format!("one of {}", words.join(", ")),
+                    };
+                    self.wrong(path, &format!("unknown key: {}\n  hint: {hint}", path.join(".")));
+                }
+            }
+            path.pop();
+        }
+    }
+
+    fn check_variables(&mut self) {
+        let names: Vec<String> = super::key::KEYS.iter().map(|key| variable(key.name)).collect();
+        let others = VARIABLES.iter().map(|(name, _)| *name).chain(OTHER_VARIABLES);
+        let known: Vec<&str> = names.iter().map(String::as_str).chain(others).collect();
+        for name in self.environment.keys().filter(|name| name.starts_with("ORCHD_")) {
+            if !known.contains(&name.as_str()) {
+                let hint = nearest(name, known.iter().copied()).map(|near| format!("; did you mean {near}?"));
+                self.warnings.push(format!(
+                    "a variable that means nothing to orchd: {name}{}",
+                    hint.unwrap_or_default()
+                ));
+            }
+        }
+    }
+}
+
+/// Whether a table may stand here: something is known below it.
+fn takes_a_table(path: &[&str]) -> bool {
+    let below = super::key::KEYS.iter().any(|key| {
+        let parts: Vec<&str> = key.name.split('.').collect();
+        parts.len() > path.len() && parts.iter().zip(path).all(|(part, key)| *part == "*" || part == key)
+    });
+    below && known(path).is_none()
+}
+
+/// Whether this is a workflow within the configuration: `workflow.NAME` with its steps, or `dag.tasks`.
+pub fn is_workflow(path: &[&str], value: &Value) -> bool {
+    match path {
+        ["workflow", name] => *name != "manager" && (value.get("steps").or(value.get("tasks"))).is_some(),
+        ["dag", "tasks"] => value.is_array(),
+        _ => false,
+    }
+}
+
+/// Reads a value from text: as it is, as a number or truth value, or as a list with commas.
+fn from_text<T: DeserializeOwned>(text: &str) -> Result<T, String> {
+    let as_text = serde_json::from_value(Value::from(text));
+    let error = match as_text {
+        Ok(value) => return Ok(value),
+        Err(error) => error.to_string(),
+    };
+    let plain = serde_json::from_str(text).or_else(|_| serde_json::from_str(&text.to_ascii_lowercase()));
+    if let Ok(value) = plain {
+        return Ok(value);
+    }
+    let items: Vec<&str> = text.split(',').map(str::trim).filter(|item| !item.is_empty()).collect();
+    serde_json::from_value(Value::from(items)).map_err(|_| error)
+}
+
+fn read_file(path: &Path) -> Result<Option<Document>, Vec<String>> {
+    let name = path.display().to_string();
+    let text = std::fs::read_to_string(path).map_err(|error| vec![format!("{name}: {error}")])?;
+    let is_toml =
+        !["json", "yaml", "yml"].iter().any(|ending| path.extension().is_some_and(|e| e == *ending));
+    // A file without one of our endings is TOML; an empty one says nothing, in any format.
+    if text.trim().is_empty() {
+        return Ok(None);
+    }
+    let format = if is_toml { format!("{name}.toml") } else { name.clone() };
+    let document = read_document(&format, &text);
+    document.map(Some).map_err(|errors| {
+        let renamed =
+            errors.into_iter().map(|error| orchd_workflow::FileError { file: name.clone(), ..error });
+        renamed.map(|error| error.to_string()).collect()
+    })
+}

@@ -1,0 +1,190 @@
+//! Tests of the configuration as a whole.
+
+use super::*;
+use serde_json::{Value, json};
+
+fn read(name: &str, text: &str, environment: &[(&str, &str)], flags: &Flags) -> Result<Config, Mistakes> {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join(name);
+    std::fs::write(&path, text).unwrap();
+    let home = [("HOME", "/nowhere")].into_iter().chain(environment.iter().copied());
+    let environment = home.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let read = Config::from_layers(flags, Layers::read(Some(path), environment));
+    let short = |text: String| text.replace(&format!("{}/", directory.path().display()), "");
+    read.map_err(|Mistakes(errors)| Mistakes(errors.into_iter().map(short).collect()))
+}
+
+fn toml(text: &str) -> Result<Config, Mistakes> {
+    read("c.toml", text, &[], &Flags::default())
+}
+
+fn setting<'a>(config: &'a Config, key: &str) -> &'a Setting {
+    config.settings.iter().find(|setting| setting.key == key).unwrap()
+}
+
+#[test]
+fn the_example_of_the_documentation_loads() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/configuration.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    let example = text.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
+    let config = toml(example).unwrap();
+    assert_eq!(config.slots, 4);
+    assert_eq!(config.retention, Retention { age: Span::from_secs(7 * 86_400), tasks: 1_000_000 });
+}
+
+#[test]
+fn unknown_keys_are_named_with_their_place_and_the_nearest_known_one() {
+    let error = toml("[schedular]\nslots = 1\n").unwrap_err().to_string();
+    assert_eq!(error, "c.toml:1:2: unknown key: schedular\n  hint: did you mean scheduler?");
+    let error = toml("[scheduler]\n\n  slot = 1\n").unwrap_err().to_string();
+    assert_eq!(error, "c.toml:3:3: unknown key: scheduler.slot\n  hint: did you mean slots?");
+    let error = toml("[resources.\"lock:a\"]\ncapasity = 1\n").unwrap_err().to_string();
+    assert!(error.starts_with("c.toml:2:1: unknown key: resources.lock:a.capasity"), "{error}");
+    let error = read("c.yaml", "retention:\n  agee: 7d\n", &[], &Flags::default()).unwrap_err().to_string();
+    assert_eq!(error, "c.yaml:2:3: unknown key: retention.agee\n  hint: did you mean age?");
+    let error = read("c.json", "{\"handlers\": {\"a.b\":\n {\"comand\": []}}}", &[], &Flags::default());
+    assert!(error.unwrap_err().to_string().starts_with("c.json:2:3: unknown key: handlers.a.b.comand"));
+}
+
+#[test]
+fn every_mistake_is_told_at_once() {
+    let mistakes =
+        toml("[scheduler]\naging = \"soon\"\nslots = 0\ngrace = -1\n[access]\nusers = [\"no one\"]\n");
+    let errors = mistakes.unwrap_err().0;
+    assert_eq!(errors.len(), 4, "{errors:#?}");
+    for part in
+        ["c.toml:2:1", "c.toml:3:1: slots must be between 1 and", "c.toml:4:1", "no such user: no one"]
+    {
+        assert!(errors.iter().any(|error| error.contains(part)), "{part}: {errors:#?}");
+    }
+}
+
+#[test]
+fn a_flag_wins_over_the_environment_and_that_over_the_file() {
+    let text = "[scheduler]\nslots = 3\n";
+    let flag = Flags { slots: Some(5), ..Flags::default() };
+    let variables = [("MAX_PARALLEL_TASKS", "4")];
+    let all = read("c.toml", text, &variables, &flag).unwrap();
+    assert_eq!((all.slots, setting(&all, "scheduler.slots").source.to_string()), (5, "--slots".to_owned()));
+    let two = read("c.toml", text, &variables, &Flags::default()).unwrap();
+    let source = setting(&two, "scheduler.slots").source.to_string();
+    assert_eq!((two.slots, source.as_str()), (4, "MAX_PARALLEL_TASKS"));
+    let one = toml(text).unwrap();
+    assert_eq!(one.slots, 3);
+    assert!(setting(&one, "scheduler.slots").source.to_string().ends_with("c.toml:2"));
+    assert_eq!(setting(&toml("").unwrap(), "scheduler.slots").source, Source::Machine);
+}
+
+#[test]
+fn every_simple_key_can_be_given_by_a_variable_of_its_name() {
+    let variables = [
+        ("ORCHD_SCHEDULER_AGING", "0"),
+        ("ORCHD_DEFAULTS_RETRY_ON", "SIGKILL, 1-9"),
+        ("ORCHD_DEFAULTS_MAX_RETRIES", "2"),
+        ("ORCHD_RETENTION_TASKS", "10"),
+        ("ORCHD_LOG_FORMAT", "json"),
+        ("WORKFLOW_TIMEOUT", "300"),
+        ("LOG_LEVEL", "WARNING"),
+        ("ORCHD_SCHEDULER_GRACES", "1"),
+    ];
+    let config = read("c.toml", "", &variables, &Flags::default()).unwrap();
+    assert_eq!((config.core.aging, config.retention.tasks), (Span::ZERO, 10));
+    assert_eq!(config.defaults.retry_on.as_ref().map(Vec::len), Some(2));
+    assert_eq!(config.workflows.timeout, Some(Span::from_secs(300)));
+    assert_eq!(config.log.filter.as_deref(), Some("warn"));
+    assert_eq!(config.log.format, LogFormat::Json);
+    assert_eq!(config.warnings.len(), 1, "{:?}", config.warnings);
+    assert!(config.warnings[0].contains("did you mean ORCHD_SCHEDULER_GRACE?"), "{:?}", config.warnings);
+}
+
+#[test]
+fn a_bad_variable_is_named_with_its_value() {
+    for (name, value) in [
+        ("LOG_LEVEL", "LOUD"),
+        ("MAX_PARALLEL_TASKS", "many"),
+        ("MAX_PARALLEL_TASKS", "99999999"),
+        ("WORKFLOW_TIMEOUT", "-3"),
+        ("RUST_LOG", "a=b=c"),
+    ] {
+        let error = read("c.toml", "", &[(name, value)], &Flags::default()).unwrap_err().to_string();
+        assert!(error.starts_with(name) && error.contains(value), "{error}");
+    }
+}
+
+#[test]
+fn the_keys_of_the_reference_configuration_mean_ours() {
+    let text = "
+workflow:
+  manager: { enable_performance_monitoring: true, max_parallel_tasks: 6, config_dir: ./w }
+  sample: { name: s, steps: [{ name: a, module: m, anything: 1 }] }
+dag:
+  tasks: [{ name: init, module: m }]
+  execution: { max_parallel: 3, timeout_seconds: 300, retry_failed: true }
+resources: { cpu_limit: 4, memory_limit_gb: 8, disk_space_gb: 1.5 }
+";
+    let config = read("c.yaml", text, &[], &Flags::default()).unwrap();
+    assert_eq!(config.slots, 6);
+    let expected =
+        WorkflowDefaults { max_parallel: Some(3), timeout: Some(Span::from_secs(300)), max_retries: Some(2) };
+    assert_eq!(config.workflows, expected);
+    let capacity = |kind: &str| {
+        let (_, setting) = config.core.resources.iter().find(|(name, _)| name.kind() == kind).unwrap();
+        setting.capacity.unwrap().as_f64()
+    };
+    assert_eq!(
+        [capacity("cpu"), capacity("memory"), capacity("disk")],
+        [4.0, 8.0 * 2_f64.powi(30), 1.5 * 2_f64.powi(30)]
+    );
+    assert_eq!(config.warnings.len(), 2, "{:?}", config.warnings);
+}
+
+#[test]
+fn resources_that_cannot_be_are_refused() {
+    for (text, part) in [
+        ("[resources.gpu]", "a gpu needs a capacity"),
+        ("[resources.gpu]\ncapacity = 0", "capacity must be more than nothing"),
+        ("[resources.\"external_api:a\"]\ntokens = 60", "rates are not supported yet: tokens"),
+        ("[resources.\"external_api:a\"]\nconcurrency = 2\nburst = 1", "rates are not supported yet: burst"),
+        ("[resources.\"a b\"]\ncapacity = 1", "resources.\"a b\""),
+        ("[resources.cpu]\ncapacity = 1\n[resources.\"cpu:system_cpu\"]\ncapacity = 2", "configured twice"),
+        ("[resources]\ncpu_limit = 2\ncpu.capacity = 2", "give only one"),
+        ("[resources.\"lock:a\"]", "neither capacity nor concurrency"),
+    ] {
+        let error = toml(text).unwrap_err().to_string();
+        assert!(error.contains(part) && error.starts_with("c.toml:"), "{text}: {error}");
+    }
+}
+
+#[test]
+fn what_check_config_prints_is_a_configuration_that_means_the_same() {
+    let text = "
+[scheduler]
+slots = 3
+aging = 90
+[defaults]
+retry_on = [7, \"SIGKILL\"]
+[resources.\"external_api:x\"]
+concurrency = 2
+[resources.memory]
+capacity = \"8GiB\"
+[handlers.\"a.b\"]
+command = [\"echo\", \"it's \\\"b\\\"\"]
+[dag.execution]
+timeout_seconds = \"2m\"
+";
+    let first = toml(text).unwrap();
+    let printed: Vec<String> = first.settings.iter().map(ToString::to_string).collect();
+    let second = toml(&printed.join("\n")).unwrap();
+    let values = |config: &Config| -> Vec<(String, Value)> {
+        config.settings.iter().map(|s| (s.key.clone(), s.value.clone())).collect()
+    };
+    assert_eq!(values(&first), values(&second));
+    assert_eq!(serde_json::to_value(setting(&first, "scheduler.slots")).unwrap()["value"], json!(3));
+}
+
+#[test]
+fn only_what_cannot_change_at_run_time_is_named_after_a_reload() {
+    let one = toml("[scheduler]\nslots = 1\n").unwrap();
+    let two = toml("[scheduler]\nslots = 2\nlease = 5\n[daemon]\nsocket = \"/tmp/x\"\n").unwrap();
+    assert_eq!(two.fixed_changes(&one), ["daemon.socket", "scheduler.lease"]);
+}

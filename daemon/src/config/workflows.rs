@@ -1,0 +1,72 @@
+//! What holds for every workflow that does not say otherwise, and the workflows within a configuration.
+
+use orchd_model::{RetrySpec, Span, WorkflowSpec};
+
+use super::layers::{Layers, is_workflow};
+
+/// Retries of failed tasks when it is only said that they shall be retried.
+const RETRY_ATTEMPTS: u32 = 2;
+
+/// Defaults of workflows.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct WorkflowDefaults {
+    /// How many tasks of one run at once.
+    pub max_parallel: Option<u32>,
+    /// The limit of one.
+    pub timeout: Option<Span>,
+    /// Retries of a task that says nothing of them.
+    pub max_retries: Option<u32>,
+}
+
+impl WorkflowDefaults {
+    pub(super) fn read(layers: &mut Layers) -> Self {
+        let max_parallel = layers.optional::<u32>("dag.execution.max_parallel");
+        if max_parallel == Some(0) {
+            layers.wrong_value(
+                "dag.execution.max_parallel",
+                "dag.execution.max_parallel must be at least 1: 0",
+            );
+        }
+        let timeout = layers.optional::<Span>("dag.execution.timeout_seconds");
+        let retry_failed = layers.optional_or::<bool>("dag.execution.retry_failed", true);
+        let attempts = layers.optional::<u32>("dag.execution.retry_attempts");
+        let max_retries = match (retry_failed, attempts) {
+            (Some(false), _) => Some(0),
+            (Some(true), attempts) => Some(attempts.unwrap_or(RETRY_ATTEMPTS)),
+            (None, attempts) => attempts,
+        };
+        // Figures are always kept, and the directory is read by nobody so far: neither changes anything.
+        layers.value("workflow.manager.enable_performance_monitoring", true);
+        layers.value("workflow.manager.config_dir", "./workflows".to_owned());
+        warn_of_workflows(layers);
+        Self { max_parallel, timeout, max_retries }
+    }
+
+    /// Fills in what a workflow leaves open.
+    pub fn fill(&self, spec: &mut WorkflowSpec) {
+        spec.max_parallel = spec.max_parallel.or(self.max_parallel);
+        spec.timeout = spec.timeout.or(self.timeout);
+        let retries = RetrySpec { max_retries: self.max_retries, ..RetrySpec::default() };
+        for task in spec.tasks.iter_mut().filter(|_| self.max_retries.is_some()) {
+            task.retry = task.retry.or(&retries);
+        }
+    }
+}
+
+/// Workflows may stand in a configuration, and are not loaded from there yet.
+fn warn_of_workflows(layers: &mut Layers) {
+    let mut found: Vec<Vec<String>> = Vec::new();
+    for section in ["workflow", "dag"] {
+        for (name, value) in layers.table(&[section]) {
+            if is_workflow(&[section, &name], &value) {
+                found.push(vec![section.to_owned(), name]);
+            }
+        }
+    }
+    for path in found {
+        let path: Vec<&str> = path.iter().map(String::as_str).collect();
+        let source = layers.source(&path);
+        let name = path.join(".");
+        layers.warnings.push(format!("{source}: a workflow in a configuration is not loaded yet: {name}"));
+    }
+}
