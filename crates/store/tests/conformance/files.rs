@@ -8,10 +8,10 @@ use std::os::unix::fs::PermissionsExt;
 use tempfile::TempDir;
 
 use crate::world::World;
-use crate::{CHILD_DIR, open, spawn_child, temp_dir};
+use crate::{CHILD_DIR, open, open_state_dir, spawn_child, temp_dir};
 
 fn try_open(dir: &TempDir) -> Result<SqliteStore, StoreError> {
-    SqliteStore::open(&StateDir::open(dir.path())?)
+    SqliteStore::open(&open_state_dir(dir)?)
 }
 
 /// Holds the directory until its input ends.
@@ -46,7 +46,7 @@ fn the_lock_lives_as_long_as_the_store_and_no_longer() {
     let store = try_open(&dir).unwrap();
     assert!(matches!(StateDir::open(dir.path()), Err(StoreError::Locked { pid: Some(_), .. })));
     Box::new(store).close().unwrap();
-    StateDir::open(dir.path()).unwrap();
+    open_state_dir(&dir).unwrap();
 }
 
 #[test]

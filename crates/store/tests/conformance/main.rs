@@ -13,11 +13,12 @@ mod golden;
 mod memory;
 mod world;
 
-use orchd_store::{SqliteStore, StateDir, Store};
+use orchd_store::{SqliteStore, StateDir, Store, StoreError};
 use std::fs::Permissions;
 use std::io::BufReader;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 use tempfile::TempDir;
 
 /// A state directory that disappears with its test.
@@ -26,8 +27,17 @@ fn temp_dir() -> TempDir {
     tempfile::Builder::new().prefix("orchd-store").permissions(private).tempdir().unwrap()
 }
 
+/// Held while a child is being started: until it runs its own program it has a copy of every open file, and
+/// with it the locks of the other tests' directories.
+static STARTING: Mutex<()> = Mutex::new(());
+
+fn open_state_dir(dir: &TempDir) -> Result<StateDir, StoreError> {
+    let _nobody_starts = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
+    StateDir::open(dir.path())
+}
+
 fn open(dir: &TempDir) -> SqliteStore {
-    SqliteStore::open(&StateDir::open(dir.path()).unwrap()).unwrap()
+    SqliteStore::open(&open_state_dir(dir).unwrap()).unwrap()
 }
 
 fn open_boxed(dir: &TempDir) -> Box<dyn Store> {
@@ -39,6 +49,7 @@ const CHILD_DIR: &str = "ORCHD_STORE_TEST_DIR";
 
 /// Runs one test of this binary as a process of its own, with its output readable line by line.
 fn spawn_child(test: &str, dir: &TempDir) -> (Child, BufReader<ChildStdout>) {
+    let _only_this_one = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args([test, "--exact", "--nocapture", "--quiet"])
         .env(CHILD_DIR, dir.path())
