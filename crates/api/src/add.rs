@@ -1,8 +1,36 @@
-//! Replies to adding tasks.
+//! Adding tasks: how, and the replies.
 
-use orchd_model::{Refusal, TaskId};
+use orchd_model::{Refusal, TaskId, TaskSpec};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+/// How to add.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AddQuery {
+    /// All or none.
+    #[serde(default)]
+    pub atomic: bool,
+}
+
+/// What is added with one JSON document.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum AddBody {
+    /// One task.
+    One(Box<TaskSpec>),
+    /// Several tasks.
+    Several(Vec<TaskSpec>),
+}
+
+/// The reply to a JSON document: an object to one task, an array to an array.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub enum AddReply {
+    /// To one task.
+    One(Added),
+    /// To several, in their order.
+    Several(Vec<AddItem>),
+}
 
 /// A task that was added, or the existing one with the same key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

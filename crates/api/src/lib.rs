@@ -8,6 +8,7 @@
 mod add;
 mod event;
 mod log;
+pub mod openapi;
 mod operate;
 mod problem;
 pub mod routes;
@@ -16,7 +17,7 @@ mod stats;
 mod task;
 mod workflow;
 
-pub use add::{AddItem, Added};
+pub use add::{AddBody, AddItem, AddQuery, AddReply, Added};
 pub use event::{Event, EventKind, EventQuery};
 pub use log::{LogChunk, LogEnd, LogQuery, LogStream};
 pub use operate::{

@@ -2,6 +2,8 @@
 
 /// `GET`: the daemon's version, pid and features ([`crate::Daemon`]).
 pub const DAEMON: &str = "/v1/daemon";
+/// `GET`: the OpenAPI document of this API ([`crate::openapi::document`]).
+pub const OPENAPI: &str = "/v1/openapi.json";
 /// `POST`: add tasks. `GET`: list them ([`crate::ListQuery`] → array of [`crate::Task`]).
 ///
 /// The body of a `POST` is one spec (reply [`crate::Added`], or a problem), an array of specs (reply: array

@@ -21,12 +21,20 @@ impl From<Refusal> for Refused {
 
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
-        let problem = Problem::from(self.0);
-        let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let mut response = (status, Json(problem)).into_response();
-        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
-        response
+        problem(Problem::from(self.0))
     }
+}
+
+fn problem(problem: Problem) -> Response {
+    let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = (status, Json(problem)).into_response();
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+    response
+}
+
+/// A refusal whose status HTTP itself prescribes.
+pub fn refused_with(status: StatusCode, refusal: Refusal) -> Response {
+    problem(Problem { status: status.as_u16(), ..Problem::from(refusal) })
 }
 
 /// What a handler gives back.
@@ -121,9 +129,10 @@ pub async fn no_such_route(uri: Uri) -> Refused {
     Refusal::new(Code::NotFound, "no such path").value(uri.path()).into()
 }
 
-/// A route that does not know this method.
-pub async fn no_such_method(method: Method, uri: Uri) -> Refused {
-    Refusal::new(Code::Unsupported, "this path does not know this method")
+/// A route that does not know this method; the router adds which ones it knows.
+pub async fn no_such_method(method: Method, uri: Uri) -> Response {
+    let refusal = Refusal::new(Code::Unsupported, "this path does not know this method")
         .value(format!("{method} {uri}"))
-        .into()
+        .hint("the Allow header names those it knows");
+    refused_with(StatusCode::METHOD_NOT_ALLOWED, refusal)
 }

@@ -38,6 +38,7 @@ fn right(method: &Method, route: &str) -> Right {
         (
             "GET",
             routes::DAEMON
+            | routes::OPENAPI
             | routes::TASKS
             | routes::STATS
             | routes::RESOURCES

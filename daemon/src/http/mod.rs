@@ -9,6 +9,7 @@ mod events;
 mod guard;
 mod logs;
 pub mod named_session;
+mod openapi;
 mod operate;
 
 mod steer;
@@ -27,10 +28,12 @@ use orchd_api::routes;
 use orchd_core::Core;
 use orchd_model::{Code, Refusal, limits};
 use parking_lot::RwLock;
+use rustix::event::{PollFd, PollFlags, Timespec};
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncWriteExt, Interest};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, oneshot, watch};
 use tower_service::Service;
@@ -136,6 +139,7 @@ fn stopped() -> Refusal {
 fn router(shell: Arc<Shell>) -> Router {
     Router::new()
         .route(routes::DAEMON, get(operate::daemon))
+        .route(routes::OPENAPI, get(openapi::openapi))
         .route(routes::TASKS, post(tasks::add).get(tasks::list))
         .route(routes::TASK, get(tasks::show))
         .route(routes::TASK_EXPLAIN, get(tasks::explain))
@@ -207,13 +211,42 @@ async fn talk(stream: UnixStream, peer: Peer, router: Router) {
         let mut router = router.clone();
         async move { router.call(request.map(axum::body::Body::new)).await }
     });
+    let gone = until_gone(watched(&stream));
     let connection = http1::Builder::new()
+        // Who has nothing more to say still wants its answer.
+        .half_close(true)
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
-    if let Err(error) = connection.await {
+    let ended = tokio::select! {
+        ended = connection => ended,
+        () = gone => return,
+    };
+    if let Err(error) = ended {
         tracing::debug!(%error, "a connection ended badly");
+    }
+}
+
+/// A second handle of a connection, to watch it while the first one is being served.
+fn watched(stream: &UnixStream) -> std::io::Result<UnixStream> {
+    UnixStream::from_std(stream.as_fd().try_clone_to_owned()?.into())
+}
+
+/// Returns when the peer has closed both directions: nobody is left to be answered. That it has nothing more
+/// to say is no reason to go; what becomes of it after that is noticed when it is written to.
+async fn until_gone(stream: std::io::Result<UnixStream>) {
+    let Ok(stream) = stream else {
+        tracing::debug!("a connection cannot be watched: its end is noticed when it is written to");
+        return std::future::pending().await;
+    };
+    // Urgent data does not exist on these sockets, so this is the end of what the peer sends.
+    drop(stream.ready(Interest::PRIORITY).await);
+    let mut look = [PollFd::new(&stream, PollFlags::empty())];
+    let now = Some(&Timespec { tv_sec: 0, tv_nsec: 0 });
+    let looked = rustix::event::poll(&mut look, now);
+    if looked.is_ok() && !look[0].revents().contains(PollFlags::HUP) {
+        std::future::pending().await
     }
 }
 

@@ -7,10 +7,9 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
-use orchd_api::{AddItem, Added, Explanation, ListQuery, Task};
+use orchd_api::{AddItem, AddQuery, AddReply, Added, Explanation, ListQuery, Task};
 use orchd_model::{Code, DependencyTarget, Refusal, Status, TaskId, TaskSpec, limits};
 use orchd_store::{Filter, StoredTask};
-use serde::Deserialize;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -20,14 +19,6 @@ use super::{Shell, guard};
 use crate::documents;
 use crate::engine::Request as EngineRequest;
 use crate::peer::Peer;
-
-/// How to add.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
-pub struct AddQuery {
-    /// All or none.
-    #[serde(default)]
-    atomic: bool,
-}
 
 /// Adds one task, an array of them, or a stream of lines.
 pub async fn add(
@@ -46,13 +37,13 @@ pub async fn add(
         let spec = read_spec(&body)?;
         let mut results = submit(&shell, vec![Ok(spec)], false, peer).await?;
         let id = results.pop().unwrap_or_else(|| Err(Refusal::new(Code::Malformed, "no task")))?;
-        return Ok(Json(Added { id }).into_response());
+        return Ok(Json(AddReply::One(Added { id })).into_response());
     }
     let items: Vec<Box<serde_json::value::RawValue>> = parse(&body)?;
     let specs = items.iter().map(|item| read_spec(item.get().as_bytes())).collect();
     let results = submit(&shell, specs, query.atomic, peer).await?;
     let items: Vec<AddItem> = results.into_iter().map(Into::into).collect();
-    Ok(Json(items).into_response())
+    Ok(Json(AddReply::Several(items)).into_response())
 }
 
 fn read_spec(text: &[u8]) -> Result<Arc<TaskSpec>, Refusal> {

@@ -1,16 +1,18 @@
 //! Workers: who is connected, and the session that each of them holds.
 
 use axum::extract::State;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{Message, Utf8Bytes, WebSocket, WebSocketUpgrade};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use orchd_api::{FromWorker, PROTOCOL, ToWorker, Worker, WorkerHello};
 use orchd_core::{Command, Join};
-use orchd_model::{WorkerId, limits};
+use orchd_model::{Code, Refusal, WorkerId, limits};
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use super::Shell;
-use super::answer::{Answered, json};
+use super::answer::{Answered, json, refused_with};
 use crate::engine::Request;
 use crate::sessions::{SessionLink, is_resizable};
 
@@ -36,7 +38,14 @@ pub async fn list(State(shell): State<Arc<Shell>>) -> Answered<Vec<Worker>> {
 }
 
 /// Begins a worker session.
-pub async fn session(State(shell): State<Arc<Shell>>, upgrade: WebSocketUpgrade) -> Response {
+pub async fn session(
+    State(shell): State<Arc<Shell>>,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Response {
+    let upgrade = match upgrade {
+        Ok(upgrade) => upgrade,
+        Err(rejection) => return not_a_websocket(&rejection),
+    };
     upgrade.max_message_size(limits::FRAME_BYTES).max_frame_size(limits::FRAME_BYTES).on_upgrade(
         |socket| async {
             if let Err(message) = talk(shell, socket).await {
@@ -44,6 +53,16 @@ pub async fn session(State(shell): State<Arc<Shell>>, upgrade: WebSocketUpgrade)
             }
         },
     )
+}
+
+fn not_a_websocket(rejection: &WebSocketUpgradeRejection) -> Response {
+    let refusal =
+        Refusal::new(Code::Unsupported, "this path is a WebSocket").value(rejection.body_text()).hint(
+            "send Connection: upgrade, Upgrade: websocket, Sec-WebSocket-Version: 13 and a Sec-WebSocket-Key",
+        );
+    let mut response = refused_with(StatusCode::UPGRADE_REQUIRED, refusal);
+    response.headers_mut().insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    response
 }
 
 async fn talk(shell: Arc<Shell>, mut socket: WebSocket) -> Result<(), String> {

@@ -1,0 +1,106 @@
+//! Every operation of the API. A route that is served must be here; `tests/openapi.rs` asks a daemon for each
+//! method of each path, and compares.
+
+use orchd_model::{TaskSpec, WorkflowSpec};
+
+use super::operation::{Content, NDJSON, Operation, schema};
+use crate::{
+    AddBody, AddItem, AddQuery, AddReply, Daemon, DrainReply, DrainRequest, Event, EventQuery, Explanation,
+    FromWorker, ListQuery, LogChunk, LogEnd, LogQuery, OperationResult, PauseRequest, ReprioritizeRequest,
+    Resource, ResourceRequest, Selector, ShutdownRequest, Stats, Task, TaskIds, ToWorker, WaitReply,
+    WaitRequest, Worker, Workflow, WorkflowAdded, routes,
+};
+
+/// Every operation, in the order of [`routes`].
+#[must_use]
+pub fn operations() -> Vec<Operation> {
+    let mut operations = vec![
+        Operation::get(routes::DAEMON, "daemon", "Who answers: version, process id, state directory")
+            .answers::<Daemon>(),
+        Operation::get(routes::OPENAPI, "openapi", "This document")
+            .answers::<serde_json::Map<String, serde_json::Value>>(),
+        Operation::get(routes::STATS, "stats", "Counts, times, rates").answers::<Stats>(),
+        Operation::get(routes::RESOURCES, "listResources", "Every resource: capacity, held, free, waiting")
+            .answers::<Vec<Resource>>(),
+        Operation::post(routes::RESOURCES, "setResource", "Say what a resource has; it may be a new one")
+            .reads::<ResourceRequest>()
+            .answers::<Resource>(),
+        Operation::get(routes::WORKERS, "listWorkers", "Every worker that is connected or holds attempts")
+            .answers::<Vec<Worker>>(),
+        Operation::get(routes::WORKERS_SESSION, "workerSession", "A worker's session: a WebSocket")
+            .upgrades::<FromWorker, ToWorker>(),
+        Operation::get(routes::EVENTS, "events", "Every change of state, from now or from a sequence")
+            .query::<EventQuery>()
+            .answers_events(&[("*", schema::<Event>)]),
+        Operation::post(routes::WORKFLOWS, "addWorkflow", "Add a workflow: all of its tasks or none")
+            .reads::<WorkflowSpec>()
+            .answers::<WorkflowAdded>(),
+        Operation::get(routes::WORKFLOWS, "listWorkflows", "Workflows, the newest first")
+            .answers::<Vec<Workflow>>(),
+        Operation::get(routes::WORKFLOW, "showWorkflow", "One workflow with its figures")
+            .answers::<Workflow>(),
+        Operation::post(
+            routes::PAUSE,
+            "pause",
+            "No new starts of what is named; of everything without a name",
+        )
+        .reads::<PauseRequest>()
+        .answers::<()>(),
+        Operation::post(routes::RESUME, "resume", "End a pause").reads::<PauseRequest>().answers::<()>(),
+        Operation::post(routes::DRAIN, "drain", "No new starts; answers when nothing runs")
+            .reads::<DrainRequest>()
+            .answers::<DrainReply>(),
+        Operation::post(routes::SHUTDOWN, "shutdown", "End the daemon")
+            .reads::<ShutdownRequest>()
+            .answers::<()>(),
+    ];
+    operations.extend(of_tasks());
+    operations
+}
+
+fn of_tasks() -> Vec<Operation> {
+    vec![
+        Operation::post(routes::TASKS, "addTasks", "Add a task, an array of tasks, or one task a line")
+            .query::<AddQuery>()
+            .reads::<AddBody>()
+            .reads_lines::<TaskSpec>()
+            .answers::<AddReply>()
+            .answers_with(NDJSON, Content::Lines(schema::<AddItem>)),
+        Operation::get(routes::TASKS, "listTasks", "Tasks, the unfinished first, then the newest ended")
+            .query::<ListQuery>()
+            .answers::<Vec<Task>>(),
+        Operation::get(routes::TASK, "showTask", "Everything about one task, its attempts included")
+            .answers::<Task>(),
+        Operation::get(routes::TASK_EXPLAIN, "explainTask", "Why it does not run").answers::<Explanation>(),
+        Operation::get(routes::TASK_LOGS, "logs", "Its output: the bytes, or events with where they belong")
+            .query::<LogQuery>()
+            .answers_with("application/octet-stream", Content::Bytes)
+            .answers_events(&[("chunk", schema::<LogChunk>), ("end", schema::<LogEnd>)]),
+        Operation::post(
+            routes::TASKS_CANCEL,
+            "cancelTasks",
+            "Cancel a selection; says for each what became of it",
+        )
+        .reads::<Selector>()
+        .answers::<Vec<OperationResult>>(),
+        Operation::post(routes::TASKS_RETRY, "retryTasks", "Run ended tasks again, under the same ids")
+            .reads::<TaskIds>()
+            .answers::<Vec<OperationResult>>(),
+        Operation::post(routes::TASKS_HOLD, "holdTasks", "Keep tasks from starting")
+            .reads::<TaskIds>()
+            .answers::<Vec<OperationResult>>(),
+        Operation::post(routes::TASKS_RELEASE, "releaseTasks", "Let held tasks go")
+            .reads::<TaskIds>()
+            .answers::<Vec<OperationResult>>(),
+        Operation::post(routes::TASKS_REPRIORITIZE, "reprioritizeTasks", "Change the class of tasks")
+            .reads::<ReprioritizeRequest>()
+            .answers::<Vec<OperationResult>>(),
+        Operation::post(
+            routes::TASKS_WAIT,
+            "waitForTasks",
+            "Answers when every task of a selection has ended",
+        )
+        .reads::<WaitRequest>()
+        .answers::<WaitReply>(),
+    ]
+}

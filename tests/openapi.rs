@@ -1,0 +1,302 @@
+//! The API as it is described, as it is shown on its page, and as it is served: all three are the same.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+#[expect(dead_code, reason = "each test uses a part of the kit")]
+mod kit;
+
+use kit::page::{Typed, commands};
+use kit::{Daemon, PATIENCE, program};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::{Read, Write};
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::Command;
+
+const PAGE: &str = "docs/http.md";
+const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
+
+/// Paths and methods.
+type Operations = BTreeSet<(String, String)>;
+
+fn source(path: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
+}
+
+/// The document that the daemon serves.
+fn document(daemon: &Daemon) -> Value {
+    let answer = ask(daemon, "GET", "/v1/openapi.json", "");
+    assert_eq!(answer.status, 200);
+    serde_json::from_str(&answer.body).unwrap()
+}
+
+fn documented(document: &Value) -> Operations {
+    let paths = document["paths"].as_object().unwrap();
+    let methods = |(path, item): (&String, &Value)| {
+        let path = path.clone();
+        let methods: Vec<String> = item.as_object().unwrap().keys().cloned().collect();
+        methods.into_iter().map(move |method| (path.clone(), method))
+    };
+    paths.iter().flat_map(methods).collect()
+}
+
+/// The paths of the daemon's router, read from its source.
+fn routed() -> BTreeSet<String> {
+    let constants = source("crates/api/src/routes.rs");
+    let path_of = |name: &str| {
+        let line = constants.lines().find(|line| line.starts_with(&format!("pub const {name}: ")));
+        line.unwrap_or_else(|| panic!("{name} is no route")).split('"').nth(1).unwrap().to_owned()
+    };
+    let router = source("daemon/src/http/mod.rs");
+    let names = router.split(".route(").skip(1).map(|rest| {
+        let name =
+            rest.trim_start().strip_prefix("routes::").expect("a route is a constant of orchd_api::routes");
+        name.split(',').next().unwrap().to_owned()
+    });
+    names.map(|name| path_of(&name)).collect()
+}
+
+/// An answer to one request.
+#[derive(Debug)]
+struct Answer {
+    status: u16,
+    head: String,
+    body: String,
+}
+
+/// Sends one request on a connection of its own, closes the sending side, and reads until the end.
+fn ask(daemon: &Daemon, method: &str, path: &str, body: &str) -> Answer {
+    let mut stream = UnixStream::connect(daemon.socket()).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let length = body.len();
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n"
+    );
+    stream.write_all((head + body).as_bytes()).unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{method} {path}: {text:?}"));
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    Answer { status, head: head.to_lowercase(), body: body.to_owned() }
+}
+
+/// Checks a value against a schema of the document.
+fn conforms(document: &Value, schema: &Value, value: &Value, what: &str) {
+    let mut root = json!({ "components": document["components"] });
+    root["allOf"] = json!([schema]);
+    let validator = jsonschema::draft202012::new(&root).unwrap();
+    let errors: Vec<String> =
+        validator.iter_errors(value).map(|error| format!("{}: {error}", error.instance_path())).collect();
+    assert!(errors.is_empty(), "{what}: {errors:#?}\n{value:#}");
+}
+
+fn problem(document: &Value) -> &Value {
+    &document["components"]["responses"]["Problem"]["content"]["application/problem+json"]["schema"]
+}
+
+#[test]
+fn what_is_served_is_documented_and_what_is_documented_is_served() {
+    let daemon = Daemon::start(1);
+    let document = document(&daemon);
+    let documented = documented(&document);
+    let mut paths: BTreeSet<String> = documented.iter().map(|(path, _)| path.clone()).collect();
+    paths.extend(routed());
+    for path in paths {
+        for method in METHODS {
+            let is_documented = documented.contains(&(path.clone(), method.to_owned()));
+            // No document, so that nothing is done; a stream ends with what there is.
+            let body = if method == "get" { "" } else { "!" };
+            let target = path.replace("{id}", "4711") + "?no_follow=true";
+            let answer = ask(&daemon, &method.to_uppercase(), &target, body);
+            let what = format!("{method} {path}: {answer:?}");
+            let is_unknown = answer.status == 405 || answer.body.contains("no such path");
+            assert_eq!(is_documented, !is_unknown, "{what}");
+            if answer.status >= 400 {
+                let problem_document: Value = serde_json::from_str(&answer.body).expect(&what);
+                conforms(&document, problem(&document), &problem_document, &what);
+                assert!(answer.head.contains("content-type: application/problem+json"), "{what}");
+            }
+            if answer.status == 405 {
+                let allow = answer.head.lines().find_map(|line| line.strip_prefix("allow: ")).expect(&what);
+                let allowed: BTreeSet<&str> =
+                    allow.split(',').map(str::trim).filter(|m| *m != "head").collect();
+                let known = documented.iter().filter(|(other, _)| *other == path);
+                assert_eq!(allowed, known.map(|(_, method)| method.as_str()).collect(), "{what}");
+            }
+        }
+    }
+    assert_eq!(ask(&daemon, "GET", "/v1/workers/session", "").status, 426);
+    assert_eq!(daemon.stats().total_tasks, 0);
+}
+
+#[test]
+fn who_has_said_all_still_gets_an_answer_that_comes_later() {
+    let daemon = Daemon::start(1);
+    let id = daemon.submit(daemon.shell(kit::gate("end")));
+    let socket = daemon.socket();
+    let mut stream = UnixStream::connect(&socket).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let body = json!({ "ids": [id] }).to_string();
+    let head = format!(
+        "POST /v1/tasks/wait HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all((head + &body).as_bytes()).unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    // Others are served meanwhile, so it has been seen that nothing more comes.
+    daemon.until_status(id, orchd_client::Status::Running);
+    daemon.write("end", "");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("\"done\":true"), "{answer}");
+}
+
+#[test]
+fn who_goes_away_while_its_answer_is_awaited_leaves_its_connection_to_others() {
+    let daemon = Daemon::start(1);
+    let id = daemon.submit(daemon.shell(kit::gate("never")));
+    let body = json!({ "ids": [id] }).to_string();
+    let request =
+        format!("POST /v1/tasks/wait HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    for _ in 0..orchd_model::limits::CONNECTIONS {
+        let mut stream = UnixStream::connect(daemon.socket()).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+    }
+    kit::until("there is room for another", || {
+        orchd_client::blocking::Client::connect(daemon.socket()).is_ok_and(|client| client.stats().is_ok())
+    });
+}
+
+/// A line of the page with its answer.
+struct Shown {
+    operation: Option<(String, String)>,
+    status: u16,
+}
+
+/// The operation that a line of curl means.
+fn operation_of(typed: &Typed, documented: &Operations) -> Option<(String, String)> {
+    let command = &typed.command;
+    let has_body = [" -d ", " --data"].iter().any(|option| command.contains(option));
+    let given = command.split_once(" -X ").map(|(_, rest)| rest.split(' ').next().unwrap().to_lowercase());
+    let method = given.unwrap_or_else(|| if has_body { "post" } else { "get" }.to_owned());
+    let target = command.split_once("localhost").unwrap().1;
+    let path = target.split([' ', '?', '\'']).next().unwrap();
+    let fits = |(pattern, of): &&(String, String)| {
+        let same = |(a, b): (&str, &str)| a == b || (a == "{id}" && b.parse::<u64>().is_ok());
+        let (pattern, path) = (pattern.split('/'), path.split('/'));
+        *of == method && pattern.clone().count() == path.clone().count() && pattern.zip(path).all(same)
+    };
+    documented.iter().find(fits).cloned()
+}
+
+/// Runs a line as it stands, and checks what comes back.
+fn run(daemon: &Daemon, document: &Value, documented: &Operations, typed: &Typed) -> Shown {
+    let mut shell: Command = daemon.program("sh");
+    let line = format!("{} -w '\\n%{{http_code}} %{{content_type}}'", typed.command);
+    shell.args(["-c", &line]);
+    let said = program::run(shell, b"");
+    let (body, trailer) = said.out.rsplit_once('\n').unwrap_or_else(|| panic!("{line}: {said:?}"));
+    let (status, kind) = trailer.split_once(' ').unwrap();
+    let status: u16 = status.parse().unwrap();
+    let operation = operation_of(typed, documented);
+    let what = format!("{}\n{said:?}", typed.command);
+    // Curl gives up on a WebSocket that says nothing; everything else has an end.
+    assert_eq!(said.code, Some(if status == 101 { 28 } else { 0 }), "{what}");
+    if !typed.shown.is_empty() {
+        assert_eq!(body.trim_end(), typed.shown.trim_end(), "{what}");
+    }
+    if status >= 400 {
+        assert_eq!(kind, "application/problem+json", "{what}");
+        conforms(document, problem(document), &serde_json::from_str(body).unwrap(), &what);
+        return Shown { operation, status };
+    }
+    let (path, method) = operation.as_ref().unwrap_or_else(|| panic!("not in the document: {what}"));
+    let answer = &document["paths"][path][method]["responses"][status.to_string()]["content"];
+    check_body(document, &answer[kind], kind, body, &what);
+    Shown { operation, status }
+}
+
+fn check_body(document: &Value, media: &Value, kind: &str, body: &str, what: &str) {
+    let check = |schema: &Value, text: &str| {
+        assert!(schema.is_object(), "there is no schema: {what}");
+        conforms(document, schema, &serde_json::from_str(text).expect(what), what);
+    };
+    match kind {
+        "" => {}
+        "application/json" => check(&media["schema"], body),
+        "application/x-ndjson" => body.lines().for_each(|line| check(&media["x-line"], line)),
+        "application/octet-stream" => assert!(media.is_object(), "{what}"),
+        "text/event-stream" => {
+            let mut seen = 0;
+            for event in body.split("\n\n").filter(|event| !event.trim().is_empty()) {
+                let field = |name: &str| event.lines().find_map(|line| line.strip_prefix(name)).expect(what);
+                let (name, data) = (field("event: "), field("data: "));
+                let types = &media["x-events"];
+                check(types.get(name).unwrap_or(&types["*"]), data);
+                seen += 1;
+            }
+            assert!(seen > 0, "{what}");
+        }
+        other => panic!("{other} is not expected: {what}"),
+    }
+}
+
+#[test]
+fn every_line_of_the_page_does_what_it_says_and_every_operation_has_one() {
+    let mut daemon = Daemon::start(2);
+    let document = document(&daemon);
+    let documented = documented(&document);
+    let mut done: BTreeMap<(String, String), u16> = BTreeMap::new();
+    for typed in commands(PAGE) {
+        let Shown { operation, status } = run(&daemon, &document, &documented, &typed);
+        assert_eq!(status >= 400, typed.section == "Errors", "{typed:?}: {status}");
+        if status < 400 {
+            done.extend(operation.map(|operation| (operation, status)));
+        }
+    }
+    for operation in &documented {
+        assert!(done.contains_key(operation), "{PAGE} has no line for {operation:?}");
+    }
+    assert!(daemon.ended().success(), "its last line ends the daemon");
+}
+
+#[test]
+fn the_documents_of_a_task_in_every_status_conform() {
+    let daemon = Daemon::start(1);
+    let document = document(&daemon);
+    let failing = daemon.submit(daemon.shell("exit 7"));
+    let spec = daemon.shell("true");
+    let skipped =
+        daemon.submit(orchd_client::TaskSpec { dependencies: vec![failing.into()], ..spec.clone() });
+    let cancelled = daemon.submit(orchd_client::TaskSpec { hold: true, ..spec.clone() });
+    daemon.client().cancel(cancelled.into()).unwrap();
+    daemon.wait(&[failing, skipped]);
+    let retry = json!({ "shell": "exit 1", "max_retries": 1, "retry_delay": "1h", "cwd": "/" });
+    let added = ask(&daemon, "POST", "/v1/tasks", &retry.to_string());
+    let added: Value = serde_json::from_str(&added.body).unwrap();
+    let retrying = orchd_client::TaskId(added["id"].as_u64().unwrap());
+    daemon.until_status(retrying, orchd_client::Status::Retrying);
+    let claims = kit::claims(&["cpu=1", "lock:a:exclusive", "memory=1MiB"]);
+    let running =
+        daemon.submit(orchd_client::TaskSpec { claims: claims.clone(), ..daemon.shell(kit::gate("end")) });
+    daemon.until_status(running, orchd_client::Status::Running);
+    let pending = daemon.submit(orchd_client::TaskSpec { claims, ..spec });
+    for id in [failing, skipped, cancelled, retrying, running, pending] {
+        for (path, of) in [("/v1/tasks/{id}", ""), ("/v1/tasks/{id}/explain", "/explain")] {
+            let answer = ask(&daemon, "GET", &format!("/v1/tasks/{id}{of}"), "");
+            let schema =
+                &document["paths"][path]["get"]["responses"]["200"]["content"]["application/json"]["schema"];
+            conforms(&document, schema, &serde_json::from_str(&answer.body).unwrap(), &answer.body);
+        }
+    }
+    for path in ["/v1/stats", "/v1/resources", "/v1/workers", "/v1/tasks"] {
+        let schema =
+            &document["paths"][path]["get"]["responses"]["200"]["content"]["application/json"]["schema"];
+        let answer = ask(&daemon, "GET", path, "");
+        conforms(&document, schema, &serde_json::from_str(&answer.body).unwrap(), path);
+    }
+}
