@@ -161,8 +161,8 @@ fn of_an_atomic_bulk_request_with_a_bad_line_nothing_is_kept() {
         "{\"command\": [\"true\"]}\n{\"command\": [\"true\"], \"dependencies\": [\"nobody\"]}\n";
     for (lines, words) in [
         (LINES, &["line 3: ", "line 5: "][..]),
-        (refused_by_the_daemon, &["task 2 ", "100000"]),
-        (unknown_to_the_daemon, &["task 2: ", "nobody"]),
+        (refused_by_the_daemon, &["line 2: ", "100000"]),
+        (unknown_to_the_daemon, &["line 2: ", "nobody"]),
     ] {
         daemon.write("lines", lines);
         let said = daemon.orchctl(&["add", "--from", "lines", "--atomic"]);

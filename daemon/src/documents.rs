@@ -35,6 +35,7 @@ pub fn task(stored: StoredTask, reasons: Vec<Reason>, names: &BTreeMap<TaskId, S
         priority: record.priority,
         reasons: reasons.into_iter().map(Into::into).collect(),
         status_reason,
+        stopping: stopping(&record.phase),
         module,
         action,
         parameters: spec.parameters,
@@ -79,6 +80,14 @@ pub fn task(stored: StoredTask, reasons: Vec<Reason>, names: &BTreeMap<TaskId, S
         workflow: record.demand.workflow,
         owner: record.owner,
         worker,
+    }
+}
+
+/// Why an attempt is being ended, if one is.
+fn stopping(phase: &Phase) -> Option<api::StopCause> {
+    match phase {
+        Phase::Running { stop, .. } => stop.map(crate::outbox::stop_cause),
+        _ => None,
     }
 }
 
@@ -252,6 +261,7 @@ pub fn explanation(
         id: record.id,
         name: record.name.to_string(),
         status: explained.status,
+        stopping: stopping(&record.phase),
         priority: explained.priority,
         competes_as: explained.competes_as,
         inherited_from: explained.inherited_from,

@@ -22,6 +22,7 @@ use tokio::sync::oneshot;
 use crate::clock::Clock;
 use crate::config::Policy;
 use crate::live::Live;
+use crate::references::References;
 use crate::sessions::{SessionLink, Sessions};
 use crate::statistics::Picture;
 use crate::writer::{Committed, Outgoing};
@@ -269,8 +270,9 @@ impl Engine {
         let mut places = HashMap::new();
         let mut tasks = Vec::with_capacity(specs.len());
         let mut results: Vec<Option<Refusal>> = Vec::with_capacity(specs.len());
-        for (index, spec) in specs.into_iter().enumerate() {
-            let prepared = spec.and_then(|spec| self.prepare(&policy, spec, &places, &mut ended));
+        let mut references = References::new(&specs);
+        for (index, spec) in specs.iter().enumerate() {
+            let prepared = spec.clone().and_then(|spec| self.prepare(&policy, spec, &places, &mut ended));
             match prepared {
                 Ok(task) => {
                     if let Some(reference) = &task.spec.reference {
@@ -279,12 +281,14 @@ impl Engine {
                     tasks.push(task);
                     results.push(None);
                 }
-                Err(refusal) if atomic => {
-                    // One answer for all of them has to say which one it is about.
-                    let message = format!("task {}: {}", index + 1, refusal.message);
-                    return Err(Refusal { message, ..refusal });
+                Err(refusal) => {
+                    let refusal = references.explained(index, refusal);
+                    if atomic {
+                        // One answer for all of them has to say which one it is about.
+                        return Err(refusal.of_item(index));
+                    }
+                    results.push(Some(refusal));
                 }
-                Err(refusal) => results.push(Some(refusal)),
             }
         }
         let submission = Submission { tasks, atomic, workflow: None, owner, ended };
@@ -338,13 +342,7 @@ impl Engine {
         ended: &mut BTreeMap<TaskId, EndedTask>,
     ) -> Result<NewTask, Refusal> {
         let unknown = |target: &DependencyTarget| {
-            let names = places.keys().map(String::as_str);
-            let refusal =
-                Refusal::new(Code::UnknownDependency, "unknown dependency").value(target.to_string());
-            match orchd_model::nearest(&target.to_string(), names) {
-                Some(near) => refusal.hint(format!("did you mean {near}?")),
-                None => refusal,
-            }
+            Refusal::new(Code::UnknownDependency, "unknown dependency").value(target.to_string())
         };
         if let Some(session) = spec.session {
             return Err(crate::http::named_session::unknown(session));

@@ -23,6 +23,7 @@ mod logs;
 mod outbox;
 mod peer;
 mod readers;
+mod references;
 mod run;
 mod serve;
 mod sessions;

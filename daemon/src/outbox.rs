@@ -233,7 +233,8 @@ impl Outbox {
     }
 }
 
-fn stop_cause(stop: Stop) -> StopCause {
+/// The word of the API for why an attempt is stopped.
+pub fn stop_cause(stop: Stop) -> StopCause {
     match stop {
         Stop::Cancel => StopCause::Cancel,
         Stop::Timeout => StopCause::Timeout,

@@ -26,10 +26,7 @@ pub const MEDIA_TYPE: &str = "application/problem+json";
 
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
-        let detail = match &refusal.value {
-            Some(value) => format!("{}: {value}", refusal.message),
-            None => refusal.message.clone(),
-        };
+        let detail = Refusal { hint: None, ..refusal.clone() }.to_string();
         Self {
             kind: format!("urn:orchd:{}", refusal.code),
             title: refusal.code.as_str().replace('_', " "),

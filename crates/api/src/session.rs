@@ -195,6 +195,18 @@ pub enum StopCause {
     Deadline,
 }
 
+impl StopCause {
+    /// What is happening to the attempt, for people.
+    #[must_use]
+    pub fn sentence(self) -> &'static str {
+        match self {
+            Self::Cancel => "being cancelled: its processes are being ended",
+            Self::Timeout => "timed out: its processes are being ended",
+            Self::Deadline => "met its deadline: its processes are being ended",
+        }
+    }
+}
+
 /// End an attempt: SIGTERM, grace, SIGKILL, for its whole process group. An attempt that is not known
 /// becomes a tombstone: an assignment with this token that arrives later does not start and is reported as
 /// ended by the cause.

@@ -8,6 +8,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::StopCause;
+
 /// A reason with its sentence.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ReasonText {
@@ -55,6 +57,9 @@ pub struct Task {
     pub reasons: Vec<ReasonText>,
     /// Why it was skipped, cancelled or failed.
     pub status_reason: Option<StatusReasonText>,
+    /// Why its attempt is being ended, while its processes are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopping: Option<StopCause>,
     /// The handler's module.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub module: Option<String>,
@@ -182,6 +187,9 @@ pub struct Explanation {
     pub name: String,
     /// What has become of it.
     pub status: Status,
+    /// Why its attempt is being ended, while its processes are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopping: Option<StopCause>,
     /// The class it was given.
     pub priority: Priority,
     /// The class it competes in now, by aging or inheritance.

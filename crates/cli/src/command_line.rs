@@ -2,7 +2,8 @@
 
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser};
-use orchd_model::Span;
+use orchd_model::{Code, Refusal, Span};
+use std::error::Error;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -97,7 +98,11 @@ fn usage(error: &clap::Error) -> Exit {
         return Exit::USAGE;
     }
     write!(std::io::stderr(), "{}", in_our_words(&error.to_string())).ok();
-    Exit::USAGE
+    // A wish that can be read and never be granted is no mistake of usage.
+    match error.source().and_then(|source| source.downcast_ref::<Refusal>()) {
+        Some(refusal) if refusal.code == Code::TooLarge => Exit::of_code(refusal.code),
+        _ => Exit::USAGE,
+    }
 }
 
 fn in_our_words(text: &str) -> String {

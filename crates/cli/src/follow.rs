@@ -14,8 +14,12 @@ use crate::{Exit, Failure};
 pub(crate) struct Ended {
     end: LogEnd,
     error_type: Option<ErrorType>,
+    attempts: u32,
     interrupted: bool,
 }
+
+/// What attempts are ended with, signal(7).
+const SIGTERM: i32 = 15;
 
 impl Ended {
     /// 0 completed, 1 not.
@@ -37,6 +41,11 @@ impl Ended {
             _ => match self.error_type {
                 Some(ErrorType::NotFound) => Exit::NO_COMMAND,
                 Some(ErrorType::PermissionDenied) => Exit::NOT_EXECUTABLE,
+                // Ended by us, which is done with this signal.
+                Some(ErrorType::Timeout | ErrorType::Deadline) if self.attempts > 0 => {
+                    Exit::of_signal(SIGTERM)
+                }
+                None if self.end.status == Status::Cancelled && self.attempts > 0 => Exit::of_signal(SIGTERM),
                 _ => Exit::UNSUCCESSFUL,
             },
         }
@@ -64,7 +73,7 @@ pub(crate) async fn task(
                     () = interrupt.come() => {
                         if std::mem::replace(&mut interrupted, true) {
                             let end = LogEnd { status: Status::Cancelled, exit_code: None, signal: None };
-                            return Ok(Ended { end, error_type: None, interrupted });
+                            return Ok(Ended { end, error_type: None, attempts: 0, interrupted });
                         }
                         client.cancel(id.into()).await?;
                     }
@@ -73,8 +82,13 @@ pub(crate) async fn task(
         }
     };
     let silent = end.exit_code.is_none() && end.signal.is_none() && end.status != Status::Completed;
-    let error_type = if silent && !interrupted { say_why(&client.get(id).await?) } else { None };
-    Ok(Ended { end, error_type, interrupted })
+    let (error_type, attempts) = if silent && !interrupted {
+        let task = client.get(id).await?;
+        (say_why(&task), task.attempts)
+    } else {
+        (None, 0)
+    };
+    Ok(Ended { end, error_type, attempts, interrupted })
 }
 
 async fn copy(client: &Client, id: TaskId, query: LogQuery, quiet_stdout: bool) -> Result<LogEnd, Failure> {
@@ -115,7 +129,7 @@ mod tests {
     use super::*;
 
     fn ended(status: Status, exit_code: Option<i32>, signal: Option<i32>) -> Ended {
-        Ended { end: LogEnd { status, exit_code, signal }, error_type: None, interrupted: false }
+        Ended { end: LogEnd { status, exit_code, signal }, error_type: None, attempts: 1, interrupted: false }
     }
 
     #[test]
@@ -128,6 +142,9 @@ mod tests {
             (ended(Status::Failed, Some(0), None), 1),
             (ended(Status::Skipped, None, None), 1),
             (Ended { error_type: Some(ErrorType::NotFound), ..ended(Status::Failed, None, None) }, 127),
+            (Ended { error_type: Some(ErrorType::Timeout), ..ended(Status::Failed, None, None) }, 143),
+            (ended(Status::Cancelled, None, None), 143),
+            (Ended { attempts: 0, ..ended(Status::Cancelled, None, None) }, 1),
             (Ended { interrupted: true, ..ended(Status::Cancelled, None, Some(15)) }, 130),
         ] {
             assert_eq!(ended.as_command().code(), code, "{ended:?}");

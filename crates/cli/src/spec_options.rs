@@ -35,28 +35,28 @@ pub(crate) struct SpecOptions {
     #[arg(long, value_name = "CLAIM")]
     pub(crate) claim: Vec<Claim>,
     /// Limit of one attempt
-    #[arg(long, value_name = "DUR")]
+    #[arg(long, value_name = "DUR", allow_negative_numbers = true)]
     pub(crate) timeout: Option<Span>,
     /// Limit of the whole task from now, waiting and retries included
-    #[arg(long, value_name = "DUR")]
+    #[arg(long, value_name = "DUR", allow_negative_numbers = true)]
     pub(crate) deadline: Option<Span>,
     /// Tries after the first
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = count)]
     pub(crate) max_retries: Option<u32>,
     /// Tries in all
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = count)]
     pub(crate) max_attempts: Option<u32>,
     /// Delay before the first retry
-    #[arg(long, value_name = "DUR")]
+    #[arg(long, value_name = "DUR", allow_negative_numbers = true)]
     pub(crate) retry_delay: Option<Span>,
     /// What each delay is multiplied by to give the next
-    #[arg(long, value_name = "FACTOR")]
+    #[arg(long, value_name = "FACTOR", allow_negative_numbers = true, value_parser = finite)]
     pub(crate) backoff: Option<f64>,
     /// No delay is longer
-    #[arg(long, value_name = "DUR")]
+    #[arg(long, value_name = "DUR", allow_negative_numbers = true)]
     pub(crate) max_delay: Option<Span>,
     /// Spread of the delays, 0 to 1
-    #[arg(long, value_name = "FRACTION")]
+    #[arg(long, value_name = "FRACTION", allow_negative_numbers = true, value_parser = finite)]
     pub(crate) jitter: Option<f64>,
     /// Retry only these failures: exit codes (7, 1-9), signals (SIGKILL), error types (Timeout)
     #[arg(long, value_name = "WHAT", value_delimiter = ',')]
@@ -65,7 +65,7 @@ pub(crate) struct SpecOptions {
     #[arg(long, value_name = "WHAT", value_delimiter = ',')]
     pub(crate) no_retry_on: Vec<Matcher>,
     /// Start after this time at the earliest
-    #[arg(long = "in", value_name = "DUR")]
+    #[arg(long = "in", value_name = "DUR", allow_negative_numbers = true)]
     pub(crate) delay: Option<Span>,
     /// Start at this time at the earliest (RFC 3339)
     #[arg(long, value_name = "TIME")]
@@ -119,6 +119,16 @@ fn assignment(text: &str) -> Result<(String, String), String> {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err("write NAME=VALUE".to_owned()),
     }
+}
+
+fn count(text: &str) -> Result<u32, String> {
+    text.parse().map_err(|_| "not a whole number of at least 0".to_owned())
+}
+
+/// JSON has no other numbers: they would be lost on the way.
+fn finite(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|number: &f64| number.is_finite());
+    number.ok_or_else(|| "not a number".to_owned())
 }
 
 fn object(text: &str) -> Result<Fields, String> {
@@ -329,6 +339,9 @@ mod tests {
             &["--claim", "lock", "--", "x"],
             &["--after", "x", "--", "x"],
             &["--timeout", "-1", "--", "x"],
+            &["--max-retries", "-1", "--", "x"],
+            &["--backoff", "nan", "--", "x"],
+            &["--jitter", "inf", "--", "x"],
             &["--in", "5s", "--at", "2030-01-01T00:00:00Z", "--", "x"],
             &["--params", "[1]", "--handler", "a.b"],
             &["--handler", "a.b", "--", "x"],

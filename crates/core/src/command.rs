@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::core::Config;
-use crate::record::{Runner, Scope, Stop, TaskRecord, WorkflowRecord};
+use crate::record::{Runner, Scope, Stop, TaskRecord, WorkerNote, WorkflowRecord};
 
 /// Where an edge of a new task points.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +86,8 @@ pub struct Join {
     pub handlers: Vec<Box<str>>,
     /// Tokens of the attempts it holds, ended but unreported ones included.
     pub holds: Vec<Token>,
+    /// For people.
+    pub note: WorkerNote,
 }
 
 /// A wish. Refused ones change nothing.

@@ -46,6 +46,6 @@ pub use event::{AttemptEnd, Event, Fact};
 pub use explain::Explained;
 pub use record::{
     Counters, Demand, Edge, Key, Meta, Phase, Runner, Scope, SkipCause, Snapshot, Stop, TaskRecord,
-    WorkerRecord, WorkflowRecord, WorkflowStop,
+    WorkerNote, WorkerRecord, WorkflowRecord, WorkflowStop,
 };
 pub use view::{ResourceView, WorkerView};

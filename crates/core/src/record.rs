@@ -267,6 +267,19 @@ pub struct WorkerRecord {
     pub id: WorkerId,
     /// The random number of its process.
     pub incarnation: u64,
+    /// What it said of itself, for people.
+    pub note: WorkerNote,
+}
+
+/// What a worker says of itself for people to read; nothing is decided by it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerNote {
+    /// `process` or `service`.
+    pub kind: Box<str>,
+    /// Its process id.
+    pub pid: u32,
+    /// Labels it gave itself.
+    pub labels: Vec<Box<str>>,
 }
 
 /// Counts over the life of the state directory.

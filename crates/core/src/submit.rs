@@ -48,8 +48,7 @@ impl Core {
             let Err(refusal) = plan.ids.swap_remove(index) else {
                 unreachable!("the position was chosen by this variant")
             };
-            let message = format!("task {} ({}): {}", index + 1, tasks[index].spec.name, refusal.message);
-            return Err(Refusal { message, ..refusal });
+            return Err(refusal.of_item(index));
         }
         if workflow.is_some() && plan.order.is_empty() {
             return Err(Refusal::new(Code::Conflict, "every task of this workflow was added before"));

@@ -5,6 +5,7 @@ use orchd_model::{Amount, Holder, ResourceName, TaskId, WorkerId};
 use crate::core::Core;
 use crate::ledger::ResourceKey;
 use crate::queue::Queue;
+use crate::record::WorkerNote;
 
 /// A resource as it is now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +43,8 @@ pub struct WorkerView {
     pub handlers: Vec<String>,
     /// Whether it is connected.
     pub attached: bool,
+    /// What it said of itself when it joined.
+    pub note: WorkerNote,
 }
 
 impl Core {
@@ -78,6 +81,7 @@ impl Core {
                 tasks: worker.tasks.iter().copied().collect(),
                 handlers: worker.handlers.iter().map(ToString::to_string).collect(),
                 attached: worker.attached,
+                note: worker.note.clone(),
             })
             .collect()
     }

@@ -8,13 +8,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::command::{Effect, Join, Reply};
 use crate::core::{Core, Output};
 use crate::event::Fact;
-use crate::record::{Phase, Runner, Stop, WorkerRecord};
+use crate::record::{Phase, Runner, Stop, WorkerNote, WorkerRecord};
 use crate::timer::Timer;
 
 /// One incarnation of a worker process.
 #[derive(Debug)]
 pub(crate) struct Worker {
     incarnation: u64,
+    pub note: WorkerNote,
     pub slots: u32,
     process: bool,
     pub handlers: Vec<Box<str>>,
@@ -60,6 +61,7 @@ impl Workers {
     pub fn add(&mut self, record: &WorkerRecord) {
         let worker = Worker {
             incarnation: record.incarnation,
+            note: record.note.clone(),
             slots: 0,
             process: false,
             handlers: Vec::new(),
@@ -128,8 +130,8 @@ impl Core {
     /// A worker says hello, for the first time or again.
     pub(crate) fn join(&mut self, join: Join, out: &mut Output) -> Reply {
         let id = self.workers.known(join.incarnation).unwrap_or_else(|| {
-            let worker = WorkerRecord { id: self.meta.next_worker, incarnation: join.incarnation };
-            let id = worker.id;
+            let (id, incarnation) = (self.meta.next_worker, join.incarnation);
+            let worker = WorkerRecord { id, incarnation, note: join.note };
             self.emit(out, Fact::WorkerJoined { worker });
             id
         });

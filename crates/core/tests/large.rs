@@ -240,6 +240,7 @@ fn pausing_and_a_lost_worker_cost_what_they_concern() {
             process: true,
             handlers: Vec::new(),
             holds: Vec::new(),
+            note: orchd_core::WorkerNote::default(),
         });
         assert_eq!(world.core.claims_held(), 100);
     }

@@ -71,6 +71,7 @@ impl Pair {
             process: pool == 0,
             handlers: if pool == 1 { vec![HANDLER.into()] } else { Vec::new() },
             holds: Vec::new(),
+            note: orchd_core::WorkerNote::default(),
         };
         let (worker, out) = self.world.join(join);
         self.naive.workers.push(Worker { id: worker.0, pool, slots: 2, attached: true });

@@ -57,8 +57,12 @@ impl Amount {
     /// An amount of `units`, to the nearest thousandth; what is above zero and below that is refused.
     ///
     /// # Errors
-    /// `malformed` for negative, over-large and not-a-number values.
+    /// `malformed` for negative and not-a-number values, `too_large` for more than any machine has.
     pub fn from_f64(units: f64) -> Result<Self, Refusal> {
+        if units > MAX_UNITS {
+            let refusal = Refusal::new(Code::TooLarge, format!("an amount is at most {MAX_UNITS}"));
+            return Err(refusal.value(units.to_string()));
+        }
         let thousandths = (units * PER_UNIT as f64).round();
         if (0.0..=MAX_UNITS).contains(&units) && (thousandths >= 1.0 || units == 0.0) {
             Ok(Self(thousandths as u64))
@@ -200,5 +204,6 @@ mod tests {
             assert!(text.parse::<Amount>().is_err(), "{text:?} should be refused");
         }
         assert!(Amount::from_f64(f64::NAN).is_err());
+        assert_eq!("99999TiB".parse::<Amount>().unwrap_err().code, Code::TooLarge);
     }
 }

@@ -114,6 +114,9 @@ pub struct Refusal {
     /// What would help.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
+    /// Which item of a request it is about, from 1, where one answer stands for all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub item: Option<usize>,
 }
 
 /// Longer offending values are cut, so that an error never repeats a megabyte of input.
@@ -122,7 +125,7 @@ const VALUE_SHOWN_CHARS: usize = 200;
 impl Refusal {
     /// A refusal with a code and a message.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), value: None, hint: None }
+        Self { code, message: message.into(), value: None, hint: None, item: None }
     }
 
     /// Names the offending value.
@@ -137,6 +140,13 @@ impl Refusal {
         self
     }
 
+    /// Says which item of a request it is about, by its position from 0.
+    #[must_use]
+    pub fn of_item(mut self, index: usize) -> Self {
+        self.item = Some(index + 1);
+        self
+    }
+
     /// Adds what would help.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -147,6 +157,9 @@ impl Refusal {
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(item) = self.item {
+            write!(f, "task {item}: ")?;
+        }
         f.write_str(&self.message)?;
         if let Some(value) = &self.value {
             write!(f, ": {value}")?;

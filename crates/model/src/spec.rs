@@ -213,6 +213,15 @@ impl TaskSpec {
         if self.name.is_empty() || self.name.len() > limits::NAME_BYTES {
             return Err(malformed(&format!("a name has 1 to {} bytes", limits::NAME_BYTES), &self.name));
         }
+        let with_zero = [("name", Some(&self.name)), ("cwd", self.cwd.as_ref())];
+        for (what, text) in with_zero {
+            if let Some(text) = text.filter(|text| text.contains('\0')) {
+                return Err(malformed(&format!("a {what} must not contain a zero byte"), text));
+            }
+        }
+        if let Some(tag) = self.tags.iter().find(|tag| tag.is_empty() || tag.len() > limits::TAG_BYTES) {
+            return Err(malformed(&format!("a tag has 1 to {} bytes", limits::TAG_BYTES), tag));
+        }
         if let Some((name, _)) =
             self.env.iter().find(|(k, v)| k.is_empty() || k.contains(['=', '\0']) || v.contains('\0'))
         {
@@ -458,6 +467,9 @@ mod tests {
             r#"{"shell":"true","env":{"A=B":"c"}}"#,
             r#"{"shell":"true","key":""}"#,
             r#"{"module":"a b"}"#,
+            r#"{"shell":"true","name":"a\u0000b"}"#,
+            r#"{"shell":"true","cwd":"/a\u0000b"}"#,
+            r#"{"shell":"true","tags":[""]}"#,
         ] {
             assert!(read(json).is_err(), "{json}");
         }

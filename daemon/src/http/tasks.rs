@@ -5,7 +5,7 @@ use axum::extract::{Request, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use futures_util::StreamExt;
 use orchd_api::{AddItem, AddQuery, AddReply, Added, Explanation, ListQuery, Task};
 use orchd_model::{Code, DependencyTarget, Refusal, Status, TaskId, TaskSpec, limits};
@@ -65,11 +65,15 @@ fn read_spec(text: &[u8]) -> Result<Arc<TaskSpec>, Refusal> {
     Ok(Arc::new(spec))
 }
 
-/// Checks what a spec says in a language of its own.
+/// Checks what only makes sense here: its condition in a language of its own, and that its directory does
+/// not depend on where the daemon was started.
 ///
 /// # Errors
-/// `malformed` when its condition does not parse.
+/// `malformed`.
 pub fn check(spec: &TaskSpec) -> Result<(), Refusal> {
+    if let Some(cwd) = spec.cwd.as_deref().filter(|cwd| !cwd.starts_with('/')) {
+        return Err(Refusal::new(Code::Malformed, "a directory must be absolute").value(cwd));
+    }
     spec.when.as_deref().map_or(Ok(()), orchd_workflow::check_expression)
 }
 
@@ -203,6 +207,7 @@ impl Lines {
     async fn next_bunch(&mut self) -> Result<Option<Vec<Result<Arc<TaskSpec>, Refusal>>>, Refusal> {
         let mut bunch = Vec::new();
         loop {
+            self.skip_blank();
             while bunch.len() < limits::BULK_TASKS {
                 let Some(line) = self.take_line() else { break };
                 if !line.trim_ascii().is_empty() {
@@ -216,7 +221,11 @@ impl Lines {
                 return Ok(None);
             }
             match self.body.next().await {
-                Some(Ok(bytes)) => self.buffer.extend_from_slice(&bytes),
+                Some(Ok(bytes)) => {
+                    self.buffer.extend_from_slice(&bytes);
+                    // One who sends fast must not keep this thread from others.
+                    tokio::task::consume_budget().await;
+                }
                 // What was not sent to its end may be half of what was meant.
                 Some(Err(error)) => {
                     let refusal = Refusal::new(Code::Malformed, "the lines broke off");
@@ -235,6 +244,14 @@ impl Lines {
                     format!("a line has at most {} bytes", limits::FRAME_BYTES),
                 ));
             }
+        }
+    }
+
+    /// Drops what is blank before the next line, all at once: there may be millions of such lines.
+    fn skip_blank(&mut self) {
+        if self.searched == 0 {
+            let blank = self.buffer.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
+            self.buffer.advance(blank);
         }
     }
 

@@ -6,7 +6,7 @@ use axum::extract::ws::{Message, Utf8Bytes, WebSocket, WebSocketUpgrade};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use orchd_api::{FromWorker, PROTOCOL, ToWorker, Worker, WorkerHello};
-use orchd_core::{Command, Join};
+use orchd_core::{Command, Join, WorkerNote};
 use orchd_model::{Code, Refusal, WorkerId, limits};
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -21,15 +21,14 @@ pub async fn list(State(shell): State<Arc<Shell>>) -> Answered<Vec<Worker>> {
     let workers = shell.look(orchd_core::Core::workers).await?;
     let document = |view: orchd_core::WorkerView| {
         let connected = shell.sessions.hello(view.id);
-        let hello = connected.as_ref().map(|(hello, _)| hello);
         Worker {
             id: view.id,
-            kind: hello.map_or_else(|| "unknown".to_owned(), |hello| hello.kind.clone()),
-            pid: hello.map_or(0, |hello| hello.pid),
+            kind: view.note.kind.to_string(),
+            pid: view.note.pid,
             slots: view.slots,
             used: u32::try_from(view.tasks.len()).unwrap_or(u32::MAX),
             handlers: view.handlers,
-            labels: hello.map(|hello| hello.labels.clone()).unwrap_or_default(),
+            labels: view.note.labels.iter().map(ToString::to_string).collect(),
             connected_at: connected.as_ref().map(|(_, at)| *at),
             attempts: view.tasks,
         }
@@ -111,6 +110,11 @@ fn join_of(hello: &WorkerHello) -> Join {
         process: hello.kind == "process",
         handlers: hello.handlers.iter().map(|handler| handler.as_str().into()).collect(),
         holds: hello.attempts.iter().map(|attempt| attempt.token).collect(),
+        note: WorkerNote {
+            kind: hello.kind.as_str().into(),
+            pid: hello.pid,
+            labels: hello.labels.iter().map(|label| label.as_str().into()).collect(),
+        },
     }
 }
 

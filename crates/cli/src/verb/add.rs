@@ -2,7 +2,7 @@
 
 use clap::Args;
 use orchd_api::{Added, WaitRequest};
-use orchd_client::Client;
+use orchd_client::{Client, Error};
 use orchd_model::{Refusal, Status, TaskId, TaskSpec};
 use serde_json::Value;
 use std::collections::VecDeque;
@@ -221,7 +221,15 @@ async fn add_all_or_none(
     }
     let mut results: Vec<Result<TaskId, Refusal>> = Vec::new();
     let specs = futures_util::stream::iter(specs);
-    context.client().await?.submit_stream(specs, true, |item| results.push(item)).await?;
+    let submitted = context.client().await?.submit_stream(specs, true, |item| results.push(item)).await;
+    if let Err(Error::Refused(refusal)) = &submitted
+        && let Some(line) = refusal.item.and_then(|item| numbers.get(item - 1))
+    {
+        // The daemon counts tasks, people count lines.
+        complain(*line, Refusal { item: None, ..refusal.clone() });
+        return Ok((Vec::new(), Exit::of_code(refusal.code)));
+    }
+    submitted?;
     let mut added = Vec::new();
     for (result, number) in results.into_iter().zip(numbers) {
         match result {

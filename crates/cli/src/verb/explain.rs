@@ -2,7 +2,7 @@
 
 use clap::Args;
 use orchd_api::Explanation;
-use orchd_model::TaskId;
+use orchd_model::{Status, TaskId};
 
 use crate::context::Context;
 use crate::{Exit, Failure, text};
@@ -48,6 +48,10 @@ fn class(explanation: &Explanation) -> String {
 fn lines(explanation: &Explanation) -> Vec<String> {
     let mut lines: Vec<String> = explanation.reasons.iter().map(|reason| text::plain(&reason.text)).collect();
     lines.extend(explanation.status_reason.as_ref().map(|reason| text::plain(&reason.text)));
+    lines.extend(explanation.stopping.map(|cause| cause.sentence().to_owned()));
+    if lines.is_empty() && explanation.status == Status::Running {
+        lines.push("it runs".to_owned());
+    }
     if lines.is_empty() && !explanation.status.is_terminal() {
         lines.push("nothing stands in its way".to_owned());
     }

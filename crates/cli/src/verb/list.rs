@@ -1,7 +1,7 @@
 //! `list`: tasks in a table.
 
 use clap::Args;
-use orchd_api::{ListQuery, Task};
+use orchd_api::{ListQuery, StopCause, Task};
 use orchd_model::{Priority, Span, Status};
 
 use crate::context::Context;
@@ -89,6 +89,7 @@ fn time(task: &Task) -> String {
 pub(crate) fn why(task: &Task) -> String {
     let more = task.reasons.len().saturating_sub(1);
     let first = task.reasons.first().map(|reason| reason.text.as_str());
+    let first = first.or_else(|| task.stopping.map(StopCause::sentence));
     let first = first.or_else(|| task.status_reason.as_ref().map(|reason| reason.text.as_str()));
     let mut why = text::plain(first.unwrap_or_default());
     if more > 0 {

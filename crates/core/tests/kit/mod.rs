@@ -6,7 +6,7 @@
 
 use orchd_core::{
     Command, Config, Core, EdgeTarget, EndedTask, Fact, Join, NewTask, NewWorkflow, Output, Phase, Reply,
-    Runner, SkipCause, Snapshot, Submission, TaskRecord, WorkflowRecord,
+    Runner, SkipCause, Snapshot, Submission, TaskRecord, WorkerNote, WorkflowRecord,
 };
 use orchd_model::{
     AttemptReport, Body, Matcher, On, Outcome, Refusal, RetryPolicy, Span, Status, TaskId, TaskSpec, Time,
@@ -262,7 +262,15 @@ impl World {
     /// A process worker with so many slots connects.
     pub fn join_process(&mut self, slots: u32) -> WorkerId {
         let incarnation = self.workers.len() as u64 + 1;
-        self.join(Join { incarnation, slots, process: true, handlers: Vec::new(), holds: Vec::new() }).0
+        self.join(Join {
+            incarnation,
+            slots,
+            process: true,
+            handlers: Vec::new(),
+            holds: Vec::new(),
+            note: WorkerNote::default(),
+        })
+        .0
     }
 
     /// The running attempts that a worker holds, as tokens.

@@ -319,6 +319,7 @@ impl Script {
             process: handlers.is_empty(),
             handlers: handlers.iter().map(|h| (*h).into()).collect(),
             holds: Vec::new(),
+            note: orchd_core::WorkerNote::default(),
         };
         let (id, out) = self.world().join(join);
         self.workers.insert((*name).to_owned(), id);

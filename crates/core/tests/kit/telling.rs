@@ -211,5 +211,6 @@ fn stop_word(stop: Stop) -> &'static str {
 pub(super) fn refused_as(refusal: &Refusal) -> String {
     let value = refusal.value.as_ref().map_or_else(String::new, |value| format!(": {value}"));
     let hint = refusal.hint.as_ref().map_or_else(String::new, |hint| format!(" ({hint})"));
-    format!("refused, {}: {}{value}{hint}", refusal.code, refusal.message)
+    let item = refusal.item.map_or_else(String::new, |item| format!("task {item}: "));
+    format!("refused, {}: {item}{}{value}{hint}", refusal.code, refusal.message)
 }
