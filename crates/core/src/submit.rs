@@ -48,7 +48,13 @@ impl Core {
             let Err(refusal) = plan.ids.swap_remove(index) else {
                 unreachable!("the position was chosen by this variant")
             };
-            return Err(refusal.of_item(index));
+            // People know the tasks of a workflow by their names, those of a request by their places.
+            return Err(if workflow.is_some() {
+                let message = format!("task {}: {}", tasks[index].spec.name, refusal.message);
+                Refusal { message, ..refusal }
+            } else {
+                refusal.of_item(index)
+            });
         }
         if workflow.is_some() && plan.order.is_empty() {
             return Err(Refusal::new(Code::Conflict, "every task of this workflow was added before"));
