@@ -68,7 +68,9 @@ fn a_task_that_needs_itself_or_nobody_knows_whom_is_refused() {
     assert_eq!(unknown.code, Code::UnknownDependency);
     assert!(unknown.to_string().contains("did you mean first?"), "{unknown:?}");
     let by_line = "{\"command\":[\"true\"],\"ref\":\"me\",\"dependencies\":[\"me\"]}\n";
-    daemon.orchctl_reading(&["add", "--from", "-"], by_line.as_bytes()).fails_with(5, &["line 1: ", "me"]);
+    daemon
+        .orchctl_reading(&["add", "--from", "-"], by_line.as_bytes())
+        .fails_with(5, &["line 1: ", "itself: me"]);
     assert_serves(&daemon);
 }
 

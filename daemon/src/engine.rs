@@ -342,7 +342,13 @@ impl Engine {
         ended: &mut BTreeMap<TaskId, EndedTask>,
     ) -> Result<NewTask, Refusal> {
         let unknown = |target: &DependencyTarget| {
-            Refusal::new(Code::UnknownDependency, "unknown dependency").value(target.to_string())
+            let names = places.keys().map(String::as_str);
+            let refusal =
+                Refusal::new(Code::UnknownDependency, "unknown dependency").value(target.to_string());
+            match orchd_model::nearest(&target.to_string(), names) {
+                Some(near) => refusal.hint(format!("did you mean {near}?")),
+                None => refusal,
+            }
         };
         if let Some(session) = spec.session {
             return Err(crate::http::named_session::unknown(session));

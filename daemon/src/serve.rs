@@ -194,8 +194,7 @@ impl Running {
             mode = asked.recv() => mode.unwrap_or_default(),
             () = &mut interrupted => ShutdownMode::Leave,
         };
-        stopping.store(true, Ordering::Relaxed);
-        finish_running(&shell, mode, &mut interrupted).await;
+        finish_running(&shell, mode, &mut interrupted, &stopping).await;
         // Gone before the lock, so that the next daemon never takes it for a live one's.
         if let Err(error) = std::fs::remove_file(&socket) {
             tracing::warn!(%error, socket = %socket.display(), "the socket stays");
@@ -224,9 +223,11 @@ async fn finish_running(
     shell: &Arc<Shell>,
     mode: ShutdownMode,
     interrupted: &mut (impl Future<Output = ()> + Unpin),
+    stopping: &AtomicBool,
 ) {
     let mut feed = shell.feed.subscribe();
     if shell.send(Request::Drain(true)).await.is_err() {
+        stopping.store(true, Ordering::Relaxed);
         return;
     }
     if mode == ShutdownMode::Cancel
@@ -244,6 +245,8 @@ async fn finish_running(
             }
         }
     }
+    // Not before: while tasks are waited for somebody must notice the death of the worker that has them.
+    stopping.store(true, Ordering::Relaxed);
     if let Ok(tasks) = shell.look(running_tasks).await
         && tasks.is_empty()
     {
