@@ -14,13 +14,13 @@
 //! A blocking client must not be used within async code; its calls panic there.
 
 use orchd_api::{
-    Daemon, DrainReply, Event, EventQuery, Explanation, ListQuery, LogQuery, OperationResult, PauseRequest,
-    Resource, ResourceRequest, Selector, ShutdownMode, Stats, Task, WaitReply, WaitRequest, Worker, Workflow,
-    WorkflowAdded,
+    Backup, Daemon, DrainReply, Event, EventQuery, Explanation, ListQuery, LogQuery, OperationResult,
+    PauseRequest, Resource, ResourceRequest, Selector, ShutdownMode, Stats, StoreCheck, Task, WaitReply,
+    WaitRequest, Worker, Workflow, WorkflowAdded,
 };
 use orchd_model::{Priority, Refusal, Span, Status, TaskId, TaskResult, TaskSpec, WorkflowId, WorkflowSpec};
 use std::future::Future;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::runtime::{Builder, Runtime};
 
@@ -102,6 +102,10 @@ impl Client {
     }
 
     waiting! {
+        /// Copies the store to a new file, which the daemon writes.
+        backup(file: &Path) -> Backup;
+        /// Looks through the store for damage.
+        check_store() -> StoreCheck;
         /// Cancels tasks and says for each what became of it.
         cancel(select: Selector) -> Vec<OperationResult>;
         /// Runs ended tasks again.

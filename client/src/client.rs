@@ -3,9 +3,10 @@
 use bytes::Bytes;
 use futures_util::Stream;
 use orchd_api::{
-    Added, Daemon, DrainReply, DrainRequest, EventQuery, Explanation, ListQuery, LogQuery, OperationResult,
-    PauseRequest, ReprioritizeRequest, Resource, ResourceRequest, Selector, ShutdownMode, ShutdownRequest,
-    Stats, Task, TaskIds, WaitReply, WaitRequest, Worker, Workflow, WorkflowAdded, routes,
+    Added, Backup, BackupRequest, Daemon, DrainReply, DrainRequest, EventQuery, Explanation, ListQuery,
+    LogQuery, OperationResult, PauseRequest, ReprioritizeRequest, Resource, ResourceRequest, Selector,
+    ShutdownMode, ShutdownRequest, Stats, StoreCheck, Task, TaskIds, WaitReply, WaitRequest, Worker,
+    Workflow, WorkflowAdded, routes,
 };
 use orchd_model::{Priority, Refusal, Span, TaskId, TaskResult, TaskSpec, WorkflowId, WorkflowSpec};
 use serde::de::IgnoredAny;
@@ -321,6 +322,24 @@ impl Client {
     /// A refusal, or no connection.
     pub async fn resume(&self, what: PauseRequest) -> Result<(), Error> {
         self.change(Call::post(routes::RESUME, &what)?.repeatable(true)).await
+    }
+
+    /// Copies the store to a new file, which the daemon writes.
+    ///
+    /// # Errors
+    /// A refusal, or no connection.
+    pub async fn backup(&self, file: &Path) -> Result<Backup, Error> {
+        let path = file.display().to_string();
+        self.transport.ask(Call::post(routes::STORE_BACKUP, &BackupRequest { path })?.patient()).await
+    }
+
+    /// Looks through the store for damage.
+    ///
+    /// # Errors
+    /// No connection.
+    pub async fn check_store(&self) -> Result<StoreCheck, Error> {
+        let nothing = serde_json::Map::new();
+        self.transport.ask(Call::post(routes::STORE_CHECK, &nothing)?.patient().repeatable(true)).await
     }
 
     /// Ends the daemon.

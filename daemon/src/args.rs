@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::config::{Config, Flags, LogFormat};
-use crate::{logs, run, serve};
+use crate::{damage, logs, run, serve};
+use orchd_store::StoreError;
 
 /// Where the daemon keeps and finds things.
 #[derive(Args, Clone, Debug)]
@@ -98,9 +99,15 @@ pub fn main() -> ExitCode {
             }
         }),
     };
-    result.unwrap_or_else(|error| {
-        eprintln!("orchd: {error:#}");
-        ExitCode::FAILURE
+    result.unwrap_or_else(|error| match error.downcast_ref() {
+        Some(error @ StoreError::Corrupt(_)) => {
+            eprintln!("orchd: {}", damage::advice(error));
+            ExitCode::from(damage::EXIT as u8)
+        }
+        _ => {
+            eprintln!("orchd: {error:#}");
+            ExitCode::FAILURE
+        }
     })
 }
 

@@ -426,7 +426,8 @@ impl Engine {
     }
 }
 
-fn ends_a_task(fact: &Fact) -> bool {
+/// Whether a fact ends a task, or undoes that: its workflow has changed.
+pub fn ends_a_task(fact: &Fact) -> bool {
     matches!(
         fact,
         Fact::Completed { .. }

@@ -12,11 +12,13 @@
 mod args;
 mod clock;
 mod config;
+mod damage;
 mod distributions;
 mod documents;
 mod engine;
 mod feed;
 mod http;
+mod last_end;
 mod live;
 mod local_worker;
 mod logs;
@@ -29,6 +31,9 @@ mod serve;
 mod sessions;
 mod socket;
 mod statistics;
+mod sweeper;
+mod systemd;
+mod trimming;
 mod writer;
 
 pub use args::main;

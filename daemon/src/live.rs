@@ -32,6 +32,12 @@ impl Live {
         Arc::clone(&self.now.read().0)
     }
 
+    /// The daemon in a few words, for a service manager.
+    pub fn status(&self) -> String {
+        let config = self.config();
+        format!("listening on {}, {} slots", config.socket.display(), config.slots)
+    }
+
     /// What that means for a task.
     pub fn policy(&self) -> Arc<Policy> {
         Arc::clone(&self.now.read().1)
@@ -58,7 +64,8 @@ pub async fn reload(shell: &Arc<Shell>, flags: &Flags, logs: &Logs) -> Result<()
     let config = Arc::new(config);
     *shell.live.now.write() = (Arc::clone(&config), policy);
     let command = Command::Configure(Box::new(config.core.clone()));
-    shell.send(Request::Command { command, answer: None }).await?;
+    // The answer goes through the writer, which so learns that something may be due earlier.
+    shell.ask(|answer| Request::Command { command, answer: Some(answer) }).await?;
     if config.access.lets_others_in() != former.access.lets_others_in() {
         crate::socket::share(&config.socket, config.access.lets_others_in())?;
     }

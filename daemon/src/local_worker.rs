@@ -89,7 +89,11 @@ impl LocalWorker {
             .open(self.state_dir.join("worker.log"))
             .context("cannot open the worker's log")?;
         // This very program, also when its file has been replaced by an upgrade meanwhile.
-        std::process::Command::new("/proc/self/exe")
+        let mut command = std::process::Command::new("/proc/self/exe");
+        for variable in crate::systemd::VARIABLES {
+            command.env_remove(variable);
+        }
+        command
             .arg0("orchd")
             .arg("worker")
             .arg("--socket")

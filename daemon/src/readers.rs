@@ -23,6 +23,14 @@ impl Readers {
         Self { idle: Mutex::new(Vec::new()), open: Box::new(open) }
     }
 
+    /// A reader of its own, for whoever needs it long.
+    ///
+    /// # Errors
+    /// When the store cannot be opened.
+    pub fn open(&self) -> Result<Box<dyn History>, StoreError> {
+        (self.open)()
+    }
+
     /// Runs a query. Blocks: call it from a thread that may.
     ///
     /// # Errors

@@ -10,7 +10,8 @@ use anyhow::{Context, Result};
 use orchd_api::{ShutdownMode, ToWorker};
 use orchd_core::{Command, Core, Output, Snapshot};
 use orchd_model::limits;
-use orchd_store::{SqliteStore, StateDir, Store};
+use orchd_store::{SqliteStore, StateDir, Store, StoreError};
+use orchd_worker::StatePaths;
 use parking_lot::RwLock;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -22,11 +23,13 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock::Clock;
 use crate::config::{Config, Flags};
+use crate::damage;
 use crate::distributions::Distributions;
 use crate::documents;
 use crate::engine::{Engine, Request};
 use crate::feed::Feed;
 use crate::http::{self, Shell};
+use crate::last_end::{LastEnd, Marker};
 use crate::live::{self, Live};
 use crate::local_worker::{self, Asks, Fence, LocalWorker};
 use crate::logs::Logs;
@@ -34,6 +37,9 @@ use crate::outbox::{Outbox, Recent};
 use crate::readers::Readers;
 use crate::sessions::Sessions;
 use crate::statistics::Statistics;
+use crate::sweeper;
+use crate::systemd;
+use crate::trimming::Trimming;
 use crate::writer::Writer;
 
 /// Asks the daemon to end.
@@ -68,13 +74,17 @@ pub fn daemon(flags: Flags, config: Config, logs: Logs) -> Result<ExitCode> {
         let mut hangup = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
         let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+        systemd::feed_watchdog(&running.shell);
+        systemd::ready(&running.shell.live.status());
         let shell = Arc::downgrade(&running.shell);
         tokio::spawn(async move {
             while hangup.recv().await.is_some() {
                 let Some(shell) = shell.upgrade() else { return };
+                systemd::reloading();
                 if let Err(error) = live::reload(&shell, &flags, &logs).await {
                     tracing::error!("the configuration stays as it was: {error:#}");
                 }
+                systemd::ready(&shell.live.status());
             }
         });
         running
@@ -106,6 +116,8 @@ pub fn runtime() -> Result<tokio::runtime::Runtime> {
 pub struct Running {
     /// Held until the end. Dropped last.
     _lock: StateDir,
+    marker: Arc<Marker>,
+    last_end: LastEnd,
     engine: crossbeam_channel::Sender<Request>,
     threads: Vec<JoinHandle<()>>,
     listener: std::os::unix::net::UnixListener,
@@ -127,7 +139,15 @@ impl Running {
         let live = Arc::new(Live::new(config)?);
         let lock = StateDir::open(&state_dir)?;
         let mut store = SqliteStore::open(&lock)?;
-        let snapshot = store.load().context("the store cannot be read")?;
+        let (marker, last_end) = Marker::begin(&state_dir)?;
+        if last_end == LastEnd::Lost {
+            tracing::warn!("the machine stopped while a daemon ran: the store is looked through first");
+            if let Err(error) = store.reader()?.check() {
+                marker.distrust();
+                return Err(error.into());
+            }
+        }
+        let snapshot = store.load()?;
         tracing::info!(state_dir = %state_dir.display(), "loaded {}", documents::describe_snapshot(&snapshot));
         let (fence, asks) = local_worker::channel();
         let worker = LocalWorker {
@@ -138,7 +158,7 @@ impl Running {
         };
         let worker_is_alive = worker.is_alive()?;
         let (engine, shell, threads, asked, stop) =
-            Threads { live: Arc::clone(&live), store, snapshot, fence, state_dir }.start()?;
+            Threads { live: Arc::clone(&live), store, snapshot, fence, state_dir, last_end }.start()?;
         // One that a killed daemon had just started may have come to life since it was looked for.
         if !worker_is_alive
             && let Err(error) = bury_worker(&worker.state_dir, &engine)
@@ -150,6 +170,8 @@ impl Running {
         let stopping = Arc::new(AtomicBool::new(false));
         Ok(Self {
             _lock: lock,
+            marker: Arc::new(marker),
+            last_end,
             engine,
             threads,
             listener,
@@ -170,6 +192,8 @@ impl Running {
     pub async fn serve(self, interrupted: impl Future<Output = ()>) -> Result<()> {
         let Self {
             _lock,
+            marker,
+            last_end,
             engine,
             mut threads,
             listener,
@@ -183,9 +207,13 @@ impl Running {
         } = self;
         let listener = tokio::net::UnixListener::from_std(listener).context("cannot listen")?;
         tracing::info!(socket = %socket.display(), "listening");
+        if last_end == LastEnd::Killed {
+            look_through(&shell, &marker)?;
+        }
         let serving = tokio::spawn(http::serve(listener, Arc::clone(&shell)));
         let (sessions, inbox, flag) = (Arc::clone(&shell.sessions), engine.clone(), Arc::clone(&stopping));
         let supervisor = std::thread::Builder::new().name("supervisor".to_owned());
+        let is_service = !worker.tethered;
         let supervise = move || worker.supervise(asks, inbox, sessions, flag);
         // Not joined: it waits for the worker, which may outlive the daemon.
         drop(supervisor.spawn(supervise).context("cannot start the worker's supervisor")?);
@@ -194,6 +222,9 @@ impl Running {
             mode = asked.recv() => mode.unwrap_or_default(),
             () = &mut interrupted => ShutdownMode::Leave,
         };
+        if is_service {
+            systemd::stopping();
+        }
         finish_running(&shell, mode, &mut interrupted, &stopping).await;
         // Gone before the lock, so that the next daemon never takes it for a live one's.
         if let Err(error) = std::fs::remove_file(&socket) {
@@ -212,9 +243,26 @@ impl Running {
             }
         }
         ended.context("the engine ended before its work was on disk")?;
+        marker.end();
         tracing::info!("stopped");
         Ok(())
     }
+}
+
+/// Looks for damage while the daemon serves. A damaged store ends it: what is written to one may be lost.
+fn look_through(shell: &Arc<Shell>, marker: &Arc<Marker>) -> Result<()> {
+    let (shell, marker) = (Arc::downgrade(shell), Arc::clone(marker));
+    let look = move || {
+        // A daemon that ends has its threads joined and its store closed; it need not wait for this one.
+        let Some(mut reader) = shell.upgrade().and_then(|shell| shell.readers.open().ok()) else { return };
+        if let Err(error @ StoreError::Corrupt(_)) = reader.check() {
+            marker.distrust();
+            tracing::error!("{}", damage::advice(&error));
+            std::process::exit(damage::EXIT);
+        }
+    };
+    let thread = std::thread::Builder::new().name("check".to_owned()).spawn(look);
+    thread.context("cannot start the check of the store").map(drop)
 }
 
 /// What becomes of running tasks: they stay, or are waited for, or are cancelled. A second signal cuts the
@@ -280,6 +328,7 @@ struct Threads {
     snapshot: Snapshot,
     fence: Fence,
     state_dir: PathBuf,
+    last_end: LastEnd,
 }
 
 type Started = (
@@ -292,7 +341,7 @@ type Started = (
 
 impl Threads {
     fn start(self) -> Result<Started> {
-        let Self { live, store, snapshot, fence, state_dir } = self;
+        let Self { live, store, snapshot, fence, state_dir, last_end } = self;
         let distributions = Distributions::load(&mut *store.reader()?)?;
         let clock = Clock::start(snapshot.meta.last_time);
         let config = live.config();
@@ -308,6 +357,8 @@ impl Threads {
         let (releases, outbox_inbox) = crossbeam_channel::bounded(64);
         let (engine_reader, outbox_reader) = (store.reader()?, store.reader()?);
         let readers = Readers::new(store.reader_factory());
+        let orphans = if last_end == LastEnd::Clean { None } else { Some(store.reader()?) };
+        let (sweeper, sweeper_thread) = start_sweeper(&state_dir, orphans)?;
         let engine_thread = Engine {
             core,
             clock,
@@ -319,8 +370,14 @@ impl Threads {
             batches,
             committed: engine_inbox,
         };
-        let writer_thread =
-            Writer { store, batches: writer_inbox, committed, releases, statistics: Arc::clone(&statistics) };
+        let writer_thread = Writer {
+            store,
+            batches: writer_inbox,
+            committed,
+            releases,
+            statistics: Arc::clone(&statistics),
+            trimming: Trimming::new(Arc::clone(&live), clock, sweeper),
+        };
         let outbox_thread = Outbox {
             releases: outbox_inbox,
             history: outbox_reader,
@@ -332,13 +389,12 @@ impl Threads {
             recent: Recent::default(),
         };
         let threads = vec![
+            sweeper_thread,
             spawn("engine", move || engine_thread.run(first))?,
             spawn("writer", move || writer_thread.run())?,
             spawn("outbox", move || outbox_thread.run())?,
         ];
-        let (ask, asked) = mpsc::channel(1);
-        let (stop, stopping) = watch::channel(false);
-        let shutdown = Shutdown(ask);
+        let ((ask, asked), (stop, stopping)) = (mpsc::channel(1), watch::channel(false));
         let shell = Shell {
             engine: engine.clone(),
             readers,
@@ -349,11 +405,21 @@ impl Threads {
             live,
             state_dir,
             fence,
-            shutdown,
+            shutdown: Shutdown(ask),
             stopping,
         };
         Ok((engine, Arc::new(shell), threads, asked, stop))
     }
+}
+
+/// The thread that removes output; it first looks for what nobody knows, if it is given a store to ask.
+fn start_sweeper(
+    state_dir: &Path,
+    orphans: Option<Box<dyn orchd_store::History>>,
+) -> Result<(sweeper::Sweeper, JoinHandle<()>)> {
+    let (sweeper, sweepings) = sweeper::channel();
+    let paths = StatePaths::new(state_dir);
+    Ok((sweeper, spawn("sweeper", move || sweepings.run(&paths, orphans))?))
 }
 
 /// A thread whose panic ends the process: nothing may go on without it.

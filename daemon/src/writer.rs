@@ -17,6 +17,7 @@ use std::time::Duration;
 use crate::engine::Response;
 use crate::sessions::SessionLink;
 use crate::statistics::{Picture, Statistics};
+use crate::trimming::Trimming;
 
 /// A batch with all that waits for its durability.
 pub struct Outgoing {
@@ -56,6 +57,7 @@ pub struct Writer<S> {
     pub committed: Sender<Committed>,
     pub releases: Sender<Release>,
     pub statistics: Arc<RwLock<Statistics>>,
+    pub trimming: Trimming,
 }
 
 impl<S: Store> Writer<S> {
@@ -67,12 +69,15 @@ impl<S: Store> Writer<S> {
         let mut full = false;
         let mut last = Sequence(0);
         loop {
-            let outgoing = match self.batches.recv_timeout(if full { RETRY_FULL } else { FOREVER }) {
+            let rest = if full { RETRY_FULL } else { self.trimming.rest().unwrap_or(FOREVER) };
+            let outgoing = match self.batches.recv_timeout(rest) {
                 Ok(outgoing) => outgoing,
                 Err(RecvTimeoutError::Disconnected) => return,
                 // Nothing is being written, but there may be room again: new work waits for that.
                 Err(RecvTimeoutError::Timeout) => {
-                    if full && self.store.restore_reserve().is_ok() {
+                    if !full {
+                        self.trimming.step(&mut self.store);
+                    } else if self.store.restore_reserve().is_ok() {
                         full = false;
                         if self.committed.send(Committed { through: last, full }).is_err() {
                             return;
@@ -94,8 +99,12 @@ impl<S: Store> Writer<S> {
             // Before the answers: whoever is told that a task is there finds it in the figures.
             self.statistics.write().note(&batch.events, picture);
             answer(responses);
+            self.trimming.note(&batch.events);
             if self.releases.send(Release { events: Arc::new(batch.events), effects }).is_err() {
                 return;
+            }
+            if !full && self.trimming.is_behind() {
+                self.trimming.step(&mut self.store);
             }
         }
     }

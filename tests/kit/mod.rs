@@ -40,6 +40,8 @@ pub struct Daemon {
     directory: tempfile::TempDir,
     slots: u32,
     process: Option<Child>,
+    /// What else the daemon and every other program of ours finds in its environment.
+    pub environment: BTreeMap<String, String>,
 }
 
 impl Daemon {
@@ -59,7 +61,7 @@ impl Daemon {
     pub fn stopped(slots: u32, config: &str) -> Self {
         let directory = tempfile::Builder::new().prefix("orchd-test-").tempdir().unwrap();
         fs::write(directory.path().join("orchd.toml"), config).unwrap();
-        Self { directory, slots, process: None }
+        Self { directory, slots, process: None, environment: BTreeMap::new() }
     }
 
     /// Starts the daemon again in the same state directory.
@@ -145,6 +147,7 @@ impl Daemon {
             .env("ORCHD_SOCKET", self.socket())
             .env("ORCHD_STATE_DIR", self.state_dir())
             .env("ORCHD_CONFIG", self.path("orchd.toml"))
+            .envs(&self.environment)
             .current_dir(self.directory.path());
         command
     }

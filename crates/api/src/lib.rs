@@ -21,8 +21,9 @@ pub use add::{AddBody, AddItem, AddQuery, AddReply, Added};
 pub use event::{Event, EventKind, EventQuery};
 pub use log::{LogChunk, LogEnd, LogQuery, LogStream};
 pub use operate::{
-    Daemon, DrainReply, DrainRequest, OperationResult, PauseRequest, ReprioritizeRequest, ResourceRequest,
-    Selector, ShutdownMode, ShutdownRequest, TaskIds, WaitReply, WaitRequest,
+    Backup, BackupRequest, Daemon, DrainReply, DrainRequest, OperationResult, PauseRequest,
+    ReprioritizeRequest, ResourceRequest, Selector, ShutdownMode, ShutdownRequest, StoreCheck, TaskIds,
+    WaitReply, WaitRequest,
 };
 pub use problem::{MEDIA_TYPE, Problem};
 pub use session::{

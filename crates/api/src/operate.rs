@@ -141,6 +141,31 @@ pub struct PauseRequest {
     pub workflow: Option<String>,
 }
 
+/// Copy the store to a new file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct BackupRequest {
+    /// The file, an absolute path; the daemon writes it, and it must not be there yet.
+    pub path: String,
+}
+
+/// A copy of the store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Backup {
+    /// The file.
+    pub path: String,
+    /// Its size.
+    pub bytes: u64,
+}
+
+/// Whether the store is whole.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct StoreCheck {
+    /// Whether no damage was found.
+    pub ok: bool,
+    /// What was found, and what to do about it.
+    pub problem: Option<String>,
+}
+
 /// What becomes of running tasks when the daemon ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]

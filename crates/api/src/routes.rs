@@ -52,6 +52,10 @@ pub const RESUME: &str = "/v1/resume";
 /// `POST`: start nothing new, and wait until nothing runs ([`crate::DrainRequest`] →
 /// [`crate::DrainReply`]).
 pub const DRAIN: &str = "/v1/drain";
+/// `POST`: copy the store to a new file, while it is in use ([`crate::BackupRequest`] → [`crate::Backup`]).
+pub const STORE_BACKUP: &str = "/v1/store/backup";
+/// `POST`: look through the store for damage ([`crate::StoreCheck`]); takes time that grows with its size.
+pub const STORE_CHECK: &str = "/v1/store/check";
 /// `POST`: end the daemon ([`crate::ShutdownRequest`]).
 pub const SHUTDOWN: &str = "/v1/shutdown";
 

@@ -16,7 +16,8 @@ use crate::query::{Half, conditions};
 use crate::sqlite::blob;
 use crate::write::int;
 use crate::{
-    Figures, Filter, History, StoreError, StoredAttempt, StoredTask, StoredWorkflow, TaskOutput, schema,
+    Figures, Filter, History, StoreError, StoredAttempt, StoredTask, StoredWorkflow, TaskOutput, backup,
+    schema,
 };
 
 /// Environments kept in memory: a list of thousands of tasks usually has one or two.
@@ -240,6 +241,15 @@ impl History for SqliteHistory {
         let mut statement = self.db.prepare_cached("SELECT record FROM figures")?;
         let mut rows = statement.query([])?;
         rows.next()?.map(|row| decode("the figures", blob(row, 0)?)).transpose()
+    }
+
+    fn backup(&mut self, to: &Path) -> Result<(), StoreError> {
+        // A connection of its own: this one may only read, and what it has cached stays.
+        backup::backup(&schema::open_unbound(&self.path)?, to)
+    }
+
+    fn check(&mut self) -> Result<(), StoreError> {
+        backup::check(&self.db, "PRAGMA quick_check(100)")
     }
 
     fn size_bytes(&mut self) -> Result<u64, StoreError> {

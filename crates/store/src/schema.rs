@@ -109,9 +109,15 @@ pub(crate) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
 /// Opens the store for questions.
 pub(crate) fn open_reader(path: &Path) -> Result<Connection, StoreError> {
     // Not read-only: a reader may have to build the index of the log anew. `query_only` keeps it from writing.
+    let connection = open_unbound(path)?;
+    connection.pragma_update(None, "query_only", true)?;
+    Ok(connection)
+}
+
+/// Opens the store for a copy: whoever may only read may not write another file either.
+pub(crate) fn open_unbound(path: &Path) -> Result<Connection, StoreError> {
     let connection = Connection::open_with_flags(path, flags(OpenFlags::SQLITE_OPEN_READ_WRITE))?;
     configure(&connection)?;
-    connection.pragma_update(None, "query_only", true)?;
     Ok(connection)
 }
 

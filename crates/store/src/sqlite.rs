@@ -10,11 +10,9 @@ use crate::codec::{TaskReader, decode};
 use crate::history::SqliteHistory;
 use crate::reserve::Reserve;
 use crate::write::{KnownEnvs, write};
-use crate::{Batch, History, Retention, StateDir, Store, StoreError, Trimmed, schema, trim};
+use crate::{Batch, History, Retention, StateDir, Store, StoreError, Trimmed, backup, schema, trim};
 
 const FILE: &str = "orchd.db";
-/// Findings of an integrity check that are reported; the first ones say what kind of damage it is.
-const FINDINGS: usize = 5;
 
 /// The writing side of the embedded store. Its reserve for a full disk is 8 MiB.
 pub struct SqliteStore {
@@ -22,6 +20,8 @@ pub struct SqliteStore {
     path: PathBuf,
     envs: KnownEnvs,
     reserve: Reserve,
+    /// What is being trimmed in several calls: looking anew where it ends would cost as much as the trimming.
+    trimming: Option<(Retention, i64)>,
     /// Keeps other processes out as long as this one may write.
     _dir: StateDir,
 }
@@ -40,6 +40,7 @@ impl SqliteStore {
             path,
             envs: KnownEnvs::default(),
             reserve: Reserve::new(dir.path()),
+            trimming: None,
             _dir: dir.clone(),
         };
         // A full disk must not keep the daemon from starting: it may have ends of attempts to record.
@@ -115,19 +116,17 @@ impl Store for SqliteStore {
 
     fn trim(&mut self, retention: &Retention) -> Result<Trimmed, StoreError> {
         self.envs.clear();
+        let known = self.trimming.filter(|(of, _)| of == retention).map(|(_, cutoff)| cutoff);
         let transaction = self.transaction()?;
-        let trimmed = trim::trim(&transaction, retention)?;
+        let cutoff = known.map_or_else(|| trim::cutoff(&transaction, retention), Ok)?;
+        let trimmed = trim::trim(&transaction, cutoff)?;
         transaction.commit()?;
+        self.trimming = trimmed.more.then_some((*retention, cutoff));
         Ok(trimmed)
     }
 
     fn integrity(&mut self) -> Result<(), StoreError> {
-        let mut check = self.db.prepare("PRAGMA integrity_check(100)")?;
-        let findings: Vec<String> = check.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
-        match findings.as_slice() {
-            [only] if only == "ok" => Ok(()),
-            _ => Err(StoreError::Corrupt(findings[..findings.len().min(FINDINGS)].join("; "))),
-        }
+        backup::check(&self.db, "PRAGMA integrity_check(100)")
     }
 
     fn release_reserve(&mut self) -> Result<bool, StoreError> {

@@ -3,7 +3,10 @@
 //! Invariant: what [`Store::commit`] has returned for is on disk, and a batch is there whole or not at all.
 
 use orchd_core::{AttemptEnd, EndedTask, Event, Meta, Snapshot, TaskRecord, WorkflowRecord};
-use orchd_model::{Priority, Sequence, SessionId, Status, TaskId, TaskResult, TaskSpec, Time, WorkflowId};
+use orchd_model::{
+    AttemptNumber, Priority, Sequence, SessionId, Status, TaskId, TaskResult, TaskSpec, Time, WorkflowId,
+};
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::{Figures, StoreError};
@@ -163,6 +166,16 @@ pub trait History: Send {
     /// # Errors
     /// As [`History::spec`].
     fn figures(&mut self) -> Result<Option<Figures>, StoreError>;
+    /// Copies the store, as it is now, to a new file that can take its place. Commits go on meanwhile.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] when there is a file of that name, [`StoreError::Full`].
+    fn backup(&mut self, to: &Path) -> Result<(), StoreError>;
+    /// Looks for damage, in time that grows with the size of the store. Commits go on meanwhile.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] with the first findings.
+    fn check(&mut self) -> Result<(), StoreError>;
     /// What the store takes on disk, bytes.
     ///
     /// # Errors
@@ -253,14 +266,16 @@ pub struct Retention {
 }
 
 /// What one call of [`Store::trim`] deleted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Trimmed {
-    /// Tasks, with their specs, results, tags and attempts.
-    pub tasks: usize,
+    /// Tasks, with their specs, results, tags and attempts; of each the number of its last attempt.
+    pub tasks: Vec<(TaskId, AttemptNumber)>,
     /// Workflows.
     pub workflows: usize,
     /// Batches of the journal.
     pub journal_batches: usize,
     /// Whether another call will find more.
     pub more: bool,
+    /// The end of what ended first and is still there; nothing may be older than that.
+    pub oldest: Option<Time>,
 }

@@ -2,6 +2,7 @@
 //!
 //! Ids are never used again: the next one is in the meta record, not derived from what is left.
 
+use orchd_model::{AttemptNumber, TaskId, Time};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::write::int;
@@ -16,18 +17,33 @@ const OTHERS: usize = 100;
 ///
 /// Flaw: a task may outlive what it depends on, when that ended so long ago that it is trimmed; the result
 /// is then missing from the inputs. Within a workflow this cannot happen.
-pub(crate) fn trim(db: &Connection, retention: &Retention) -> Result<Trimmed, StoreError> {
-    let cutoff = cutoff(db, retention)?;
+pub(crate) fn trim(db: &Connection, cutoff: i64) -> Result<Trimmed, StoreError> {
     let tasks = trim_tasks(db, cutoff)?;
     let workflows = trim_workflows(db, cutoff)?;
     let journal_batches = trim_journal(db, cutoff)?;
     db.execute("DELETE FROM env WHERE last_task < coalesce((SELECT min(id) FROM task), last_task + 1)", [])?;
-    let more = tasks == TASKS || workflows == OTHERS || journal_batches == OTHERS;
-    Ok(Trimmed { tasks, workflows, journal_batches, more })
+    let more = tasks.len() == TASKS || workflows == OTHERS || journal_batches == OTHERS;
+    Ok(Trimmed { tasks, workflows, journal_batches, more, oldest: oldest(db)? })
+}
+
+/// The end of the first that ended of what is left.
+fn oldest(db: &Connection) -> Result<Option<Time>, StoreError> {
+    let ends = [
+        "SELECT min(finished_at) FROM task WHERE finished_at IS NOT NULL",
+        "SELECT min(finished_at) FROM workflow WHERE finished_at IS NOT NULL",
+        "SELECT time FROM journal ORDER BY first_seq LIMIT 1",
+    ];
+    let mut oldest = None;
+    for sql in ends {
+        let end: Option<i64> = db.prepare_cached(sql)?.query_row([], |row| row.get(0)).optional()?.flatten();
+        oldest = oldest.into_iter().chain(end.map(|end| Time(end.cast_unsigned()))).min();
+    }
+    Ok(oldest)
 }
 
 /// What ended before this instant goes: the later of the age limit and the end of the first task too many.
-fn cutoff(db: &Connection, retention: &Retention) -> Result<i64, StoreError> {
+/// Costs a walk over the ends of all tasks that are kept.
+pub(crate) fn cutoff(db: &Connection, retention: &Retention) -> Result<i64, StoreError> {
     let first_too_many: Option<i64> = db
         .prepare_cached(
             "SELECT finished_at FROM task WHERE finished_at IS NOT NULL ORDER BY finished_at DESC LIMIT 1 OFFSET ?1",
@@ -38,7 +54,7 @@ fn cutoff(db: &Connection, retention: &Retention) -> Result<i64, StoreError> {
     Ok(first_too_many.map_or(since, |at| since.max(at.saturating_add(1))))
 }
 
-fn trim_tasks(db: &Connection, cutoff: i64) -> Result<usize, StoreError> {
+fn trim_tasks(db: &Connection, cutoff: i64) -> Result<Vec<(TaskId, AttemptNumber)>, StoreError> {
     let ids: Vec<i64> = db
         .prepare_cached(
             "SELECT id FROM task WHERE finished_at < ?1
@@ -54,7 +70,12 @@ fn trim_tasks(db: &Connection, cutoff: i64) -> Result<usize, StoreError> {
         db.prepare_cached("DELETE FROM attempt WHERE task = ?1")?,
         db.prepare_cached("DELETE FROM task WHERE id = ?1")?,
     ];
+    let mut last_attempt =
+        db.prepare_cached("SELECT number FROM attempt WHERE task = ?1 ORDER BY number DESC LIMIT 1")?;
+    let mut trimmed = Vec::with_capacity(ids.len());
     for id in &ids {
+        let last: Option<u32> = last_attempt.query_row([id], |row| row.get(0)).optional()?;
+        trimmed.push((TaskId(id.cast_unsigned()), AttemptNumber(last.unwrap_or(0))));
         let spec: Option<String> = tags.query_row([id], |row| row.get(0)).optional()?;
         for tag in spec.as_deref().map(spec_tags).transpose()?.unwrap_or_default() {
             drop_tag.execute(params![tag, id])?;
@@ -63,7 +84,7 @@ fn trim_tasks(db: &Connection, cutoff: i64) -> Result<usize, StoreError> {
             statement.execute([id])?;
         }
     }
-    Ok(ids.len())
+    Ok(trimmed)
 }
 
 /// The tags in the JSON text of a spec. The table of tags is ordered by tag, not by task.

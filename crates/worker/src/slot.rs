@@ -32,6 +32,9 @@ pub(crate) fn above_stdio(fd: OwnedFd) -> io::Result<OwnedFd> {
     Ok(rustix::io::fcntl_dupfd_cloexec(&fd, STDIO_END)?)
 }
 
+/// How often the directory of an output is made: the daemon removes empty ones, perhaps just now.
+const MAKE_DIRECTORY: u32 = 5;
+
 struct Spool {
     stream: Stream,
     path: PathBuf,
@@ -123,15 +126,17 @@ fn is_empty(file: BorrowedFd<'_>) -> bool {
 
 /// Gives a spool its final name.
 pub(crate) fn move_output(spool: &Path, kept: &Path) -> io::Result<()> {
-    match fs::rename(spool, kept) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            if let Some(directory) = kept.parent() {
-                fs::create_dir_all(directory)?;
+    for _ in 0..MAKE_DIRECTORY {
+        match fs::rename(spool, kept) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                if let Some(directory) = kept.parent() {
+                    fs::create_dir_all(directory)?;
+                }
             }
-            fs::rename(spool, kept)
+            done => return done,
         }
-        done => done,
     }
+    fs::rename(spool, kept)
 }
 
 fn remove(path: &Path) {

@@ -67,7 +67,6 @@ pub struct Config {
     /// Commands that stand for handlers.
     pub handlers: BTreeMap<String, Vec<String>>,
     /// What is kept of what has ended.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the next commit applies it"))]
     pub retention: Retention,
     /// Who may do what.
     pub access: Access,

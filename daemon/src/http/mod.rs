@@ -13,6 +13,7 @@ mod openapi;
 mod operate;
 
 mod steer;
+mod store;
 mod tasks;
 mod wait;
 mod workers;
@@ -160,6 +161,8 @@ fn router(shell: Arc<Shell>) -> Router {
         .route(routes::PAUSE, post(operate::pause))
         .route(routes::RESUME, post(operate::resume))
         .route(routes::DRAIN, post(drain::drain))
+        .route(routes::STORE_BACKUP, post(store::backup))
+        .route(routes::STORE_CHECK, post(store::check))
         .route(routes::SHUTDOWN, post(operate::shutdown))
         .fallback(answer::no_such_route)
         .method_not_allowed_fallback(answer::no_such_method)

@@ -5,10 +5,10 @@ use orchd_model::{TaskSpec, WorkflowSpec};
 
 use super::operation::{Content, NDJSON, Operation, schema};
 use crate::{
-    AddBody, AddItem, AddQuery, AddReply, Daemon, DrainReply, DrainRequest, Event, EventQuery, Explanation,
-    FromWorker, ListQuery, LogChunk, LogEnd, LogQuery, OperationResult, PauseRequest, ReprioritizeRequest,
-    Resource, ResourceRequest, Selector, ShutdownRequest, Stats, Task, TaskIds, ToWorker, WaitReply,
-    WaitRequest, Worker, Workflow, WorkflowAdded, routes,
+    AddBody, AddItem, AddQuery, AddReply, Backup, BackupRequest, Daemon, DrainReply, DrainRequest, Event,
+    EventQuery, Explanation, FromWorker, ListQuery, LogChunk, LogEnd, LogQuery, OperationResult,
+    PauseRequest, ReprioritizeRequest, Resource, ResourceRequest, Selector, ShutdownRequest, Stats,
+    StoreCheck, Task, TaskIds, ToWorker, WaitReply, WaitRequest, Worker, Workflow, WorkflowAdded, routes,
 };
 
 /// Every operation, in the order of [`routes`].
@@ -50,6 +50,11 @@ pub fn operations() -> Vec<Operation> {
         Operation::post(routes::DRAIN, "drain", "No new starts; answers when nothing runs")
             .reads::<DrainRequest>()
             .answers::<DrainReply>(),
+        Operation::post(routes::STORE_BACKUP, "backup", "Copy the store to a new file, while it is in use")
+            .reads::<BackupRequest>()
+            .answers::<Backup>(),
+        Operation::post(routes::STORE_CHECK, "checkStore", "Look through the store for damage")
+            .answers::<StoreCheck>(),
         Operation::post(routes::SHUTDOWN, "shutdown", "End the daemon")
             .reads::<ShutdownRequest>()
             .answers::<()>(),

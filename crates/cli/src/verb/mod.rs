@@ -1,6 +1,7 @@
 //! The verbs: one file each, and this table. Its order is the order of the help.
 
 mod add;
+mod backup;
 mod cancel;
 mod drain;
 mod events;
@@ -96,6 +97,8 @@ verbs! {
     Drain(drain);
     /// Check, plan and run workflow files
     Workflow(workflow);
+    /// Copy the store of the working daemon to a new file
+    Backup(backup);
     /// End the daemon
     Shutdown(shutdown);
 }

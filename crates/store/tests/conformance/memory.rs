@@ -8,6 +8,7 @@ use orchd_store::{
 };
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 #[derive(Default)]
@@ -138,20 +139,35 @@ impl Store for MemoryStore {
         let gone = |at: Option<Time>| at.is_some_and(|t| t < retention.since.max(too_many));
         let running: BTreeSet<Option<WorkflowId>> =
             state.workflows.values().filter(|w| w.finished_at.is_none()).map(|w| Some(w.record.id)).collect();
-        let before = (state.tasks.len(), state.workflows.len(), state.journal.len());
+        let before = (state.workflows.len(), state.journal.len());
+        let had: BTreeMap<TaskId, Option<Time>> =
+            state.tasks.iter().map(|(id, task)| (*id, task.finished_at)).collect();
         state.tasks.retain(|_, t| !gone(t.finished_at) || running.contains(&t.record.demand.workflow));
         let used: BTreeSet<_> = state.tasks.values().filter_map(|t| t.record.demand.workflow).collect();
         state.workflows.retain(|id, w| !gone(w.finished_at) || used.contains(id));
         let kept: BTreeSet<TaskId> = state.tasks.keys().copied().collect();
+        let mut trimmed: Vec<(Option<Time>, TaskId)> =
+            had.iter().filter(|(id, _)| !kept.contains(id)).map(|(id, end)| (*end, *id)).collect();
+        trimmed.sort_unstable();
+        let last_attempt = |id: TaskId| {
+            let numbers = state.attempts.keys().filter(|(task, _)| *task == id).map(|(_, number)| *number);
+            numbers.max().unwrap_or(AttemptNumber(0))
+        };
+        let trimmed = trimmed.into_iter().map(|(_, id)| (id, last_attempt(id))).collect();
         state.attempts.retain(|(task, _), _| kept.contains(task));
         let counted = state.figures.as_ref().map(|figures| figures.through);
         let uncounted = |event: &Event| counted.is_some_and(|through| event.sequence > through);
         state.journal.retain(|batch| batch.last().is_none_or(|e| !gone(Some(e.time)) || uncounted(e)));
+        let ends = state.tasks.values().filter_map(|task| task.finished_at);
+        let ends = ends.chain(state.workflows.values().filter_map(|workflow| workflow.finished_at));
+        let first_batch = state.journal.iter().find_map(|batch| batch.last().map(|event| event.time));
+        let oldest = ends.chain(first_batch).min();
         Ok(Trimmed {
-            tasks: before.0 - state.tasks.len(),
-            workflows: before.1 - state.workflows.len(),
-            journal_batches: before.2 - state.journal.len(),
+            tasks: trimmed,
+            workflows: before.0 - state.workflows.len(),
+            journal_batches: before.1 - state.journal.len(),
             more: false,
+            oldest,
         })
     }
 
@@ -289,6 +305,14 @@ impl History for MemoryStore {
     fn events(&mut self, after: Sequence, limit: usize) -> Result<Vec<Event>, StoreError> {
         let state = self.state();
         Ok(state.journal.iter().flatten().filter(|e| e.sequence > after).take(limit).cloned().collect())
+    }
+
+    fn backup(&mut self, _: &Path) -> Result<(), StoreError> {
+        Err(StoreError::Corrupt("memory has no files".to_owned()))
+    }
+
+    fn check(&mut self) -> Result<(), StoreError> {
+        Ok(())
     }
 
     fn size_bytes(&mut self) -> Result<u64, StoreError> {
