@@ -171,7 +171,7 @@ fn seventeen_thousand_tasks_blocked_on_one_lock_do_not_delay_one_that_needs_noth
     let stats = daemon.stats();
     assert_eq!((stats.pending, stats.running), (BLOCKED as u64, 1), "{stats:?}");
     let lock = resource(&daemon, "lock:one");
-    assert_eq!((lock.waiting, lock.holders.len()), (BLOCKED, 1));
+    assert_eq!((lock.waiting, lock.holders.len()), (BLOCKED as u64, 1));
     let explained = daemon.client().explain(*blocked.last().unwrap()).unwrap();
     assert_eq!(explained.ahead_count, BLOCKED - 1, "{explained:?}");
     assert_eq!(explained.ahead[0].task, blocked[0]);

@@ -256,7 +256,7 @@ fn a_retry_of_a_failed_task_revives_what_was_skipped_because_of_it() {
     assert_eq!(daemon.lines("ran"), [near, far].map(|id| id.to_string()));
     let task = daemon.task(first);
     assert_eq!((task.attempts, task.attempt_list.unwrap().len()), (2, 2), "attempt numbers go on");
-    let refused = daemon.client().retry(vec![first]).unwrap();
+    let refused = daemon.client().retry(vec![first.into()]).unwrap();
     let code = refused[0].error.as_ref().unwrap().code;
     assert_eq!(code, Code::WrongState, "what completed is not retried");
     assert_eq!(daemon.stats().completed, 3);

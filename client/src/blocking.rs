@@ -18,7 +18,9 @@ use orchd_api::{
     PauseRequest, Resource, ResourceRequest, Selector, ShutdownMode, Stats, StoreCheck, Task, WaitReply,
     WaitRequest, Worker, Workflow, WorkflowAdded,
 };
-use orchd_model::{Priority, Refusal, Span, Status, TaskId, TaskResult, TaskSpec, WorkflowId, WorkflowSpec};
+use orchd_model::{
+    Priority, Refusal, Span, Status, TaskId, TaskRange, TaskResult, TaskSpec, WorkflowId, WorkflowSpec,
+};
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -109,13 +111,13 @@ impl Client {
         /// Cancels tasks and says for each what became of it.
         cancel(select: Selector) -> Vec<OperationResult>;
         /// Runs ended tasks again.
-        retry(ids: Vec<TaskId>) -> Vec<OperationResult>;
+        retry(ids: Vec<TaskRange>) -> Vec<OperationResult>;
         /// Keeps tasks from starting until they are released.
-        hold(ids: Vec<TaskId>) -> Vec<OperationResult>;
+        hold(ids: Vec<TaskRange>) -> Vec<OperationResult>;
         /// Lets held tasks go.
-        release(ids: Vec<TaskId>) -> Vec<OperationResult>;
+        release(ids: Vec<TaskRange>) -> Vec<OperationResult>;
         /// Changes the class of tasks that have not ended.
-        reprioritize(ids: Vec<TaskId>, priority: Priority) -> Vec<OperationResult>;
+        reprioritize(ids: Vec<TaskRange>, priority: Priority) -> Vec<OperationResult>;
         /// Everything about one task.
         get(id: TaskId) -> Task;
         /// The tasks that a query selects: unfinished first, then the newest ended.

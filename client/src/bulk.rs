@@ -10,7 +10,7 @@ use http::{Request, header};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::{Frame, Incoming};
 use orchd_api::{AddItem, routes};
-use orchd_model::{Refusal, TaskId, TaskSpec, limits};
+use orchd_model::{Refusal, TaskRange, TaskSpec, limits};
 use std::io;
 use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -35,10 +35,10 @@ pub(crate) async fn submit<S: Stream<Item = TaskSpec>>(
     transport: &Transport,
     specs: S,
     atomic: bool,
-    mut each: impl FnMut(Result<TaskId, Refusal>),
+    mut each: impl FnMut(Result<TaskRange, Refusal>),
 ) -> Result<(), Error> {
     let mut last_refusal = None;
-    let each = |item: Result<TaskId, Refusal>| {
+    let each = |item: Result<TaskRange, Refusal>| {
         last_refusal = item.as_ref().err().cloned();
         each(item);
     };
@@ -100,7 +100,7 @@ async fn exchange(
     mut connection: Connection,
     receiver: mpsc::Receiver<Piece>,
     atomic: bool,
-    each: impl FnMut(Result<TaskId, Refusal>),
+    each: impl FnMut(Result<TaskRange, Refusal>),
     received: &AtomicUsize,
 ) -> Result<Connection, Error> {
     let pieces = stream::unfold(receiver, |mut receiver| async {
@@ -126,7 +126,7 @@ async fn exchange(
 /// Reads results line by line as they come.
 async fn read(
     mut body: Incoming,
-    mut each: impl FnMut(Result<TaskId, Refusal>),
+    mut each: impl FnMut(Result<TaskRange, Refusal>),
     received: &AtomicUsize,
 ) -> Result<(), Error> {
     let mut rest: Vec<u8> = Vec::new();

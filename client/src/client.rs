@@ -8,7 +8,9 @@ use orchd_api::{
     ShutdownMode, ShutdownRequest, Stats, StoreCheck, Task, TaskIds, WaitReply, WaitRequest, Worker,
     Workflow, WorkflowAdded, routes,
 };
-use orchd_model::{Priority, Refusal, Span, TaskId, TaskResult, TaskSpec, WorkflowId, WorkflowSpec};
+use orchd_model::{
+    Priority, Refusal, Span, TaskId, TaskRange, TaskResult, TaskSpec, WorkflowId, WorkflowSpec,
+};
 use serde::de::IgnoredAny;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -108,7 +110,8 @@ impl Client {
     }
 
     /// Adds any number of tasks in one request, as they come from the iterator and as fast as the daemon
-    /// takes them. The results are in the order of the specs; one refusal does not sink the others.
+    /// takes them. The results are in the order of the specs, of an array the first element's id; one refusal
+    /// does not sink the others.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -131,7 +134,8 @@ impl Client {
     {
         let mut results = Vec::new();
         let specs = futures_util::stream::iter(specs);
-        self.submit_stream(specs, false, |item| results.push(item)).await?;
+        let first = |tasks: TaskRange| tasks.first;
+        self.submit_stream(specs, false, |item| results.push(item.map(first))).await?;
         Ok(results)
     }
 
@@ -144,7 +148,7 @@ impl Client {
         &self,
         specs: S,
         atomic: bool,
-        each: impl FnMut(Result<TaskId, Refusal>),
+        each: impl FnMut(Result<TaskRange, Refusal>),
     ) -> Result<(), Error>
     where
         S: Stream<Item = TaskSpec>,
@@ -165,7 +169,7 @@ impl Client {
     ///
     /// # Errors
     /// A refusal of the request, or no connection.
-    pub async fn retry(&self, ids: Vec<TaskId>) -> Result<Vec<OperationResult>, Error> {
+    pub async fn retry(&self, ids: Vec<TaskRange>) -> Result<Vec<OperationResult>, Error> {
         self.transport.ask(Call::post(routes::TASKS_RETRY, &TaskIds { ids })?).await
     }
 
@@ -173,7 +177,7 @@ impl Client {
     ///
     /// # Errors
     /// A refusal of the request, or no connection.
-    pub async fn hold(&self, ids: Vec<TaskId>) -> Result<Vec<OperationResult>, Error> {
+    pub async fn hold(&self, ids: Vec<TaskRange>) -> Result<Vec<OperationResult>, Error> {
         self.transport.ask(Call::post(routes::TASKS_HOLD, &TaskIds { ids })?.repeatable(true)).await
     }
 
@@ -181,7 +185,7 @@ impl Client {
     ///
     /// # Errors
     /// A refusal of the request, or no connection.
-    pub async fn release(&self, ids: Vec<TaskId>) -> Result<Vec<OperationResult>, Error> {
+    pub async fn release(&self, ids: Vec<TaskRange>) -> Result<Vec<OperationResult>, Error> {
         // A second answer would say that they are not held.
         self.transport.ask(Call::post(routes::TASKS_RELEASE, &TaskIds { ids })?).await
     }
@@ -192,7 +196,7 @@ impl Client {
     /// A refusal of the request, or no connection.
     pub async fn reprioritize(
         &self,
-        ids: Vec<TaskId>,
+        ids: Vec<TaskRange>,
         priority: Priority,
     ) -> Result<Vec<OperationResult>, Error> {
         let request = ReprioritizeRequest { ids, priority };

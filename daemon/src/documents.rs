@@ -3,11 +3,12 @@
 use orchd_api as api;
 use orchd_core::{Core, Phase, SkipCause, Snapshot, TaskRecord};
 use orchd_model::{
-    Body, Dependency, DependencyTarget, Reason, Span, Status, StatusReason, TaskId, TaskResult, Time,
-    WorkflowMetrics,
+    Body, Dependency, DependencyTarget, Reason, Span, Status, StatusReason, TaskId, TaskResult, TaskSpec,
+    Time, WorkflowMetrics,
 };
 use orchd_store::{StoredAttempt, StoredTask, StoredWorkflow};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::statistics::Statistics;
 
@@ -15,13 +16,8 @@ use crate::statistics::Statistics;
 pub fn task(stored: StoredTask, reasons: Vec<Reason>, names: &BTreeMap<TaskId, String>) -> api::Task {
     let StoredTask { record, spec, result, started_at, finished_at } = stored;
     let status_reason = status_reason(&record, result.as_ref(), names).map(Into::into);
-    let spec = std::sync::Arc::unwrap_or_clone(spec);
-    let (command, shell, module, action) = match spec.body {
-        Body::Command { argv } => (Some(argv), None, None, None),
-        Body::Shell { line } => (None, Some(line), None, None),
-        Body::Handler { module, action } => (None, None, Some(module), action),
-        Body::Milestone => (None, None, None, None),
-    };
+    let (array, spec) = element(&record, spec);
+    let (command, shell, module, action) = body(spec.body);
     let execution_time = result.as_ref().filter(|r| r.attempts > 0).map(|result| result.execution_time);
     let worker = match record.phase {
         Phase::Running { worker, .. } => Some(worker),
@@ -30,7 +26,9 @@ pub fn task(stored: StoredTask, reasons: Vec<Reason>, names: &BTreeMap<TaskId, S
     let retry = &record.retry;
     api::Task {
         id: record.id,
-        name: record.name.to_string(),
+        last: (record.more > 0).then(|| record.range().last),
+        array,
+        name: spec.name,
         status: record.status(),
         priority: record.priority,
         reasons: reasons.into_iter().map(Into::into).collect(),
@@ -88,6 +86,28 @@ fn stopping(phase: &Phase) -> Option<api::StopCause> {
     match phase {
         Phase::Running { stop, .. } => stop.map(crate::outbox::stop_cause),
         _ => None,
+    }
+}
+
+/// The place of an element in its array, and its own spec. What stands for several shows what all of them have.
+fn element(record: &TaskRecord, spec: Arc<TaskSpec>) -> (Option<api::ArrayPlace>, TaskSpec) {
+    let Some(indices) = spec.array else { return (None, Arc::unwrap_or_clone(spec)) };
+    let tasks = record.array_range(&spec);
+    let place = record.id.0 - tasks.first.0;
+    let array = api::ArrayPlace { tasks, indices, index: indices.at(place) };
+    let spec = if record.more == 0 { spec.element(place) } else { Arc::unwrap_or_clone(spec) };
+    (Some(array), spec)
+}
+
+type BodyFields = (Option<Vec<String>>, Option<String>, Option<String>, Option<String>);
+
+/// Command, shell line, module and action.
+fn body(body: Body) -> BodyFields {
+    match body {
+        Body::Command { argv } => (Some(argv), None, None, None),
+        Body::Shell { line } => (None, Some(line), None, None),
+        Body::Handler { module, action } => (None, None, Some(module), action),
+        Body::Milestone => (None, None, None, None),
     }
 }
 

@@ -12,7 +12,8 @@ use orchd_core::{
     Command, Core, EdgeTarget, EndedTask, Event, Fact, NewTask, NewWorkflow, Output, Reply, Submission,
 };
 use orchd_model::{
-    AttemptReport, Code, DependencyTarget, Refusal, Sequence, TaskId, TaskSpec, Time, WorkerId, WorkflowId,
+    AttemptReport, Code, DependencyTarget, Refusal, Sequence, TaskId, TaskRange, TaskSpec, Time, WorkerId,
+    WorkflowId, limits,
 };
 use orchd_store::{Batch, History};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -43,7 +44,7 @@ pub enum Request {
         specs: Vec<Result<Arc<TaskSpec>, Refusal>>,
         atomic: bool,
         owner: u32,
-        answer: Answer<Vec<Result<TaskId, Refusal>>>,
+        answer: Answer<Vec<Result<TaskRange, Refusal>>>,
     },
     /// A workflow to add, with its parameters as JSON.
     AddWorkflow {
@@ -54,7 +55,7 @@ pub enum Request {
         answer: Answer<(WorkflowId, Vec<TaskId>)>,
     },
     /// Ended tasks to run again.
-    Retry { ids: Vec<TaskId>, answer: Answer<Reply> },
+    Retry { ids: Vec<TaskRange>, answer: Answer<Reply> },
     /// A worker says hello.
     Join { join: orchd_core::Join, link: SessionLink, answer: Answer<WorkerId> },
     /// A worker reports; acknowledged when durable.
@@ -70,7 +71,7 @@ pub enum Request {
 /// What to say to whom once a batch is durable.
 pub enum Response {
     Command(Answer<Reply>, Result<Reply, Refusal>),
-    Add(Answer<Vec<Result<TaskId, Refusal>>>, Result<Vec<Result<TaskId, Refusal>>, Refusal>),
+    Add(Answer<Vec<Result<TaskRange, Refusal>>>, Result<Vec<Result<TaskRange, Refusal>>, Refusal>),
     AddWorkflow(Answer<(WorkflowId, Vec<TaskId>)>, Result<(WorkflowId, Vec<TaskId>), Refusal>),
     Join(Answer<WorkerId>, Result<WorkerId, Refusal>),
     Ack(SessionLink, Vec<orchd_model::Token>),
@@ -224,7 +225,7 @@ impl Engine {
 
     fn hand_over(&mut self, gathering: &mut Gathering) {
         let Gathering { output, responses, parameters } = std::mem::take(gathering);
-        let tasks: BTreeSet<TaskId> = output.events.iter().filter_map(|event| event.fact.task()).collect();
+        let tasks: BTreeSet<TaskId> = output.events.iter().flat_map(|event| event.fact.tasks()).collect();
         let mut workflows: BTreeSet<WorkflowId> =
             output.events.iter().filter_map(|e| e.fact.workflow()).collect();
         workflows.extend(output.events.iter().filter(|e| ends_a_task(&e.fact)).filter_map(|e| e.workflow));
@@ -263,7 +264,7 @@ impl Engine {
         atomic: bool,
         owner: u32,
         out: &mut Output,
-    ) -> Result<Vec<Result<TaskId, Refusal>>, Refusal> {
+    ) -> Result<Vec<Result<TaskRange, Refusal>>, Refusal> {
         self.refuse_when_full()?;
         let policy = self.live.policy();
         let mut ended = BTreeMap::new();
@@ -291,11 +292,13 @@ impl Engine {
                 }
             }
         }
+        let counts: Vec<u64> = tasks.iter().map(NewTask::count).collect();
         let submission = Submission { tasks, atomic, workflow: None, owner, ended };
         let Reply::Submitted { tasks, .. } = self.core.handle(now, Command::Submit(submission), out)? else {
             return Err(Refusal::new(Code::WrongState, "not the answer to a submission"));
         };
-        let mut tasks = tasks.into_iter();
+        let range = |(id, count): (Result<TaskId, _>, u64)| id.map(|id| TaskRange::from_first(id, count - 1));
+        let mut tasks = tasks.into_iter().zip(counts).map(range);
         let refused = |refusal: Option<Refusal>| match refusal {
             Some(refusal) => Some(Err(refusal)),
             None => tasks.next(),
@@ -356,19 +359,21 @@ impl Engine {
         let mut edges = Vec::with_capacity(spec.dependencies.len());
         for dependency in &spec.dependencies {
             let target = match &dependency.task {
-                DependencyTarget::Name(name) => {
-                    EdgeTarget::Index(*places.get(name).ok_or_else(|| unknown(&dependency.task))?)
-                }
-                DependencyTarget::Id(id) => {
-                    if self.core.status(*id).is_none() && !ended.contains_key(id) {
-                        let found = self.history.ended(&[*id]).map_err(store_refusal)?;
-                        let (_, task) = found.into_iter().next().ok_or_else(|| unknown(&dependency.task))?;
-                        ended.insert(*id, task);
-                    }
-                    EdgeTarget::Id(*id)
-                }
+                DependencyTarget::Name(name) => match (places.get(name), name.parse::<TaskRange>()) {
+                    (Some(place), _) => Dependencies::Place(*place),
+                    (None, Ok(range)) => Dependencies::Tasks(range),
+                    (None, Err(_)) => return Err(unknown(&dependency.task)),
+                },
+                DependencyTarget::Id(id) => Dependencies::Tasks((*id).into()),
             };
-            edges.push((target, dependency.on));
+            match target {
+                Dependencies::Place(place) => edges.push((EdgeTarget::Index(place), dependency.on)),
+                Dependencies::Tasks(range) => {
+                    for id in self.known_tasks(range, ended)? {
+                        edges.push((EdgeTarget::Id(id), dependency.on));
+                    }
+                }
+            }
         }
         let (fingerprint, same_key) = match &spec.key {
             Some(key) => {
@@ -387,24 +392,49 @@ impl Engine {
         Ok(NewTask { spec, retry, runner, edges, fingerprint, same_key })
     }
 
+    /// The tasks of a range, each of which must exist; what has ended and left memory goes into `ended`.
+    fn known_tasks(
+        &mut self,
+        range: TaskRange,
+        ended: &mut BTreeMap<TaskId, EndedTask>,
+    ) -> Result<Vec<TaskId>, Refusal> {
+        if range.len() > limits::RANGE_EDGES {
+            let message = format!("one dependency stands for at most {} tasks", limits::RANGE_EDGES);
+            return Err(Refusal::new(Code::TooLarge, message).value(range.to_string()));
+        }
+        let ids: Vec<TaskId> = (range.first.0..=range.last.0).map(TaskId).collect();
+        let forgotten = |id: &TaskId| self.core.status(*id).is_none() && !ended.contains_key(id);
+        let forgotten: Vec<TaskId> = ids.iter().copied().filter(forgotten).collect();
+        ended.extend(self.history.ended(&forgotten).map_err(store_refusal)?);
+        match forgotten.into_iter().find(|id| !ended.contains_key(id)) {
+            Some(id) => {
+                Err(Refusal::new(Code::UnknownDependency, "unknown dependency").value(id.to_string()))
+            }
+            None => Ok(ids),
+        }
+    }
+
     /// Loads ended tasks, and those that were skipped because of them, and runs them again.
-    fn retry(&mut self, now: Time, ids: &[TaskId], out: &mut Output) -> Result<Reply, Refusal> {
+    fn retry(&mut self, now: Time, wanted: &[TaskRange], out: &mut Output) -> Result<Reply, Refusal> {
         self.refuse_when_full()?;
         let mut tasks = Vec::new();
         let mut unknown = Vec::new();
         let mut skipped = Vec::new();
-        for id in ids {
-            let record = match self.core.record(*id) {
-                Some(record) => Some(record),
-                None => self.history.record(*id).map_err(store_refusal)?,
+        for range in wanted {
+            let live = range.single().and_then(|id| self.core.record(id));
+            let records = match (live, range.single()) {
+                (Some(record), _) => vec![record],
+                (None, Some(id)) => self.history.record(id).map_err(store_refusal)?.into_iter().collect(),
+                // Of many, those are meant that can be run again.
+                (None, None) => self.history.failures(*range).map_err(store_refusal)?,
             };
-            match record {
-                Some(record) => {
-                    skipped.extend(self.history.skipped_by(*id).map_err(store_refusal)?);
-                    tasks.push(record);
-                }
-                None => unknown.push(*id),
+            if records.is_empty() {
+                unknown.push(*range);
             }
+            for record in &records {
+                skipped.extend(self.history.skipped_by(record.id).map_err(store_refusal)?);
+            }
+            tasks.extend(records);
         }
         let mut workflows = Vec::new();
         let ids: BTreeSet<WorkflowId> = tasks.iter().filter_map(|task| task.demand.workflow).collect();
@@ -415,15 +445,21 @@ impl Engine {
             tasks.iter().chain(&skipped).flat_map(|task| task.edges.iter().map(|edge| edge.task)).collect();
         let edges: Vec<TaskId> = edges.into_iter().filter(|id| self.core.status(*id).is_none()).collect();
         let ended = self.history.ended(&edges).map_err(store_refusal)?.into_iter().collect();
-        let reply = self.core.handle(now, Command::Retry { tasks, skipped, workflows, ended }, out)?;
+        let wanted = wanted.to_vec();
+        let reply =
+            self.core.handle(now, Command::Retry { wanted, tasks, skipped, workflows, ended }, out)?;
         let Reply::Tasks(mut results) = reply else { return Ok(reply) };
-        results.extend(
-            unknown
-                .into_iter()
-                .map(|id| (id, Err(Refusal::new(Code::NotFound, "no such task").value(id.to_string())))),
-        );
+        let no_such =
+            |range: TaskRange| Refusal::new(Code::NotFound, "no such task").value(range.to_string());
+        results.extend(unknown.into_iter().map(|range| (range, Err(no_such(range)))));
         Ok(Reply::Tasks(results))
     }
+}
+
+/// What a dependency names: a task of the same request, or tasks that exist.
+enum Dependencies {
+    Place(usize),
+    Tasks(TaskRange),
 }
 
 /// Whether a fact ends a task, or undoes that: its workflow has changed.

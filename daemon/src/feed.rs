@@ -44,6 +44,7 @@ pub fn lagged(lost: u64, after: Sequence, time: orchd_model::Time) -> Event {
         time,
         kind: "lagged".to_owned(),
         task: None,
+        last: None,
         workflow: None,
         session: None,
         data,
@@ -61,22 +62,25 @@ pub fn ended_task(event: &orchd_core::Event) -> Option<TaskId> {
     }
 }
 
-/// An event as users see it.
-pub fn describe(event: &orchd_core::Event) -> Event {
-    let (kind, data) = kind_and_data(&event.fact);
-    Event {
+/// An event as users see it; none for what changes nothing that they see.
+pub fn describe(event: &orchd_core::Event) -> Option<Event> {
+    let (kind, data) = kind_and_data(&event.fact)?;
+    let task = event.fact.task();
+    Some(Event {
         sequence: event.sequence,
         time: event.time,
         kind: kind.to_owned(),
-        task: event.fact.task(),
+        task,
+        last: task.filter(|_| event.more > 0).map(|first| TaskId(first.0 + event.more)),
         workflow: event.workflow.or_else(|| event.fact.workflow()),
         session: event.session,
         data: object(data),
-    }
+    })
 }
 
-fn kind_and_data(fact: &Fact) -> (&'static str, Value) {
-    match fact {
+fn kind_and_data(fact: &Fact) -> Option<(&'static str, Value)> {
+    Some(match fact {
+        Fact::Split { .. } => return None,
         Fact::Submitted { record, .. } => (
             "task.submitted",
             json!({ "name": record.name, "priority": record.priority, "hold": record.hold, "owner": record.owner }),
@@ -117,7 +121,7 @@ fn kind_and_data(fact: &Fact) -> (&'static str, Value) {
         }
         Fact::WorkerJoined { worker } => ("worker.joined", json!({ "worker": worker.id })),
         Fact::WorkerLost { worker } => ("worker.lost", json!({ "worker": worker })),
-    }
+    })
 }
 
 fn workflow_kind(status: WorkflowStatus) -> &'static str {

@@ -5,8 +5,8 @@ use crossbeam_channel::{Receiver, Sender};
 use orchd_api::{Assignment, StopCause, StopOrder, ToWorker, Work};
 use orchd_core::{Command, Effect, Event, Fact, Stop, TaskRecord};
 use orchd_model::{
-    AttemptNumber, AttemptReport, Body, ErrorType, Outcome, Span, TaskId, TaskSpec, Token, WorkerId,
-    WorkflowId,
+    AttemptNumber, AttemptReport, Body, ErrorType, Outcome, Span, TaskId, TaskRange, TaskSpec, Token,
+    WorkerId, WorkflowId,
 };
 use orchd_store::History;
 use serde_json::{Map, Value, json};
@@ -23,6 +23,9 @@ use crate::writer::Release;
 /// Specs of tasks that were added lately, so that a task that starts at once is not read back.
 const RECENT_SPECS: usize = 8192;
 
+/// Arrays that are remembered for the same reason.
+const RECENT_ARRAYS: usize = 64;
+
 /// The outbox.
 pub struct Outbox {
     pub releases: Receiver<Release>,
@@ -38,6 +41,8 @@ pub struct Outbox {
 /// What an assignment is made from.
 struct Known {
     spec: Arc<TaskSpec>,
+    /// The task, or all elements of the array.
+    tasks: TaskRange,
     workflow: Option<WorkflowId>,
     dependencies: Vec<TaskId>,
 }
@@ -45,7 +50,8 @@ struct Known {
 impl Known {
     fn new(spec: Arc<TaskSpec>, record: &TaskRecord) -> Arc<Self> {
         let dependencies = record.edges.iter().map(|edge| edge.task).collect();
-        Arc::new(Self { spec, workflow: record.demand.workflow, dependencies })
+        let tasks = record.array_range(&spec);
+        Arc::new(Self { spec, tasks, workflow: record.demand.workflow, dependencies })
     }
 }
 
@@ -54,10 +60,25 @@ impl Known {
 pub struct Recent {
     specs: HashMap<TaskId, Arc<Known>>,
     order: std::collections::VecDeque<TaskId>,
+    /// Arrays that lately had something started, by their first elements.
+    arrays: BTreeMap<TaskId, Arc<Known>>,
 }
 
 impl Recent {
+    fn get(&self, id: TaskId) -> Option<Arc<Known>> {
+        let array = || self.arrays.range(..=id).next_back().filter(|(_, known)| known.tasks.contains(id));
+        self.specs.get(&id).or_else(|| array().map(|(_, known)| known)).map(Arc::clone)
+    }
+
     fn keep(&mut self, id: TaskId, spec: Arc<Known>) {
+        if spec.spec.array.is_some() {
+            // An array whose turn comes again is read again.
+            if self.arrays.len() == RECENT_ARRAYS {
+                self.arrays.pop_first();
+            }
+            self.arrays.insert(spec.tasks.first, spec);
+            return;
+        }
         if self.order.len() == RECENT_SPECS
             && let Some(oldest) = self.order.pop_front()
         {
@@ -147,11 +168,17 @@ impl Outbox {
     }
 
     fn known(&mut self, task: TaskId) -> Result<Arc<Known>, String> {
-        if let Some(known) = self.recent.specs.get(&task) {
-            return Ok(Arc::clone(known));
+        if let Some(known) = self.recent.get(task) {
+            return Ok(known);
         }
         match self.history.task(task) {
-            Ok(Some(stored)) => Ok(Known::new(stored.spec, &stored.record)),
+            Ok(Some(stored)) => {
+                let known = Known::new(stored.spec, &stored.record);
+                if known.spec.array.is_some() {
+                    self.recent.keep(task, Arc::clone(&known));
+                }
+                Ok(known)
+            }
             Ok(None) => Err(format!("task {task} is not in the store")),
             Err(error) => Err(error.to_string()),
         }
@@ -166,7 +193,11 @@ impl Outbox {
     ) -> Result<Assignment, Outcome> {
         let fail = |message: String| Outcome::failed(ErrorType::Other("Internal".to_owned()), message);
         let known = self.known(task).map_err(fail)?;
-        let (spec, in_workflow) = (Arc::clone(&known.spec), known.workflow.is_some());
+        let in_workflow = known.workflow.is_some();
+        let spec = match known.spec.array {
+            Some(_) => Arc::new(known.spec.element(task.0 - known.tasks.first.0)),
+            None => Arc::clone(&known.spec),
+        };
         let has_inputs = in_workflow || !known.dependencies.is_empty() || !spec.parameters.is_empty();
         let inputs = if has_inputs { Some(self.inputs(&known).map_err(fail)?) } else { None };
         // Templates see the workflow's parameters; the task's own are filled in with the rest of its spec.

@@ -281,6 +281,7 @@ async fn finish_running(
     if mode == ShutdownMode::Cancel
         && let Ok(tasks) = shell.look(running_tasks).await
     {
+        let tasks = tasks.into_iter().map(Into::into).collect();
         let command = Command::Cancel { tasks };
         drop(shell.send(Request::Command { command, answer: None }).await);
     }

@@ -17,7 +17,7 @@ const MICROS_PER_SECOND: u64 = 1_000_000;
 pub struct Picture {
     pub counters: Counters,
     pub workflows_running: usize,
-    pub backlog: usize,
+    pub backlog: u64,
     pub paused: bool,
 }
 
@@ -60,17 +60,17 @@ impl Statistics {
         self.picture = picture;
         self.distributions.note(events);
         for event in events.iter().filter(|event| ended_task(event).is_some()) {
-            self.count_end(event.time.0 / MICROS_PER_SECOND);
+            self.count_end(event.time.0 / MICROS_PER_SECOND, event.more + 1);
         }
         if let Some(last) = events.last() {
             self.sequence = last.sequence;
         }
     }
 
-    fn count_end(&mut self, second: u64) {
+    fn count_end(&mut self, second: u64, tasks: u64) {
         match self.ended.back_mut() {
-            Some((last, count)) if *last == second => *count += 1,
-            _ => self.ended.push_back((second, 1)),
+            Some((last, count)) if *last == second => *count += tasks,
+            _ => self.ended.push_back((second, tasks)),
         }
         while self.ended.front().is_some_and(|(first, _)| first + RATE_SECONDS < second) {
             self.ended.pop_front();

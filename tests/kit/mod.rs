@@ -9,7 +9,7 @@ pub mod page;
 pub mod process;
 pub mod program;
 
-use orchd_client::api::{Event, EventQuery, ListQuery, Stats, Task, WaitRequest, Worker};
+use orchd_client::api::{Event, EventQuery, ListQuery, Selector, Stats, Task, WaitRequest, Worker};
 use orchd_client::blocking::Client;
 use orchd_client::{Claim, Status, TaskId, TaskSpec};
 use rustix::process::Signal;
@@ -210,7 +210,11 @@ impl Daemon {
     /// Waits until these have ended.
     pub fn wait(&self, ids: &[TaskId]) {
         let timeout = Some((PATIENCE * 3).into());
-        let reply = self.client().wait(WaitRequest { select: ids.to_vec().into(), timeout }).unwrap();
+        let ids: Vec<_> = ids.iter().map(|id| (*id).into()).collect();
+        let reply = self
+            .client()
+            .wait(WaitRequest { select: Selector { ids, ..Selector::default() }, timeout })
+            .unwrap();
         let open: Vec<_> = reply.tasks.iter().filter(|task| !task.status.unwrap().is_terminal()).collect();
         assert!(reply.done, "not ended: {} tasks, {:?} …", open.len(), open.first());
     }

@@ -1,6 +1,6 @@
 //! Adding tasks: how, and the replies.
 
-use orchd_model::{Refusal, TaskId, TaskSpec};
+use orchd_model::{Refusal, TaskId, TaskRange, TaskSpec};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -35,8 +35,26 @@ pub enum AddReply {
 /// A task that was added, or the existing one with the same key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Added {
-    /// Its id.
+    /// Its id; of an array the first element's.
     pub id: TaskId,
+    /// The last element's id, of an array.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<TaskId>,
+}
+
+impl Added {
+    /// The tasks that were added.
+    #[must_use]
+    pub fn range(&self) -> TaskRange {
+        TaskRange { first: self.id, last: self.last.unwrap_or(self.id) }
+    }
+}
+
+impl From<TaskRange> for Added {
+    fn from(range: TaskRange) -> Self {
+        let last = (range.last != range.first).then_some(range.last);
+        Self { id: range.first, last }
+    }
 }
 
 /// What became of one item of a bulk request.
@@ -53,22 +71,22 @@ pub enum AddItem {
 }
 
 impl AddItem {
-    /// The id, or why there is none.
+    /// The ids, or why there are none.
     ///
     /// # Errors
     /// The refusal of this item.
-    pub fn into_result(self) -> Result<TaskId, Refusal> {
+    pub fn into_result(self) -> Result<TaskRange, Refusal> {
         match self {
-            Self::Added(added) => Ok(added.id),
+            Self::Added(added) => Ok(added.range()),
             Self::Refused { error } => Err(error),
         }
     }
 }
 
-impl From<Result<TaskId, Refusal>> for AddItem {
-    fn from(result: Result<TaskId, Refusal>) -> Self {
+impl From<Result<TaskRange, Refusal>> for AddItem {
+    fn from(result: Result<TaskRange, Refusal>) -> Self {
         match result {
-            Ok(id) => Self::Added(Added { id }),
+            Ok(range) => Self::Added(range.into()),
             Err(error) => Self::Refused { error },
         }
     }

@@ -21,6 +21,9 @@ pub struct Event {
     /// The task it is about.
     #[serde(default)]
     pub task: Option<TaskId>,
+    /// The last task it is about, where it is about several elements of an array.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<TaskId>,
     /// The workflow it is about, or of the task.
     #[serde(default)]
     pub workflow: Option<WorkflowId>,
@@ -56,6 +59,14 @@ pub struct EventQuery {
     /// End after this many.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u64>,
+}
+
+impl Event {
+    /// Whether it is about this task.
+    #[must_use]
+    pub fn is_about(&self, task: TaskId) -> bool {
+        self.task.is_some_and(|first| (first..=self.last.unwrap_or(first)).contains(&task))
+    }
 }
 
 impl EventQuery {

@@ -33,5 +33,5 @@ pub use session::{
 pub use stats::{
     Distribution, Resource, ResourceHolder, Slots, SlowTask, Stats, StoreStats, Throughput, Worker,
 };
-pub use task::{Attempt, Explanation, ListQuery, ReasonText, StatusReasonText, Task};
+pub use task::{ArrayPlace, Attempt, Explanation, ListQuery, ReasonText, StatusReasonText, Task};
 pub use workflow::{Workflow, WorkflowAdded};

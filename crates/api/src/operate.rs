@@ -1,15 +1,15 @@
 //! What operators ask of tasks and of the daemon.
 
-use orchd_model::{Amount, Priority, Refusal, ResourceName, Span, Status, TaskId};
+use orchd_model::{Amount, Priority, Refusal, ResourceName, Span, Status, TaskId, TaskRange};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Which tasks are meant. Anything but `ids` selects only what has not ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Selector {
-    /// These.
+    /// These; one or a range each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub ids: Vec<TaskId>,
+    pub ids: Vec<TaskRange>,
     /// Those with this label.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tag: Option<String>,
@@ -32,6 +32,12 @@ impl From<TaskId> for Selector {
 
 impl From<Vec<TaskId>> for Selector {
     fn from(ids: Vec<TaskId>) -> Self {
+        Self::from(ids.into_iter().map(TaskRange::from).collect::<Vec<_>>())
+    }
+}
+
+impl From<Vec<TaskRange>> for Selector {
+    fn from(ids: Vec<TaskRange>) -> Self {
         Self { ids, ..Self::default() }
     }
 }
@@ -39,8 +45,14 @@ impl From<Vec<TaskId>> for Selector {
 /// What became of one task of a selection.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct OperationResult {
-    /// The task.
+    /// The task, or the first of several that fared alike.
     pub id: TaskId,
+    /// The last of several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<TaskId>,
+    /// How many of them, where it is not all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub count: Option<u64>,
     /// Its status after the operation; none when the task is unknown.
     pub status: Option<Status>,
     /// Why nothing was done.
@@ -48,18 +60,33 @@ pub struct OperationResult {
     pub error: Option<Refusal>,
 }
 
+impl OperationResult {
+    /// What became of tasks that fared alike.
+    #[must_use]
+    pub fn new(tasks: TaskRange, status: Option<Status>, error: Option<Refusal>) -> Self {
+        let last = (tasks.last != tasks.first).then_some(tasks.last);
+        Self { id: tasks.first, last, count: None, status, error }
+    }
+
+    /// The tasks that it is about.
+    #[must_use]
+    pub fn tasks(&self) -> TaskRange {
+        TaskRange { first: self.id, last: self.last.unwrap_or(self.id) }
+    }
+}
+
 /// Tasks that an operator names.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TaskIds {
-    /// The tasks.
-    pub ids: Vec<TaskId>,
+    /// The tasks; one or a range each.
+    pub ids: Vec<TaskRange>,
 }
 
 /// Another class for tasks that have not ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ReprioritizeRequest {
-    /// The tasks.
-    pub ids: Vec<TaskId>,
+    /// The tasks; one or a range each.
+    pub ids: Vec<TaskRange>,
     /// The class.
     pub priority: Priority,
 }

@@ -55,7 +55,7 @@ pub struct Stats {
     /// Seconds since the daemon started.
     pub uptime: Span,
     /// Ready tasks.
-    pub backlog: usize,
+    pub backlog: u64,
     /// Whether new starts are paused.
     #[serde(default)]
     pub paused: bool,
@@ -135,7 +135,7 @@ pub struct Resource {
     /// Tasks whose turn is reserved on it.
     pub reserved: usize,
     /// Tasks that wait for it.
-    pub waiting: usize,
+    pub waiting: u64,
     /// Who holds it, the first ones.
     pub holders: Vec<ResourceHolder>,
     /// How many holders at once.

@@ -1,8 +1,8 @@
 //! A task as users see it.
 
 use orchd_model::{
-    AttemptNumber, Claim, Dependency, ErrorType, Matcher, NotBefore, Priority, Reason, SessionId, Span,
-    Status, StatusReason, TaskAhead, TaskId, TaskResult, Time, Usage, WorkerId, WorkflowId,
+    AttemptNumber, Claim, Dependency, ErrorType, Indices, Matcher, NotBefore, Priority, Reason, SessionId,
+    Span, Status, StatusReason, TaskAhead, TaskId, TaskRange, TaskResult, Time, Usage, WorkerId, WorkflowId,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -47,6 +47,12 @@ impl From<StatusReason> for StatusReasonText {
 pub struct Task {
     /// Its id.
     pub id: TaskId,
+    /// The last of the tasks that this entry stands for: elements of an array that wait, or ended, alike.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<TaskId>,
+    /// The array that it is an element of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub array: Option<ArrayPlace>,
     /// Its name.
     pub name: String,
     /// What has become of it.
@@ -150,6 +156,25 @@ pub struct Task {
     pub owner: u32,
     /// The worker that runs it.
     pub worker: Option<WorkerId>,
+}
+
+/// Where an element stands in its array.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ArrayPlace {
+    /// The ids of all elements.
+    pub tasks: TaskRange,
+    /// Their indices.
+    pub indices: Indices,
+    /// The index of this element; the first one's where an entry stands for several.
+    pub index: u64,
+}
+
+impl Task {
+    /// The tasks that this entry stands for.
+    #[must_use]
+    pub fn tasks(&self) -> TaskRange {
+        TaskRange { first: self.id, last: self.last.unwrap_or(self.id) }
+    }
 }
 
 /// One attempt.

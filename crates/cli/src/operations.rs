@@ -19,7 +19,7 @@ pub(crate) fn tell(
         return Ok(());
     }
     for result in results {
-        let id = result.id;
+        let id = result.tasks();
         match (&result.error, result.status) {
             (None, Some(_)) if context.quiet => context.screen.line(id.to_string())?,
             (None, Some(_)) => context.screen.line(format!("{id} {}", done(result)))?,
@@ -55,7 +55,7 @@ mod tests {
 
     #[test]
     fn the_worst_result_decides_the_exit_code() {
-        let result = |status, error| OperationResult { id: TaskId(12), status, error };
+        let result = |status, error| OperationResult::new(TaskId(12).into(), status, error);
         let good = result(Some(Status::Pending), None);
         let ended = Refusal::new(Code::WrongState, "task 12 has ended").value("completed");
         let refused = result(Some(Status::Completed), Some(ended));

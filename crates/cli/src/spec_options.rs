@@ -5,7 +5,7 @@
 
 use clap::{ArgGroup, Args};
 use orchd_model::{
-    Claim, Dependency, Matcher, Priority, SessionId, Span, TaskSpec, Time, limits, merge_claims,
+    Claim, Dependency, Indices, Matcher, Priority, SessionId, Span, TaskSpec, Time, limits, merge_claims,
 };
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -97,6 +97,9 @@ pub(crate) struct SpecOptions {
     /// Parameters as a JSON object
     #[arg(long, value_name = "JSON", value_parser = object)]
     pub(crate) params: Option<Fields>,
+    /// One task for each index: A-B or A-B/STEP; the index is in $ORCHD_INDEX and replaces {index}
+    #[arg(long, value_name = "A-B[/STEP]")]
+    pub(crate) array: Option<Indices>,
     /// Idempotency key: the same key and task again is the same task
     #[arg(long)]
     pub(crate) key: Option<String>,
@@ -177,6 +180,7 @@ impl SpecOptions {
         put("cwd", self.cwd.as_deref().map(utf8).transpose()?.map(Value::String));
         put("stdin", self.stdin.as_deref().map(text_of).transpose()?.map(Value::String));
         put("parameters", self.params.clone().map(Value::Object));
+        put("array", json_of(self.array));
         put("key", json_of(self.key.as_ref()));
         put("session", json_of(self.session));
         put("tags", json_list(&self.tag));
@@ -301,7 +305,7 @@ mod tests {
         let line = "--name n -p high --after 3 --after 4:failure --claim cpu=2 --claim database:main:write \
                     --timeout 1m --deadline 2h --max-retries 3 --retry-delay 250ms --backoff 2 --max-delay 8 \
                     --jitter 0.1 --retry-on 1-9,SIGKILL --no-retry-on 7 --in 5s --hold --when true -e A=b=c \
-                    --cwd /tmp --key k --session 2 --tag x --tag y --meta m=1 --shell -- a | b";
+                    --cwd /tmp --array 1-9/2 --key k --session 2 --tag x --tag y --meta m=1 --shell -- a | b";
         let spec = spec(&line.split_whitespace().collect::<Vec<_>>());
         assert_eq!(spec.body, Body::Shell { line: "a | b".into() });
         assert_eq!((spec.name.as_str(), spec.priority), ("n", Priority::High));
@@ -319,6 +323,7 @@ mod tests {
         assert!(spec.hold && spec.when.as_deref() == Some("true"));
         assert_eq!((&*spec.env["A"], spec.cwd.as_deref()), ("b=c", Some("/tmp")));
         assert_eq!((spec.key.as_deref(), spec.session), (Some("k"), Some(SessionId(2))));
+        assert_eq!(spec.array.map(|indices| indices.len()), Some(5));
         assert_eq!(spec.tags.len(), 2);
         assert_eq!(spec.metadata["m"], "1");
     }

@@ -81,6 +81,7 @@ impl Core {
         let runner = &self.queues.get(index).demand.runner;
         let Some(worker) = self.workers.free_for(runner) else { return };
         let task = rank.task;
+        self.single_out(task, out);
         let this = self.task(task);
         let attempt = this.attempts.next();
         let waited = this.first_started_at.is_none().then(|| self.now.since(this.run_at));

@@ -17,11 +17,12 @@ impl Core {
     pub(crate) fn apply(&mut self, event: &Event) {
         match &event.fact {
             Fact::Submitted { record, .. } => {
-                self.meta.next_task = self.meta.next_task.max(record.id.next());
+                self.meta.next_task = self.meta.next_task.max(record.range().last.next());
                 self.insert(record.as_ref().clone());
                 self.link(record.id);
             }
             Fact::Revived { record, was } => self.apply_revived(record, *was),
+            Fact::Split { task, at } => self.apply_split(event, *task, *at),
             Fact::Checked { task } => self.set_phase(*task, Phase::Checking),
             Fact::Readied { task } => self.set_phase(*task, Phase::Ready { since: event.time }),
             Fact::Delayed { task, until } => self.set_phase(*task, Phase::Delayed { until: *until }),
@@ -93,27 +94,29 @@ impl Core {
         if let Some(key) = task.limits.as_ref().and_then(|l| l.key.as_ref()) {
             self.keys.insert(key.text.clone(), id);
         }
-        self.meta.counters.by_status[task.status().index()] += 1;
-        self.meta.counters.unfinished_by_priority[task.priority.index()] += 1;
-        if let Some(at) = task.deadline_at() {
+        self.meta.counters.by_status[task.status().index()] += task.count();
+        self.meta.counters.unfinished_by_priority[task.priority.index()] += task.count();
+        if let Some(at) = task.deadline_at().filter(|_| !task.has_ended()) {
             self.timers.set(Timer::Deadline(id), at);
         }
         if let Phase::Delayed { until } = task.phase {
             self.timers.set(Timer::Delay(id), until);
         }
         self.tasks.insert(id, task);
+        self.note_span(id);
         self.enqueue(id);
     }
 
     fn apply_revived(&mut self, record: &TaskRecord, was: Status) {
         // What is still in memory of the former run makes way for the new one.
         let former = self.tasks.remove(&record.id);
-        self.meta.counters.by_status[was.index()] -= 1;
+        let count = record.range().len();
+        self.meta.counters.by_status[was.index()] -= count;
         if let Some(workflow) = record.demand.workflow.and_then(|id| self.workflows.get_mut(&id)) {
-            workflow.unfinished += 1;
+            workflow.unfinished += count;
             match was {
-                Status::Failed => workflow.failed -= 1,
-                Status::Cancelled => workflow.cancelled -= 1,
+                Status::Failed => workflow.failed -= count,
+                Status::Cancelled => workflow.cancelled -= count,
                 Status::Pending
                 | Status::Running
                 | Status::Retrying
@@ -141,10 +144,10 @@ impl Core {
         }
         let task = self.task_mut(id);
         task.phase = phase;
-        let after = task.status();
+        let (after, count) = (task.status(), task.count());
         debug_assert!(before == after || before.may_become(after), "{id}: {before} cannot become {after}");
-        self.meta.counters.by_status[before.index()] -= 1;
-        self.meta.counters.by_status[after.index()] += 1;
+        self.meta.counters.by_status[before.index()] -= count;
+        self.meta.counters.by_status[after.index()] += count;
         self.enqueue(id);
     }
 
@@ -157,9 +160,10 @@ impl Core {
     /// Puts a task that is ready and not held into its queue.
     pub(crate) fn enqueue(&mut self, id: TaskId) {
         let task = self.task(id);
-        let (queue, class) = (task.queue, task.base_class());
+        let (queue, class, more) = (task.queue, task.base_class(), task.more());
         if let Some(since) = task.queued_since() {
             self.queues.insert(queue, class, since, id, self.now, &mut self.ledger);
+            self.queues.count_more(queue, more);
             self.watch_aging(queue);
         }
     }
@@ -183,8 +187,9 @@ impl Core {
     /// Takes a task out of its queue, if it stands in one.
     pub(crate) fn dequeue(&mut self, id: TaskId) {
         let task = self.task(id);
-        let (queue, class) = (task.queue, task.base_class());
+        let (queue, class, more) = (task.queue, task.base_class(), task.more());
         if let Some(since) = task.queued_since() {
+            self.queues.count_less(queue, more);
             self.queues.remove(queue, class, since, id, self.now, &mut self.ledger);
             // Its place is taken by another, whose turn to climb comes at another time.
             self.watch_aging(queue);
@@ -205,9 +210,9 @@ impl Core {
 
     fn apply_reprioritized(&mut self, id: TaskId, priority: Priority) {
         let task = self.task(id);
-        let (old, old_base) = (task.priority, task.base_class());
-        self.meta.counters.unfinished_by_priority[old.index()] -= 1;
-        self.meta.counters.unfinished_by_priority[priority.index()] += 1;
+        let (old, old_base, count) = (task.priority, task.base_class(), task.count());
+        self.meta.counters.unfinished_by_priority[old.index()] -= count;
+        self.meta.counters.unfinished_by_priority[priority.index()] += count;
         self.reclass(id, |task| {
             task.priority = priority;
             task.inherited = task.lent_class();
@@ -275,12 +280,12 @@ impl Core {
             self.apply_attempt_end(id, attempt);
         }
         let task = self.task(id);
-        let (class, base) = (task.priority, task.base_class());
+        let (class, base, count) = (task.priority, task.base_class(), task.count());
         if task.deadline_at().is_some() {
             self.timers.clear(Timer::Deadline(id));
         }
         self.set_phase(id, phase);
-        self.meta.counters.unfinished_by_priority[class.index()] -= 1;
+        self.meta.counters.unfinished_by_priority[class.index()] -= count;
         self.change_class(id, Some(base), None);
         self.task_mut(id).ended_by = sequence;
         self.ended.push_back((sequence, Ended::Task(id)));
@@ -289,10 +294,10 @@ impl Core {
         let (status, queue) = (task.status(), task.queue);
         let workflow = self.queues.get(queue).demand.workflow;
         if let Some(workflow) = workflow.and_then(|id| self.workflows.get_mut(&id)) {
-            workflow.unfinished -= 1;
+            workflow.unfinished -= count;
             match status {
-                Status::Failed => workflow.failed += 1,
-                Status::Cancelled => workflow.cancelled += 1,
+                Status::Failed => workflow.failed += count,
+                Status::Cancelled => workflow.cancelled += count,
                 Status::Pending
                 | Status::Running
                 | Status::Retrying

@@ -2,7 +2,7 @@
 
 use orchd_model::{
     AttemptReport, FailFast, On, Priority, Refusal, ResourceName, ResourceSetting, RetryPolicy, Sequence,
-    Span, Status, TaskId, TaskSpec, Token, WorkerId, WorkflowId,
+    Span, Status, TaskId, TaskRange, TaskSpec, Token, WorkerId, WorkflowId,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -34,6 +34,14 @@ pub struct NewTask {
     pub fingerprint: u64,
     /// The ended task with the same key and the hash of its spec, if there is one on disk.
     pub same_key: Option<(TaskId, u64)>,
+}
+
+impl NewTask {
+    /// How many tasks it is: the elements of an array, else one.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.spec.array.map_or(1, |indices| indices.len())
+    }
 }
 
 /// A task that has ended and is no longer in the core's memory.
@@ -98,11 +106,13 @@ pub enum Command {
     /// End tasks for good.
     Cancel {
         /// Which.
-        tasks: Vec<TaskId>,
+        tasks: Vec<TaskRange>,
     },
     /// Run ended tasks again; records come from the store.
     Retry {
         /// The tasks that were asked for.
+        wanted: Vec<TaskRange>,
+        /// Their records; one may stand for more than was asked for.
         tasks: Vec<TaskRecord>,
         /// The tasks that were skipped because of them.
         skipped: Vec<TaskRecord>,
@@ -111,20 +121,20 @@ pub enum Command {
         /// Dependencies of all of them that have ended and are no longer in memory.
         ended: BTreeMap<TaskId, EndedTask>,
     },
-    /// Keep a task from starting.
+    /// Keep tasks from starting.
     Hold {
         /// Which.
-        task: TaskId,
+        tasks: TaskRange,
     },
-    /// Let a held task go.
+    /// Let held tasks go.
     Release {
         /// Which.
-        task: TaskId,
+        tasks: TaskRange,
     },
-    /// Change the class of a task.
+    /// Change the class of tasks.
     Reprioritize {
         /// Which.
-        task: TaskId,
+        tasks: TaskRange,
         /// The new class.
         priority: Priority,
     },
@@ -200,8 +210,8 @@ pub enum Reply {
         /// The workflow they form.
         workflow: Option<WorkflowId>,
     },
-    /// For each task what became of it.
-    Tasks(Vec<(TaskId, Result<Status, Refusal>)>),
+    /// For each task, or tasks that fared alike, what became of them.
+    Tasks(Vec<(TaskRange, Result<Status, Refusal>)>),
     /// The worker's id.
     Joined(WorkerId),
 }

@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, VecDeque};
 use crate::command::{Command, Effect, Reply};
 use crate::event::{Event, Fact};
 use crate::ledger::Ledger;
+use crate::operate::Revival;
 use crate::queue::Queues;
 use crate::record::{Counters, Meta, Scope, TaskRecord, WorkflowRecord};
 use crate::task::Task;
@@ -69,6 +70,8 @@ pub struct Core {
     pub(crate) now: Time,
     pub(crate) meta: Meta,
     pub(crate) tasks: FxHashMap<TaskId, Box<Task>>,
+    /// Records that stand for several tasks: the first and the last of each. Invariant: they do not overlap.
+    pub(crate) spans: BTreeMap<TaskId, TaskId>,
     pub(crate) workflows: BTreeMap<WorkflowId, WorkflowRecord>,
     /// Tasks in memory by their idempotency keys.
     pub(crate) keys: FxHashMap<Box<str>, TaskId>,
@@ -119,16 +122,18 @@ impl Core {
     fn decide(&mut self, command: Command, out: &mut Output) -> Result<Reply, Refusal> {
         match command {
             Command::Submit(submission) => self.submit(submission, out),
-            Command::Cancel { tasks } => Ok(self.cancel(&tasks, out)),
-            Command::Retry { tasks, skipped, workflows, ended } => {
+            Command::Cancel { tasks } => Ok(self.each(&tasks, out, Self::cancel)),
+            Command::Retry { wanted, tasks, skipped, workflows, ended } => {
                 // Later than all that was added before: who has been waited for is told by this.
                 self.now = self.now + Span(1);
                 self.meta.last_time = self.now;
-                Ok(self.revive(tasks, skipped, workflows, &ended, out))
+                Ok(self.revive(&wanted, Revival { tasks, skipped, workflows, ended }, out))
             }
-            Command::Hold { task } => self.hold(task, out),
-            Command::Release { task } => self.release(task, out),
-            Command::Reprioritize { task, priority } => self.reprioritize(task, priority, out),
+            Command::Hold { tasks } => Ok(self.each(&[tasks], out, Self::hold)),
+            Command::Release { tasks } => Ok(self.each(&[tasks], out, Self::release)),
+            Command::Reprioritize { tasks, priority } => {
+                Ok(self.each(&[tasks], out, |core, id, out| core.reprioritize(id, priority, out)))
+            }
             Command::Pause(scope) => self.pause(scope, out),
             Command::Resume(scope) => self.resume(scope, out),
             Command::SetResource { resource, setting } => self.set_resource(resource, setting, out),
@@ -162,19 +167,20 @@ impl Core {
 
     /// Applies a fact and hands it on.
     pub(crate) fn emit(&mut self, out: &mut Output, fact: Fact) {
-        let (workflow, session) = match &fact {
+        let (workflow, session, more) = match &fact {
             Fact::Submitted { record, .. } | Fact::Revived { record, .. } => {
-                (record.demand.workflow, record.demand.session)
+                (record.demand.workflow, record.demand.session, record.more)
             }
             fact => match fact.task().and_then(|id| self.tasks.get(&id)) {
                 Some(task) => {
                     let demand = &self.queues.get(task.queue).demand;
-                    (demand.workflow, demand.session)
+                    (demand.workflow, demand.session, task.more())
                 }
-                None => (fact.workflow(), None),
+                None => (fact.workflow(), None, 0),
             },
         };
-        let event = Event { sequence: self.meta.next_sequence, time: self.now, workflow, session, fact };
+        let (sequence, time) = (self.meta.next_sequence, self.now);
+        let event = Event { sequence, time, workflow, session, more, fact };
         self.meta.next_sequence = event.sequence.next();
         self.apply(&event);
         out.events.push(event);
@@ -192,6 +198,7 @@ impl Core {
                     // A task that was revived meanwhile, or has ended anew, stays.
                     if self.tasks.get(&id).is_some_and(|t| t.has_ended() && t.ended_by == sequence) {
                         let task = self.tasks.remove(&id).expect("looked at just now");
+                        self.note_span(id);
                         if let Some(key) = task.limits.as_ref().and_then(|l| l.key.as_ref()) {
                             self.keys.remove(&key.text);
                         }
@@ -209,17 +216,19 @@ impl Core {
         }
     }
 
-    /// A task in memory as it would be stored now. Tasks that ended and are on disk are not in memory.
+    /// A task in memory as it would be stored now: its own record, or the one that stands for it. Tasks that
+    /// ended and are on disk are not in memory.
     #[must_use]
     pub fn record(&self, id: TaskId) -> Option<TaskRecord> {
-        let task = self.tasks.get(&id)?;
+        let id = self.standing_for(id)?;
+        let task = self.task(id);
         Some(task.record(id, &self.queues.get(task.queue).demand))
     }
 
-    /// The status and name of a task in memory.
+    /// The status of a task in memory.
     #[must_use]
     pub fn status(&self, id: TaskId) -> Option<Status> {
-        self.tasks.get(&id).map(|task| task.status())
+        self.standing_for(id).map(|id| self.task(id).status())
     }
 
     /// A workflow in memory as it would be stored now.
@@ -248,7 +257,7 @@ impl Core {
 
     /// How many tasks are ready.
     #[must_use]
-    pub fn backlog(&self) -> usize {
+    pub fn backlog(&self) -> u64 {
         self.queues.backlog()
     }
 
@@ -283,7 +292,7 @@ impl Core {
         &self.meta.paused
     }
 
-    /// Ids of the tasks that have not ended, in order. Costs a look at each.
+    /// The first ids of the records that have not ended, in order. Costs a look at each.
     #[must_use]
     pub fn unfinished_tasks(&self) -> Vec<TaskId> {
         let mut ids: Vec<TaskId> =

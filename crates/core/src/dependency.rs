@@ -75,7 +75,10 @@ impl Core {
         while let Some(id) = self.unsettled.pop_front() {
             let status = self.task(id).status();
             let dependents = self.task_mut(id).dependents.take();
-            for Dependent { task: dependent, on, run_at } in dependents.map(|d| d.edges).unwrap_or_default() {
+            let mut dependents = dependents.map(|d| d.edges).unwrap_or_default();
+            // By id, also where elements of an array were cut out in another order.
+            dependents.sort_by_key(|dependent| dependent.task);
+            for Dependent { task: dependent, on, run_at } in dependents {
                 let Some(task) = self.tasks.get(&dependent) else { continue };
                 if !matches!(task.phase, Phase::Waiting) || task.run_at != run_at {
                     continue;

@@ -20,6 +20,8 @@ pub struct Event {
     pub workflow: Option<WorkflowId>,
     /// The session that its task belongs to.
     pub session: Option<SessionId>,
+    /// How many tasks with the ids after that of its task it is about as well.
+    pub more: u64,
     /// What happened.
     pub fact: Fact,
 }
@@ -53,6 +55,13 @@ pub enum Fact {
         /// What the user wrote; in the task's row, not in the journal.
         #[serde(skip)]
         spec: Option<Arc<TaskSpec>>,
+    },
+    /// A record that stands for several elements of an array was cut in two.
+    Split {
+        /// The record.
+        task: TaskId,
+        /// The first element that has a record of its own from now on.
+        at: TaskId,
     },
     /// Its dependencies are met; its condition is to be evaluated.
     Checked {
@@ -229,7 +238,8 @@ impl Fact {
     pub fn task(&self) -> Option<TaskId> {
         match self {
             Self::Submitted { record, .. } | Self::Revived { record, .. } => Some(record.id),
-            Self::Checked { task }
+            Self::Split { task, .. }
+            | Self::Checked { task }
             | Self::Readied { task }
             | Self::Delayed { task, .. }
             | Self::Held { task }
@@ -253,6 +263,15 @@ impl Fact {
             | Self::WorkerJoined { .. }
             | Self::WorkerLost { .. } => None,
         }
+    }
+
+    /// The tasks whose records it changes.
+    pub fn tasks(&self) -> impl Iterator<Item = TaskId> + use<> {
+        let other = match self {
+            Self::Split { at, .. } => Some(*at),
+            _ => None,
+        };
+        self.task().into_iter().chain(other)
     }
 
     /// The workflow that this fact itself is about.

@@ -33,9 +33,16 @@ impl Core {
     /// Explains a task in memory.
     #[must_use]
     pub fn explain(&self, id: TaskId) -> Option<Explained> {
-        let task = self.tasks.get(&id)?;
+        let asked = id;
+        let id = self.standing_for(asked)?;
+        let task = self.task(id);
         let rank = self.rank_of(id);
-        let (ahead, ahead_count) = self.ahead(id, rank);
+        let (mut ahead, before) = self.ahead(id, rank);
+        // Elements of the same record wait in the order of their ids.
+        if asked != id && ahead.len() < Reason::SHOWN {
+            ahead.push(self.task_ahead(id));
+        }
+        let ahead_count = before + usize::try_from(asked.0 - id.0).unwrap_or(usize::MAX);
         Some(Explained {
             status: task.status(),
             priority: task.priority,
@@ -55,7 +62,8 @@ impl Core {
     /// Every reason why a task in memory does not run; none for one that runs or has ended.
     #[must_use]
     pub fn reasons(&self, id: TaskId) -> Vec<Reason> {
-        let Some(task) = self.tasks.get(&id) else { return Vec::new() };
+        let Some(id) = self.standing_for(id) else { return Vec::new() };
+        let task = self.task(id);
         if matches!(task.phase, Phase::Running { .. } | Phase::Ended(_) | Phase::Skipped(_)) {
             return Vec::new();
         }
@@ -213,9 +221,11 @@ impl Core {
                     since: *since,
                     task: *task,
                 });
+                let tasks =
+                    |other: &Rank| usize::try_from(self.task(other.task).count()).unwrap_or(usize::MAX);
                 let mut before = ranks.take_while(|other| *other < rank);
-                first.extend(before.by_ref().take(Reason::SHOWN).inspect(|_| count += 1));
-                count += before.count();
+                first.extend(before.by_ref().take(Reason::SHOWN).inspect(|other| count += tasks(other)));
+                count += before.map(|other| tasks(&other)).sum::<usize>();
             }
         }
         first.sort_unstable();

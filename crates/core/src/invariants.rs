@@ -18,6 +18,7 @@ impl Core {
         self.check_counters()?;
         self.check_claims()?;
         self.check_tasks()?;
+        self.check_spans()?;
         self.check_workflows()
     }
 
@@ -29,7 +30,8 @@ impl Core {
         let counters = self.counters();
         for status in [Status::Pending, Status::Running, Status::Retrying] {
             let counted = counters.by_status[status.index()];
-            let found = self.tasks.values().filter(|task| task.status() == status).count() as u64;
+            let of_status = self.tasks.values().filter(|task| task.status() == status);
+            let found: u64 = of_status.map(|task| task.count()).sum();
             if counted != found {
                 return Err(format!("{counted} tasks are counted as {status}, {found} are"));
             }
@@ -116,11 +118,35 @@ impl Core {
         Ok(())
     }
 
+    /// Records that stand for several tasks are known as such, do not overlap, and have done nothing yet.
+    fn check_spans(&self) -> Result<(), String> {
+        let spans: BTreeMap<TaskId, TaskId> = self
+            .sorted()
+            .into_iter()
+            .filter(|(_, task)| task.more() > 0)
+            .map(|(id, task)| (id, TaskId(id.0 + task.more())))
+            .collect();
+        if spans != self.spans {
+            return Err(format!("spans {spans:?}, known {:?}", self.spans));
+        }
+        for (first, last) in &spans {
+            let task = self.task(*first);
+            let alone = (first.0 + 1..=last.0).map(TaskId).find(|id| self.tasks.contains_key(id));
+            if let Some(id) = alone {
+                return Err(format!("task {id} has a record, and {first} stands for it"));
+            }
+            if task.dependents.is_some() || task.attempts.0 > 0 {
+                return Err(format!("{first}-{last} has started or is depended on, but is not alone"));
+            }
+        }
+        Ok(())
+    }
+
     fn check_workflows(&self) -> Result<(), String> {
         for (id, record) in &self.workflows {
             let tasks = (record.first_task.0..record.first_task.0 + record.task_count).map(TaskId);
-            let live =
-                tasks.filter_map(|id| self.tasks.get(&id)).filter(|task| !task.has_ended()).count() as u64;
+            let open = tasks.filter_map(|id| self.tasks.get(&id)).filter(|task| !task.has_ended());
+            let live: u64 = open.map(|task| task.count()).sum();
             if live != record.unfinished {
                 return Err(format!("workflow {id} counts {} unfinished, {live} are", record.unfinished));
             }

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | what may come in and go out | `command`, `event`, `record` |
 //! | how a task is added and begins | `submit`, `dependency` |
+//! | arrays of tasks | `array` |
 //! | the order of ready tasks | `rank`, `class`, `queue` |
 //! | claims | `ledger`, `admit` |
 //! | attempts, retries, lost workers | `attempt`, `worker` |
@@ -19,6 +20,7 @@
 
 mod admit;
 mod apply;
+mod array;
 mod attempt;
 mod class;
 mod command;

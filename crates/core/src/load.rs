@@ -32,6 +32,7 @@ impl Core {
             now,
             meta: from_one(meta),
             tasks: FxHashMap::default(),
+            spans: BTreeMap::new(),
             workflows: BTreeMap::new(),
             keys: FxHashMap::default(),
             tokens: FxHashMap::default(),

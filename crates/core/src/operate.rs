@@ -1,7 +1,9 @@
 //! What operators do to tasks, groups and resources.
 
-use orchd_model::{Code, Priority, Refusal, ResourceName, ResourceSetting, Status, TaskId, WorkflowStatus};
-use std::collections::BTreeMap;
+use orchd_model::{
+    Code, Priority, Refusal, ResourceName, ResourceSetting, Status, TaskId, TaskRange, WorkflowStatus,
+};
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::command::{EndedTask, Reply};
 use crate::core::{Core, Output};
@@ -12,8 +14,26 @@ fn has_ended(id: TaskId, status: Status) -> Refusal {
     Refusal::new(Code::WrongState, format!("task {id} has ended")).value(status.as_str())
 }
 
-fn not_in_memory(id: TaskId) -> Refusal {
-    Refusal::new(Code::NotFound, "no such unfinished task").value(id.to_string())
+fn has_not_ended(id: TaskId, status: Status) -> Refusal {
+    Refusal::new(Code::WrongState, format!("task {id} has not ended")).value(status.as_str())
+}
+
+fn not_in_memory(tasks: TaskRange) -> Refusal {
+    Refusal::new(Code::NotFound, "no such unfinished task").value(tasks.to_string())
+}
+
+/// The answer about tasks from `from` to before `to` that are not in memory, if there are any.
+fn gap(from: TaskId, to: TaskId) -> Option<(TaskRange, Result<Status, Refusal>)> {
+    let range = TaskRange { first: from, last: TaskId(to.0.wrapping_sub(1)) };
+    (from < to).then(|| (range, Err(not_in_memory(range))))
+}
+
+/// Ended tasks to run again, as they are on disk.
+pub(crate) struct Revival {
+    pub tasks: Vec<TaskRecord>,
+    pub skipped: Vec<TaskRecord>,
+    pub workflows: Vec<WorkflowRecord>,
+    pub ended: BTreeMap<TaskId, EndedTask>,
 }
 
 impl Core {
@@ -22,16 +42,33 @@ impl Core {
         match self.tasks.get(&id) {
             Some(task) if task.has_ended() => Err(has_ended(id, task.status())),
             Some(task) => Ok(task.status()),
-            None => Err(not_in_memory(id)),
+            None => Err(not_in_memory(id.into())),
         }
     }
 
-    pub(crate) fn cancel(&mut self, ids: &[TaskId], out: &mut Output) -> Reply {
-        let results = ids.iter().map(|id| (*id, self.cancel_one(*id, out))).collect();
+    /// Does something to each record of the tasks that are meant, and to nothing else; says what became of
+    /// each, those that are not in memory included.
+    pub(crate) fn each(
+        &mut self,
+        ranges: &[TaskRange],
+        out: &mut Output,
+        mut act: impl FnMut(&mut Self, TaskId, &mut Output) -> Result<Status, Refusal>,
+    ) -> Reply {
+        let mut results = Vec::new();
+        for range in ranges {
+            let mut next = range.first;
+            for id in self.cut_out(*range, out) {
+                results.extend(gap(next, id));
+                let record = TaskRange::from_first(id, self.task(id).more());
+                results.push((record, act(self, id, out)));
+                next = record.last.next();
+            }
+            results.extend(gap(next, TaskId(range.last.0.saturating_add(1))));
+        }
         Reply::Tasks(results)
     }
 
-    fn cancel_one(&mut self, id: TaskId, out: &mut Output) -> Result<Status, Refusal> {
+    pub(crate) fn cancel(&mut self, id: TaskId, out: &mut Output) -> Result<Status, Refusal> {
         if self.unfinished_status(id)? == Status::Running {
             self.stop_attempt(id, Stop::Cancel, out);
             return Ok(Status::Running);
@@ -41,17 +78,18 @@ impl Core {
         Ok(Status::Cancelled)
     }
 
-    pub(crate) fn hold(&mut self, id: TaskId, out: &mut Output) -> Result<Reply, Refusal> {
-        if self.unfinished_status(id)? == Status::Running {
+    pub(crate) fn hold(&mut self, id: TaskId, out: &mut Output) -> Result<Status, Refusal> {
+        let status = self.unfinished_status(id)?;
+        if status == Status::Running {
             return Err(Refusal::new(Code::WrongState, format!("task {id} runs already")).value("running"));
         }
         if !self.task(id).hold {
             self.emit(out, Fact::Held { task: id });
         }
-        Ok(Reply::Done)
+        Ok(status)
     }
 
-    pub(crate) fn release(&mut self, id: TaskId, out: &mut Output) -> Result<Reply, Refusal> {
+    pub(crate) fn release(&mut self, id: TaskId, out: &mut Output) -> Result<Status, Refusal> {
         self.unfinished_status(id)?;
         if !self.task(id).hold {
             return Err(Refusal::new(Code::WrongState, format!("task {id} is not held")));
@@ -60,7 +98,7 @@ impl Core {
         if matches!(self.task(id).phase, Phase::Ready { .. }) {
             self.schedule(id, out);
         }
-        Ok(Reply::Done)
+        Ok(self.task(id).status())
     }
 
     pub(crate) fn reprioritize(
@@ -68,12 +106,12 @@ impl Core {
         id: TaskId,
         priority: Priority,
         out: &mut Output,
-    ) -> Result<Reply, Refusal> {
-        self.unfinished_status(id)?;
+    ) -> Result<Status, Refusal> {
+        let status = self.unfinished_status(id)?;
         if self.task(id).priority != priority {
             self.emit(out, Fact::Reprioritized { task: id, priority });
         }
-        Ok(Reply::Done)
+        Ok(status)
     }
 
     pub(crate) fn pause(&mut self, scope: Scope, out: &mut Output) -> Result<Reply, Refusal> {
@@ -107,43 +145,102 @@ impl Core {
     }
 
     /// Runs ended tasks again, and those that were skipped because of them.
-    pub(crate) fn revive(
-        &mut self,
-        tasks: Vec<TaskRecord>,
-        skipped: Vec<TaskRecord>,
-        workflows: Vec<WorkflowRecord>,
-        ended: &BTreeMap<TaskId, EndedTask>,
-        out: &mut Output,
-    ) -> Reply {
-        let mut revived = Vec::new();
+    pub(crate) fn revive(&mut self, wanted: &[TaskRange], revival: Revival, out: &mut Output) -> Reply {
+        let Revival { tasks, skipped, workflows, ended } = revival;
         let mut replies = Vec::new();
-        for record in tasks {
-            let (id, may) = self.may_revive(&record);
+        let mut records: Vec<TaskRecord> = Vec::new();
+        let mut chosen = BTreeSet::new();
+        for record in self.only_wanted(wanted, tasks, out) {
+            let (range, may) = self.may_revive(&record);
+            let may = may.and_then(|status| match chosen.insert(range.first) {
+                true => Ok(status),
+                false => Err(has_not_ended(range.first, status)),
+            });
             if may.is_ok() {
-                let record = self.record(id).unwrap_or(record);
-                self.emit_revival(record, &workflows, out);
-                revived.push(id);
+                records.push(self.record(range.first).unwrap_or(record));
             }
-            replies.push((id, may));
+            replies.push((range, may));
         }
+        let roots: Vec<TaskRange> = records.iter().map(TaskRecord::range).collect();
         for record in skipped {
             let stored_root = record.skip_root();
             let record = self.record(record.id).unwrap_or(record);
-            if stored_root.is_some_and(|root| revived.contains(&root)) && record.skip_root() == stored_root {
-                revived.push(record.id);
-                self.emit_revival(record, &workflows, out);
+            let is_revived = |root: TaskId| roots.iter().any(|range| range.contains(root));
+            let goes_too = stored_root.is_some_and(is_revived) && record.skip_root() == stored_root;
+            if goes_too && chosen.insert(record.id) {
+                records.push(record);
             }
+        }
+        let mut revived = Vec::with_capacity(records.len());
+        for record in self.cut_at_edges(records, out) {
+            revived.push(record.id);
+            self.emit_revival(record, &workflows, out);
         }
         for id in &revived {
             self.link(*id);
         }
         for id in revived {
-            self.begin(id, ended, out);
+            self.begin(id, &ended, out);
         }
         Reply::Tasks(replies)
     }
 
-    fn may_revive(&self, record: &TaskRecord) -> (TaskId, Result<Status, Refusal>) {
+    /// Records that are about to be revived, cut so that each task that one of them depends on stands for
+    /// itself alone.
+    fn cut_at_edges(&mut self, records: Vec<TaskRecord>, out: &mut Output) -> Vec<TaskRecord> {
+        let ranges: Vec<TaskRange> = records.iter().map(TaskRecord::range).collect();
+        let targets: Vec<TaskId> = records.iter().flat_map(|r| r.edges.iter().map(|e| e.task)).collect();
+        let spans: BTreeMap<TaskId, &TaskRecord> =
+            records.iter().filter(|record| record.more > 0).map(|record| (record.id, record)).collect();
+        for target in targets {
+            let span = spans.range(..=target).next_back().filter(|(_, r)| r.range().contains(target));
+            if let Some((_, record)) = span.filter(|_| self.standing_for(target).is_none()) {
+                self.recall((*record).clone());
+            }
+            self.single_out(target, out);
+        }
+        let mut cut = Vec::with_capacity(records.len());
+        for (record, range) in records.into_iter().zip(ranges) {
+            match self.records_in(range).as_slice() {
+                [] => cut.push(record),
+                parts => cut.extend(parts.iter().filter_map(|id| self.record(*id))),
+            }
+        }
+        cut
+    }
+
+    /// The records of the wanted tasks alone: one that stands for others as well is cut.
+    fn only_wanted(
+        &mut self,
+        wanted: &[TaskRange],
+        tasks: Vec<TaskRecord>,
+        out: &mut Output,
+    ) -> Vec<TaskRecord> {
+        let mut records = Vec::with_capacity(tasks.len());
+        for record in tasks {
+            let parts: Vec<TaskRange> = wanted.iter().filter_map(|w| w.overlap(record.range())).collect();
+            if record.more == 0 || parts.contains(&record.range()) {
+                records.push(record);
+                continue;
+            }
+            if self.may_revive(&record).1.is_err() {
+                let part =
+                    |part: TaskRange| TaskRecord { id: part.first, more: part.len() - 1, ..record.clone() };
+                records.extend(parts.into_iter().map(part));
+                continue;
+            }
+            if self.standing_for(record.id).is_none() {
+                self.recall(record);
+            }
+            for part in parts {
+                let ids = self.cut_out(part, out);
+                records.extend(ids.into_iter().filter_map(|id| self.record(id)));
+            }
+        }
+        records
+    }
+
+    fn may_revive(&self, record: &TaskRecord) -> (TaskRange, Result<Status, Refusal>) {
         let status = self.status(record.id).unwrap_or_else(|| record.status());
         let may = match status {
             Status::Failed | Status::Skipped | Status::Cancelled => Ok(Status::Pending),
@@ -152,12 +249,9 @@ impl Core {
                     Refusal::new(Code::WrongState, "only failed, skipped and cancelled tasks run again");
                 Err(refusal.value(format!("task {} is completed", record.id)))
             }
-            Status::Pending | Status::Running | Status::Retrying => {
-                Err(Refusal::new(Code::WrongState, format!("task {} has not ended", record.id))
-                    .value(status.as_str()))
-            }
+            Status::Pending | Status::Running | Status::Retrying => Err(has_not_ended(record.id, status)),
         };
-        (record.id, may)
+        (record.range(), may)
     }
 
     fn emit_revival(&mut self, record: TaskRecord, workflows: &[WorkflowRecord], out: &mut Output) {

@@ -54,6 +54,8 @@ pub(crate) struct Queue {
     pub tasks: u32,
     /// Ready tasks by class, each in the order of the moment they became ready.
     pub ready: [BTreeSet<(Time, TaskId)>; 4],
+    /// How many elements of arrays the ready records stand for beyond themselves.
+    more: u64,
     place: Place,
     /// The rank of the head when it was last looked at.
     rank: Option<Rank>,
@@ -65,7 +67,11 @@ pub(crate) struct Queue {
 
 impl Queue {
     /// How many tasks are ready.
-    pub fn backlog(&self) -> usize {
+    pub fn backlog(&self) -> u64 {
+        self.records() as u64 + self.more
+    }
+
+    fn records(&self) -> usize {
         self.ready.iter().map(BTreeSet::len).sum()
     }
 
@@ -167,7 +173,7 @@ pub(crate) struct Queues {
     parked: BTreeMap<(ResourceIndex, usize), Parking>,
     paused_classes: [bool; 4],
     aging: Span,
-    backlog: usize,
+    backlog: u64,
 }
 
 impl Queues {
@@ -207,6 +213,7 @@ impl Queues {
             pool: self.pool_of(&demand.runner),
             tasks: 1,
             ready: Default::default(),
+            more: 0,
             place: Place::Empty,
             rank: None,
             woken_by: None,
@@ -268,7 +275,7 @@ impl Queues {
     }
 
     /// How many tasks are ready, in all queues.
-    pub fn backlog(&self) -> usize {
+    pub fn backlog(&self) -> u64 {
         self.backlog
     }
 
@@ -307,6 +314,18 @@ impl Queues {
             self.backlog += 1;
             self.rank_anew(index, now, ledger);
         }
+    }
+
+    /// A record that became ready stands for so many tasks beyond itself.
+    pub fn count_more(&mut self, index: usize, more: u64) {
+        self.get_mut(index).more += more;
+        self.backlog += more;
+    }
+
+    /// A record that is no longer ready stood for so many tasks beyond itself.
+    pub fn count_less(&mut self, index: usize, more: u64) {
+        self.get_mut(index).more -= more;
+        self.backlog -= more;
     }
 
     /// A task is no longer ready: it started, ended or is held.
@@ -511,6 +530,9 @@ impl Queues {
             };
             if !filed {
                 return Err(format!("queue {index} at {now:?} is not where it says: {queue:?}"));
+            }
+            if queue.records() == 0 && queue.more > 0 {
+                return Err(format!("queue {index} is empty, but counts {} tasks", queue.more));
             }
             let active = queue.heads(&self.paused_classes).next().is_some();
             if active != queue.rank.is_some() {

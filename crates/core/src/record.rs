@@ -5,7 +5,7 @@
 
 use orchd_model::{
     AttemptNumber, Claim, FailFast, On, Priority, ResourceName, ResourceSetting, RetryPolicy, Sequence,
-    SessionId, Span, Status, TaskId, Time, Token, WorkerId, WorkflowId, WorkflowStatus,
+    SessionId, Span, Status, TaskId, TaskRange, TaskSpec, Time, Token, WorkerId, WorkflowId, WorkflowStatus,
 };
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -165,9 +165,29 @@ pub struct TaskRecord {
     pub losses: u32,
     /// What it is doing.
     pub phase: Phase,
+    /// The first element of the array that it belongs to. The spec of all elements is there.
+    pub array: Option<TaskId>,
+    /// How many tasks with the ids after its own it stands for as well: elements of an array that wait, or
+    /// have ended, alike.
+    pub more: u64,
 }
 
 impl TaskRecord {
+    /// All elements of the array that begins with this task, or the task itself; `spec` is its own.
+    #[must_use]
+    pub fn array_range(&self, spec: &TaskSpec) -> TaskRange {
+        TaskRange::from_first(
+            self.array.unwrap_or(self.id),
+            spec.array.map_or(0, |indices| indices.len() - 1),
+        )
+    }
+
+    /// The tasks that it stands for.
+    #[must_use]
+    pub fn range(&self) -> TaskRange {
+        TaskRange::from_first(self.id, self.more)
+    }
+
     /// The status that users see.
     #[must_use]
     pub fn status(&self) -> Status {

@@ -1,7 +1,8 @@
 //! Adding tasks and workflows: what is refused, and how an accepted task begins.
 
 use orchd_model::{
-    Amount, Claim, Code, Mode, Refusal, ResourceKind, Status, TaskId, WorkflowId, WorkflowStatus, limits,
+    Amount, Claim, Code, Mode, Refusal, ResourceKind, Status, TaskId, TaskRange, WorkflowId, WorkflowStatus,
+    limits,
 };
 use rustc_hash::FxHashMap;
 use std::collections::{BTreeMap, VecDeque};
@@ -32,13 +33,15 @@ struct Plan {
     ids: Vec<Result<TaskId, Refusal>>,
     /// Those to add, dependencies first.
     order: Vec<usize>,
+    /// How many tasks each one is.
+    counts: Vec<u64>,
 }
 
 impl Core {
     pub(crate) fn submit(&mut self, submission: Submission, out: &mut Output) -> Result<Reply, Refusal> {
         let Submission { tasks, atomic, workflow, owner, ended } = submission;
         let atomic = atomic || workflow.is_some();
-        if self.unfinished() + tasks.len() > limits::BACKLOG {
+        if self.tasks.len() + tasks.len() > limits::BACKLOG {
             return Err(Refusal::new(Code::Busy, format!("at most {} unfinished tasks", limits::BACKLOG))
                 .value(tasks.len().to_string())
                 .hint("wait for some to end"));
@@ -59,12 +62,17 @@ impl Core {
         if workflow.is_some() && plan.order.is_empty() {
             return Err(Refusal::new(Code::Conflict, "every task of this workflow was added before"));
         }
-        let workflow = workflow.map(|new| self.add_workflow(new, owner, plan.order.len(), out));
+        let added: u64 = plan.order.iter().map(|index| tasks[*index].count()).sum();
+        let workflow = workflow.map(|new| self.add_workflow(new, owner, added, out));
         for index in &plan.order {
             self.add_task(&tasks[*index], *index, &plan, owner, workflow, out);
         }
-        for id in plan.order.iter().filter_map(|index| plan.ids[*index].as_ref().ok()) {
-            self.begin(*id, &ended, out);
+        for index in &plan.order {
+            let Ok(first) = plan.ids[*index] else { continue };
+            // An array that others of the submission depend on has been cut into its elements.
+            for id in self.records_in(TaskRange::from_first(first, plan.counts[*index] - 1)) {
+                self.begin(id, &ended, out);
+            }
         }
         Ok(Reply::Submitted { tasks: plan.ids, workflow })
     }
@@ -74,10 +82,11 @@ impl Core {
         let mut keys: FxHashMap<&str, (usize, u64)> = FxHashMap::default();
         let mut verdicts = Vec::with_capacity(tasks.len());
         for (index, task) in tasks.iter().enumerate() {
-            let verdict = self.existing(task, &keys).unwrap_or_else(|| match self.check(task, ended) {
-                Ok(()) => Verdict::New,
-                Err(refusal) => Verdict::Refused(refusal),
-            });
+            let verdict =
+                self.existing(task, &keys).unwrap_or_else(|| match self.check(task, tasks, ended) {
+                    Ok(()) => Verdict::New,
+                    Err(refusal) => Verdict::Refused(refusal),
+                });
             if let (Verdict::New, Some(key)) = (&verdict, &task.spec.key) {
                 keys.insert(key, (index, task.fingerprint));
             }
@@ -91,7 +100,7 @@ impl Core {
             ids.push(match verdict {
                 Verdict::New => {
                     let id = next;
-                    next = next.next();
+                    next = TaskId(next.0 + tasks[ids.len()].count());
                     Ok(id)
                 }
                 Verdict::Existing(id) => Ok(id),
@@ -99,7 +108,7 @@ impl Core {
                 Verdict::Refused(refusal) => Err(refusal),
             });
         }
-        Plan { ids, order }
+        Plan { ids, order, counts: tasks.iter().map(NewTask::count).collect() }
     }
 
     /// The task that has the same key, or the refusal of this use of the key.
@@ -123,16 +132,26 @@ impl Core {
         Some(if is_same { Verdict::Existing(id) } else { conflict(format!("task {id}")) })
     }
 
-    fn check(&self, task: &NewTask, ended: &BTreeMap<TaskId, EndedTask>) -> Result<(), Refusal> {
+    fn check(
+        &self,
+        task: &NewTask,
+        all: &[NewTask],
+        ended: &BTreeMap<TaskId, EndedTask>,
+    ) -> Result<(), Refusal> {
         for claim in &task.spec.claims {
             self.check_claim(claim)?;
         }
         for (target, _) in &task.edges {
             match target {
-                EdgeTarget::Id(id) if !self.tasks.contains_key(id) && !ended.contains_key(id) => {
+                EdgeTarget::Id(id) if self.standing_for(*id).is_none() && !ended.contains_key(id) => {
                     return Err(
                         Refusal::new(Code::UnknownDependency, "unknown dependency").value(id.to_string())
                     );
+                }
+                EdgeTarget::Index(other) if all[*other].count() > limits::RANGE_EDGES => {
+                    let message =
+                        format!("an array that others depend on has at most {}", limits::RANGE_EDGES);
+                    return Err(Refusal::new(Code::TooLarge, message).value(all[*other].count().to_string()));
                 }
                 EdgeTarget::Id(_) | EdgeTarget::Index(_) => {}
             }
@@ -169,21 +188,21 @@ impl Core {
         }
     }
 
-    fn add_workflow(&mut self, new: NewWorkflow, owner: u32, tasks: usize, out: &mut Output) -> WorkflowId {
+    fn add_workflow(&mut self, new: NewWorkflow, owner: u32, tasks: u64, out: &mut Output) -> WorkflowId {
         let id = self.meta.next_workflow;
         let record = WorkflowRecord {
             id,
             name: new.name,
             owner,
             first_task: self.meta.next_task,
-            task_count: tasks as u64,
+            task_count: tasks,
             max_parallel: new.max_parallel,
             fail_fast: new.fail_fast,
             timeout: new.timeout,
             created_at: self.now,
             status: WorkflowStatus::Running,
             stop: None,
-            unfinished: tasks as u64,
+            unfinished: tasks,
             failed: 0,
             cancelled: 0,
         };
@@ -204,13 +223,19 @@ impl Core {
             *plan.ids[index].as_ref().expect("what is refused and its dependents are not in the order")
         };
         let id = id_of(index);
-        let edge = |(target, on): &(EdgeTarget, _)| {
-            let task = match target {
-                EdgeTarget::Id(id) => *id,
-                EdgeTarget::Index(index) => id_of(*index),
+        // A dependency on an array is one on each of its elements.
+        let edges_of = |(target, on): &(EdgeTarget, _)| {
+            let range = match target {
+                EdgeTarget::Id(id) => TaskRange::from(*id),
+                EdgeTarget::Index(other) => TaskRange::from_first(id_of(*other), plan.counts[*other] - 1),
             };
-            Edge { task, on: *on }
+            let on = *on;
+            (range.first.0..=range.last.0).map(move |id| Edge { task: TaskId(id), on })
         };
+        let edges: Box<[Edge]> = new.edges.iter().flat_map(edges_of).collect();
+        for edge in &edges {
+            self.single_out(edge.task, out);
+        }
         let spec = &new.spec;
         let record = TaskRecord {
             id,
@@ -223,7 +248,7 @@ impl Core {
                 workflow,
                 session: spec.session,
             }),
-            edges: new.edges.iter().map(edge).collect(),
+            edges,
             conditional: spec.when.is_some(),
             retry: Arc::clone(&new.retry),
             timeout: spec.timeout,
@@ -241,6 +266,8 @@ impl Core {
             tries: 0,
             losses: 0,
             phase: Phase::Waiting,
+            array: spec.array.map(|_| id),
+            more: new.count() - 1,
         };
         // The usual case, nothing to wait for, needs no fact of its own.
         let at_once = record.edges.is_empty()

@@ -12,6 +12,9 @@ pub(crate) struct Limits {
     pub deadline: Option<Span>,
     pub not_before: Option<Time>,
     pub key: Option<Key>,
+    pub array: Option<TaskId>,
+    /// Invariant: zero without an array, and for whatever has started or is depended on.
+    pub more: u64,
 }
 
 /// One edge, seen from the task that must end first.
@@ -71,11 +74,14 @@ impl Task {
             deadline: record.deadline,
             not_before: record.not_before,
             key: record.key,
+            array: record.array,
+            more: record.more,
         };
         let limited = limits.timeout.is_some()
             || limits.deadline.is_some()
             || limits.not_before.is_some()
-            || limits.key.is_some();
+            || limits.key.is_some()
+            || limits.array.is_some();
         Self {
             name: record.name,
             owner: record.owner,
@@ -124,6 +130,25 @@ impl Task {
             tries: self.tries,
             losses: self.losses,
             phase: self.phase.clone(),
+            array: limits.and_then(|l| l.array),
+            more: self.more(),
+        }
+    }
+
+    /// How many tasks after its own id it stands for as well.
+    pub fn more(&self) -> u64 {
+        self.limits.as_ref().map_or(0, |limits| limits.more)
+    }
+
+    /// How many tasks it stands for.
+    pub fn count(&self) -> u64 {
+        self.more() + 1
+    }
+
+    /// Changes how many tasks an element of an array stands for.
+    pub fn set_more(&mut self, more: u64) {
+        if let Some(limits) = &mut self.limits {
+            limits.more = more;
         }
     }
 

@@ -23,7 +23,7 @@ pub struct ResourceView {
     /// Tasks whose turn is reserved on it.
     pub reserved: usize,
     /// Tasks that wait for it.
-    pub waiting: usize,
+    pub waiting: u64,
     /// The first holders.
     pub holders: Vec<Holder>,
     /// Whether an operator has paused it.

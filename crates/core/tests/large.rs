@@ -103,7 +103,7 @@ fn a_critical_task_at_the_end_of_a_chain_lends_its_class_to_all_of_it() {
     let competes_as = |world: &World| world.core.explain(head).map(|explained| explained.competes_as);
     assert_eq!(competes_as(&world), Some(Priority::Critical));
     let last = TaskId(2 + MANY as u64);
-    let lower = Command::Reprioritize { task: last, priority: Priority::Low };
+    let lower = Command::Reprioritize { tasks: last.into(), priority: Priority::Low };
     assert!(world.handle(lower).0.is_ok());
     assert_eq!(competes_as(&world), Some(Priority::Normal));
     assert_eq!(started(&world.report(busy[0], Outcome::Succeeded).1), [TaskId(2)]);

@@ -16,8 +16,8 @@ use orchd_core::{
     Command, Config, EdgeTarget, Join, NewTask, NewWorkflow, Output, Phase, Runner, Scope, SkipCause,
 };
 use orchd_model::{
-    Amount, Claim, FailFast, Mode, On, Outcome, Priority, ResourceSetting, RetryPolicy, SessionId, Span,
-    Status, TaskId, Time, WorkerId, WorkflowId, WorkflowStatus,
+    Amount, Claim, FailFast, Indices, Mode, On, Outcome, Priority, ResourceSetting, RetryPolicy, SessionId,
+    Span, Status, TaskId, Time, WorkerId, WorkflowId, WorkflowStatus,
 };
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -94,11 +94,11 @@ impl Pair {
             Step::Retry(which) if !self.naive.tasks.is_empty() => {
                 self.retry(which.index(self.naive.tasks.len()))
             }
-            Step::Cancel(which) => self.operate(which, |task| Command::Cancel { tasks: vec![task] }),
-            Step::Hold(which) => self.operate(which, |task| Command::Hold { task }),
-            Step::Release(which) => self.operate(which, |task| Command::Release { task }),
+            Step::Cancel(which) => self.operate(which, |task| Command::Cancel { tasks: vec![task.into()] }),
+            Step::Hold(which) => self.operate(which, |task| Command::Hold { tasks: task.into() }),
+            Step::Release(which) => self.operate(which, |task| Command::Release { tasks: task.into() }),
             Step::Reprioritize(which, class) => {
-                self.operate(which, |task| Command::Reprioritize { task, priority: *class });
+                self.operate(which, |task| Command::Reprioritize { tasks: task.into(), priority: *class });
             }
             Step::Retry(_) => {}
         }
@@ -118,9 +118,17 @@ impl Pair {
                     .insert(format!("workflow {}", number + 1), Amount::units(u64::from(limit)));
             }
         }
-        let new = wishes.iter().enumerate().map(|(i, wish)| self.new_task(first + i, first, wish)).collect();
-        for (i, wish) in wishes.iter().enumerate() {
-            self.naive.tasks.push(self.naive_task(first + i, wish, number));
+        let firsts: Vec<usize> = wishes
+            .iter()
+            .scan(first, |next, wish| Some(std::mem::replace(next, *next + wish.count)))
+            .collect();
+        let spans: Vec<(usize, usize)> =
+            firsts.iter().zip(wishes).map(|(first, wish)| (*first, wish.count)).collect();
+        let new = wishes.iter().zip(&firsts).map(|(wish, at)| self.new_task(*at, &spans, wish)).collect();
+        for (wish, at) in wishes.iter().zip(&firsts) {
+            for _ in 0..wish.count {
+                self.naive.tasks.push(self.naive_task(*at, &spans, wish, number));
+            }
         }
         let workflow = workflow.map(|(max_parallel, fail_fast)| NewWorkflow {
             name: "w".into(),
@@ -140,10 +148,11 @@ impl Pair {
         wish.edges.iter().filter(|_| task > 0).map(|(other, on)| (other.index(task), *on)).collect()
     }
 
-    fn new_task(&self, number: usize, first: usize, wish: &Wish) -> NewTask {
+    /// `spans` are the first task and the number of tasks of each wish of the request.
+    fn new_task(&self, number: usize, spans: &[(usize, usize)], wish: &Wish) -> NewTask {
         let edge = |(other, on): (usize, On)| {
-            let here = other.checked_sub(first).map(EdgeTarget::Index);
-            (here.unwrap_or(EdgeTarget::Id(id(other))), on)
+            let here = spans.iter().position(|(first, count)| (*first..first + count).contains(&other));
+            (here.map_or(EdgeTarget::Id(id(other)), EdgeTarget::Index), on)
         };
         let mut new = task(&format!("t{number}"));
         new.edges = Self::edges(number, wish).into_iter().map(edge).collect();
@@ -165,6 +174,8 @@ impl Pair {
                 claim.amount.min(Amount::units(if claim.resource.kind() == "gpu" { 2 } else { 4 }));
         }
         let spec = spec_of(&mut new);
+        let count = wish.count as u64;
+        spec.array = (count > 1).then(|| Indices::new(1, count, 1).expect("indices"));
         spec.claims = claims;
         spec.priority = wish.class;
         spec.hold = wish.hold;
@@ -174,12 +185,24 @@ impl Pair {
         new
     }
 
-    fn naive_task(&self, number: usize, wish: &Wish, workflow: Option<usize>) -> Task {
+    fn naive_task(
+        &self,
+        number: usize,
+        spans: &[(usize, usize)],
+        wish: &Wish,
+        workflow: Option<usize>,
+    ) -> Task {
         let groups = workflow.map(|number| format!("workflow {}", number + 1));
         let groups = groups.into_iter().chain(wish.in_session.then(|| "session 1".to_owned()));
-        let claims = self.new_task(number, 0, wish).spec.claims.clone();
+        let claims = self.new_task(number, spans, wish).spec.claims.clone();
         let claims = claims.into_iter().map(|c| (c.resource.to_string(), c.mode, c.amount));
-        let dependencies = Self::edges(number, wish);
+        // To depend on an array of the same request is to depend on each of its elements.
+        let all = |(other, on): (usize, On)| {
+            let span = spans.iter().find(|(first, count)| (*first..first + count).contains(&other));
+            let (first, count) = span.copied().unwrap_or((other, 1));
+            (first..first + count).map(move |other| (other, on))
+        };
+        let dependencies: Vec<(usize, On)> = Self::edges(number, wish).into_iter().flat_map(all).collect();
         let at_once = dependencies.is_empty() && wish.in_ms == 0 && wish.pool != 2;
         Task {
             class: wish.class,
@@ -244,6 +267,8 @@ impl Pair {
                 if self.naive.tasks[task].state == State::Delayed(at) {
                     self.naive.tasks[task].state = State::Ready(at);
                     self.naive.reach_milestone(task);
+                    // One after the other: the first is the root cause of what it rules out.
+                    self.naive.settle();
                 }
             }
             self.naive.settle();
@@ -406,7 +431,7 @@ impl Pair {
         self.naive.settle();
         self.starts(&started(out));
         for (number, task) in self.naive.tasks.iter().enumerate() {
-            let record = &self.world.store.tasks[&id(number)];
+            let record = self.world.store.task(id(number)).expect("every task is stored");
             assert_eq!(record.status(), task.status(), "task {number} is {:?}, not {task:?}", record.phase);
             let root = match &record.phase {
                 Phase::Skipped(SkipCause::Dependency(root, _) | SkipCause::FailFast(root)) => {
@@ -458,7 +483,7 @@ impl Pair {
         }
         for number in 0..self.naive.tasks.len() {
             if self.naive.tasks[number].hold && !self.naive.tasks[number].status().is_terminal() {
-                let (reply, out) = self.world.handle(Command::Release { task: id(number) });
+                let (reply, out) = self.world.handle(Command::Release { tasks: id(number).into() });
                 assert!(reply.is_ok(), "{reply:?}");
                 self.naive.tasks[number].hold = false;
                 self.naive.reach_milestone(number);

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
-use crate::{Code, Refusal, Status, TaskId};
+use crate::{Code, Refusal, Status, TaskId, TaskRange};
 
 /// How a dependency must end for its dependent to run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -69,8 +69,18 @@ impl FromStr for On {
 pub enum DependencyTarget {
     /// A task that exists.
     Id(TaskId),
-    /// A task of the same bulk request (`ref`) or workflow (name).
+    /// A task of the same bulk request (`ref`) or workflow (name); where there is none of this name, tasks
+    /// with contiguous ids (`17-26`), each of which is meant.
     Name(String),
+}
+
+impl From<TaskRange> for DependencyTarget {
+    fn from(tasks: TaskRange) -> Self {
+        match tasks.single() {
+            Some(id) => Self::Id(id),
+            None => Self::Name(tasks.to_string()),
+        }
+    }
 }
 
 impl fmt::Display for DependencyTarget {
@@ -100,13 +110,13 @@ impl From<TaskId> for Dependency {
 impl FromStr for Dependency {
     type Err = Refusal;
 
-    /// Reads `ID[:success|failure|completion]`.
+    /// Reads `ID[:success|failure|completion]`; `17-26` for an id means each of these.
     fn from_str(text: &str) -> Result<Self, Refusal> {
         let (id, on) = match text.split_once(':') {
             Some((id, on)) => (id, on.parse()?),
             None => (text, On::Success),
         };
-        Ok(Self { task: DependencyTarget::Id(id.parse()?), on })
+        Ok(Self { task: id.parse::<TaskRange>()?.into(), on })
     }
 }
 

@@ -7,6 +7,7 @@
 //! This crate does NOT contain IO, a clock, or any scheduling decision.
 
 mod amount;
+mod array;
 mod claim;
 mod dependency;
 mod id;
@@ -25,6 +26,7 @@ mod time;
 mod workflow;
 
 pub use amount::Amount;
+pub use array::{Indices, TaskRange};
 pub use claim::{Claim, Mode, merge_claims};
 pub use dependency::{Dependency, DependencyTarget, On};
 pub use id::{AttemptNumber, Sequence, SessionId, TaskId, Token, WorkerId, WorkflowId};

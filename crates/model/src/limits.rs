@@ -23,6 +23,10 @@ pub const TAG_BYTES: usize = 128;
 pub const TAGS: usize = 64;
 /// Tasks waiting or running at once; at some hundred bytes each this is what a large machine holds.
 pub const BACKLOG: usize = 20_000_000;
+/// Elements of one array: however many there are they are one record, but ids are spent on each.
+pub const ARRAY_TASKS: u64 = 1_000_000_000;
+/// Elements of an array, or ids of a range, that one dependency may stand for: each becomes an edge.
+pub const RANGE_EDGES: u64 = 100_000;
 /// Tasks in one workflow.
 pub const WORKFLOW_TASKS: usize = 2_000_000;
 /// Processes that one worker runs at once: each has a directory and four open files.

@@ -9,7 +9,9 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use std::borrow::Cow;
 
 use crate::claim::ClaimFields;
-use crate::{Amount, Claim, Dependency, DependencyTarget, FailFast, Matcher, On, Span, Time};
+use crate::{
+    Amount, Claim, Dependency, DependencyTarget, FailFast, Indices, Matcher, On, Span, TaskRange, Time,
+};
 
 /// Gives a type a schema under its own name, from a function of the generator.
 macro_rules! schema {
@@ -84,6 +86,15 @@ schema! {
     FailFast => |_| json_schema!({
         "description": "What a workflow does after its first final failure.",
         "enum": [false, true, "cancel"],
+    });
+    Indices => |_| json_schema!({
+        "description": "The indices of an array: A-B or A-B/STEP.",
+        "type": "string",
+        "pattern": "^[0-9]+-[0-9]+(/[0-9]+)?$",
+    });
+    TaskRange => |_| json_schema!({
+        "description": "A task id, or tasks with contiguous ids such as \"17-26\".",
+        "type": ["integer", "string"],
     });
     Matcher => |generator| json_schema!({
         "description": "A failure: an exit code (7), a range (1-9), a signal (SIGKILL) or an error type.",

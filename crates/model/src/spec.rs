@@ -10,7 +10,8 @@ use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    Claim, Code, Dependency, Priority, Refusal, RetrySpec, SessionId, Span, Time, WorkflowId, limits, nearest,
+    Claim, Code, Dependency, Indices, Priority, Refusal, RetrySpec, SessionId, Span, Time, WorkflowId,
+    limits, nearest,
 };
 
 /// What a task does.
@@ -121,6 +122,8 @@ pub struct TaskSpec {
     pub key: Option<String>,
     /// A name within one bulk request, for dependencies.
     pub reference: Option<String>,
+    /// The indices of an array: one task for each.
+    pub array: Option<Indices>,
     /// The session it belongs to.
     pub session: Option<SessionId>,
     /// The workflow it belongs to.
@@ -153,6 +156,7 @@ impl TaskSpec {
             hold: false,
             key: None,
             reference: None,
+            array: None,
             session: None,
             workflow: None,
             tags: BTreeSet::new(),
@@ -284,6 +288,8 @@ struct SpecFields {
     #[serde(default, rename = "ref", skip_serializing_if = "Option::is_none")]
     reference: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    array: Option<Indices>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     session: Option<SessionId>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     workflow: Option<WorkflowId>,
@@ -303,7 +309,7 @@ fn is_false(value: &bool) -> bool {
 }
 
 /// Every field of a spec as JSON.
-const FIELDS: [&str; 30] = [
+const FIELDS: [&str; 31] = [
     "name",
     "command",
     "shell",
@@ -331,6 +337,7 @@ const FIELDS: [&str; 30] = [
     "hold",
     "key",
     "ref",
+    "array",
     "session",
     "tags",
     "metadata",
@@ -380,6 +387,7 @@ impl TryFrom<SpecFields> for TaskSpec {
             hold: fields.hold,
             key: fields.key,
             reference: fields.reference,
+            array: fields.array,
             session: fields.session,
             workflow: fields.workflow,
             tags: fields.tags,
@@ -409,6 +417,7 @@ impl From<TaskSpec> for SpecFields {
             hold: spec.hold,
             key: spec.key,
             reference: spec.reference,
+            array: spec.array,
             session: spec.session,
             workflow: spec.workflow,
             tags: spec.tags,

@@ -85,9 +85,18 @@ fn batch(first: u64, count: u64) -> Batch {
             tries: 0,
             losses: 0,
             phase: Phase::Ready { since: time },
+            array: None,
+            more: 0,
         };
         let fact = Fact::Submitted { record: Box::new(record.clone()), spec: Some(Arc::new(spec)) };
-        batch.events.push(Event { sequence: Sequence(id), time, workflow: None, session: None, fact });
+        batch.events.push(Event {
+            sequence: Sequence(id),
+            time,
+            workflow: None,
+            session: None,
+            more: 0,
+            fact,
+        });
         batch.tasks.push(record);
     }
     batch

@@ -4,7 +4,7 @@
 //! never keep the log from being written back.
 
 use orchd_core::{EndedTask, Event, Phase, SkipCause, TaskRecord};
-use orchd_model::{Sequence, Status, TaskId, TaskResult, TaskSpec, Time, WorkflowId};
+use orchd_model::{Sequence, Status, TaskId, TaskRange, TaskResult, TaskSpec, Time, WorkflowId};
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Params, Row, params_from_iter};
 use rustc_hash::FxHashMap;
 use std::collections::BTreeMap;
@@ -25,7 +25,12 @@ const KNOWN_ENVS: usize = 64;
 /// The columns that [`SqliteHistory::stored_task`] reads.
 const TASK_COLUMNS: &str =
     "SELECT task.record, task.result, task.started_at, task.finished_at, spec.text, spec.env
-     FROM task LEFT JOIN spec ON spec.task = task.id";
+     FROM task LEFT JOIN spec ON spec.task = coalesce(task.array, task.id)";
+/// The row that stands for a task.
+const STANDS_FOR: &str = "task.id = (SELECT max(id) FROM task WHERE id <= ?1) AND task.id + task.more >= ?1";
+/// The rows that stand for tasks from ?1 to ?2.
+const IN_RANGE: &str = "id >= coalesce((SELECT max(id) FROM task WHERE id <= ?1), ?1) AND id <= ?2
+    AND id + more >= ?1";
 const WORKFLOW_COLUMNS: &str = "SELECT record, finished_at, parameters FROM workflow";
 
 /// The reading side of the embedded store.
@@ -115,19 +120,23 @@ impl SqliteHistory {
 
 impl History for SqliteHistory {
     fn spec(&mut self, task: TaskId) -> Result<Option<Arc<TaskSpec>>, StoreError> {
-        let mut statement = self.db.prepare_cached("SELECT text, env FROM spec WHERE task = ?1")?;
+        let sql = format!(
+            "SELECT spec.text, spec.env FROM task JOIN spec ON spec.task = coalesce(task.array, task.id)
+             WHERE {STANDS_FOR}"
+        );
+        let mut statement = self.db.prepare_cached(&sql)?;
         let mut rows = statement.query([int(task.0)])?;
         let Some(row) = rows.next()? else { return Ok(None) };
         read_spec(&self.db, &mut self.envs, task, row, 0).map(Some)
     }
 
     fn task(&mut self, task: TaskId) -> Result<Option<StoredTask>, StoreError> {
-        let sql = format!("{TASK_COLUMNS} WHERE task.id = ?1");
+        let sql = format!("{TASK_COLUMNS} WHERE {STANDS_FOR}");
         Ok(self.stored_tasks(&sql, [int(task.0)])?.pop())
     }
 
     fn record(&mut self, task: TaskId) -> Result<Option<TaskRecord>, StoreError> {
-        Ok(self.records("SELECT record FROM task WHERE id = ?1", [int(task.0)])?.pop())
+        Ok(self.records(&format!("SELECT record FROM task WHERE {STANDS_FOR}"), [int(task.0)])?.pop())
     }
 
     fn attempts(&mut self, task: TaskId) -> Result<Vec<StoredAttempt>, StoreError> {
@@ -154,15 +163,16 @@ impl History for SqliteHistory {
         Ok(tasks)
     }
 
-    fn ids(&mut self, filter: &Filter) -> Result<Vec<TaskId>, StoreError> {
+    fn ids(&mut self, filter: &Filter) -> Result<Vec<TaskRange>, StoreError> {
         let mut ids = Vec::new();
         for half in [Half::Unfinished, Half::Ended] {
             let left = filter.limit.map(|limit| limit - ids.len());
             if let Some((tail, values)) = conditions(filter, half, left) {
-                let mut statement = self.db.prepare_cached(&format!("SELECT task.id FROM task{tail}"))?;
+                let sql = format!("SELECT task.id, task.more FROM task{tail}");
+                let mut statement = self.db.prepare_cached(&sql)?;
                 let mut rows = statement.query(params_from_iter(values))?;
                 while let Some(row) = rows.next()? {
-                    ids.push(TaskId(row.get::<_, i64>(0)?.cast_unsigned()));
+                    ids.push(TaskRange::from_first(TaskId(read_number(row, 0)?), read_number(row, 1)?));
                 }
             }
         }
@@ -170,8 +180,10 @@ impl History for SqliteHistory {
     }
 
     fn ended(&mut self, tasks: &[TaskId]) -> Result<Vec<(TaskId, EndedTask)>, StoreError> {
-        let sql = "SELECT status, skip_root, record FROM task WHERE id = ?1 AND finished_at IS NOT NULL";
-        self.each(sql, tasks, |task, row| {
+        let sql = format!(
+            "SELECT status, skip_root, record FROM task WHERE {STANDS_FOR} AND finished_at IS NOT NULL"
+        );
+        self.each(&sql, tasks, |task, row| {
             let root = match row.get::<_, Option<i64>>(1)? {
                 Some(_) => skip_root(&decode("a task record", blob(row, 2)?)?),
                 None => None,
@@ -191,7 +203,8 @@ impl History for SqliteHistory {
     }
 
     fn results(&mut self, tasks: &[TaskId]) -> Result<Vec<TaskOutput>, StoreError> {
-        self.each("SELECT record, result FROM task WHERE id = ?1", tasks, |id, row| {
+        let sql = format!("SELECT record, result FROM task WHERE {STANDS_FOR}");
+        self.each(&sql, tasks, |id, row| {
             let record: TaskRecord = decode("a task record", blob(row, 0)?)?;
             let status = record.status();
             Ok(TaskOutput {
@@ -205,7 +218,36 @@ impl History for SqliteHistory {
     }
 
     fn names(&mut self, tasks: &[TaskId]) -> Result<Vec<(TaskId, Box<str>)>, StoreError> {
-        self.each("SELECT name FROM task WHERE id = ?1", tasks, |id, row| Ok((id, row.get(0)?)))
+        let sql = format!("SELECT name FROM task WHERE {STANDS_FOR}");
+        self.each(&sql, tasks, |id, row| Ok((id, row.get(0)?)))
+    }
+
+    fn failures(&mut self, range: TaskRange) -> Result<Vec<TaskRecord>, StoreError> {
+        let [failed, skipped, cancelled] =
+            [Status::Failed, Status::Skipped, Status::Cancelled].map(|status| status.index() as i64);
+        let sql = format!("SELECT record FROM task WHERE {IN_RANGE} AND status IN (?3, ?4, ?5) ORDER BY id");
+        self.records(&sql, [int(range.first.0), int(range.last.0), failed, skipped, cancelled])
+    }
+
+    fn of_others(&mut self, range: TaskRange, owner: u32) -> Result<Option<TaskId>, StoreError> {
+        let sql =
+            format!("SELECT max(id, ?1) FROM task WHERE {IN_RANGE} AND owner <> ?3 ORDER BY id LIMIT 1");
+        let values = [int(range.first.0), int(range.last.0), i64::from(owner)];
+        let found = self.db.prepare_cached(&sql)?.query_row(values, |row| row.get::<_, i64>(0)).optional()?;
+        Ok(found.map(|id| TaskId(id.cast_unsigned())))
+    }
+
+    fn tally(&mut self, range: TaskRange) -> Result<BTreeMap<Status, u64>, StoreError> {
+        let sql = format!(
+            "SELECT status, sum(min(id + more, ?2) - max(id, ?1) + 1) FROM task WHERE {IN_RANGE} GROUP BY status"
+        );
+        let mut statement = self.db.prepare_cached(&sql)?;
+        let mut rows = statement.query([int(range.first.0), int(range.last.0)])?;
+        let mut tally = BTreeMap::new();
+        while let Some(row) = rows.next()? {
+            tally.insert(read_status(row, 0)?, read_number(row, 1)?);
+        }
+        Ok(tally)
     }
 
     fn workflow(&mut self, workflow: WorkflowId) -> Result<Option<StoredWorkflow>, StoreError> {
@@ -331,6 +373,10 @@ fn read_result(row: &Row<'_>, column: usize) -> Result<Option<TaskResult>, Store
 
 fn read_time(row: &Row<'_>, column: usize) -> Result<Option<Time>, StoreError> {
     Ok(row.get::<_, Option<i64>>(column)?.map(|t| Time(t.cast_unsigned())))
+}
+
+fn read_number(row: &Row<'_>, column: usize) -> Result<u64, StoreError> {
+    Ok(row.get::<_, i64>(column)?.cast_unsigned())
 }
 
 fn read_status(row: &Row<'_>, column: usize) -> Result<Status, StoreError> {

@@ -38,6 +38,12 @@ pub(crate) fn conditions(filter: &Filter, half: Half, limit: Option<usize>) -> O
         sql.push_str(&format!(" AND task.status IN ({marks})"));
         values.extend(statuses.iter().map(|s| Value::from(s.index() as i64)));
     }
+    if let Some(tag) = &filter.tag {
+        // The tags of an array's elements are with its first one, which may itself be gone.
+        sql.push_str(" AND (task.id IN (SELECT tag.task FROM tag WHERE tag.tag = ?)");
+        sql.push_str(" OR task.array IN (SELECT tag.task FROM tag WHERE tag.tag = ?))");
+        values.extend([Value::from(tag.clone()), Value::from(tag.clone())]);
+    }
     let mut and = |condition: &str, value: Option<Value>| {
         if let Some(value) = value {
             sql.push_str(" AND ");
@@ -49,7 +55,7 @@ pub(crate) fn conditions(filter: &Filter, half: Half, limit: Option<usize>) -> O
     and("task.workflow = ?", filter.workflow.map(|w| Value::from(int(w.0))));
     and("task.owner = ?", filter.owner.map(|owner| Value::from(i64::from(owner))));
     and("task.session = ?", filter.session.map(|s| Value::from(int(s.0))));
-    and("task.id IN (SELECT tag.task FROM tag WHERE tag.tag = ?)", filter.tag.clone().map(Value::from));
+
     and("task.name GLOB ?", filter.name_glob.clone().map(Value::from));
     // Whoever was created since then has also ended since then.
     let since = filter.since.map(|t| Value::from(int(t.0)));

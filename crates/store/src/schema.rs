@@ -22,7 +22,8 @@ const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 /// only added.
 ///
 /// `status` and `priority` are positions in `Status::ALL` and `Priority::ALL`, times are microseconds since
-/// the Unix epoch, `record`, `data` and `events` are described in codec.rs.
+/// the Unix epoch. A row stands for `more` further tasks with the ids after its own; the spec and the tags
+/// of an element of an array are those of `array`. `record`, `data` and `events` are described in codec.rs.
 pub(crate) const MIGRATIONS: &[&str] = &["
 CREATE TABLE meta (id INTEGER PRIMARY KEY CHECK (id = 1), record BLOB NOT NULL);
 CREATE TABLE task (
@@ -39,13 +40,16 @@ CREATE TABLE task (
     started_at INTEGER,
     finished_at INTEGER,
     record BLOB NOT NULL,
-    result TEXT
+    result TEXT,
+    array INTEGER,
+    more INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX task_unfinished ON task(id) WHERE finished_at IS NULL;
 CREATE INDEX task_finished ON task(finished_at) WHERE finished_at IS NOT NULL;
 CREATE INDEX task_workflow ON task(workflow) WHERE workflow IS NOT NULL;
 CREATE INDEX task_session ON task(session) WHERE session IS NOT NULL;
 CREATE INDEX task_key ON task(key) WHERE key IS NOT NULL;
+CREATE INDEX task_array ON task(array) WHERE array IS NOT NULL;
 CREATE INDEX task_skip_root ON task(skip_root) WHERE skip_root IS NOT NULL;
 CREATE TABLE spec (task INTEGER PRIMARY KEY, env INTEGER, text TEXT NOT NULL);
 CREATE TABLE env (id INTEGER PRIMARY KEY AUTOINCREMENT, last_task INTEGER NOT NULL, text TEXT NOT NULL UNIQUE);

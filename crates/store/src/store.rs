@@ -4,8 +4,10 @@
 
 use orchd_core::{AttemptEnd, EndedTask, Event, Meta, Snapshot, TaskRecord, WorkflowRecord};
 use orchd_model::{
-    AttemptNumber, Priority, Sequence, SessionId, Status, TaskId, TaskResult, TaskSpec, Time, WorkflowId,
+    AttemptNumber, Priority, Sequence, SessionId, Status, TaskId, TaskRange, TaskResult, TaskSpec, Time,
+    WorkflowId,
 };
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -90,12 +92,13 @@ pub trait History: Send {
     /// # Errors
     /// As every question: [`StoreError::Corrupt`] and failures of the disk.
     fn spec(&mut self, task: TaskId) -> Result<Option<Arc<TaskSpec>>, StoreError>;
-    /// Everything about one task but its attempts.
+    /// Everything about one task but its attempts. The record may stand for more elements of its array; the
+    /// spec is that of the array.
     ///
     /// # Errors
     /// As [`History::spec`].
     fn task(&mut self, task: TaskId) -> Result<Option<StoredTask>, StoreError>;
-    /// The record of one task, ended or not.
+    /// The record that stands for one task, ended or not.
     ///
     /// # Errors
     /// As [`History::spec`].
@@ -110,11 +113,28 @@ pub trait History: Send {
     /// # Errors
     /// As [`History::spec`].
     fn list(&mut self, filter: &Filter) -> Result<Vec<StoredTask>, StoreError>;
-    /// The ids of the tasks that pass the filter, in the order of [`History::list`].
+    /// The tasks that pass the filter, in the order of [`History::list`]; elements of an array that wait, or
+    /// ended, alike are one range.
     ///
     /// # Errors
     /// As [`History::spec`].
-    fn ids(&mut self, filter: &Filter) -> Result<Vec<TaskId>, StoreError>;
+    fn ids(&mut self, filter: &Filter) -> Result<Vec<TaskRange>, StoreError>;
+    /// The records of those in a range that failed, were skipped or cancelled, by id; the first may begin
+    /// before the range and the last end after it.
+    ///
+    /// # Errors
+    /// As [`History::spec`].
+    fn failures(&mut self, range: TaskRange) -> Result<Vec<TaskRecord>, StoreError>;
+    /// A task in a range that belongs to another owner than this one.
+    ///
+    /// # Errors
+    /// As [`History::spec`].
+    fn of_others(&mut self, range: TaskRange, owner: u32) -> Result<Option<TaskId>, StoreError>;
+    /// How many of the known tasks in a range are in which status. Costs a look at each row.
+    ///
+    /// # Errors
+    /// As [`History::spec`].
+    fn tally(&mut self, range: TaskRange) -> Result<BTreeMap<Status, u64>, StoreError>;
     /// Those of the given tasks that have ended, in the given order.
     ///
     /// # Errors

@@ -55,34 +55,39 @@ pub(crate) fn cutoff(db: &Connection, retention: &Retention) -> Result<i64, Stor
 }
 
 fn trim_tasks(db: &Connection, cutoff: i64) -> Result<Vec<(TaskId, AttemptNumber)>, StoreError> {
-    let ids: Vec<i64> = db
+    let rows: Vec<(i64, Option<i64>)> = db
         .prepare_cached(
-            "SELECT id FROM task WHERE finished_at < ?1
+            "SELECT id, array FROM task WHERE finished_at < ?1
              AND (workflow IS NULL OR workflow NOT IN (SELECT id FROM workflow WHERE finished_at IS NULL))
              ORDER BY finished_at LIMIT ?2",
         )?
-        .query_map(params![cutoff, TASKS as i64], |row| row.get(0))?
+        .query_map(params![cutoff, TASKS as i64], |row| Ok((row.get(0)?, row.get(1)?)))?
         .collect::<Result<_, _>>()?;
     let mut tags = db.prepare_cached("SELECT text FROM spec WHERE task = ?1")?;
     let mut drop_tag = db.prepare_cached("DELETE FROM tag WHERE tag = ?1 AND task = ?2")?;
-    let mut rest = [
-        db.prepare_cached("DELETE FROM spec WHERE task = ?1")?,
-        db.prepare_cached("DELETE FROM attempt WHERE task = ?1")?,
-        db.prepare_cached("DELETE FROM task WHERE id = ?1")?,
-    ];
+    let mut drop_spec = db.prepare_cached("DELETE FROM spec WHERE task = ?1")?;
+    let mut drop_attempts = db.prepare_cached("DELETE FROM attempt WHERE task = ?1")?;
+    let mut drop_task = db.prepare_cached("DELETE FROM task WHERE id = ?1")?;
+    let mut is_needed = db.prepare_cached("SELECT 1 FROM task WHERE array = ?1 LIMIT 1")?;
     let mut last_attempt =
         db.prepare_cached("SELECT number FROM attempt WHERE task = ?1 ORDER BY number DESC LIMIT 1")?;
-    let mut trimmed = Vec::with_capacity(ids.len());
-    for id in &ids {
+    let mut trimmed = Vec::with_capacity(rows.len());
+    for (id, array) in &rows {
         let last: Option<u32> = last_attempt.query_row([id], |row| row.get(0)).optional()?;
         trimmed.push((TaskId(id.cast_unsigned()), AttemptNumber(last.unwrap_or(0))));
-        let spec: Option<String> = tags.query_row([id], |row| row.get(0)).optional()?;
+        drop_attempts.execute([id])?;
+        drop_task.execute([id])?;
+        // The spec of an array is that of each element: it goes with the last of them.
+        let first = match array {
+            Some(first) if is_needed.exists([first])? => continue,
+            Some(first) => first,
+            None => id,
+        };
+        let spec: Option<String> = tags.query_row([first], |row| row.get(0)).optional()?;
         for tag in spec.as_deref().map(spec_tags).transpose()?.unwrap_or_default() {
-            drop_tag.execute(params![tag, id])?;
+            drop_tag.execute(params![tag, first])?;
         }
-        for statement in &mut rest {
-            statement.execute([id])?;
-        }
+        drop_spec.execute([first])?;
     }
     Ok(trimmed)
 }

@@ -38,10 +38,12 @@ fn time(value: Option<Time>) -> Option<i64> {
 }
 
 /// What the events of a batch say about one task, beside its record.
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 struct Touch<'a> {
     spec: Option<&'a TaskSpec>,
     born: bool,
+    /// The row that it was a part of.
+    cut_from: Option<TaskId>,
     /// Whether the three below replace what is on disk.
     settled: bool,
     finished_at: Option<Time>,
@@ -68,10 +70,11 @@ impl<'a> Touch<'a> {
                 self.end(event.time, event.fact.result());
             }
             Fact::Revived { .. } => {
-                let (spec, born) = (self.spec, self.born);
-                *self = Self { spec, born, settled: true, revived: true, ..Self::default() };
+                let (spec, born, cut_from) = (self.spec, self.born, self.cut_from);
+                *self = Self { spec, born, cut_from, settled: true, revived: true, ..Self::default() };
             }
-            Fact::Checked { .. }
+            Fact::Split { .. }
+            | Fact::Checked { .. }
             | Fact::Readied { .. }
             | Fact::Delayed { .. }
             | Fact::Held { .. }
@@ -100,6 +103,12 @@ pub(crate) fn write(db: &Connection, envs: &mut KnownEnvs, batch: &Batch) -> Res
     for event in &batch.events {
         if let Some(task) = event.fact.task() {
             touches.entry(task).or_default().see(event);
+        }
+        if let Fact::Split { task, at } = event.fact {
+            let whole = touches.entry(task).or_default();
+            // What this batch has said of the whole holds for the part; what it has not is on disk.
+            let part = Touch { spec: None, born: true, cut_from: Some(task), ..*whole };
+            touches.insert(at, part);
         }
     }
     let mut buffer = Vec::new();
@@ -131,26 +140,36 @@ fn write_tasks(
     let untouched = Touch::default();
     let mut insert = db.prepare_cached(
         "INSERT INTO task (id, status, priority, name, owner, workflow, session, key, skip_root, created_at,
-         started_at, finished_at, record, result) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+         started_at, finished_at, record, result, array, more)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
     )?;
     let mut update = db.prepare_cached(
-        "UPDATE task SET status = ?2, priority = ?3, started_at = coalesce(?4, started_at), record = ?5 WHERE id = ?1",
+        "UPDATE task SET status = ?2, priority = ?3, started_at = coalesce(?4, started_at), record = ?5, more = ?6 WHERE id = ?1",
     )?;
     let mut settle = db.prepare_cached(
         "UPDATE task SET status = ?2, priority = ?3, started_at = coalesce(?4, iif(?9, NULL, started_at)),
-         record = ?5, finished_at = ?6, skip_root = ?7, result = ?8 WHERE id = ?1",
+         record = ?5, finished_at = ?6, skip_root = ?7, result = ?8, more = ?10 WHERE id = ?1",
     )?;
     let mut specs = SpecWriter::new(db, envs)?;
+    // Before anything is changed: parts of what has ended take over how it ended.
+    for record in &batch.tasks {
+        let Some(touch) = touches.get(&record.id).filter(|touch| touch.born) else { continue };
+        encode(record, buffer)?;
+        insert_task(&mut insert, record, touch, buffer)?;
+        if let Some(spec) = touch.spec {
+            specs.write(record, spec)?;
+        }
+        if let Some(whole) = touch.cut_from.filter(|_| record.status().is_terminal() && !touch.settled) {
+            copy_end(db, whole, record.id)?;
+        }
+    }
     for record in &batch.tasks {
         let touch = touches.get(&record.id).unwrap_or(&untouched);
         encode(record, buffer)?;
+        let more = int(record.more);
         let (id, status, priority) =
             (int(record.id.0), record.status().index() as i64, record.priority.index() as i64);
         if touch.born {
-            insert_task(&mut insert, record, touch, buffer)?;
-            if let Some(spec) = touch.spec {
-                specs.write(record.id, spec)?;
-            }
             continue;
         }
         let started_at = time(touch.started_at);
@@ -165,10 +184,11 @@ fn write_tasks(
                 time(touch.finished_at),
                 skip_root,
                 json(touch.result)?,
-                touch.revived
+                touch.revived,
+                more
             ])?
         } else {
-            update.execute(params![id, status, priority, started_at, *buffer])?
+            update.execute(params![id, status, priority, started_at, *buffer, more])?
         };
         if rows == 0 {
             return Err(StoreError::Corrupt(format!("task {id} changed, but is not there")));
@@ -198,7 +218,19 @@ fn insert_task(
         time(touch.finished_at),
         bytes,
         json(touch.result)?,
+        record.array.map(|first| int(first.0)),
+        int(record.more),
     ])?;
+    Ok(())
+}
+
+/// A part of a row that has ended before ended as the whole did.
+fn copy_end(db: &Connection, whole: TaskId, part: TaskId) -> Result<(), StoreError> {
+    db.prepare_cached(
+        "UPDATE task SET (started_at, finished_at, result) =
+         (SELECT started_at, finished_at, result FROM task WHERE id = ?1) WHERE id = ?2",
+    )?
+    .execute(params![int(whole.0), int(part.0)])?;
     Ok(())
 }
 
@@ -227,13 +259,14 @@ impl<'a> SpecWriter<'a> {
         })
     }
 
-    fn write(&mut self, task: TaskId, spec: &TaskSpec) -> Result<(), StoreError> {
+    fn write(&mut self, record: &TaskRecord, spec: &TaskSpec) -> Result<(), StoreError> {
+        let (task, range) = (record.id, record.array_range(spec));
         let (env, text) = if spec.env.is_empty() {
             (None, json(Some(spec))?)
         } else {
-            let env = self.env_id(&spec.env, task)?;
+            let env = self.env_id(&spec.env, range.last)?;
             let last = self.last_tasks.entry(env).or_default();
-            *last = task.max(*last);
+            *last = range.last.max(*last);
             (Some(env), json(Some(&without_env(spec)))?)
         };
         self.insert.execute(params![int(task.0), env, text])?;

@@ -142,9 +142,8 @@ impl Subscriber {
     fn take(&mut self, events: &[orchd_core::Event]) {
         for event in events.iter().filter(|event| event.sequence > self.last) {
             let event = feed::describe(event);
-            if self.query.wants_kind(&event.kind) && self.only.admits(&event) {
-                self.ready.push_back(event);
-            }
+            let wanted = |event: &Event| self.query.wants_kind(&event.kind) && self.only.admits(event);
+            self.ready.extend(event.filter(wanted));
         }
         if let Some(last) = events.last() {
             self.last = self.last.max(last.sequence);

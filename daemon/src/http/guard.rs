@@ -13,7 +13,7 @@ use axum::http::{Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use orchd_api::{OperationResult, Selector, routes};
-use orchd_model::{Body as TaskBody, Code, DependencyTarget, Refusal, TaskId, TaskSpec};
+use orchd_model::{Body as TaskBody, Code, DependencyTarget, Refusal, TaskId, TaskRange, TaskSpec};
 use std::sync::Arc;
 
 use super::Shell;
@@ -77,7 +77,7 @@ async fn check(shell: &Arc<Shell>, request: Request) -> Result<Option<Request>, 
         Right::OwnTask => {
             let id = request.uri().path().split('/').find_map(|part| part.parse().ok());
             if let Some(id) = id {
-                check_owner(shell, TaskId(id), owner).await?;
+                check_owner(shell, TaskId(id).into(), owner).await?;
             }
             Ok(Some(request))
         }
@@ -96,11 +96,11 @@ async fn check_selection(
     let text = bytes(Request::from_parts(parts.clone(), body), &()).await?;
     let selector: Selector = parse(if text.is_empty() { b"{}" } else { &text })?;
     let names_them = !selector.ids.is_empty();
-    let mut ids = super::operate::select(shell, selector).await?;
-    let mut own = Vec::with_capacity(ids.len());
-    for id in ids.drain(..) {
-        match check_owner(shell, id, owner).await {
-            Ok(()) => own.push(id),
+    let selected = super::operate::select(shell, selector).await?;
+    let mut own = Vec::with_capacity(selected.len());
+    for tasks in selected {
+        match check_owner(shell, tasks, owner).await {
+            Ok(()) => own.push(tasks),
             Err(refusal) if names_them => return Err(refusal.into()),
             // A label may stand on others' tasks, too.
             Err(_) => {}
@@ -114,14 +114,11 @@ async fn check_selection(
     Ok(Some(Request::from_parts(parts, Body::from(text))))
 }
 
-/// Refuses a task of another owner. One that does not exist is left to whoever looks for it.
-async fn check_owner(shell: &Arc<Shell>, id: TaskId, owner: u32) -> Result<(), Refusal> {
-    let record = shell.read(move |history| history.record(id)).await?;
-    match record {
-        Some(record) if record.owner != owner => {
-            Err(not_permitted("this task is another user's", &id.to_string()))
-        }
-        Some(_) | None => Ok(()),
+/// Refuses tasks of another owner. What does not exist is left to whoever looks for it.
+async fn check_owner(shell: &Arc<Shell>, tasks: TaskRange, owner: u32) -> Result<(), Refusal> {
+    match shell.read(move |history| history.of_others(tasks, owner)).await? {
+        Some(id) => Err(not_permitted("this task is another user's", &id.to_string())),
+        None => Ok(()),
     }
 }
 
@@ -145,8 +142,12 @@ pub async fn check_spec(shell: &Arc<Shell>, spec: &TaskSpec, peer: Peer) -> Resu
         return Err(not_permitted(message, &spec.name).hint("add a task for a handler of a service"));
     }
     for dependency in &spec.dependencies {
-        if let DependencyTarget::Id(id) = &dependency.task {
-            check_owner(shell, *id, owner).await?;
+        let tasks = match &dependency.task {
+            DependencyTarget::Id(id) => Some(TaskRange::from(*id)),
+            DependencyTarget::Name(name) => name.parse().ok(),
+        };
+        if let Some(tasks) = tasks {
+            check_owner(shell, tasks, owner).await?;
         }
     }
     Ok(())

@@ -3,8 +3,9 @@
 use axum::extract::State;
 use orchd_api as api;
 use orchd_core::{Command, Reply, Scope};
-use orchd_model::{Code, Refusal, Status, TaskId};
+use orchd_model::{Code, Refusal, Status, TaskId, TaskRange};
 use orchd_store::Filter;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Shell;
@@ -26,7 +27,7 @@ pub async fn daemon(State(shell): State<Arc<Shell>>) -> Answered<api::Daemon> {
 }
 
 /// The tasks that a selector means.
-pub async fn select(shell: &Arc<Shell>, selector: api::Selector) -> Result<Vec<TaskId>, Refusal> {
+pub async fn select(shell: &Arc<Shell>, selector: api::Selector) -> Result<Vec<TaskRange>, Refusal> {
     let api::Selector { ids, tag, session, workflow, all } = selector;
     if !ids.is_empty() {
         return Ok(ids);
@@ -64,27 +65,34 @@ pub async fn retry(
 pub async fn results(shell: &Arc<Shell>, reply: Reply) -> Result<Vec<api::OperationResult>, Refusal> {
     let Reply::Tasks(tasks) = reply else { return Ok(Vec::new()) };
     let mut results = Vec::with_capacity(tasks.len());
-    for (id, outcome) in tasks {
+    for (range, outcome) in tasks {
         let (status, error) = match outcome {
             Ok(status) => (Some(status), None),
-            Err(refusal) if refusal.code == Code::NotFound => {
-                match shell.read(move |history| history.record(id)).await? {
-                    Some(record) => {
-                        let status = record.status();
-                        let ended = Refusal::new(Code::WrongState, format!("task {id} has ended"))
-                            .value(status.as_str());
-                        (Some(status), Some(ended))
-                    }
-                    None => (None, Some(unknown(id))),
-                }
-            }
             Err(refusal) => {
-                (shell.read(move |history| history.record(id)).await?.map(|r| r.status()), Some(refusal))
+                let tally = shell.read(move |history| history.tally(range)).await?;
+                let refusal = if refusal.code == Code::NotFound { ended(range, &tally) } else { refusal };
+                (tally.into_iter().max_by_key(|(_, count)| *count).map(|(status, _)| status), Some(refusal))
             }
         };
-        results.push(api::OperationResult { id, status, error });
+        results.push(api::OperationResult::new(range, status, error));
     }
     Ok(results)
+}
+
+/// Why nothing is done to tasks that the scheduler does not know.
+fn ended(range: TaskRange, tally: &BTreeMap<Status, u64>) -> Refusal {
+    let statuses: Vec<&str> = tally.keys().map(|status| status.as_str()).collect();
+    match (range.single(), tally.values().sum::<u64>()) {
+        (Some(id), 0) => unknown(id),
+        (None, 0) => Refusal::new(Code::NotFound, "no such tasks").value(range.to_string()),
+        (Some(id), _) => {
+            Refusal::new(Code::WrongState, format!("task {id} has ended")).value(statuses.join(", "))
+        }
+        (None, count) => {
+            let message = format!("{count} of the tasks {range} have ended");
+            Refusal::new(Code::WrongState, message).value(statuses.join(", "))
+        }
+    }
 }
 
 async fn scope(shell: &Arc<Shell>, request: api::PauseRequest) -> Result<Scope, Refusal> {

@@ -3,7 +3,7 @@
 use axum::extract::State;
 use orchd_api as api;
 use orchd_core::{Command, Reply};
-use orchd_model::{Code, Priority, Refusal, ResourceKind, ResourceSetting, Status, TaskId};
+use orchd_model::{Code, Priority, Refusal, ResourceKind, ResourceSetting, TaskRange};
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
@@ -18,7 +18,7 @@ pub async fn hold(
     State(shell): State<Arc<Shell>>,
     Body(request): Body<api::TaskIds>,
 ) -> Answered<Vec<api::OperationResult>> {
-    json(each(&shell, &request.ids, |task| Command::Hold { task }).await?)
+    json(each(&shell, &request.ids, |tasks| Command::Hold { tasks }).await?)
 }
 
 /// Lets held tasks go.
@@ -26,7 +26,7 @@ pub async fn release(
     State(shell): State<Arc<Shell>>,
     Body(request): Body<api::TaskIds>,
 ) -> Answered<Vec<api::OperationResult>> {
-    json(each(&shell, &request.ids, |task| Command::Release { task }).await?)
+    json(each(&shell, &request.ids, |tasks| Command::Release { tasks }).await?)
 }
 
 /// Changes the class of tasks.
@@ -35,40 +35,28 @@ pub async fn reprioritize(
     Body(request): Body<api::ReprioritizeRequest>,
 ) -> Answered<Vec<api::OperationResult>> {
     let priority: Priority = request.priority;
-    json(each(&shell, &request.ids, |task| Command::Reprioritize { task, priority }).await?)
+    json(each(&shell, &request.ids, |tasks| Command::Reprioritize { tasks, priority }).await?)
 }
 
 /// One command a task, sent without waiting for the one before, so that many share a commit.
 async fn each(
     shell: &Arc<Shell>,
-    ids: &[TaskId],
-    command: impl Fn(TaskId) -> Command,
+    ids: &[TaskRange],
+    command: impl Fn(TaskRange) -> Command,
 ) -> Result<Vec<api::OperationResult>, Refusal> {
     let mut answers = Vec::with_capacity(ids.len());
     for id in ids {
         let (answer, answered) = oneshot::channel();
         shell.send(Request::Command { command: command(*id), answer: Some(answer) }).await?;
-        answers.push((*id, answered));
+        answers.push(answered);
     }
     let mut outcomes = Vec::with_capacity(ids.len());
-    for (id, answered) in answers {
-        let outcome = answered.await.map_err(|_| super::stopped())?;
-        let outcome = match outcome {
-            Ok(_) => Ok(status(shell, id).await?),
-            Err(refusal) => Err(refusal),
-        };
-        outcomes.push((id, outcome));
+    for answered in answers {
+        if let Reply::Tasks(results) = answered.await.map_err(|_| super::stopped())?? {
+            outcomes.extend(results);
+        }
     }
     results(shell, Reply::Tasks(outcomes)).await
-}
-
-/// The status of a task, which may have run and ended since.
-async fn status(shell: &Arc<Shell>, id: TaskId) -> Result<Status, Refusal> {
-    if let Some(status) = shell.look(move |core| core.status(id)).await? {
-        return Ok(status);
-    }
-    let record = shell.read(move |history| history.record(id)).await?;
-    record.map(|record| record.status()).ok_or_else(|| super::tasks::unknown(id))
 }
 
 /// Says what a resource has.

@@ -7,8 +7,8 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use bytes::{Buf, Bytes, BytesMut};
 use futures_util::StreamExt;
-use orchd_api::{AddItem, AddQuery, AddReply, Added, Explanation, ListQuery, Task};
-use orchd_model::{Code, DependencyTarget, Refusal, Status, TaskId, TaskSpec, limits};
+use orchd_api::{AddItem, AddQuery, AddReply, Explanation, ListQuery, Task};
+use orchd_model::{Code, DependencyTarget, Refusal, Status, TaskId, TaskRange, TaskSpec, limits};
 use orchd_store::{Filter, StoredTask};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -36,8 +36,8 @@ pub async fn add(
     if !is_array {
         let spec = read_spec(&body)?;
         let mut results = submit(&shell, vec![Ok(spec)], false, peer).await?;
-        let id = results.pop().unwrap_or_else(|| Err(Refusal::new(Code::Malformed, "no task")))?;
-        return Ok(Json(AddReply::One(Added { id })).into_response());
+        let added = results.pop().unwrap_or_else(|| Err(Refusal::new(Code::Malformed, "no task")))?;
+        return Ok(Json(AddReply::One(added.into())).into_response());
     }
     let items: Vec<Box<serde_json::value::RawValue>> = parse(&body)?;
     let specs = items.iter().map(|item| read_spec(item.get().as_bytes())).collect();
@@ -82,7 +82,7 @@ async fn submit(
     mut specs: Vec<Result<Arc<TaskSpec>, Refusal>>,
     atomic: bool,
     peer: Peer,
-) -> Result<Vec<Result<TaskId, Refusal>>, Refusal> {
+) -> Result<Vec<Result<TaskRange, Refusal>>, Refusal> {
     if peer.only_owner().is_some() {
         for item in &mut specs {
             if let Ok(spec) = item
@@ -144,7 +144,7 @@ async fn add_lines(
 
 /// What the `ref`s of earlier bunches of a request have become: a later line may depend on any of them.
 #[derive(Default)]
-struct References(HashMap<String, TaskId>);
+struct References(HashMap<String, TaskRange>);
 
 impl References {
     /// Puts ids where the specs name tasks of earlier bunches. Gives the refs of these specs.
@@ -156,8 +156,8 @@ impl References {
             };
             if spec.dependencies.iter().any(|dependency| known(&dependency.task).is_some()) {
                 for dependency in &mut Arc::make_mut(spec).dependencies {
-                    if let Some(id) = known(&dependency.task) {
-                        dependency.task = DependencyTarget::Id(id);
+                    if let Some(range) = known(&dependency.task) {
+                        dependency.task = range.into();
                     }
                 }
             }
@@ -165,10 +165,10 @@ impl References {
         specs.iter().map(|spec| spec.as_ref().ok()?.reference.clone()).collect()
     }
 
-    fn learn(&mut self, names: Vec<Option<String>>, results: &[Result<TaskId, Refusal>]) {
+    fn learn(&mut self, names: Vec<Option<String>>, results: &[Result<TaskRange, Refusal>]) {
         for (name, result) in names.into_iter().zip(results) {
-            if let (Some(name), Ok(id)) = (name, result) {
-                self.0.insert(name, *id);
+            if let (Some(name), Ok(tasks)) = (name, result) {
+                self.0.insert(name, *tasks);
             }
         }
     }
@@ -178,7 +178,7 @@ fn ndjson(body: axum::body::Body) -> Response {
     ([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response()
 }
 
-fn encode(results: Vec<Result<TaskId, Refusal>>) -> Vec<u8> {
+fn encode(results: Vec<Result<TaskRange, Refusal>>) -> Vec<u8> {
     let mut text = Vec::with_capacity(results.len() * 16);
     for result in results {
         // Writing to memory cannot fail, and these types are plain.
@@ -363,12 +363,18 @@ pub fn unknown(id: TaskId) -> Refusal {
     Refusal::new(Code::NotFound, "no such task").value(id.to_string())
 }
 
+/// A task as if it had a record of its own: an element of an array that waits with others.
+fn alone(mut stored: StoredTask, id: TaskId) -> StoredTask {
+    (stored.record.id, stored.record.more) = (id, 0);
+    stored
+}
+
 /// Everything about one task.
 pub async fn show(State(shell): State<Arc<Shell>>, Id(id): Id) -> Answered<Task> {
     let id = TaskId(id);
     let (stored, attempts) =
         shell.read(move |history| Ok((history.task(id)?, history.attempts(id)?))).await?;
-    let stored = stored.ok_or_else(|| unknown(id))?;
+    let stored = alone(stored.ok_or_else(|| unknown(id))?, id);
     let attempts = documents::attempts(attempts, &stored.record);
     let mut tasks = documents_of(&shell, vec![stored]).await?;
     let task = tasks.pop().ok_or_else(|| unknown(id))?;
@@ -380,6 +386,7 @@ pub async fn explain(State(shell): State<Arc<Shell>>, Id(id): Id) -> Answered<Ex
     let id = TaskId(id);
     let explained = shell.look(move |core| core.explain(id)).await?;
     let stored = shell.read(move |history| history.task(id)).await?.ok_or_else(|| unknown(id))?;
+    let stored = alone(stored, id);
     let names = names(&shell, documents::root_cause(&stored.record).into_iter().collect()).await?;
     let status_reason = documents::status_reason(&stored.record, stored.result.as_ref(), &names);
     json(documents::explanation(&stored.record, explained, status_reason))

@@ -3,7 +3,7 @@
 use clap::Args;
 use orchd_api::{Added, WaitRequest};
 use orchd_client::{Client, Error};
-use orchd_model::{Refusal, Status, TaskId, TaskSpec};
+use orchd_model::{Refusal, Status, TaskRange, TaskSpec};
 use serde_json::Value;
 use std::collections::VecDeque;
 use std::fs::File;
@@ -35,7 +35,7 @@ pub(crate) struct Add {
     #[arg(long, short)]
     wait: bool,
     /// Show the output until the task has ended: 0 completed, 1 not
-    #[arg(long, short)]
+    #[arg(long, short, conflicts_with = "array")]
     follow: bool,
 }
 
@@ -54,13 +54,16 @@ impl Add {
             }
             None => {
                 let spec = self.spec.spec(&submitter)?;
-                let task = context.client().await?.submit(spec).await?;
-                print_id(context, task.id)?;
-                (vec![task.id], Exit::DONE)
+                let more = more(&spec);
+                let first = context.client().await?.submit(spec).await?.id;
+                let added = TaskRange::from_first(first, more);
+                print_ids(context, added)?;
+                (vec![added], Exit::DONE)
             }
         };
         if self.follow
-            && let [id] = added[..]
+            && let [tasks] = added[..]
+            && let Some(id) = tasks.single()
         {
             return follow::task(&context.client().await?, id, context.json, None)
                 .await
@@ -74,11 +77,20 @@ impl Add {
     }
 }
 
-fn print_id(context: &Context, id: TaskId) -> io::Result<()> {
-    if context.json { context.screen.json(&Added { id }) } else { context.screen.line(id.to_string()) }
+/// How many elements an array has beyond the first.
+fn more(spec: &TaskSpec) -> u64 {
+    spec.array.map_or(0, |indices| indices.len() - 1)
 }
 
-async fn wait_for(client: &Client, ids: Vec<TaskId>) -> Result<Exit, Failure> {
+fn print_ids(context: &Context, tasks: TaskRange) -> io::Result<()> {
+    if context.json {
+        context.screen.json(&Added::from(tasks))
+    } else {
+        context.screen.line(tasks.to_string())
+    }
+}
+
+async fn wait_for(client: &Client, ids: Vec<TaskRange>) -> Result<Exit, Failure> {
     let reply = client.wait(WaitRequest { select: ids.into(), timeout: None }).await?;
     let all = reply.tasks.iter().all(|task| task.status == Some(Status::Completed));
     Ok(if all { Exit::DONE } else { Exit::UNSUCCESSFUL })
@@ -138,7 +150,11 @@ impl Lines {
 }
 
 /// Adds the good lines as they are read, names the bad ones.
-async fn add_lines(context: &Context, lines: Lines, file: PathBuf) -> Result<(Vec<TaskId>, Exit), Failure> {
+async fn add_lines(
+    context: &Context,
+    lines: Lines,
+    file: PathBuf,
+) -> Result<(Vec<TaskRange>, Exit), Failure> {
     // An unreadable file is found out before anything is sent.
     if file != Path::new("-") {
         File::open(&file).map_err(|error| Failure::unreadable(&file, &error))?;
@@ -171,10 +187,10 @@ async fn add_lines(context: &Context, lines: Lines, file: PathBuf) -> Result<(Ve
         .submit_stream(specs, false, |item| {
             let number = numbers.lock().unwrap_or_else(PoisonError::into_inner).pop_front().unwrap_or(0);
             match item {
-                Ok(id) => {
-                    added.push(id);
+                Ok(tasks) => {
+                    added.push(tasks);
                     if printed.is_ok() {
-                        printed = print_id(context, id);
+                        printed = print_ids(context, tasks);
                     }
                 }
                 Err(refusal) => {
@@ -195,7 +211,7 @@ async fn add_all_or_none(
     context: &Context,
     lines: Lines,
     file: PathBuf,
-) -> Result<(Vec<TaskId>, Exit), Failure> {
+) -> Result<(Vec<TaskRange>, Exit), Failure> {
     let (mut specs, mut numbers) = (Vec::new(), Vec::new());
     let mut bad = false;
     // Reading may block for ever, and an interrupt must end it.
@@ -219,7 +235,7 @@ async fn add_all_or_none(
     if bad {
         return Ok((Vec::new(), Exit::REFUSED));
     }
-    let mut results: Vec<Result<TaskId, Refusal>> = Vec::new();
+    let mut results: Vec<Result<TaskRange, Refusal>> = Vec::new();
     let specs = futures_util::stream::iter(specs);
     let submitted = context.client().await?.submit_stream(specs, true, |item| results.push(item)).await;
     if let Err(Error::Refused(refusal)) = &submitted
@@ -233,7 +249,7 @@ async fn add_all_or_none(
     let mut added = Vec::new();
     for (result, number) in results.into_iter().zip(numbers) {
         match result {
-            Ok(id) => added.push(id),
+            Ok(tasks) => added.push(tasks),
             Err(refusal) => {
                 complain(number, refusal);
                 bad = true;
@@ -243,6 +259,6 @@ async fn add_all_or_none(
     if bad {
         return Ok((Vec::new(), Exit::REFUSED));
     }
-    added.iter().try_for_each(|id| print_id(context, *id))?;
+    added.iter().try_for_each(|tasks| print_ids(context, *tasks))?;
     Ok((added, Exit::DONE))
 }

@@ -2,7 +2,7 @@
 
 use clap::{ArgGroup, Args};
 use orchd_api::{OperationResult, Selector};
-use orchd_model::{Status, TaskId};
+use orchd_model::{Status, TaskRange};
 
 use crate::context::Context;
 use crate::{Exit, Failure, operations};
@@ -13,7 +13,7 @@ use crate::{Exit, Failure, operations};
 pub(crate) struct Cancel {
     /// These tasks
     #[arg(value_name = "ID")]
-    ids: Vec<TaskId>,
+    ids: Vec<TaskRange>,
     /// Those with this tag that have not ended
     #[arg(long)]
     tag: Option<String>,
@@ -67,11 +67,11 @@ fn exit(results: &[OperationResult]) -> Exit {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use orchd_model::{Code, Refusal};
+    use orchd_model::{Code, Refusal, TaskId};
 
     #[test]
     fn each_result_has_its_word_and_the_worst_decides_the_code() {
-        let result = |status, error| OperationResult { id: TaskId(12), status, error };
+        let result = |status, error| OperationResult::new(TaskId(12).into(), status, error);
         let ended = Refusal::new(Code::WrongState, "it has ended: completed");
         let good = result(Some(Status::Cancelled), None);
         let ended = result(Some(Status::Completed), Some(ended));

@@ -1,7 +1,7 @@
 //! `hold` and `release`: keeping tasks from starting, and letting them go.
 
 use clap::Args;
-use orchd_model::TaskId;
+use orchd_model::TaskRange;
 
 use crate::context::Context;
 use crate::{Exit, Failure, operations};
@@ -10,7 +10,7 @@ use crate::{Exit, Failure, operations};
 pub(crate) struct Hold {
     /// Tasks that do not run yet
     #[arg(required = true, value_name = "ID")]
-    ids: Vec<TaskId>,
+    ids: Vec<TaskRange>,
 }
 
 impl Hold {
@@ -25,7 +25,7 @@ impl Hold {
 pub(crate) struct Release {
     /// Tasks that are held
     #[arg(required = true, value_name = "ID")]
-    ids: Vec<TaskId>,
+    ids: Vec<TaskRange>,
 }
 
 impl Release {

@@ -53,7 +53,7 @@ impl List {
         if context.json {
             context.screen.json(&tasks)?;
         } else if context.quiet {
-            tasks.iter().try_for_each(|task| context.screen.line(task.id.to_string()))?;
+            tasks.iter().try_for_each(|task| context.screen.line(task.tasks().to_string()))?;
         } else if tasks.is_empty() {
             context.screen.line("no tasks")?;
         } else {
@@ -66,7 +66,7 @@ impl List {
 
 fn row(task: &Task) -> Vec<Piece> {
     vec![
-        Piece::number(task.id),
+        Piece::number(task.tasks()),
         Piece::text(text::plain(&task.name)),
         Piece::tinted(task.status, task.status),
         Piece::tinted(task.priority, task.priority),

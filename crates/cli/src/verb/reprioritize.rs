@@ -1,7 +1,7 @@
 //! `reprioritize`: another class for a task that has not ended.
 
 use clap::Args;
-use orchd_model::{Priority, TaskId};
+use orchd_model::{Priority, TaskRange};
 
 use crate::context::Context;
 use crate::{Exit, Failure, operations};
@@ -9,7 +9,7 @@ use crate::{Exit, Failure, operations};
 #[derive(Debug, Args)]
 pub(crate) struct Reprioritize {
     /// The task
-    id: TaskId,
+    id: TaskRange,
     /// Its new class: critical, high, normal, low
     #[arg(value_name = "CLASS")]
     priority: Priority,

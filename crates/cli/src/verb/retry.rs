@@ -2,7 +2,7 @@
 
 use clap::Args;
 use orchd_api::OperationResult;
-use orchd_model::TaskId;
+use orchd_model::TaskRange;
 
 use crate::context::Context;
 use crate::{Exit, Failure, operations};
@@ -11,7 +11,7 @@ use crate::{Exit, Failure, operations};
 pub(crate) struct Retry {
     /// The failed, skipped or cancelled tasks
     #[arg(required = true, value_name = "ID")]
-    ids: Vec<TaskId>,
+    ids: Vec<TaskRange>,
 }
 
 impl Retry {

@@ -84,6 +84,18 @@ fn facts(task: &Task) -> Vec<(&'static str, String)> {
         None => module.clone(),
     });
     let object = |map: &Map<String, Value>| (!map.is_empty()).then(|| json!(map).to_string());
+    say(
+        "array",
+        task.array.as_ref().map(|array| {
+            format!(
+                "index {} of {} ({} tasks, ids {})",
+                array.index,
+                array.indices,
+                array.tasks.len(),
+                array.tasks
+            )
+        }),
+    );
     say("command", task.command.as_ref().map(|argv| joined(argv, " ")));
     say("shell", task.shell.clone());
     say("handler", handler);

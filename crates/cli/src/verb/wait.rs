@@ -1,9 +1,9 @@
 //! `wait`: until tasks have ended.
 
 use clap::{ArgGroup, Args};
-use orchd_api::{ListQuery, Selector, WaitReply, WaitRequest};
+use orchd_api::{ListQuery, OperationResult, Selector, Task, WaitReply, WaitRequest};
 use orchd_client::Client;
-use orchd_model::{Span, Status, TaskId};
+use orchd_model::{Span, Status, TaskRange};
 use std::io::{self, Write};
 
 use crate::command_line::PROGRAM;
@@ -15,7 +15,7 @@ use crate::{Exit, Failure, text};
 pub(crate) struct Wait {
     /// These tasks
     #[arg(value_name = "ID")]
-    ids: Vec<TaskId>,
+    ids: Vec<TaskRange>,
     /// All that have not ended now
     #[arg(long)]
     all: bool,
@@ -44,14 +44,17 @@ impl Wait {
         } else if !context.quiet {
             for task in &reply.tasks {
                 let status = task.status.map_or("unknown", Status::as_str);
-                context.screen.line(format!("{} {status}", task.id))?;
+                let count = task.count.map_or_else(String::new, |count| format!(": {count}"));
+                context.screen.line(format!("{} {status}{count}", task.tasks()))?;
             }
         }
         let exit = exit(&reply);
         if exit == Exit::TIMED_OUT {
             let open = |status: Option<Status>| status.is_some_and(|status| !status.is_terminal());
-            let left = reply.tasks.iter().filter(|task| open(task.status)).count();
-            writeln!(io::stderr(), "{PROGRAM}: timed out, not yet ended: {}", text::count(left, "task")).ok();
+            let tasks = |task: &OperationResult| task.count.unwrap_or(task.tasks().len());
+            let left: u64 = reply.tasks.iter().filter(|task| open(task.status)).map(tasks).sum();
+            let left = text::count(usize::try_from(left).unwrap_or(usize::MAX), "task");
+            writeln!(io::stderr(), "{PROGRAM}: timed out, not yet ended: {left}").ok();
         }
         Ok(exit)
     }
@@ -62,9 +65,9 @@ async fn tasks_of(
     client: &Client,
     workflow: Option<String>,
     session: Option<String>,
-) -> Result<Vec<TaskId>, Failure> {
+) -> Result<Vec<TaskRange>, Failure> {
     let query = ListQuery { workflow, session, limit: Some(0), ..ListQuery::default() };
-    Ok(client.list(query).await?.iter().map(|task| task.id).collect())
+    Ok(client.list(query).await?.iter().map(Task::tasks).collect())
 }
 
 fn exit(reply: &WaitReply) -> Exit {
@@ -83,7 +86,7 @@ fn exit(reply: &WaitReply) -> Exit {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use orchd_api::OperationResult;
+    use orchd_model::TaskId;
 
     #[test]
     fn the_exit_code_tells_how_the_wait_ended() {
@@ -91,7 +94,7 @@ mod tests {
             done,
             tasks: statuses
                 .iter()
-                .map(|status| OperationResult { id: TaskId(1), status: *status, error: None })
+                .map(|status| OperationResult::new(TaskId(1).into(), *status, None))
                 .collect(),
         };
         let completed = Some(Status::Completed);

@@ -9,8 +9,8 @@ use orchd_core::{
     Runner, SkipCause, Snapshot, Submission, TaskRecord, WorkerNote, WorkflowRecord,
 };
 use orchd_model::{
-    AttemptReport, Body, Matcher, On, Outcome, Refusal, RetryPolicy, Span, Status, TaskId, TaskSpec, Time,
-    Token, WorkerId, WorkflowId, WorkflowStatus,
+    AttemptReport, Body, Matcher, On, Outcome, Refusal, RetryPolicy, Span, Status, TaskId, TaskRange,
+    TaskSpec, Time, Token, WorkerId, WorkflowId, WorkflowStatus,
 };
 use std::collections::{BTreeMap, BTreeSet, hash_map::DefaultHasher};
 use std::hash::{Hash, Hasher};
@@ -26,6 +26,18 @@ pub struct Store {
     pub workflows: BTreeMap<WorkflowId, WorkflowRecord>,
     /// Every terminal status a task has had in its current run; more than one is a bug.
     ended: BTreeMap<TaskId, Status>,
+}
+
+impl Store {
+    /// The record that stands for a task.
+    pub fn task(&self, id: TaskId) -> Option<&TaskRecord> {
+        let (_, record) = self.tasks.range(..=id).next_back()?;
+        record.range().contains(id).then_some(record)
+    }
+}
+
+fn range_of(task: TaskId, more: u64) -> impl Iterator<Item = TaskId> {
+    (task.0..=task.0 + more).map(TaskId)
 }
 
 /// A core, its store, and its workers.
@@ -136,7 +148,7 @@ impl World {
         let mut tasks = BTreeSet::new();
         let mut workflows = BTreeSet::new();
         for event in &out.events {
-            tasks.extend(event.fact.task());
+            tasks.extend(event.fact.tasks());
             workflows.extend(event.workflow);
             let Some(task) = event.fact.task() else { continue };
             let ended = match &event.fact {
@@ -145,13 +157,17 @@ impl World {
                 Fact::Cancelled { .. } => Status::Cancelled,
                 Fact::Skipped { .. } => Status::Skipped,
                 Fact::Revived { was, .. } => {
-                    assert_eq!(self.store.ended.remove(&task), Some(*was), "{task} is revived from its end");
+                    for id in range_of(task, event.more) {
+                        assert_eq!(self.store.ended.remove(&id), Some(*was), "{id} is revived from its end");
+                    }
                     continue;
                 }
                 _ => continue,
             };
-            let former = self.store.ended.insert(task, ended);
-            assert_eq!(former, None, "{task} has ended twice, now {ended}");
+            for id in range_of(task, event.more) {
+                let former = self.store.ended.insert(id, ended);
+                assert_eq!(former, None, "{id} has ended twice, now {ended}");
+            }
         }
         for id in tasks {
             let record =
@@ -216,7 +232,7 @@ impl World {
 
     /// An ended task that the core does not remember.
     fn ended_task(&self, id: TaskId) -> Option<EndedTask> {
-        let record = self.store.tasks.get(&id).filter(|_| self.core.record(id).is_none())?;
+        let record = self.store.task(id).filter(|_| self.core.record(id).is_none())?;
         let root = match &record.phase {
             Phase::Skipped(SkipCause::Dependency(root, status)) => Some((*root, *status)),
             Phase::Skipped(SkipCause::FailFast(root)) => Some((*root, Status::Failed)),
@@ -233,7 +249,8 @@ impl World {
 
     /// Runs ended tasks again.
     pub fn retry(&mut self, ids: &[TaskId]) -> (Result<Reply, Refusal>, Output) {
-        let stored = |id: &TaskId| self.store.tasks.get(id).cloned();
+        let wanted = ids.iter().map(|id| TaskRange::from(*id)).collect();
+        let stored = |id: &TaskId| self.store.task(*id).cloned();
         let tasks: Vec<TaskRecord> = ids.iter().filter_map(stored).collect();
         let skipped: Vec<TaskRecord> = self
             .store
@@ -248,7 +265,7 @@ impl World {
         let workflows = workflows.map(|id| self.store.workflows[id].clone()).collect();
         let targets = all().flat_map(|record| record.edges.iter().map(|edge| edge.task));
         let ended = targets.filter_map(|id| Some((id, self.ended_task(id)?))).collect();
-        self.handle(Command::Retry { tasks, skipped, workflows, ended })
+        self.handle(Command::Retry { wanted, tasks, skipped, workflows, ended })
     }
 
     /// A worker connects.

@@ -4,8 +4,8 @@
 
 use orchd_core::{Command, Config, EdgeTarget, Join, NewTask, NewWorkflow, Reply, Runner, Scope};
 use orchd_model::{
-    Body, ErrorType, FailFast, NotBefore, On, Outcome, ResourceSetting, SessionId, Span, TaskId, Time, Token,
-    WorkerId, WorkflowId,
+    Body, ErrorType, FailFast, NotBefore, On, Outcome, ResourceSetting, SessionId, Span, TaskId, TaskRange,
+    Time, Token, WorkerId, WorkflowId,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -39,6 +39,8 @@ pub(super) struct Script {
     pub(super) config: Config,
     pub(super) world: Option<World>,
     pub(super) tasks: BTreeMap<String, TaskId>,
+    /// How many elements the arrays have.
+    arrays: BTreeMap<String, u64>,
     pub(super) workflows: BTreeMap<String, WorkflowId>,
     pub(super) workers: BTreeMap<String, WorkerId>,
     /// Every token a task has had.
@@ -59,6 +61,7 @@ impl Script {
             config: Config { aging: Span::ZERO, lease: span("30d"), ..Config::default() },
             world: None,
             tasks: BTreeMap::new(),
+            arrays: BTreeMap::new(),
             workflows: BTreeMap::new(),
             workers: BTreeMap::new(),
             tokens: BTreeMap::new(),
@@ -70,8 +73,10 @@ impl Script {
         self.world.get_or_insert_with(|| World::new(config.clone()))
     }
 
+    /// A task by its name; `a[2]` is an element of an array.
     pub(super) fn task(&self, name: &str) -> TaskId {
-        *self.tasks.get(name).unwrap_or_else(|| panic!("no task {name}"))
+        assert!(self.tasks.contains_key(name) || name.ends_with(']'), "no task {name}");
+        self.range(name).first
     }
 
     fn line(&mut self, line: &str) -> Vec<String> {
@@ -132,12 +137,12 @@ impl Script {
     fn simple_command(&mut self, verb: &str, words: &[&str]) -> Command {
         match (verb, words) {
             ("cancel", names) => {
-                Command::Cancel { tasks: names.iter().map(|name| self.task_or_id(name)).collect() }
+                Command::Cancel { tasks: names.iter().map(|name| self.range(name)).collect() }
             }
-            ("hold", [name]) => Command::Hold { task: self.task(name) },
-            ("release", [name]) => Command::Release { task: self.task(name) },
+            ("hold", [name]) => Command::Hold { tasks: self.range(name) },
+            ("release", [name]) => Command::Release { tasks: self.range(name) },
             ("reprioritize", [name, class]) => {
-                Command::Reprioritize { task: self.task(name), priority: class.parse().expect("a class") }
+                Command::Reprioritize { tasks: self.range(name), priority: class.parse().expect("a class") }
             }
             ("pause", scope) => Command::Pause(self.scope(scope)),
             ("resume", scope) => Command::Resume(self.scope(scope)),
@@ -163,8 +168,22 @@ impl Script {
         }
     }
 
+    /// `a`, all of an array or one task; `a[2]`, `a[2-4]`: elements of it, from 1; or ids.
+    fn range(&self, text: &str) -> TaskRange {
+        let (name, places) = text.strip_suffix(']').and_then(|t| t.split_once('[')).unwrap_or((text, ""));
+        let Some(first) = self.tasks.get(name).copied() else { return text.parse().expect("ids") };
+        let place = |text: &str| TaskId(first.0 + text.parse::<u64>().expect("a number") - 1);
+        match places.split_once('-') {
+            Some((from, to)) => TaskRange { first: place(from), last: place(to) },
+            None if places.is_empty() => {
+                TaskRange::from_first(first, self.arrays.get(name).map_or(0, |n| n - 1))
+            }
+            None => place(places).into(),
+        }
+    }
+
     fn task_or_id(&self, name: &str) -> TaskId {
-        name.parse().unwrap_or_else(|_| self.task(name))
+        self.range(name).first
     }
 
     fn scope(&self, words: &[&str]) -> Scope {
@@ -220,7 +239,10 @@ impl Script {
             batch.extend(names.map(|name| ((*name).to_owned(), options.clone())));
         }
         let names: Vec<String> = batch.iter().map(|(name, _)| name.clone()).collect();
-        let tasks = batch.iter().map(|(name, options)| self.new_task(name, options, &names)).collect();
+        let tasks: Vec<NewTask> =
+            batch.iter().map(|(name, options)| self.new_task(name, options, &names)).collect();
+        let counts: BTreeMap<String, u64> =
+            names.iter().cloned().zip(tasks.iter().map(NewTask::count)).filter(|(_, n)| *n > 1).collect();
         let is_workflow = workflow.as_ref().map(|w| w.name.to_string());
         let next = self.world().core.meta().next_task;
         let (reply, out) = self.world().submit(tasks, atomic, workflow);
@@ -229,10 +251,13 @@ impl Script {
             for (name, id) in names.iter().zip(tasks) {
                 match id {
                     Ok(id) => {
-                        if *id < next || self.name(*id) != *name {
+                        if *id < next || self.name(*id).split('[').next() != Some(name) {
                             refused.push(format!("{name} is {}", self.name(*id)));
                         }
                         self.tasks.insert(name.clone(), *id);
+                        if let Some(count) = counts.get(name) {
+                            self.arrays.insert(name.clone(), *count);
+                        }
                     }
                     Err(refusal) => refused.push(format!("{name} {}", refused_as(refusal))),
                 }
@@ -274,6 +299,7 @@ impl Script {
                 "handler" => new.runner = Runner::Handler(value.into()),
                 "when" => spec_of(&mut new).when = Some("…".to_owned()),
                 "after" => new.edges = self.edges(value, batch),
+                "array" => spec_of(&mut new).array = Some(value.parse().expect("indices")),
                 "in" => spec_of(&mut new).not_before = Some(NotBefore::In(span(value))),
                 "timeout" => spec_of(&mut new).timeout = Some(span(value)),
                 "deadline" => spec_of(&mut new).deadline = Some(span(value)),

@@ -1,7 +1,7 @@
 //! How a scenario tells what happened: names for ids, one short line for each event and effect.
 
 use orchd_core::{Core, Effect, Event, Fact, Output, Phase, Reply, SkipCause, Stop, WorkflowStop};
-use orchd_model::{ErrorType, Reason, Refusal, TaskAhead, TaskId, WorkerId, WorkflowId};
+use orchd_model::{ErrorType, Reason, Refusal, TaskAhead, TaskId, TaskRange, WorkerId, WorkflowId};
 
 use super::script::{Script, at};
 
@@ -10,9 +10,9 @@ impl Script {
         let mut said = self.describe(out);
         match reply {
             Ok(Reply::Tasks(results)) => {
-                for (id, result) in results {
+                for (range, result) in results {
                     if let Err(refusal) = result {
-                        said.push(format!("{} {}", self.name(id), refused_as(&refusal)));
+                        said.push(format!("{} {}", self.names(range), refused_as(&refusal)));
                     }
                 }
             }
@@ -23,8 +23,20 @@ impl Script {
     }
 
     pub(super) fn name(&self, id: TaskId) -> String {
-        let record = self.world.as_ref().and_then(|world| world.store.tasks.get(&id));
-        record.map_or_else(|| id.to_string(), |record| record.name.to_string())
+        self.names(id.into())
+    }
+
+    /// Elements of an array have its name and their places, from 1.
+    pub(super) fn names(&self, range: TaskRange) -> String {
+        let record = self.world.as_ref().and_then(|world| world.store.task(range.first));
+        let Some(record) = record else { return range.to_string() };
+        let Some(first) = record.array else { return record.name.to_string() };
+        let place = |id: TaskId| id.0 - first.0 + 1;
+        let places = match range.single() {
+            Some(id) => place(id).to_string(),
+            None => format!("{}-{}", place(range.first), place(range.last)),
+        };
+        format!("{}[{places}]", record.name)
     }
 
     fn worker_name(&self, id: WorkerId) -> String {
@@ -41,12 +53,12 @@ impl Script {
         let mut said: Vec<String> = Vec::new();
         for event in &out.events {
             if let Fact::Submitted { record, .. } = &event.fact {
-                let name = self.name(record.id);
+                let name = self.names(record.range());
                 match said.last_mut().filter(|line| line.starts_with("added ")) {
                     Some(line) => *line = format!("{line} {name}"),
                     None => said.push(format!("added {name}")),
                 }
-            } else {
+            } else if !matches!(event.fact, Fact::Split { .. }) {
                 said.push(self.fact(event));
             }
         }
@@ -74,9 +86,11 @@ impl Script {
     }
 
     fn fact(&mut self, event: &Event) -> String {
-        let name = event.fact.task().map_or_else(String::new, |id| self.name(id));
+        let name = |id| self.names(TaskRange::from_first(id, event.more));
+        let name = event.fact.task().map_or_else(String::new, name);
         match &event.fact {
             Fact::Submitted { .. } => format!("added {name}"),
+            Fact::Split { .. } => format!("split {name}"),
             Fact::Checked { .. } => format!("check {name}"),
             Fact::Readied { .. } => format!("ready {name}"),
             Fact::Delayed { until, .. } => format!("delay {name} until {}", at(*until)),
@@ -148,7 +162,7 @@ impl Script {
 
     pub(super) fn status(&mut self, name: &str) -> String {
         let id = self.task(name);
-        let record = &self.world().store.tasks[&id];
+        let record = self.world().store.task(id).expect("a task");
         let running = match record.phase {
             Phase::Running { stop: Some(stop), .. } => format!(", stopping: {}", stop_word(stop)),
             _ => String::new(),

@@ -21,6 +21,8 @@ pub struct Wish {
     pub in_ms: u64,
     pub hold: bool,
     pub in_session: bool,
+    /// Elements, if it is an array.
+    pub count: usize,
 }
 
 /// Shown one a line, so that a failure can be read.
@@ -33,7 +35,8 @@ impl fmt::Debug for Wish {
             "{class} pool {pool} claims {claims:?} after {edges:?} retries {retries} delay {delay} in {later}"
         )?;
         f.write_str(if self.hold { " held" } else { "" })?;
-        f.write_str(if self.in_session { " session" } else { "" })
+        f.write_str(if self.in_session { " session" } else { "" })?;
+        write!(f, " x{}", self.count)
     }
 }
 
@@ -96,19 +99,22 @@ fn wish(mixed: bool) -> impl Strategy<Value = Wish> {
         (0_u32..3, select(vec![0_u64, 5, 20])),
         prop_oneof![9 => Just(0_u64), 1 => 1_u64..30],
         prop::bool::weighted(0.05),
-        prop::bool::weighted(0.1),
+        (prop::bool::weighted(0.1), prop_oneof![4 => Just(1_usize), 1 => 2_usize..6]),
     )
-        .prop_map(|(class, claims, pool, edges, (retries, delay_ms), in_ms, hold, in_session)| Wish {
-            class,
-            claims,
-            pool,
-            edges,
-            retries,
-            delay_ms,
-            in_ms,
-            hold,
-            in_session,
-        })
+        .prop_map(
+            |(class, claims, pool, edges, (retries, delay_ms), in_ms, hold, (in_session, count))| Wish {
+                class,
+                claims,
+                pool,
+                edges,
+                retries,
+                delay_ms,
+                in_ms,
+                hold,
+                in_session,
+                count,
+            },
+        )
 }
 
 fn step(mixed: bool) -> impl Strategy<Value = Step> {

@@ -1,7 +1,8 @@
 //! The suite that every store must pass, and random lives compared with the naive store.
 
 use orchd_model::{
-    Priority, Sequence, SessionId, Span, Status, TaskId, TaskSpec, Time, WorkflowId, WorkflowStatus,
+    Priority, Sequence, SessionId, Span, Status, TaskId, TaskRange, TaskSpec, Time, WorkflowId,
+    WorkflowStatus,
 };
 use orchd_store::{Filter, History, Retention, Store};
 use proptest::prelude::*;
@@ -31,6 +32,14 @@ fn assert_same(store: &mut dyn Store, naive: &mut MemoryStore, world: &World) {
     for filter in filters(world) {
         assert_eq!(asked.list(&filter).unwrap(), naive.list(&filter).unwrap(), "{filter:?}");
         assert_eq!(asked.ids(&filter).unwrap(), naive.ids(&filter).unwrap(), "{filter:?}");
+    }
+    for (first, last) in [(1, u64::MAX >> 1), (2, 9), (7, 7), (8, 12)] {
+        let range = TaskRange { first: TaskId(first), last: TaskId(last) };
+        assert_eq!(asked.failures(range).unwrap(), naive.failures(range).unwrap(), "{range}");
+        for owner in [1000, 1001] {
+            assert_eq!(asked.of_others(range, owner).unwrap(), naive.of_others(range, owner).unwrap());
+        }
+        assert_eq!(asked.tally(range).unwrap(), naive.tally(range).unwrap(), "{range}");
     }
     assert_eq!(asked.workflows(None).unwrap(), naive.workflows(None).unwrap());
     assert_eq!(asked.workflows(Some(1)).unwrap(), naive.workflows(Some(1)).unwrap());
@@ -79,6 +88,7 @@ fn spec(number: usize) -> TaskSpec {
     spec.key = number.is_multiple_of(2).then(|| format!("k{}", number % 3));
     spec.session = number.is_multiple_of(3).then_some(SessionId(number as u64 % 2));
     spec.claims = number.is_multiple_of(4).then(|| "memory=512MiB".parse().unwrap()).into_iter().collect();
+    spec.array = number.is_multiple_of(7).then(|| "1-5".parse().unwrap());
     spec.timeout = number.is_multiple_of(5).then_some(Span(1_500_000));
     spec.retry.max_retries = (number % 2 == 1).then_some(3);
     if number % 3 != 1 {
@@ -99,6 +109,7 @@ enum Step {
     Skip(usize, Option<usize>),
     Revive(usize),
     Hold(usize),
+    Split(bool, usize, u64),
     SubmitWorkflow(u64),
     EndWorkflow,
     ReopenWorkflow,
@@ -110,7 +121,7 @@ enum Step {
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     use Step::{
         Cancel, Commit, Complete, EndWorkflow, Fail, Hold, Reopen, ReopenWorkflow, Retry, Revive,
-        SetResource, Skip, Start, Submit, SubmitWorkflow,
+        SetResource, Skip, Split, Start, Submit, SubmitWorkflow,
     };
     let at = || 0..1000_usize;
     prop::collection::vec(
@@ -124,6 +135,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
             2 => (at(), prop::option::of(at())).prop_map(|(task, root)| Skip(task, root)),
             2 => at().prop_map(Revive),
             1 => at().prop_map(Hold),
+            2 => (any::<bool>(), at(), 1..5_u64).prop_map(|(ended, task, keep)| Split(ended, task, keep)),
             1 => (1..4_u64).prop_map(SubmitWorkflow),
             1 => Just(EndWorkflow),
             1 => Just(ReopenWorkflow),
@@ -150,6 +162,9 @@ fn apply(world: &mut World, step: &Step) {
         }
         Step::Revive(at) => world.pick(true, *at).into_iter().for_each(|id| world.revive(id)),
         Step::Hold(at) => live(world, *at).into_iter().for_each(|id| world.hold(id)),
+        Step::Split(ended, at, keep) => {
+            world.pick(*ended, *at).into_iter().for_each(|id| world.split(id, *keep));
+        }
         Step::SubmitWorkflow(tasks) => drop(world.submit_workflow("w", *tasks)),
         Step::EndWorkflow | Step::ReopenWorkflow => {
             let Some(id) = world.workflows.keys().next_back().copied() else { return };
@@ -253,7 +268,7 @@ fn a_reader_on_another_thread_sees_what_was_committed(mut store: Box<dyn Store>)
 fn ids_are_not_reused_after_everything_is_trimmed(mut store: Box<dyn Store>) {
     let mut world = World::new();
     for number in 0..1200 {
-        let id = world.submit(spec(number));
+        let id = world.submit(TaskSpec { array: None, ..spec(number) });
         world.complete(id);
     }
     store.commit(&world.batch()).unwrap();

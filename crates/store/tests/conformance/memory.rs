@@ -1,7 +1,9 @@
 //! The naive store: maps in memory, no thought of speed. What it says is what a store should say.
 
 use orchd_core::{EndedTask, Event, Fact, Meta, Phase, SkipCause, Snapshot, TaskRecord};
-use orchd_model::{AttemptNumber, Sequence, Status, TaskId, TaskSpec, Time, WorkflowId, WorkflowStatus};
+use orchd_model::{
+    AttemptNumber, Sequence, Status, TaskId, TaskRange, TaskSpec, Time, WorkflowId, WorkflowStatus,
+};
 use orchd_store::{
     Batch, Figures, Filter, History, Retention, Store, StoreError, StoredAttempt, StoredTask, StoredWorkflow,
     TaskOutput, Trimmed,
@@ -37,12 +39,22 @@ impl MemoryStore {
 }
 
 impl State {
+    fn standing_for(&self, id: TaskId) -> Option<&StoredTask> {
+        let (_, task) = self.tasks.range(..=id).next_back()?;
+        task.record.range().contains(id).then_some(task)
+    }
+
     fn see(&mut self, event: &Event) {
         match &event.fact {
             Fact::Submitted { record, spec } => {
                 let (record, spec) = ((**record).clone(), spec.clone().unwrap());
                 let task = StoredTask { record, spec, result: None, started_at: None, finished_at: None };
                 self.tasks.insert(task.record.id, task);
+            }
+            Fact::Split { task, at } => {
+                let mut part = self.tasks[task].clone();
+                part.record.id = *at;
+                self.tasks.insert(*at, part);
             }
             Fact::Started { task, .. } => self.tasks.get_mut(task).unwrap().started_at = Some(event.time),
             Fact::Completed { task, .. }
@@ -222,7 +234,7 @@ impl History for MemoryStore {
     }
 
     fn task(&mut self, task: TaskId) -> Result<Option<StoredTask>, StoreError> {
-        Ok(self.state().tasks.get(&task).cloned())
+        Ok(self.state().standing_for(task).cloned())
     }
 
     fn record(&mut self, task: TaskId) -> Result<Option<TaskRecord>, StoreError> {
@@ -243,20 +255,43 @@ impl History for MemoryStore {
         Ok(tasks)
     }
 
-    fn ids(&mut self, filter: &Filter) -> Result<Vec<TaskId>, StoreError> {
-        Ok(self.list(filter)?.iter().map(|t| t.record.id).collect())
+    fn ids(&mut self, filter: &Filter) -> Result<Vec<TaskRange>, StoreError> {
+        Ok(self.list(filter)?.iter().map(|t| t.record.range()).collect())
+    }
+
+    fn failures(&mut self, range: TaskRange) -> Result<Vec<TaskRecord>, StoreError> {
+        let failed = |t: &StoredTask| {
+            let status = t.record.status();
+            status.is_terminal() && status != Status::Completed && t.record.range().overlap(range).is_some()
+        };
+        Ok(self.tasks_where(failed).into_iter().map(|t| t.record).collect())
+    }
+
+    fn of_others(&mut self, range: TaskRange, owner: u32) -> Result<Option<TaskId>, StoreError> {
+        let others = self.tasks_where(|t| t.record.owner != owner);
+        Ok(others.iter().find_map(|t| t.record.range().overlap(range)).map(|part| part.first))
+    }
+
+    fn tally(&mut self, range: TaskRange) -> Result<BTreeMap<Status, u64>, StoreError> {
+        let mut tally = BTreeMap::new();
+        for task in self.state().tasks.values() {
+            if let Some(part) = task.record.range().overlap(range) {
+                *tally.entry(task.record.status()).or_default() += part.len();
+            }
+        }
+        Ok(tally)
     }
 
     fn ended(&mut self, tasks: &[TaskId]) -> Result<Vec<(TaskId, EndedTask)>, StoreError> {
         let state = self.state();
-        let known = tasks.iter().filter_map(|id| state.tasks.get(id)).map(|t| &t.record);
-        let ended = known.filter(|record| record.status().is_terminal()).map(|record| {
+        let known = tasks.iter().filter_map(|id| Some((*id, &state.standing_for(*id)?.record)));
+        let ended = known.filter(|(_, record)| record.status().is_terminal()).map(|(id, record)| {
             let root = match &record.phase {
                 Phase::Skipped(SkipCause::Dependency(root, status)) => Some((*root, *status)),
                 Phase::Skipped(SkipCause::FailFast(root)) => Some((*root, Status::Failed)),
                 _ => None,
             };
-            (record.id, EndedTask { status: record.status(), root })
+            (id, EndedTask { status: record.status(), root })
         });
         Ok(ended.collect())
     }
@@ -274,9 +309,9 @@ impl History for MemoryStore {
 
     fn results(&mut self, tasks: &[TaskId]) -> Result<Vec<TaskOutput>, StoreError> {
         let state = self.state();
-        let known = tasks.iter().filter_map(|id| state.tasks.get(id));
-        let output = |t: &StoredTask| TaskOutput {
-            id: t.record.id,
+        let known = tasks.iter().filter_map(|id| Some((*id, state.standing_for(*id)?)));
+        let output = |(id, t): (TaskId, &StoredTask)| TaskOutput {
+            id,
             name: t.record.name.clone(),
             status: t.record.status(),
             result: t.result.clone(),
@@ -287,7 +322,7 @@ impl History for MemoryStore {
 
     fn names(&mut self, tasks: &[TaskId]) -> Result<Vec<(TaskId, Box<str>)>, StoreError> {
         let state = self.state();
-        Ok(tasks.iter().filter_map(|id| Some((*id, state.tasks.get(id)?.record.name.clone()))).collect())
+        Ok(tasks.iter().filter_map(|id| Some((*id, state.standing_for(*id)?.record.name.clone()))).collect())
     }
 
     fn workflow(&mut self, workflow: WorkflowId) -> Result<Option<StoredWorkflow>, StoreError> {

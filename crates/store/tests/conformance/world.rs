@@ -75,19 +75,21 @@ impl World {
     fn tell(&mut self, fact: Fact) {
         let time = self.meta.last_time;
         let task = fact.task();
-        self.touched.extend(task);
+        self.touched.extend(fact.tasks());
         let demand = task.and_then(|id| self.tasks.get(&id)).map(|record| Arc::clone(&record.demand));
         let workflow = fact.workflow().or(demand.as_ref().and_then(|d| d.workflow));
         self.touched_workflows.extend(fact.workflow());
         let session = demand.and_then(|d| d.session);
-        self.events.push(Event { sequence: self.meta.next_sequence, time, workflow, session, fact });
+        let more = task.and_then(|id| self.tasks.get(&id)).map_or(0, |record| record.more);
+        self.events.push(Event { sequence: self.meta.next_sequence, time, workflow, session, more, fact });
         self.meta.next_sequence = self.meta.next_sequence.next();
         self.meta.last_time = time + Span(1000);
     }
 
     pub fn submit(&mut self, spec: TaskSpec) -> TaskId {
         let id = self.meta.next_task;
-        self.meta.next_task = id.next();
+        let more = spec.array.map_or(0, |indices| indices.len() - 1);
+        self.meta.next_task = TaskId(id.0 + more + 1);
         let runner = spec.body.handler().map_or(Runner::Process, |name| Runner::Handler(name.into()));
         let record = TaskRecord {
             id,
@@ -115,6 +117,8 @@ impl World {
             tries: 0,
             losses: 0,
             phase: Phase::Ready { since: self.now() },
+            array: spec.array.map(|_| id),
+            more,
         };
         self.tasks.insert(id, record.clone());
         self.tell(Fact::Submitted { record: Box::new(record), spec: Some(Arc::new(spec)) });
@@ -132,10 +136,24 @@ impl World {
         self.tasks.get_mut(&id).unwrap()
     }
 
+    /// Cuts the record of a range in two, after so many elements.
+    pub fn split(&mut self, id: TaskId, keep: u64) {
+        let record = self.record(id);
+        let at = TaskId(id.0 + keep.min(record.more));
+        if at == id {
+            return;
+        }
+        let part = TaskRecord { id: at, more: record.more - (at.0 - id.0), key: None, ..record.clone() };
+        record.more = at.0 - id.0 - 1;
+        self.tasks.insert(at, part);
+        self.tell(Fact::Split { task: id, at });
+    }
+
     pub fn start(&mut self, id: TaskId) {
         if matches!(self.tasks[&id].phase, Phase::Running { .. }) {
             return;
         }
+        self.split(id, 1);
         let (now, token, worker) = (self.now(), self.meta.next_token, WorkerId(7));
         self.meta.next_token = token.next();
         let record = self.record(id);

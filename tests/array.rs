@@ -1,0 +1,111 @@
+//! Arrays: one task an index, at the price of one.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+#[expect(dead_code, reason = "each test uses a part of the kit")]
+mod kit;
+
+use kit::{Daemon, until};
+use orchd_client::{Status, TaskId};
+use std::fs;
+
+/// Resident memory of a process, bytes.
+fn resident(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+}
+
+#[test]
+fn each_element_knows_its_index_and_has_its_own_output_and_result() {
+    let daemon = Daemon::start(2);
+    let line = "echo {index} $ORCHD_INDEX; echo $ORCHD_INDEX >> ran; [ {index} -ne 7 ]";
+    let said =
+        daemon.orchctl(&["add", "--array", "1-10/3", "--name", "n{index}", "--wait", "--shell", "--", line]);
+    said.fails_with(1, &[]);
+    assert_eq!(said.out, "1-4\n");
+    let mut ran = daemon.lines("ran");
+    ran.sort();
+    assert_eq!(ran, ["1", "10", "4", "7"]);
+    assert_eq!(daemon.orchctl(&["logs", "4"]).succeeds().out, "10 10\n");
+    let statuses = [1, 2, 3, 4].map(|id| (daemon.task(TaskId(id)).name, daemon.status(TaskId(id))));
+    let expected = [("n1", Status::Completed), ("n4", Status::Completed), ("n7", Status::Failed)];
+    assert_eq!(statuses[..3], expected.map(|(name, status)| (name.to_owned(), status)));
+    let shown = daemon.orchctl(&["show", "3", "--json"]).json();
+    assert_eq!(shown["array"], serde_json::json!({ "tasks": "1-4", "indices": "1-10/3", "index": 7 }));
+    // The failed one runs again, alone.
+    daemon.orchctl(&["retry", "3"]).succeeds();
+    daemon.wait(&[TaskId(3)]);
+    assert_eq!(daemon.lines("ran").len(), 5);
+    daemon.assert_nothing_is_held();
+}
+
+#[test]
+fn ten_million_elements_cost_no_more_than_ten_and_survive_a_kill() {
+    let mut daemon = Daemon::start(2);
+    let hold = ["add", "--hold", "--tag", "big", "--array"];
+    daemon.orchctl(&[&hold[..], &["1-10", "--", "true"]].concat()).succeeds();
+    let before = resident(daemon.pid());
+    let said = daemon.orchctl(&[&hold[..], &["1-10000000", "--", "true"]].concat());
+    assert_eq!(said.succeeds().out, "11-10000010\n");
+    let grown = resident(daemon.pid()).saturating_sub(before);
+    assert!(grown < 4 << 20, "{grown} bytes");
+    for _ in 0..2 {
+        let listed = daemon.orchctl(&["list", "--json"]).json();
+        let entries: Vec<(u64, u64)> = listed
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|task| (task["id"].as_u64().unwrap(), task["last"].as_u64().unwrap()))
+            .collect();
+        assert_eq!(entries, [(1, 10), (11, 10_000_010)]);
+        assert_eq!(daemon.stats().pending, 10_000_010);
+        assert_eq!(daemon.task(TaskId(5_000_010)).array.unwrap().index, 5_000_000);
+        daemon.kill_and_restart();
+    }
+    // Some run, one is cancelled, the daemon is killed in the middle, the rest is cancelled.
+    daemon.orchctl(&["cancel", "20"]).succeeds();
+    assert_eq!(daemon.orchctl(&["release", "11-19", "21-40"]).succeeds().out.lines().count(), 2);
+    daemon.kill_and_restart();
+    let said = daemon.orchctl(&["wait", "11-40"]);
+    said.fails_with(1, &[]);
+    assert_eq!(said.out, "11-40 completed: 29\n11-40 cancelled: 1\n");
+    let said = daemon.orchctl(&["cancel", "--tag", "big"]);
+    assert_eq!(said.succeeds().out, "1-10 cancelled\n41-10000010 cancelled\n");
+    daemon.orchctl(&["wait", "41-10000010"]).fails_with(1, &[]);
+    daemon.orchctl(&["cancel", "41-10000010"]).fails_with(1, &[]);
+    daemon.orchctl(&["cancel", "10000011-10000020"]).fails_with(4, &[]);
+    let stats = daemon.stats();
+    assert_eq!((stats.completed, stats.cancelled, stats.pending), (29, 9_999_981, 0));
+    // One of the cancelled ones runs after all; its neighbours stay as they are.
+    daemon.orchctl(&["retry", "7000000"]).succeeds();
+    daemon.wait(&[TaskId(7_000_000)]);
+    let around = [6_999_999, 7_000_000, 7_000_001].map(|id| daemon.status(TaskId(id)));
+    assert_eq!(around, [Status::Cancelled, Status::Completed, Status::Cancelled]);
+    daemon.assert_nothing_is_held();
+}
+
+#[test]
+fn others_can_depend_on_an_array_and_on_a_part_of_it() {
+    let daemon = Daemon::start(2);
+    let lines = concat!(
+        r#"{"ref":"a","array":"1-20","shell":"echo {index} >> ran"}"#,
+        "\n",
+        r#"{"dependencies":["a"],"shell":"wc -l < ran > all"}"#,
+        "\n",
+    );
+    let said = daemon.orchctl_reading(&["add", "--from", "-", "--wait"], lines.as_bytes());
+    assert_eq!(said.succeeds().out, "1-20\n21\n");
+    assert_eq!(daemon.lines("all"), ["20"]);
+    daemon.orchctl(&["add", "--array", "1-3", "--hold", "--", "true"]).succeeds();
+    let said = daemon.orchctl(&["add", "--after", "22-24:completion", "--", "true"]);
+    assert_eq!(said.succeeds().out, "25\n");
+    daemon.orchctl(&["cancel", "22-23"]).succeeds();
+    let why = daemon.orchctl(&["why", "25"]);
+    assert!(why.succeeds().out.contains("24"), "{}", why.out);
+    daemon.orchctl(&["release", "24"]).succeeds();
+    until("the last one has run", || daemon.status(TaskId(25)) == Status::Completed);
+    daemon.orchctl(&["add", "--after", "24-26", "--", "true"]).fails_with(4, &["unknown dependency", "26"]);
+    daemon.orchctl(&["add", "--array", "3-1", "--", "true"]).fails_with(2, &["3-1", "A-B"]);
+    daemon.orchctl(&["add", "--array", "1-3", "--follow", "--", "true"]).fails_with(2, &["--follow"]);
+}
