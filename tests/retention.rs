@@ -96,6 +96,43 @@ fn output_that_nobody_knows_is_removed_after_a_kill() {
     assert_eq!(daemon.orchctl(&["logs", &id.to_string()]).succeeds().out, "kept\n");
 }
 
+/// What the files in a directory take on disk.
+fn bytes_on_disk(directory: &Path) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    let files = fs::read_dir(directory).into_iter().flatten().flatten();
+    files
+        .filter_map(|file| file.metadata().ok())
+        .filter(|file| file.is_file())
+        .map(|f| f.blocks() * 512)
+        .sum()
+}
+
+#[test]
+fn of_too_much_output_the_beginning_and_the_end_are_kept_while_the_task_goes_on() {
+    let daemon = Daemon::configured(1, "[output]\nmax_bytes = \"128KiB\"\n");
+    let line = format!("echo first; yes x | head -c 3000000; echo last; : > written; {}", gate("open"));
+    let id = daemon.submit(daemon.shell(line));
+    until("it has written", || daemon.path("written").exists());
+    let most = (128 << 10) + 8192;
+    until("the middle is given back", || {
+        let bytes = bytes_on_disk(&daemon.path("state/output/spool"));
+        bytes > 0 && bytes <= most
+    });
+    daemon.write("open", "");
+    assert_eq!(daemon.ended_task(id).status, Status::Completed);
+    assert!(bytes_on_disk(&daemon.path("state/output/0")) <= most);
+    let said = daemon.orchctl(&["logs", &id.to_string()]);
+    let out = &said.succeeds().out;
+    assert!(out.starts_with("first\nx\nx\n") && out.ends_with("x\nlast\n"), "{} bytes", out.len());
+    assert!(out.contains("bytes of output were too much and are not kept]") && !out.contains('\0'));
+    assert!(out.len() < most as usize + 1000, "{} bytes", out.len());
+    let tail = daemon.orchctl(&["logs", "--tail", "2", &id.to_string()]);
+    assert_eq!(tail.succeeds().out, "x\nlast\n");
+    // More lines than there are in what is kept of the end.
+    let tail = daemon.orchctl(&["logs", "--tail", "1000000", &id.to_string()]);
+    assert!(tail.succeeds().out.ends_with("x\nlast\n") && !tail.out.contains('\0'));
+}
+
 fn copy_into(backup: &Path, daemon: &Daemon) {
     fs::create_dir_all(daemon.state_dir()).unwrap();
     fs::set_permissions(daemon.state_dir(), fs::Permissions::from_mode(0o700)).unwrap();

@@ -140,7 +140,9 @@ fn worker(config: &Config, tethered: bool) -> anyhow::Result<ExitCode> {
         rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
     }
     let state_dir = serve::state_dir(config)?;
+    let output_bytes = config.output_bytes;
     orchd_worker::run(orchd_worker::Options {
+        output_bytes,
         socket: config.socket.clone(),
         state_dir,
         slots: config.slots,

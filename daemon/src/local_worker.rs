@@ -93,15 +93,18 @@ impl LocalWorker {
         for variable in crate::systemd::VARIABLES {
             command.env_remove(variable);
         }
+        let config = self.live.config();
+        // What holds here holds there, too, also while the file says something else or is broken.
+        command.args(["worker", "--config", "/dev/null"]);
+        command.env("ORCHD_OUTPUT_MAX_BYTES", config.output_bytes.to_string());
         command
             .arg0("orchd")
-            .arg("worker")
             .arg("--socket")
             .arg(&self.socket)
             .arg("--state-dir")
             .arg(&self.state_dir)
             .arg("--slots")
-            .arg(self.live.config().slots.to_string())
+            .arg(config.slots.to_string())
             .args(self.tethered.then_some("--tethered"))
             .stdin(Stdio::null())
             .stdout(log.try_clone().context("cannot share the worker's log")?)

@@ -41,7 +41,10 @@ pub const CONNECTIONS: usize = 1024;
 pub const SUBSCRIBER_EVENTS: usize = 8192;
 /// Attempts of one task, over all its runs.
 pub const ATTEMPTS: u32 = 1_000_000;
-/// Standard output or standard error kept of one attempt; what is written after that is dropped.
+/// Standard output or standard error kept of one attempt, unless it is configured otherwise: the beginning and
+/// the end; what is between is dropped.
 pub const OUTPUT_BYTES: u64 = 1 << 30;
+/// The least that can be configured: some blocks of the file system at both ends.
+pub const OUTPUT_LEAST_BYTES: u64 = 64 << 10;
 
 const _: () = assert!(SPEC_BYTES < FRAME_BYTES && RESULT_BYTES < FRAME_BYTES && FRAME_BYTES <= BODY_BYTES);

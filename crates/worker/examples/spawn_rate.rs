@@ -27,6 +27,7 @@ fn main() -> std::io::Result<()> {
         paths: StatePaths::new(directory.path()),
         socket: "/nowhere".into(),
         slots: u32::try_from(slots).unwrap_or(u32::MAX),
+        output_bytes: 1 << 30,
     };
     let runner = Runner::start(settings, move |event| sender.send(event).unwrap_or_default())?;
     let (mut bare, mut run) = (Vec::new(), Vec::new());

@@ -8,6 +8,7 @@
 //! This crate does NOT contain scheduling, retries or the meaning of outcomes.
 
 mod board;
+mod cap;
 mod fence;
 mod image;
 mod launch;
@@ -47,6 +48,8 @@ pub struct Options {
     pub state_dir: PathBuf,
     /// Commands that may run at once.
     pub slots: u32,
+    /// How much is kept of each stream of output.
+    pub output_bytes: u64,
 }
 
 /// Why a worker cannot work.
@@ -93,7 +96,12 @@ pub fn run(options: Options) -> Result<(), WorkerError> {
     let (spool, left) = ReportSpool::open(&paths)?;
     // Not bounded, since a spawner must not wait: an attempt that is held tells at most twice.
     let (events, told) = mpsc::unbounded_channel();
-    let settings = RunnerSettings { paths, socket: socket.clone(), slots: options.slots };
+    let settings = RunnerSettings {
+        paths,
+        socket: socket.clone(),
+        slots: options.slots,
+        output_bytes: options.output_bytes,
+    };
     let runner = Runner::start(settings, move |event| {
         let _ = events.send(event);
     })?;

@@ -51,6 +51,8 @@ pub struct RunnerSettings {
     pub socket: PathBuf,
     /// Attempts that may run at once; at least one.
     pub slots: u32,
+    /// How much is kept of each stream of output.
+    pub output_bytes: u64,
 }
 
 /// Where a spawner gets its orders.

@@ -19,6 +19,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::StatePaths;
+use crate::cap::Growth;
 use crate::layout::Stream;
 
 /// Descriptors below this are a process's standard ones.
@@ -40,6 +41,7 @@ struct Spool {
     path: PathBuf,
     /// Open and empty, or not open.
     file: Option<OwnedFd>,
+    growth: Growth,
 }
 
 /// The files of one slot.
@@ -52,7 +54,12 @@ pub(crate) struct SlotFiles {
 
 impl SlotFiles {
     pub(crate) fn new(paths: &StatePaths, slot: u32) -> Self {
-        let spools = Stream::ALL.map(|stream| Spool { stream, path: paths.spool(slot, stream), file: None });
+        let spools = Stream::ALL.map(|stream| Spool {
+            stream,
+            path: paths.spool(slot, stream),
+            file: None,
+            growth: Growth::default(),
+        });
         Self { directory: paths.slot(slot), spools, inputs: false }
     }
 
@@ -64,6 +71,7 @@ impl SlotFiles {
                     OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::APPEND | OFlags::CLOEXEC;
                 let file = rustix::fs::open(&spool.path, flags, Mode::RUSR | Mode::WUSR)?;
                 spool.file = Some(above_stdio(file)?);
+                spool.growth = Growth::default();
             }
         }
         match &self.spools {
@@ -72,15 +80,25 @@ impl SlotFiles {
         }
     }
 
+    /// Cuts what is too much of the output so far. Says whether there is more than at the last look.
+    pub(crate) fn cap_output(&mut self, cap: u64) -> bool {
+        let grown =
+            |spool: &mut Spool| spool.file.as_ref().is_some_and(|file| spool.growth.look(file.as_fd(), cap));
+        // Both are looked at, whatever is found.
+        self.spools.iter_mut().filter_map(|spool| grown(spool).then_some(())).count() > 0
+    }
+
     /// Moves what an ended attempt has written to its name. Output that cannot be kept is dropped, so that
     /// it is not taken for another attempt's.
-    pub(crate) fn keep_output(&mut self, paths: &StatePaths, task: TaskId, attempt: AttemptNumber) {
+    pub(crate) fn keep_output(
+        &mut self,
+        paths: &StatePaths,
+        (task, attempt): (TaskId, AttemptNumber),
+        cap: u64,
+    ) {
         for spool in &mut self.spools {
-            let silent = spool.file.as_ref().is_none_or(|file| is_empty(file.as_fd()));
-            if silent {
-                continue;
-            }
-            spool.file = None;
+            let Some(file) = spool.file.take_if(|file| !is_empty(file.as_fd())) else { continue };
+            spool.growth.look(file.as_fd(), cap);
             let kept = paths.output(task, attempt, spool.stream);
             if let Err(error) = move_output(&spool.path, &kept) {
                 tracing::error!(%task, %attempt, %error, "output could not be kept");

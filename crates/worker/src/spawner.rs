@@ -29,6 +29,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use crate::cap::{LOOK_FIRST, LOOK_LATEST};
 use crate::launch::Launcher;
 use crate::runner::{AttemptEvent, Shared, stopped};
 use crate::slot::SlotFiles;
@@ -88,6 +89,8 @@ pub(crate) struct Spawner {
     slots: Vec<Slot>,
     /// The timers of the slots, the next one first.
     timers: BTreeSet<(Instant, usize)>,
+    /// When output is looked at again, and how long after the look before; none while nothing runs.
+    look: Option<(Instant, Duration)>,
 }
 
 impl Spawner {
@@ -101,7 +104,7 @@ impl Spawner {
         let slots = numbers
             .map(|number| Slot { number, files: SlotFiles::new(&settings.paths, number), running: None })
             .collect();
-        Ok(Self { shared, index, orders, epoll, launcher, slots, timers: BTreeSet::new() })
+        Ok(Self { shared, index, orders, epoll, launcher, slots, timers: BTreeSet::new(), look: None })
     }
 
     /// The thread's life.
@@ -131,7 +134,21 @@ impl Spawner {
                 }
             }
             self.fire_timers();
+            self.look_at_output();
         }
+    }
+
+    /// Keeps the output of what runs within its cap.
+    fn look_at_output(&mut self) {
+        let Some((_, pause)) = self.look.filter(|(at, _)| *at <= Instant::now()) else { return };
+        let cap = self.shared.settings.output_bytes;
+        let (mut runs, mut has_grown) = (false, false);
+        for slot in self.slots.iter_mut().filter(|slot| slot.running.is_some()) {
+            runs = true;
+            has_grown |= slot.files.cap_output(cap);
+        }
+        let pause = if has_grown { LOOK_FIRST } else { (pause * 2).min(LOOK_LATEST) };
+        self.look = runs.then(|| (Instant::now() + pause, pause));
     }
 
     fn local(&self, slot: u32) -> usize {
@@ -141,7 +158,9 @@ impl Spawner {
     /// Waits for an end, an order or a timer.
     fn wait(&self, events: &mut Vec<epoll::Event>) {
         let mailbox = &self.shared.mailboxes[self.index];
-        let timeout = self.timers.first().map(|(at, _)| at.saturating_duration_since(Instant::now()));
+        let look = self.look.map(|(at, _)| at);
+        let next = self.timers.first().map(|(at, _)| *at).into_iter().chain(look).min();
+        let timeout = next.map(|at| at.saturating_duration_since(Instant::now()));
         let mut timeout = timeout.and_then(|timeout| timeout.try_into().ok());
         // Whoever sends an order after this sees that it must wake this thread.
         mailbox.asleep.store(true, Ordering::SeqCst);
@@ -214,6 +233,9 @@ impl Spawner {
             stop: None,
             phase: Phase::Leading(pidfd),
         });
+        if self.look.is_none() {
+            self.look = Some((began + LOOK_FIRST, LOOK_FIRST));
+        }
         if let Some(timeout) = assignment.timeout {
             self.set_timer(at, began.checked_add(timeout.into()));
         }
@@ -306,7 +328,8 @@ impl Spawner {
     fn told(&mut self, at: usize, mut report: AttemptReport) -> Option<Box<Assignment>> {
         let slot = &mut self.slots[at];
         let paths = &self.shared.settings.paths;
-        slot.files.keep_output(paths, report.task, report.attempt);
+        let cap = self.shared.settings.output_bytes;
+        slot.files.keep_output(paths, (report.task, report.attempt), cap);
         match slot.files.take_result(report.token) {
             Ok(data) => report.data = data,
             // What the attempt has left is of interest only if all else is well.

@@ -21,7 +21,7 @@ const fn fixed(name: &'static str, default: &'static str) -> Key {
 }
 
 /// All of them.
-pub const KEYS: [Key; 39] = [
+pub const KEYS: [Key; 40] = [
     fixed("daemon.state_dir", "the usual place"),
     fixed("daemon.socket", "the usual place"),
     key("log.level", "info"),
@@ -51,6 +51,7 @@ pub const KEYS: [Key; 39] = [
     key("resources.disk_space_gb", "none"),
     key("retention.age", "7d"),
     key("retention.tasks", "1000000"),
+    fixed("output.max_bytes", "1GiB"),
     key("access.users", "[]"),
     key("access.groups", "[]"),
     key("handlers.*.command", "none"),

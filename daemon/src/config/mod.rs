@@ -11,7 +11,7 @@ mod resources;
 mod source;
 mod workflows;
 
-use orchd_model::{RetrySpec, Span, limits};
+use orchd_model::{Amount, RetrySpec, Span, limits};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -68,6 +68,8 @@ pub struct Config {
     pub handlers: BTreeMap<String, Vec<String>>,
     /// What is kept of what has ended.
     pub retention: Retention,
+    /// How much is kept of each stream of an attempt's output.
+    pub output_bytes: u64,
     /// Who may do what.
     pub access: Access,
     /// Each value with where it came from, for `check-config`.
@@ -107,6 +109,7 @@ impl Config {
             age: layers.value("retention.age", Span::from_secs(7 * 86_400)),
             tasks: layers.value("retention.tasks", 1_000_000_u64),
         };
+        let output_bytes = output_bytes(&mut layers);
         let access = Access::read(&mut layers);
         let handlers = handlers(&mut layers);
         let workflows = WorkflowDefaults::read(&mut layers);
@@ -124,6 +127,7 @@ impl Config {
             workflows,
             handlers,
             retention,
+            output_bytes,
             access,
             settings: layers.settings,
             warnings: layers.warnings,
@@ -135,6 +139,7 @@ impl Config {
         self.state_dir.clone_from(&former.state_dir);
         self.socket.clone_from(&former.socket);
         self.core.lease = former.core.lease;
+        self.output_bytes = former.output_bytes;
         self.log.format = former.log.format;
         self.log.file.clone_from(&former.log.file);
         let fixed = |key: &str| key::KEYS.iter().any(|known| !known.reloads && known.name == key);
@@ -216,6 +221,16 @@ fn core(layers: &mut Layers, machine: &Machine) -> orchd_core::Config {
     let max_worker_losses = layers.value("scheduler.max_worker_losses", defaults.max_worker_losses);
     let resources = resources::read(layers, machine);
     orchd_core::Config { aging, lease, max_worker_losses, seed: u64::from(std::process::id()), resources }
+}
+
+fn output_bytes(layers: &mut Layers) -> u64 {
+    let default = Amount::units(limits::OUTPUT_BYTES);
+    let bytes = layers.value("output.max_bytes", default).as_thousandths() / 1000;
+    if bytes < limits::OUTPUT_LEAST_BYTES {
+        let message = format!("output.max_bytes must be at least {}: {bytes}", limits::OUTPUT_LEAST_BYTES);
+        layers.wrong_value("output.max_bytes", &message);
+    }
+    bytes
 }
 
 fn defaults(layers: &mut Layers) -> RetrySpec {

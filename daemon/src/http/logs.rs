@@ -18,9 +18,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::broadcast;
 
-use super::Shell;
 use super::answer::{Id, Query, Refused};
 use super::tasks::unknown;
+use super::{Shell, cut};
 
 /// Bytes of output in one piece.
 const PIECE_BYTES: usize = 64 << 10;
@@ -147,6 +147,7 @@ impl Reader {
     }
 
     fn read_piece(&mut self) -> Option<Item> {
+        let cap = self.shell.live.config().output_bytes;
         for index in 0..self.sources.len() {
             let path = self.path(self.sources[index].stream);
             let source = &mut self.sources[index];
@@ -155,15 +156,13 @@ impl Reader {
             }
             let Some(file) = &source.file else { continue };
             if let Some(lines) = source.tail.take() {
-                source.offset = tail_offset(file, lines).unwrap_or(0);
+                source.offset = tail_offset(file, lines, cap).unwrap_or(0);
             }
-            let mut bytes = vec![0; PIECE_BYTES];
-            let Ok(read) = file.read_at(&mut bytes, source.offset) else { continue };
-            if read > 0 && self.is_still_mine() {
+            let Ok((bytes, after)) = cut::read(file, source.offset, PIECE_BYTES, cap) else { continue };
+            if !bytes.is_empty() && self.is_still_mine() {
                 let source = &mut self.sources[index];
-                bytes.truncate(read);
                 let offset = source.offset;
-                source.offset += read as u64;
+                source.offset = after;
                 return Some(Item::Piece { attempt: self.attempt, stream: source.stream, offset, bytes });
             }
         }
@@ -250,7 +249,7 @@ async fn load(shell: &Arc<Shell>, task: TaskId) -> Result<StoredTask, Refusal> {
 }
 
 /// Where the last `lines` lines begin.
-fn tail_offset(file: &File, lines: u64) -> io::Result<u64> {
+fn tail_offset(file: &File, lines: u64, cap: u64) -> io::Result<u64> {
     let mut end = file.metadata()?.len();
     if lines == 0 {
         return Ok(end);
@@ -258,8 +257,9 @@ fn tail_offset(file: &File, lines: u64) -> io::Result<u64> {
     let mut seen = 0;
     let mut buffer = vec![0; PIECE_BYTES];
     let length = end;
-    while end > 0 {
-        let start = end.saturating_sub(PIECE_BYTES as u64);
+    let first = cut::last_part(file, length, cap);
+    while end > first {
+        let start = end.saturating_sub(PIECE_BYTES as u64).max(first);
         let piece = &mut buffer[..usize::try_from(end - start).unwrap_or(PIECE_BYTES)];
         file.read_exact_at(piece, start)?;
         for (index, byte) in piece.iter().enumerate().rev() {
@@ -274,7 +274,7 @@ fn tail_offset(file: &File, lines: u64) -> io::Result<u64> {
         }
         end = start;
     }
-    Ok(0)
+    Ok(first)
 }
 
 #[cfg(test)]
@@ -287,7 +287,7 @@ mod tests {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(b"one\ntwo\nthree\n").unwrap();
         for (lines, offset) in [(0, 14), (1, 8), (2, 4), (3, 0), (9, 0)] {
-            assert_eq!(tail_offset(&file, lines).unwrap(), offset, "{lines} lines");
+            assert_eq!(tail_offset(&file, lines, 1 << 20).unwrap(), offset, "{lines} lines");
         }
     }
 }

@@ -4,6 +4,7 @@
 //! it decides nothing.
 
 mod answer;
+mod cut;
 mod drain;
 mod events;
 mod guard;

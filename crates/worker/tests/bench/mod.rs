@@ -23,7 +23,12 @@ impl Bench {
         let directory = tempfile::tempdir().unwrap();
         let paths = StatePaths::new(directory.path().join("state"));
         let (sender, events) = crossbeam_channel::unbounded();
-        let settings = RunnerSettings { paths: paths.clone(), socket: "/run/test.sock".into(), slots };
+        let settings = RunnerSettings {
+            paths: paths.clone(),
+            socket: "/run/test.sock".into(),
+            slots,
+            output_bytes: 1 << 20,
+        };
         let runner = Runner::start(settings, move |event| sender.send(event).unwrap_or_default()).unwrap();
         Self { runner, events, paths, directory }
     }

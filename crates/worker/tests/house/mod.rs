@@ -24,7 +24,7 @@ const SLOTS: u32 = 2;
 pub fn be_a_worker_if_asked() {
     let Some(state) = std::env::var_os(STATE).map(PathBuf::from) else { return };
     let socket = state.join("orchd.sock");
-    let code = match run(Options { socket, state_dir: state, slots: SLOTS }) {
+    let code = match run(Options { socket, state_dir: state, slots: SLOTS, output_bytes: 1 << 20 }) {
         Ok(()) => 0,
         Err(error) => {
             eprintln!("{error}");
