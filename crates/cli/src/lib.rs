@@ -8,12 +8,14 @@
 
 mod command_line;
 mod context;
+mod documents;
 mod exit;
 mod failure;
 mod follow;
 mod interrupt;
 mod operations;
 mod progress;
+mod schema;
 mod screen;
 mod spec_options;
 mod submitter;
@@ -26,6 +28,7 @@ mod workflow_run;
 pub use command_line::{GlobalOptions, main};
 pub use exit::Exit;
 pub use failure::Failure;
+pub use schema::{Document, documents};
 pub use screen::Color;
 pub use submitter::{Submitter, submitter_context};
 pub use workflow_file::WorkflowFile;

@@ -2,6 +2,7 @@
 
 use orchd_api::{Task, Workflow};
 use orchd_model::{WorkflowId, WorkflowMetrics, WorkflowStatus};
+use schemars::JsonSchema;
 use serde::Serialize;
 use std::io;
 
@@ -9,7 +10,7 @@ use crate::screen::{Piece, Screen, Tint};
 use crate::text;
 
 /// The document that `--json` prints.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct Summary {
     workflow: WorkflowId,
     name: String,

@@ -4,6 +4,7 @@
 //! ones, so the cost of a file that is wrong everywhere stays linear in its size.
 
 use orchd_model::{Refusal, nearest};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -19,7 +20,7 @@ const SUGGESTED_BYTES: usize = 64;
 const SHOWN_CHARS: usize = 80;
 
 /// One mistake in a workflow file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct FileError {
     /// The file, as the caller named it.
     pub file: String,

@@ -1,6 +1,7 @@
 //! The plan of a workflow: what runs after what, and how long it must take at least.
 
 use orchd_model::{DependencyTarget, On, Span, TaskSpec, WorkflowSpec};
+use schemars::JsonSchema;
 use serde::Serialize;
 use std::collections::HashMap;
 
@@ -13,11 +14,11 @@ use crate::graph::Graph;
 const ASSUMED_SECONDS: f64 = 1.0;
 
 /// A dependency of the graph. In JSON `[from, to, on]`: `to` waits for `from`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Edge(pub String, pub String, pub On);
 
 /// The chain of tasks that bounds the time of the workflow from below.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
 pub struct CriticalPath {
     /// Their names, the first to run first.
     pub tasks: Vec<String>,
@@ -27,7 +28,7 @@ pub struct CriticalPath {
 }
 
 /// The graph of a workflow, or why it has none.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
 pub struct Plan {
     /// The workflow; empty when the file is not valid.
     pub name: String,

@@ -1,13 +1,13 @@
 //! `logs`: the output of a task.
 
 use clap::Args;
-use orchd_api::{LogChunk, LogQuery, LogStream};
+use orchd_api::{LogQuery, LogStream};
 use orchd_client::LogItem;
 use orchd_model::{AttemptNumber, TaskId};
-use serde_json::json;
 use std::io::{self, Write};
 
 use crate::context::Context;
+use crate::documents::OutputPiece;
 use crate::{Exit, Failure, follow};
 
 #[derive(Debug, Args)]
@@ -42,7 +42,7 @@ impl Logs {
         let mut logs = context.client().await?.logs(self.id, query).await?;
         while let Some(item) = logs.next().await {
             match item? {
-                LogItem::Chunk(chunk) if context.json => context.screen.json(&readable(&chunk))?,
+                LogItem::Chunk(chunk) if context.json => context.screen.json(&OutputPiece::from(&chunk))?,
                 LogItem::Chunk(chunk) if self.both => follow::write(&chunk, false)?,
                 LogItem::Chunk(chunk) => {
                     let mut out = io::stdout().lock();
@@ -54,14 +54,4 @@ impl Logs {
         }
         Ok(Exit::DONE)
     }
-}
-
-/// A piece of output as JSON for people and programs: text where it is text, else base64.
-fn readable(chunk: &LogChunk) -> serde_json::Value {
-    let mut document = json!({"attempt": chunk.attempt, "stream": chunk.stream, "offset": chunk.offset});
-    match chunk.bytes().and_then(|bytes| String::from_utf8(bytes).ok()) {
-        Some(text) => document["text"] = json!(text),
-        None => document["base64"] = json!(chunk.base64),
-    }
-    document
 }

@@ -3,6 +3,7 @@
 mod add;
 mod backup;
 mod cancel;
+mod completions;
 mod drain;
 mod events;
 mod explain;
@@ -101,4 +102,8 @@ verbs! {
     Backup(backup);
     /// End the daemon
     Shutdown(shutdown);
+    /// Print the completions for a shell
+    Completions(completions);
+    /// Write the man pages into a directory
+    Manual(completions);
 }

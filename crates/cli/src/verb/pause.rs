@@ -5,6 +5,7 @@ use orchd_api::PauseRequest;
 use orchd_model::{Priority, ResourceName};
 
 use crate::context::Context;
+use crate::documents::{Paused, Resumed};
 use crate::{Exit, Failure};
 
 #[derive(Debug, Args)]
@@ -44,6 +45,10 @@ impl Pause {
     pub(crate) async fn run(self, context: &Context) -> Result<Exit, Failure> {
         let request = PauseRequest::from(self.scope);
         context.client().await?.pause(request.clone()).await?;
+        if context.json {
+            context.screen.json(&Paused { paused: request })?;
+            return Ok(Exit::DONE);
+        }
         say(context, "paused", &request)
     }
 }
@@ -58,13 +63,16 @@ impl Resume {
     pub(crate) async fn run(self, context: &Context) -> Result<Exit, Failure> {
         let request = PauseRequest::from(self.scope);
         context.client().await?.resume(request.clone()).await?;
+        if context.json {
+            context.screen.json(&Resumed { resumed: request })?;
+            return Ok(Exit::DONE);
+        }
         say(context, "resumed", &request)
     }
 }
 
 fn say(context: &Context, done: &str, request: &PauseRequest) -> Result<Exit, Failure> {
-    if context.json {
-        context.screen.json(&serde_json::json!({ done: request }))?;
+    if context.quiet {
         return Ok(Exit::DONE);
     }
     let parts = [

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::events::details;
 use crate::context::Context;
+use crate::documents::Shown;
 use crate::{Exit, Failure, text};
 
 /// Events shown; a task that has more has had very many attempts.
@@ -25,9 +26,7 @@ impl Show {
         let task = client.get(self.id).await?;
         let events = events(&client, self.id).await?;
         if context.json {
-            let mut document = json!(task);
-            document["events"] = json!(events);
-            context.screen.json(&document)?;
+            context.screen.json(&Shown { task, events })?;
             return Ok(Exit::DONE);
         }
         let status = context.screen.tinted(task.status, task.status.as_str());

@@ -6,6 +6,7 @@ use orchd_client::{Client, Error, Settings};
 use std::time::Duration;
 
 use crate::context::Context;
+use crate::documents::Ended;
 use crate::{Exit, Failure};
 
 /// Between two looks whether the daemon is gone.
@@ -39,7 +40,7 @@ impl Shutdown {
             tokio::time::sleep(LOOK_EVERY).await;
         }
         if context.json {
-            context.screen.json(&serde_json::json!({"shutdown": mode, "pid": pid}))?;
+            context.screen.json(&Ended { shutdown: mode, pid })?;
         }
         Ok(Exit::DONE)
     }

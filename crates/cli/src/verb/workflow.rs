@@ -4,10 +4,10 @@ use clap::{Args, Subcommand};
 use orchd_api::{ListQuery, Workflow as Submitted};
 use orchd_client::Client;
 use orchd_workflow::Plan;
-use serde_json::json;
 use std::io::{self, Write};
 
 use crate::context::Context;
+use crate::documents::Drawing;
 use crate::screen::Piece;
 use crate::summary::{Summary, tint};
 use crate::workflow_file::WorkflowFile;
@@ -143,8 +143,13 @@ fn draw(context: &Context, graph: &Graph) -> Result<Exit, Failure> {
     let plan = planned(context, &graph.file)?;
     let drawing = if graph.dot { &plan.dot } else { &plan.mermaid };
     if context.json {
-        let format = if graph.dot { "dot" } else { "mermaid" };
-        context.screen.json(&json!({"valid": plan.valid, "errors": plan.errors, format: drawing}))?;
+        let drawing = Drawing {
+            valid: plan.valid,
+            mermaid: (!graph.dot).then(|| plan.mermaid.clone()),
+            dot: graph.dot.then(|| plan.dot.clone()),
+            errors: plan.errors.clone(),
+        };
+        context.screen.json(&drawing)?;
     } else if plan.valid {
         context.screen.line(drawing.trim_end())?;
     }

@@ -1,0 +1,55 @@
+//! The JSON Schema of every document that `--json` prints, from the types that are printed.
+
+use orchd_api as api;
+use schemars::generate::SchemaSettings;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+
+use crate::documents::{Drawing, Ended, OutputPiece, Paused, Resumed, Shown};
+use crate::summary::Summary;
+
+/// The documents of one or more verbs.
+#[derive(Clone, Debug)]
+pub struct Document {
+    /// The name of its file.
+    pub name: &'static str,
+    /// The verbs that print it. `each line` where it is a stream.
+    pub verbs: &'static str,
+    /// What it looks like.
+    pub schema: Schema,
+}
+
+/// Every document.
+#[must_use]
+pub fn documents() -> Vec<Document> {
+    vec![
+        document::<api::Added>("added", "add (each line)"),
+        document::<api::Task>("task", "run"),
+        document::<Vec<api::Task>>("tasks", "list"),
+        document::<Shown>("shown-task", "show"),
+        document::<Vec<api::OperationResult>>("results", "cancel, retry, hold, release, reprioritize"),
+        document::<OutputPiece>("output-piece", "logs (each line)"),
+        document::<api::WaitReply>("wait", "wait"),
+        document::<api::Explanation>("explanation", "explain"),
+        document::<api::Event>("event", "events (each line)"),
+        document::<api::Stats>("stats", "stats (each line with --watch)"),
+        document::<Vec<api::Worker>>("workers", "workers"),
+        document::<Vec<api::Resource>>("resources", "resources"),
+        document::<api::Resource>("resource", "resources set"),
+        document::<Paused>("paused", "pause"),
+        document::<Resumed>("resumed", "resume"),
+        document::<api::DrainReply>("drained", "drain"),
+        document::<Ended>("ended", "shutdown"),
+        document::<orchd_workflow::Plan>("plan", "workflow check, workflow plan"),
+        document::<Drawing>("drawing", "workflow graph"),
+        document::<Summary>("summary", "workflow run, workflow show, orchd run"),
+        document::<api::WorkflowAdded>("added-workflow", "workflow run --detach"),
+        document::<Vec<api::Workflow>>("workflows", "workflow list"),
+    ]
+}
+
+fn document<T: JsonSchema>(name: &'static str, verbs: &'static str) -> Document {
+    let generator: SchemaGenerator = SchemaSettings::draft2020_12().for_serialize().into_generator();
+    let mut schema = generator.into_root_schema_for::<T>();
+    schema.insert("title".to_owned(), format!("orchctl {verbs} --json").into());
+    Document { name, verbs, schema }
+}
