@@ -5,8 +5,9 @@
 #[expect(dead_code, reason = "each test uses a part of the kit")]
 mod kit;
 
-use kit::Daemon;
+use kit::{Daemon, program, until};
 use orchd_client::{Status, TaskId, TaskSpec};
+use rustix::process::Signal;
 use std::collections::BTreeSet;
 use std::thread;
 
@@ -89,4 +90,32 @@ fn tasks_of_two_clients_end_as_their_commands_do_and_are_counted_so() {
         failed.succeeds().json().as_array().unwrap().iter().map(|t| t["id"].as_u64().unwrap()).collect();
     let expected: BTreeSet<u64> = bad.iter().map(|id| id.0).collect();
     assert_eq!(expected, ids);
+}
+
+#[test]
+fn an_interrupted_add_leaves_whole_tasks_only() {
+    const LINES: usize = 3000;
+    let daemon = Daemon::start(1);
+    let mut command = daemon.program(env!("CARGO_BIN_EXE_orchctl"));
+    command.args(["add", "--hold", "--from", "-"]);
+    let adding = program::Running::start_open(command);
+    let line =
+        |number: usize| format!("{{\"command\":[\"true\",\"{number}\"],\"metadata\":{{\"n\":{number}}}}}\n");
+    let lines: String = (0..LINES).map(line).collect();
+    adding.write(lines.as_bytes());
+    // The last line is cut in the middle.
+    adding.write(&line(LINES).as_bytes()[..20]);
+    until("some are added", || daemon.stats().pending > 0);
+    kit::process::send(adding.pid(), Signal::INT);
+    let said = adding.ended();
+    assert_eq!(said.code, Some(130), "{}", said.err);
+    let tasks = daemon.all_tasks();
+    assert!(!tasks.is_empty() && tasks.len() <= LINES, "{}", tasks.len());
+    let acknowledged: BTreeSet<TaskId> = said.out.lines().map(|line| line.parse().unwrap()).collect();
+    let there: BTreeSet<TaskId> = tasks.iter().map(|task| task.id).collect();
+    assert!(acknowledged.is_subset(&there), "what was printed is there");
+    for task in tasks {
+        let number = task.metadata["n"].as_u64().unwrap().to_string();
+        assert_eq!(task.command.unwrap(), ["true", &number]);
+    }
 }

@@ -378,3 +378,45 @@ fn run_passes_on_output_errors_and_the_exit_code() {
     assert_eq!(said.code, Some(4), "{said:?}");
     assert_eq!((&said.json()["result"]["exit_code"], &*said.err), (&json!(4), "out\n"));
 }
+
+#[test]
+fn a_hundred_tasks_are_followed_at_once() {
+    const TASKS: usize = 100;
+    let daemon = Daemon::start(8);
+    let line = |number| format!("echo begin {number}; {} echo end {number}", gate("go"));
+    let ids = daemon.submit_many((0..TASKS).map(|number| daemon.shell(line(number))));
+    // Most of them have not started.
+    let followers = std::thread::scope(|scope| {
+        let follow = |id: TaskId| {
+            let query = LogQuery { follow: true, ..LogQuery::default() };
+            let mut bytes = Vec::new();
+            for item in daemon.client().logs(id, query).unwrap() {
+                if let LogItem::Chunk(chunk) = item.unwrap() {
+                    bytes.extend(chunk.bytes().unwrap());
+                }
+            }
+            String::from_utf8(bytes).unwrap()
+        };
+        let followers: Vec<_> = ids.iter().map(|id| scope.spawn(move || follow(*id))).collect();
+        daemon.write("go", "");
+        followers.into_iter().map(|follower| follower.join().unwrap()).collect::<Vec<_>>()
+    });
+    for (number, text) in followers.into_iter().enumerate() {
+        assert_eq!(text, format!("begin {number}\nend {number}\n"));
+    }
+}
+
+#[test]
+fn a_task_that_writes_much_is_followed_to_its_last_byte() {
+    const MEBIBYTES: usize = 64;
+    let daemon = Daemon::start(2);
+    let line = format!("{} head -c {MEBIBYTES}M /dev/zero; echo end", gate("go"));
+    let id = daemon.submit(daemon.shell(line));
+    let shown = orchctl_into(&daemon, "shown", &["logs", "-f", &id.to_string()]);
+    daemon.until_status(id, Status::Running);
+    daemon.write("go", "");
+    ends_well(shown);
+    let bytes = fs::read(daemon.path("shown")).unwrap();
+    assert_eq!(bytes.len(), (MEBIBYTES << 20) + 4);
+    assert!(bytes.ends_with(b"\0end\n"));
+}

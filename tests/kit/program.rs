@@ -65,6 +65,11 @@ impl Running {
         Self { child, streams: Some(streams), stdin }
     }
 
+    /// Says something to one that was started open.
+    pub fn write(&self, bytes: &[u8]) {
+        self.stdin.as_ref().unwrap().write_all(bytes).unwrap();
+    }
+
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
