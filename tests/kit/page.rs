@@ -3,12 +3,15 @@
 use std::fs;
 use std::path::Path;
 
+/// A document that follows the command, up to the line `END`.
+const HERE: &str = "<< END";
+
 /// One command of a page.
 #[derive(Debug)]
 pub struct Typed {
     /// The last heading before it.
     pub section: String,
-    /// What is typed, over several lines if they end with a backslash.
+    /// What is typed, over several lines if they end with a backslash or are a document up to `END`.
     pub command: String,
     /// What the page says that comes of it.
     pub shown: String,
@@ -29,11 +32,11 @@ pub fn commands(page: &str) -> Vec<Typed> {
             }
         } else if goes_on && let Some(last) = typed.last_mut() {
             last.command += &format!("\n{line}");
-            goes_on = line.ends_with('\\');
+            goes_on = if last.command.contains(HERE) { line != "END" } else { line.ends_with('\\') };
         } else if let Some(command) = line.strip_prefix("$ ") {
             let section = section.clone();
             typed.push(Typed { section, command: command.to_owned(), shown: String::new() });
-            goes_on = command.ends_with('\\');
+            goes_on = command.ends_with('\\') || command.contains(HERE);
         } else if let Some(last) = typed.last_mut() {
             last.shown += &format!("{line}\n");
         }
