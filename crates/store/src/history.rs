@@ -1,6 +1,6 @@
 //! Questions about what is on disk, from a connection of their own.
 //!
-//! Each question is one or two statements; none holds a read transaction open after it returns, so readers
+//! Each question is one or two statements, of one instant; none holds a read transaction open after it returns, so readers
 //! never keep the log from being written back.
 
 use orchd_core::{EndedTask, Event, Phase, SkipCause, TaskRecord};
@@ -116,6 +116,46 @@ impl SqliteHistory {
         }
         Ok(answers)
     }
+
+    /// Asks several questions of the same instant, so that no task is in both halves of an answer because it
+    /// ended between them.
+    fn at_one_instant<T>(
+        &mut self,
+        ask: impl FnOnce(&mut Self) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        self.db.execute_batch("BEGIN")?;
+        let answer = ask(self);
+        self.db.execute_batch("COMMIT")?;
+        answer
+    }
+
+    fn list_halves(&mut self, filter: &Filter) -> Result<Vec<StoredTask>, StoreError> {
+        let mut tasks = Vec::new();
+        for half in [Half::Unfinished, Half::Ended] {
+            let left = filter.limit.map(|limit| limit - tasks.len());
+            if let Some((tail, values)) = conditions(filter, half, left) {
+                let sql = format!("{TASK_COLUMNS}{tail}");
+                tasks.append(&mut self.stored_tasks(&sql, params_from_iter(values))?);
+            }
+        }
+        Ok(tasks)
+    }
+
+    fn ids_of_halves(&mut self, filter: &Filter) -> Result<Vec<TaskRange>, StoreError> {
+        let mut ids = Vec::new();
+        for half in [Half::Unfinished, Half::Ended] {
+            let left = filter.limit.map(|limit| limit - ids.len());
+            if let Some((tail, values)) = conditions(filter, half, left) {
+                let sql = format!("SELECT task.id, task.more FROM task{tail}");
+                let mut statement = self.db.prepare_cached(&sql)?;
+                let mut rows = statement.query(params_from_iter(values))?;
+                while let Some(row) = rows.next()? {
+                    ids.push(TaskRange::from_first(TaskId(read_number(row, 0)?), read_number(row, 1)?));
+                }
+            }
+        }
+        Ok(ids)
+    }
 }
 
 impl History for SqliteHistory {
@@ -152,31 +192,11 @@ impl History for SqliteHistory {
     }
 
     fn list(&mut self, filter: &Filter) -> Result<Vec<StoredTask>, StoreError> {
-        let mut tasks = Vec::new();
-        for half in [Half::Unfinished, Half::Ended] {
-            let left = filter.limit.map(|limit| limit - tasks.len());
-            if let Some((tail, values)) = conditions(filter, half, left) {
-                let sql = format!("{TASK_COLUMNS}{tail}");
-                tasks.append(&mut self.stored_tasks(&sql, params_from_iter(values))?);
-            }
-        }
-        Ok(tasks)
+        self.at_one_instant(|this| this.list_halves(filter))
     }
 
     fn ids(&mut self, filter: &Filter) -> Result<Vec<TaskRange>, StoreError> {
-        let mut ids = Vec::new();
-        for half in [Half::Unfinished, Half::Ended] {
-            let left = filter.limit.map(|limit| limit - ids.len());
-            if let Some((tail, values)) = conditions(filter, half, left) {
-                let sql = format!("SELECT task.id, task.more FROM task{tail}");
-                let mut statement = self.db.prepare_cached(&sql)?;
-                let mut rows = statement.query(params_from_iter(values))?;
-                while let Some(row) = rows.next()? {
-                    ids.push(TaskRange::from_first(TaskId(read_number(row, 0)?), read_number(row, 1)?));
-                }
-            }
-        }
-        Ok(ids)
+        self.at_one_instant(|this| this.ids_of_halves(filter))
     }
 
     fn ended(&mut self, tasks: &[TaskId]) -> Result<Vec<(TaskId, EndedTask)>, StoreError> {

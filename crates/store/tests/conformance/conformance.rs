@@ -6,6 +6,7 @@ use orchd_model::{
 };
 use orchd_store::{Filter, History, Retention, Store};
 use proptest::prelude::*;
+use std::collections::BTreeSet;
 
 use crate::memory::MemoryStore;
 use crate::world::World;
@@ -294,6 +295,28 @@ fn tasks_of_a_running_workflow_are_not_trimmed(mut store: Box<dyn Store>) {
     assert_eq!(trimmed.workflows, 1);
 }
 
+fn a_task_that_ends_while_a_list_is_read_is_in_it_once(mut store: Box<dyn Store>) {
+    const TASKS: usize = 300;
+    let mut world = World::new();
+    let ids: Vec<TaskId> = (0..TASKS).map(|_| world.submit(TaskSpec::shell("true"))).collect();
+    store.commit(&world.batch()).unwrap();
+    let mut reader = store.reader().unwrap();
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(move || {
+            for id in ids {
+                world.start(id);
+                world.complete(id);
+                store.commit(&world.batch()).unwrap();
+            }
+        });
+        while !writer.is_finished() {
+            let listed = reader.list(&Filter::default()).unwrap();
+            let different: BTreeSet<TaskId> = listed.iter().map(|task| task.record.id).collect();
+            assert_eq!((listed.len(), different.len()), (TASKS, TASKS));
+        }
+    });
+}
+
 /// Puts a store under the suite: a name, and an expression that makes an empty one from a directory.
 macro_rules! suite {
     ($name:ident, $make:expr, $($test:ident),+ $(,)?) => {
@@ -316,6 +339,7 @@ macro_rules! suite {
             a_reader_on_another_thread_sees_what_was_committed,
             ids_are_not_reused_after_everything_is_trimmed,
             tasks_of_a_running_workflow_are_not_trimmed,
+            a_task_that_ends_while_a_list_is_read_is_in_it_once,
         );
     };
 }
