@@ -120,6 +120,10 @@ impl Client {
         reprioritize(ids: Vec<TaskRange>, priority: Priority) -> Vec<OperationResult>;
         /// Everything about one task.
         get(id: TaskId) -> Task;
+        /// The spec of a task as it stands.
+        spec(id: TaskId) -> TaskSpec;
+        /// Gives a task that has not started another spec.
+        edit(id: TaskId, spec: &TaskSpec) -> Task;
         /// The tasks that a query selects: unfinished first, then the newest ended.
         list(query: ListQuery) -> Vec<Task>;
         /// Why a task does not run.

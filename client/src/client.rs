@@ -211,6 +211,23 @@ impl Client {
         self.transport.ask(Call::get(routes::with_id(routes::TASK, id.0))).await
     }
 
+    /// The spec of a task as it stands: with the class and the hold that operators gave it since.
+    ///
+    /// # Errors
+    /// `not_found`, or no connection.
+    pub async fn spec(&self, id: TaskId) -> Result<TaskSpec, Error> {
+        self.transport.ask(Call::get(routes::with_id(routes::TASK_SPEC, id.0))).await
+    }
+
+    /// Gives a task that has not started another spec. Its key, dependencies, session and workflow stay.
+    ///
+    /// # Errors
+    /// A refusal, `wrong_state` when it has started meanwhile, or no connection.
+    pub async fn edit(&self, id: TaskId, spec: &TaskSpec) -> Result<Task, Error> {
+        let path = routes::with_id(routes::TASK_SPEC, id.0);
+        self.transport.ask(Call::post(&path, spec)?).await
+    }
+
     /// The tasks that a query selects: unfinished first, then the newest ended.
     ///
     /// # Errors

@@ -54,6 +54,8 @@ pub enum Request {
         owner: u32,
         answer: Answer<(WorkflowId, Vec<TaskId>)>,
     },
+    /// Another spec for a task that has not started.
+    Edit { task: TaskId, spec: Arc<TaskSpec>, answer: Answer<Reply> },
     /// Ended tasks to run again.
     Retry { ids: Vec<TaskRange>, answer: Answer<Reply> },
     /// A worker says hello.
@@ -185,6 +187,15 @@ impl Engine {
                     gathering.parameters.push((*workflow, parameters));
                 }
                 gathering.responses.push(Response::AddWorkflow(answer, reply));
+            }
+            Request::Edit { task, spec, answer } => {
+                let policy = self.live.policy();
+                let prepared = self.prepare(&policy, spec, &HashMap::new(), &mut BTreeMap::new());
+                let reply = prepared.and_then(|new| {
+                    let new = Box::new(new);
+                    self.core.handle(now, Command::Edit { task, new }, &mut gathering.output)
+                });
+                gathering.responses.push(Response::Command(answer, reply));
             }
             Request::Retry { ids, answer } => {
                 let reply = self.retry(now, &ids, &mut gathering.output);

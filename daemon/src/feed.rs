@@ -85,6 +85,9 @@ fn kind_and_data(fact: &Fact) -> Option<(&'static str, Value)> {
             "task.submitted",
             json!({ "name": record.name, "priority": record.priority, "hold": record.hold, "owner": record.owner }),
         ),
+        Fact::Edited { record, .. } => {
+            ("task.edited", json!({ "name": record.name, "priority": record.priority, "hold": record.hold }))
+        }
         Fact::Revived { record, was } => ("task.revived", json!({ "name": record.name, "was": was })),
         Fact::Checked { .. } => ("task.checked", json!({})),
         Fact::Readied { .. } => ("task.ready", json!({})),

@@ -102,7 +102,7 @@ impl Outbox {
     fn note(&mut self, events: &[Event]) {
         for event in events {
             match &event.fact {
-                Fact::Submitted { record, spec: Some(spec) } => {
+                Fact::Submitted { record, spec: Some(spec) } | Fact::Edited { record, spec: Some(spec) } => {
                     self.recent.keep(record.id, Known::new(Arc::clone(spec), record));
                 }
                 Fact::Started { task, attempt, token, .. } => self.sessions.assigned(*task, *attempt, *token),

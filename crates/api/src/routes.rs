@@ -12,6 +12,9 @@ pub const OPENAPI: &str = "/v1/openapi.json";
 pub const TASKS: &str = "/v1/tasks";
 /// `GET`: one task in full ([`crate::Task`] with `attempt_list`).
 pub const TASK: &str = "/v1/tasks/{id}";
+/// `GET`: what was asked for, environment included (`TaskSpec`). `POST`: give a task that has not started
+/// another spec (`TaskSpec` → [`crate::Task`]).
+pub const TASK_SPEC: &str = "/v1/tasks/{id}/spec";
 /// `GET`: why it does not run ([`crate::Explanation`]).
 pub const TASK_EXPLAIN: &str = "/v1/tasks/{id}/explain";
 /// `GET`: its output ([`crate::LogQuery`]); server-sent events with `Accept: text/event-stream`

@@ -21,6 +21,7 @@ impl Core {
                 self.insert(record.as_ref().clone());
                 self.link(record.id);
             }
+            Fact::Edited { record, .. } => self.apply_edited(record),
             Fact::Revived { record, was } => self.apply_revived(record, *was),
             Fact::Split { task, at } => self.apply_split(event, *task, *at),
             Fact::Checked { task } => self.set_phase(*task, Phase::Checking),

@@ -121,6 +121,13 @@ pub enum Command {
         /// Dependencies of all of them that have ended and are no longer in memory.
         ended: BTreeMap<TaskId, EndedTask>,
     },
+    /// Give a task that has not started another spec.
+    Edit {
+        /// Which.
+        task: TaskId,
+        /// What it is from now on.
+        new: Box<NewTask>,
+    },
     /// Keep tasks from starting.
     Hold {
         /// Which.

@@ -129,6 +129,7 @@ impl Core {
                 self.meta.last_time = self.now;
                 Ok(self.revive(&wanted, Revival { tasks, skipped, workflows, ended }, out))
             }
+            Command::Edit { task, new } => self.edit(task, &new, out),
             Command::Hold { tasks } => Ok(self.each(&[tasks], out, Self::hold)),
             Command::Release { tasks } => Ok(self.each(&[tasks], out, Self::release)),
             Command::Reprioritize { tasks, priority } => {

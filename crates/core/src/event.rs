@@ -230,6 +230,14 @@ pub enum Fact {
         /// The worker.
         worker: WorkerId,
     },
+    /// A task that has not started has another spec.
+    Edited {
+        /// The task as it is from now on.
+        record: Box<TaskRecord>,
+        /// What the user wrote; in the task's row, not in the journal.
+        #[serde(skip)]
+        spec: Option<Arc<TaskSpec>>,
+    },
 }
 
 impl Fact {
@@ -237,7 +245,9 @@ impl Fact {
     #[must_use]
     pub fn task(&self) -> Option<TaskId> {
         match self {
-            Self::Submitted { record, .. } | Self::Revived { record, .. } => Some(record.id),
+            Self::Submitted { record, .. } | Self::Revived { record, .. } | Self::Edited { record, .. } => {
+                Some(record.id)
+            }
             Self::Split { task, .. }
             | Self::Checked { task }
             | Self::Readied { task }

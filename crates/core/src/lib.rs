@@ -27,6 +27,7 @@ mod command;
 mod configure;
 mod core;
 mod dependency;
+mod edit;
 mod event;
 mod explain;
 mod invariants;

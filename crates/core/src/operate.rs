@@ -38,7 +38,7 @@ pub(crate) struct Revival {
 
 impl Core {
     /// The status of a task that has not ended.
-    fn unfinished_status(&self, id: TaskId) -> Result<Status, Refusal> {
+    pub(crate) fn unfinished_status(&self, id: TaskId) -> Result<Status, Refusal> {
         match self.tasks.get(&id) {
             Some(task) if task.has_ended() => Err(has_ended(id, task.status())),
             Some(task) => Ok(task.status()),

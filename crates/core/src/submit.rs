@@ -160,7 +160,7 @@ impl Core {
     }
 
     /// Whether a claim can ever be granted.
-    fn check_claim(&self, claim: &Claim) -> Result<(), Refusal> {
+    pub(crate) fn check_claim(&self, claim: &Claim) -> Result<(), Refusal> {
         let resource =
             self.ledger.find(&ResourceKey::Named(claim.resource.clone())).map(|i| self.ledger.get(i));
         let resource = resource.filter(|r| r.configured);

@@ -42,6 +42,8 @@ fn time(value: Option<Time>) -> Option<i64> {
 struct Touch<'a> {
     spec: Option<&'a TaskSpec>,
     born: bool,
+    /// Whether `spec` takes the place of the one on disk.
+    edited: bool,
     /// The row that it was a part of.
     cut_from: Option<TaskId>,
     /// Whether the three below replace what is on disk.
@@ -65,13 +67,18 @@ impl<'a> Touch<'a> {
                 self.born = true;
                 self.spec = spec.as_deref();
             }
+            Fact::Edited { spec, .. } => {
+                self.edited = true;
+                self.spec = spec.as_deref();
+            }
             Fact::Started { .. } => self.started_at = Some(event.time),
             Fact::Completed { .. } | Fact::Failed { .. } | Fact::Cancelled { .. } | Fact::Skipped { .. } => {
                 self.end(event.time, event.fact.result());
             }
             Fact::Revived { .. } => {
-                let (spec, born, cut_from) = (self.spec, self.born, self.cut_from);
-                *self = Self { spec, born, cut_from, settled: true, revived: true, ..Self::default() };
+                let (spec, born, edited, cut_from) = (self.spec, self.born, self.edited, self.cut_from);
+                *self =
+                    Self { spec, born, edited, cut_from, settled: true, revived: true, ..Self::default() };
             }
             Fact::Split { .. }
             | Fact::Checked { .. }
@@ -171,6 +178,9 @@ fn write_tasks(
             (int(record.id.0), record.status().index() as i64, record.priority.index() as i64);
         if touch.born {
             continue;
+        }
+        if let Some(spec) = touch.spec.filter(|_| touch.edited) {
+            specs.replace(record, spec)?;
         }
         let started_at = time(touch.started_at);
         let rows = if touch.settled {
@@ -276,6 +286,26 @@ impl<'a> SpecWriter<'a> {
         Ok(())
     }
 
+    /// Writes the spec of a task that has another one.
+    fn replace(&mut self, record: &TaskRecord, spec: &TaskSpec) -> Result<(), StoreError> {
+        let task = int(record.id.0);
+        // Tags are found by what they say, so the old ones must be known.
+        let text: String = self
+            .db
+            .prepare_cached("SELECT text FROM spec WHERE task = ?1")?
+            .query_row([task], |row| row.get(0))?;
+        let old: TaskSpec = serde_json::from_str(&text)
+            .map_err(|error| StoreError::Corrupt(format!("the spec of task {task}: {error}")))?;
+        let mut untag = self.db.prepare_cached("DELETE FROM tag WHERE tag = ?1 AND task = ?2")?;
+        for tag in &old.tags {
+            untag.execute(params![tag, task])?;
+        }
+        self.db.prepare_cached("DELETE FROM spec WHERE task = ?1")?.execute([task])?;
+        let mut rename = self.db.prepare_cached("UPDATE task SET name = ?2 WHERE id = ?1")?;
+        rename.execute(params![task, &*record.name])?;
+        self.write(record, spec)
+    }
+
     /// The id of an environment, which is added if it is not there.
     fn env_id(&mut self, env: &BTreeMap<String, String>, task: TaskId) -> Result<i64, StoreError> {
         if let Some((_, id)) = self.envs.ids.iter().find(|(known, _)| known == env) {
@@ -303,7 +333,8 @@ impl<'a> SpecWriter<'a> {
 
     /// Notes which environments are still in use, so that trimming can tell which are not.
     fn finish(self) -> Result<(), StoreError> {
-        let mut update = self.db.prepare_cached("UPDATE env SET last_task = ?2 WHERE id = ?1")?;
+        let mut update =
+            self.db.prepare_cached("UPDATE env SET last_task = max(last_task, ?2) WHERE id = ?1")?;
         for (env, task) in self.last_tasks {
             update.execute(params![env, int(task.0)])?;
         }

@@ -6,6 +6,7 @@
 mod answer;
 mod cut;
 mod drain;
+mod edit;
 mod events;
 mod guard;
 mod logs;
@@ -144,6 +145,7 @@ fn router(shell: Arc<Shell>) -> Router {
         .route(routes::OPENAPI, get(openapi::openapi))
         .route(routes::TASKS, post(tasks::add).get(tasks::list))
         .route(routes::TASK, get(tasks::show))
+        .route(routes::TASK_SPEC, get(edit::spec).post(edit::replace))
         .route(routes::TASK_EXPLAIN, get(tasks::explain))
         .route(routes::TASK_LOGS, get(logs::logs))
         .route(routes::TASKS_CANCEL, post(operate::cancel))

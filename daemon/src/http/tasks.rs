@@ -46,7 +46,11 @@ pub async fn add(
     Ok(Json(AddReply::Several(items)).into_response())
 }
 
-fn read_spec(text: &[u8]) -> Result<Arc<TaskSpec>, Refusal> {
+/// Reads and checks a spec.
+///
+/// # Errors
+/// `malformed` or `too_large`.
+pub fn read_spec(text: &[u8]) -> Result<Arc<TaskSpec>, Refusal> {
     if text.len() > limits::SPEC_BYTES {
         return Err(Refusal::new(
             Code::TooLarge,

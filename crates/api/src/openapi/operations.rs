@@ -76,6 +76,15 @@ fn of_tasks() -> Vec<Operation> {
             .answers::<Vec<Task>>(),
         Operation::get(routes::TASK, "showTask", "Everything about one task, its attempts included")
             .answers::<Task>(),
+        Operation::get(
+            routes::TASK_SPEC,
+            "taskSpec",
+            "What was asked for, as it stands, environment included",
+        )
+        .answers::<TaskSpec>(),
+        Operation::post(routes::TASK_SPEC, "editTask", "Give a task that has not started another spec")
+            .reads::<TaskSpec>()
+            .answers::<Task>(),
         Operation::get(routes::TASK_EXPLAIN, "explainTask", "Why it does not run").answers::<Explanation>(),
         Operation::get(routes::TASK_LOGS, "logs", "Its output: the bytes, or events with where they belong")
             .query::<LogQuery>()

@@ -5,6 +5,7 @@ mod backup;
 mod cancel;
 mod completions;
 mod drain;
+mod edit;
 mod events;
 mod explain;
 mod hold;
@@ -49,7 +50,7 @@ impl Verb {
     /// Whether the verb itself decides what an interrupt means; the others just end by it.
     pub(crate) fn minds_interrupts(&self) -> bool {
         match self {
-            Self::Run(_) => true,
+            Self::Run(_) | Self::Edit(_) => true,
             Self::Workflow(workflow) => workflow.minds_interrupts(),
             _ => false,
         }
@@ -82,6 +83,8 @@ verbs! {
     Release(hold);
     /// Change the class of a task
     Reprioritize(reprioritize);
+    /// Change a task that has not started, in an editor
+    Edit(edit);
     /// Print every change of state as it happens
     Events(events);
     /// Counts, times, rates

@@ -211,13 +211,16 @@ impl World {
                 EdgeTarget::Index(_) => None,
             });
             ended.extend(targets.filter_map(|id| Some((id, self.ended_task(id)?))));
-            let mut hasher = DefaultHasher::new();
-            // The name of a task in a test is not a part of what it is.
-            format!("{:?} {:?}", task.spec.body, task.spec.claims).hash(&mut hasher);
-            task.fingerprint = hasher.finish();
+            task.fingerprint = fingerprint(task);
             task.same_key = task.spec.key.as_deref().and_then(|key| self.stored_key(key));
         }
         self.handle(Command::Submit(Submission { tasks, atomic, workflow, owner: 1000, ended }))
+    }
+
+    /// Gives a task another spec.
+    pub fn edit(&mut self, task: TaskId, mut new: NewTask) -> (Result<Reply, Refusal>, Output) {
+        new.fingerprint = fingerprint(&new);
+        self.handle(Command::Edit { task, new: Box::new(new) })
     }
 
     /// Adds tasks of which none is refused; gives their ids.
@@ -396,4 +399,11 @@ fn stored_and_read_back(snapshot: &Snapshot) -> Snapshot {
         tasks: snapshot.tasks.iter().map(through).collect(),
         workflows: snapshot.workflows.iter().map(through).collect(),
     }
+}
+
+/// The name of a task in a test is not a part of what it is.
+fn fingerprint(task: &NewTask) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    format!("{:?} {:?}", task.spec.body, task.spec.claims).hash(&mut hasher);
+    hasher.finish()
 }

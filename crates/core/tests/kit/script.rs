@@ -123,6 +123,7 @@ impl Script {
                 let (reply, out) = self.world().retry(&ids);
                 self.answer(reply, &out)
             }
+            "edit" => self.edit(&words),
             "next" => self.end_oldest().unwrap_or_default(),
             "finish" => std::iter::from_fn(|| self.end_oldest()).flatten().collect(),
             "done" | "fail" | "killed" | "timed_out" | "stopped" | "snooze" => self.report(verb, &words),
@@ -269,6 +270,20 @@ impl Script {
         let mut said = self.answer(reply, &out);
         said.extend(refused);
         said
+    }
+
+    /// What is not given is as in a new task, but for dependencies, which stay.
+    fn edit(&mut self, words: &[&str]) -> Vec<String> {
+        let [name, options @ ..] = words else { panic!("edit NAME OPTION...") };
+        let id = self.task(name);
+        let keeps: Vec<&str> = options.iter().copied().filter(|option| *option != "none").collect();
+        let mut new = self.new_task(name, &keeps, &[]);
+        if keeps.len() == options.len() && new.edges.is_empty() {
+            let record = &self.world().store.tasks[&id];
+            new.edges = record.edges.iter().map(|edge| (EdgeTarget::Id(edge.task), edge.on)).collect();
+        }
+        let (reply, out) = self.world().edit(id, new);
+        self.answer(reply, &out)
     }
 
     fn add_workflow(&mut self, rest: &str) -> Vec<String> {

@@ -91,6 +91,7 @@ impl Script {
         match &event.fact {
             Fact::Submitted { .. } => format!("added {name}"),
             Fact::Split { .. } => format!("split {name}"),
+            Fact::Edited { .. } => format!("edited {name}"),
             Fact::Checked { .. } => format!("check {name}"),
             Fact::Readied { .. } => format!("ready {name}"),
             Fact::Delayed { until, .. } => format!("delay {name} until {}", at(*until)),

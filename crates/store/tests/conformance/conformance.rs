@@ -110,6 +110,7 @@ enum Step {
     Skip(usize, Option<usize>),
     Revive(usize),
     Hold(usize),
+    Edit(usize, usize),
     Split(bool, usize, u64),
     SubmitWorkflow(u64),
     EndWorkflow,
@@ -121,7 +122,7 @@ enum Step {
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     use Step::{
-        Cancel, Commit, Complete, EndWorkflow, Fail, Hold, Reopen, ReopenWorkflow, Retry, Revive,
+        Cancel, Commit, Complete, Edit, EndWorkflow, Fail, Hold, Reopen, ReopenWorkflow, Retry, Revive,
         SetResource, Skip, Split, Start, Submit, SubmitWorkflow,
     };
     let at = || 0..1000_usize;
@@ -136,6 +137,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
             2 => (at(), prop::option::of(at())).prop_map(|(task, root)| Skip(task, root)),
             2 => at().prop_map(Revive),
             1 => at().prop_map(Hold),
+            2 => (at(), 0..20_usize).prop_map(|(task, number)| Edit(task, number)),
             2 => (any::<bool>(), at(), 1..5_u64).prop_map(|(ended, task, keep)| Split(ended, task, keep)),
             1 => (1..4_u64).prop_map(SubmitWorkflow),
             1 => Just(EndWorkflow),
@@ -162,6 +164,7 @@ fn apply(world: &mut World, step: &Step) {
             live(world, *at).into_iter().for_each(|id| world.skip(id, root));
         }
         Step::Revive(at) => world.pick(true, *at).into_iter().for_each(|id| world.revive(id)),
+        Step::Edit(at, number) => live(world, *at).into_iter().for_each(|id| world.edit(id, spec(*number))),
         Step::Hold(at) => live(world, *at).into_iter().for_each(|id| world.hold(id)),
         Step::Split(ended, at, keep) => {
             world.pick(*ended, *at).into_iter().for_each(|id| world.split(id, *keep));

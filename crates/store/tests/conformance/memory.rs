@@ -51,6 +51,9 @@ impl State {
                 let task = StoredTask { record, spec, result: None, started_at: None, finished_at: None };
                 self.tasks.insert(task.record.id, task);
             }
+            Fact::Edited { record, spec } => {
+                self.tasks.get_mut(&record.id).unwrap().spec = spec.clone().unwrap();
+            }
             Fact::Split { task, at } => {
                 let mut part = self.tasks[task].clone();
                 part.record.id = *at;
@@ -96,7 +99,7 @@ impl State {
 fn journalled(event: &Event) -> Event {
     let mut event = event.clone();
     match &mut event.fact {
-        Fact::Submitted { spec, .. } => *spec = None,
+        Fact::Submitted { spec, .. } | Fact::Edited { spec, .. } => *spec = None,
         Fact::Completed { result, .. } | Fact::Failed { result, .. } | Fact::Cancelled { result, .. } => {
             *result = None;
         }

@@ -248,6 +248,21 @@ impl World {
         self.tell(Fact::Revived { record, was });
     }
 
+    /// Gives a task that waits another spec.
+    pub fn edit(&mut self, id: TaskId, spec: TaskSpec) {
+        let record = &self.tasks[&id];
+        if record.array.is_some() || matches!(record.phase, Phase::Running { .. }) {
+            return;
+        }
+        let (workflow, session) = (record.demand.workflow, record.demand.session);
+        let key = record.key.as_ref().map(|key| key.text.to_string());
+        let spec = TaskSpec { workflow, session, key, array: None, ..spec };
+        let record = self.record(id);
+        (record.name, record.priority) = (spec.name.as_str().into(), spec.priority);
+        let record = Box::new(record.clone());
+        self.tell(Fact::Edited { record, spec: Some(Arc::new(spec)) });
+    }
+
     pub fn hold(&mut self, id: TaskId) {
         self.record(id).hold = true;
         self.tell(Fact::Held { task: id });
