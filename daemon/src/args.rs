@@ -152,14 +152,15 @@ fn worker(config: &Config, tethered: bool) -> anyhow::Result<ExitCode> {
 
 fn check_config(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
     use std::io::Write;
-    let mut out = std::io::stdout().lock();
-    if json {
-        serde_json::to_writer_pretty(&mut out, &config.settings)?;
-        writeln!(out)?;
+    let text = if json {
+        serde_json::to_string_pretty(&config.settings)? + "\n"
     } else {
-        for setting in &config.settings {
-            writeln!(out, "{setting}")?;
-        }
+        config.settings.iter().map(|setting| format!("{setting}\n")).collect()
+    };
+    match std::io::stdout().write_all(text.as_bytes()) {
+        // Whoever reads it has seen enough.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {}
+        written => written?,
     }
     for warning in &config.warnings {
         eprintln!("orchd: {warning}");
