@@ -102,6 +102,7 @@ fn what_each_verb_prints_is_what_its_schema_says() {
     says("results", &["reprioritize", &behind, "high"], &[]);
     says("paused", &["pause", "--priority", "low"], &[]);
     says("resumed", &["resume", "--priority", "low"], &[]);
+    says("backup", &["backup", "copy.db"], &[]);
     daemon.write("go", "");
     says("plan", &["workflow", "check", "wf.yaml"], &[]);
     says("plan", &["workflow", "plan", "bad.yaml"], &[]);

@@ -38,6 +38,7 @@ pub fn documents() -> Vec<Document> {
         document::<Paused>("paused", "pause"),
         document::<Resumed>("resumed", "resume"),
         document::<api::DrainReply>("drained", "drain"),
+        document::<api::Backup>("backup", "backup"),
         document::<Ended>("ended", "shutdown"),
         document::<orchd_workflow::Plan>("plan", "workflow check, workflow plan"),
         document::<Drawing>("drawing", "workflow graph"),
