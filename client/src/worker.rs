@@ -88,6 +88,7 @@ pub async fn connect(socket: &Path, hello: WorkerHello) -> Result<Session, Sessi
     match receiver.receive().await? {
         ToWorker::Welcome { worker, lease } => Ok(Session { worker, lease, sender, receiver }),
         ToWorker::Assign { .. }
+        | ToWorker::Recall { .. }
         | ToWorker::Stop { .. }
         | ToWorker::Ack { .. }
         | ToWorker::Slots { .. }

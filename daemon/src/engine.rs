@@ -12,8 +12,8 @@ use orchd_core::{
     Command, Core, EdgeTarget, EndedTask, Event, Fact, NewTask, NewWorkflow, Output, Reply, Submission,
 };
 use orchd_model::{
-    AttemptReport, Code, DependencyTarget, Refusal, Sequence, TaskId, TaskRange, TaskSpec, Time, WorkerId,
-    WorkflowId, limits,
+    AttemptReport, Code, DependencyTarget, Refusal, Sequence, Span, TaskId, TaskRange, TaskSpec, Time, Token,
+    WorkerId, WorkflowId, limits,
 };
 use orchd_store::{Batch, History};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -60,8 +60,8 @@ pub enum Request {
     Retry { ids: Vec<TaskRange>, answer: Answer<Reply> },
     /// A worker says hello.
     Join { join: orchd_core::Join, link: SessionLink, answer: Answer<WorkerId> },
-    /// A worker reports; acknowledged when durable.
-    Reports { worker: WorkerId, reports: Vec<AttemptReport>, link: SessionLink },
+    /// A worker tells what has happened; the ends are acknowledged when durable.
+    Reports { worker: WorkerId, told: Told, link: SessionLink },
     /// A look at the scheduler.
     Inspect(Box<dyn FnOnce(&Core) + Send>),
     /// Start nothing new from now on, or again.
@@ -70,13 +70,23 @@ pub enum Request {
     Stop(oneshot::Sender<()>),
 }
 
+/// What a worker tells in one message.
+pub struct Told {
+    /// What has begun, and how long ago.
+    pub begun: Vec<(Token, Span)>,
+    /// What has ended.
+    pub ended: Vec<AttemptReport>,
+    /// What was given back.
+    pub unbegun: Vec<Token>,
+}
+
 /// What to say to whom once a batch is durable.
 pub enum Response {
     Command(Answer<Reply>, Result<Reply, Refusal>),
     Add(Answer<Vec<Result<TaskRange, Refusal>>>, Result<Vec<Result<TaskRange, Refusal>>, Refusal>),
     AddWorkflow(Answer<(WorkflowId, Vec<TaskId>)>, Result<(WorkflowId, Vec<TaskId>), Refusal>),
     Join(Answer<WorkerId>, Result<WorkerId, Refusal>),
-    Ack(SessionLink, Vec<orchd_model::Token>),
+    Ack(SessionLink, Vec<Token>),
 }
 
 /// The engine.
@@ -213,24 +223,41 @@ impl Engine {
                 }
                 gathering.responses.push(Response::Join(answer, joined));
             }
-            Request::Reports { worker, reports, link } => {
-                let tokens = reports.iter().map(|report| report.token).collect();
-                for report in reports {
-                    let (task, token) = (report.task, report.token);
-                    let command = Command::Report { worker: Some(worker), report };
-                    if let Err(refusal) = self.core.handle(now, command, &mut gathering.output) {
-                        tracing::info!(%worker, %task, %token, %refusal, "report refused");
-                    }
-                }
-                // A refused report is settled, too: its attempt was given up before.
-                gathering.responses.push(Response::Ack(link, tokens));
-            }
+            Request::Reports { worker, told, link } => self.take_reports(worker, told, link, gathering),
             Request::Inspect(look) => look(&self.core),
             Request::Drain(draining) => {
                 self.core.set_draining(draining);
                 self.handle(Command::Tick, gathering);
             }
             Request::Stop(done) => *stopping = Some(done),
+        }
+    }
+
+    fn take_reports(&mut self, worker: WorkerId, told: Told, link: SessionLink, gathering: &mut Gathering) {
+        let now = self.clock.now();
+        let Told { begun, ended, unbegun } = told;
+        let begun = begun.into_iter().map(|(token, ago)| Command::Begun {
+            worker: Some(worker),
+            token,
+            at: Time(now.0.saturating_sub(ago.0)),
+        });
+        let unbegun = unbegun.into_iter().map(|token| Command::Unbegun { worker, token });
+        for command in begun.chain(unbegun) {
+            if let Err(refusal) = self.core.handle(now, command, &mut gathering.output) {
+                tracing::debug!(%worker, %refusal, "a worker speaks of an attempt that is over");
+            }
+        }
+        let tokens: Vec<Token> = ended.iter().map(|report| report.token).collect();
+        for report in ended {
+            let (task, token) = (report.task, report.token);
+            let command = Command::Report { worker: Some(worker), report };
+            if let Err(refusal) = self.core.handle(now, command, &mut gathering.output) {
+                tracing::info!(%worker, %task, %token, %refusal, "report refused");
+            }
+        }
+        // A refused report is settled, too: its attempt was given up before.
+        if !tokens.is_empty() {
+            gathering.responses.push(Response::Ack(link, tokens));
         }
     }
 

@@ -98,6 +98,9 @@ fn kind_and_data(fact: &Fact) -> Option<(&'static str, Value)> {
         Fact::Started { attempt, token, worker, .. } => {
             ("task.started", json!({ "attempt": attempt, "token": token, "worker": worker }))
         }
+        Fact::Placed { placement } => ("task.placed", json!({ "worker": placement.worker })),
+        Fact::Recalling { .. } => ("task.recalling", json!({})),
+        Fact::Recalled { .. } => ("task.recalled", json!({})),
         Fact::Stopping { stop, .. } => {
             ("task.stopping", json!({ "cause": format!("{stop:?}").to_lowercase() }))
         }

@@ -6,7 +6,7 @@
 use anyhow::{Context, Result};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use orchd_core::Command;
-use orchd_model::WorkerId;
+use orchd_model::{Time, WorkerId};
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
@@ -300,6 +300,13 @@ pub fn bury(state_dir: &std::path::Path, engine: &Sender<Request>) -> Result<()>
     let fenced = orchd_worker::fence(state_dir).context("cannot end what a dead worker left")?;
     if !fenced.is_empty() {
         tracing::info!(attempts = fenced.len(), "what a dead worker left has been ended");
+    }
+    // What had begun of that which was placed ahead is an attempt; the rest is not.
+    for token in fenced {
+        let command = Command::Begun { worker: None, token, at: Time(u64::MAX) };
+        if engine.send(Request::Command { command, answer: None }).is_err() {
+            return Ok(());
+        }
     }
     let reports = orchd_worker::read_reports(state_dir).context("cannot read the reports a worker left")?;
     let mut answers = Vec::new();

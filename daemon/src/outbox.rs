@@ -106,6 +106,10 @@ impl Outbox {
                     self.recent.keep(record.id, Known::new(Arc::clone(spec), record));
                 }
                 Fact::Started { task, attempt, token, .. } => self.sessions.assigned(*task, *attempt, *token),
+                Fact::Placed { placement } => {
+                    self.sessions.assigned(placement.task, placement.attempt, placement.token);
+                }
+                Fact::Recalled { task, token } => self.sessions.ended(*task, *token),
                 fact => {
                     if let (Some(task), Some(attempt)) = (fact.task(), fact.attempt_end()) {
                         self.sessions.ended(task, attempt.token);
@@ -117,15 +121,18 @@ impl Outbox {
 
     fn let_out(&mut self, effects: Vec<Effect>) {
         let mut assignments: BTreeMap<WorkerId, Vec<Assignment>> = BTreeMap::new();
+        let mut recalls: BTreeMap<WorkerId, Vec<Token>> = BTreeMap::new();
         let mut orders: BTreeMap<WorkerId, Vec<StopOrder>> = BTreeMap::new();
         for effect in effects {
             match effect {
-                Effect::Assign { worker, task, attempt, token } => {
-                    match self.assignment(task, attempt, token) {
+                Effect::Assign { worker, task, attempt, token, order: (class, since) } => {
+                    let order = (class.index() as u8, since.0);
+                    match self.assignment(task, attempt, token, order) {
                         Ok(assignment) => assignments.entry(worker).or_default().push(assignment),
                         Err(outcome) => self.fail_at_start(task, attempt, token, outcome),
                     }
                 }
+                Effect::Recall { worker, token } => recalls.entry(worker).or_default().push(token),
                 Effect::Stop { worker, token, stop } => {
                     orders.entry(worker).or_default().push(StopOrder { token, cause: stop_cause(stop) });
                 }
@@ -138,6 +145,9 @@ impl Outbox {
         }
         for (worker, assignments) in assignments {
             self.sessions.send(worker, ToWorker::Assign { assignments });
+        }
+        for (worker, tokens) in recalls {
+            self.sessions.send(worker, ToWorker::Recall { tokens });
         }
         for (worker, orders) in orders {
             self.sessions.send(worker, ToWorker::Stop { orders });
@@ -190,6 +200,7 @@ impl Outbox {
         task: TaskId,
         attempt: AttemptNumber,
         token: Token,
+        order: (u8, u64),
     ) -> Result<Assignment, Outcome> {
         let fail = |message: String| Outcome::failed(ErrorType::Other("Internal".to_owned()), message);
         let known = self.known(task).map_err(fail)?;
@@ -227,7 +238,8 @@ impl Outbox {
             Body::Milestone => return Err(fail("a milestone has nothing to run".to_owned())),
         };
         let (name, timeout) = (spec.name.clone(), spec.timeout);
-        Ok(Assignment { task, attempt, token, name, work, timeout, grace: policy.grace, inputs })
+        let grace = policy.grace;
+        Ok(Assignment { task, attempt, token, name, work, timeout, grace, order, inputs })
     }
 
     /// `{"parameters": …, "tasks": {NAME and id: {status, output, exit_code, attempts}}}`, with the

@@ -125,10 +125,12 @@ impl Sessions {
         self.sessions.iter().any(|entry| entry.link.hello.kind == "process")
     }
 
-    /// An attempt was assigned.
+    /// An attempt was assigned, or a task placed ahead.
     pub fn assigned(&self, task: TaskId, attempt: AttemptNumber, token: Token) {
-        self.running.insert(task, RunningAttempt { attempt, token, spool: None });
-        self.tasks_by_token.insert(token, task);
+        // One that was placed ahead may have begun, and have told so, before it is known to be running.
+        if self.tasks_by_token.insert(token, task).is_none() {
+            self.running.insert(task, RunningAttempt { attempt, token, spool: None });
+        }
     }
 
     /// An attempt has begun.

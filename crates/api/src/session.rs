@@ -4,8 +4,10 @@
 //! worker                                daemon
 //!   hello (slots, attempts held) ────────►
 //!          ◄──────────────────── welcome (id, lease)
-//!          ◄──────────────────── assign [..], up to the free slots
+//!          ◄──────────────────── assign [..], up to the free slots and some ahead
 //!   started [..], ended [..] ───────────►
+//!          ◄──────────────────── recall [..]    give back what has not begun
+//!   unbegun [..] ───────────────────────►
 //!          ◄──────────────────── ack [tokens]   the reports are durable
 //!          ◄──────────────────── stop [..]      cancel, timeout, deadline
 //!          ◄──────────────────── slots       run so many at once from now on
@@ -81,6 +83,9 @@ pub enum FromWorker {
         /// Attempts that have ended, and whose processes are gone.
         #[serde(default)]
         ended: Vec<AttemptReport>,
+        /// Assignments that were waiting for a slot and were recalled or stopped: they do not begin.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        unbegun: Vec<Token>,
     },
     /// The lease of everything it holds shall go on.
     Heartbeat,
@@ -97,6 +102,9 @@ pub struct StartedAttempt {
     /// Where its output goes: the number of a spool in the state directory.
     #[serde(default)]
     pub spool: Option<u32>,
+    /// How long ago, when this is sent.
+    #[serde(default)]
+    pub ago: Span,
 }
 
 /// What the daemon says.
@@ -112,8 +120,14 @@ pub enum ToWorker {
     },
     /// Run these.
     Assign {
-        /// At most as many as there are free slots.
+        /// As many as there are free slots, and for process workers some ahead of them: these wait in the order
+        /// of [`Assignment::order`], and those that wait when the session breaks are forgotten.
         assignments: Vec<Assignment>,
+    },
+    /// Give these back, unless they have begun.
+    Recall {
+        /// Which.
+        tokens: Vec<Token>,
     },
     /// End these.
     Stop {
@@ -152,6 +166,9 @@ pub struct Assignment {
     pub timeout: Option<Span>,
     /// From SIGTERM to SIGKILL.
     pub grace: Span,
+    /// Its place among those that wait for a slot, the smallest starts first; then the smaller task.
+    #[serde(default)]
+    pub order: (u8, u64),
     /// The text of `$ORCHD_INPUTS`; none when there are neither parameters nor dependencies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inputs: Option<Value>,

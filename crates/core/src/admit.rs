@@ -13,25 +13,32 @@ impl Core {
     /// Starts every task that fits, in order. What is blocked on a resource is parked there and no longer
     /// looked at until that resource changes.
     pub(crate) fn admit(&mut self, out: &mut Output) {
+        if std::mem::take(&mut self.placements_doubted) {
+            self.reconsider_placements(out);
+        }
         if self.paused || self.draining {
             return;
         }
+        // Whether tasks are looked at for which no slot is free: until one of them waits for a slot alone.
+        let mut looks_ahead = true;
         loop {
             while let Some(resource) = self.ledger.take_changed() {
                 self.queues.wake(resource, &mut self.ledger);
             }
             let workers = &self.workers;
-            let candidate = self.queues.best_candidate(|pool| workers.free_for(&pool.runner).is_some());
+            let candidate = self.queues.best_candidate(|pool| {
+                workers.free_for(&pool.runner).is_some() || (looks_ahead && workers.takes_ahead(&pool.runner))
+            });
             let Some((queue, rank)) = candidate else { return };
-            self.try_head(queue, rank, out);
+            match self.first_block(queue, rank) {
+                Some(block) => self.park_head(queue, rank, block),
+                None => looks_ahead &= self.start(queue, rank, out),
+            }
         }
     }
 
-    fn try_head(&mut self, index: usize, rank: Rank, out: &mut Output) {
-        let Some((need, block)) = self.first_block(index, rank) else {
-            self.start(index, rank, out);
-            return;
-        };
+    /// The head of a queue cannot have all it needs.
+    fn park_head(&mut self, index: usize, rank: Rank, (need, block): (Need, Block)) {
         let resource = self.ledger.get(need.resource);
         let is_group = !matches!(resource.key, ResourceKey::Named(_));
         let waits = match block {
@@ -77,17 +84,28 @@ impl Core {
         Some(chosen)
     }
 
-    fn start(&mut self, index: usize, rank: Rank, out: &mut Output) {
-        let runner = &self.queues.get(index).demand.runner;
-        let Some(worker) = self.workers.free_for(runner) else { return };
+    /// Nothing but a slot can keep this task from starting. Without one it may be placed ahead; false when it
+    /// has to wait for the slot.
+    fn start(&mut self, index: usize, rank: Rank, out: &mut Output) -> bool {
+        let queue = self.queues.get(index);
+        let Some(worker) = self.workers.free_for(&queue.demand.runner) else {
+            if queue.needs.is_empty() {
+                return self.place(rank, out);
+            }
+            self.recall_after(rank, out);
+            return false;
+        };
         let task = rank.task;
         self.single_out(task, out);
         let this = self.task(task);
         let attempt = this.attempts.next();
         let waited = this.first_started_at.is_none().then(|| self.now.since(this.run_at));
         let token = self.meta.next_token;
-        self.emit(out, Fact::Started { task, attempt, token, worker, waited });
-        out.effects.push(Effect::Assign { worker, task, attempt, token });
+        let at = self.now;
+        self.emit(out, Fact::Started { task, attempt, token, worker, at, waited });
+        let order = (rank.class, rank.since);
+        out.effects.push(Effect::Assign { worker, task, attempt, token, order });
+        true
     }
 
     /// A resource was paused, resumed or set: what is known of those that need it holds no longer.

@@ -2,7 +2,7 @@
 //! before it was emitted.
 
 use orchd_model::{
-    Priority, ResourceName, ResourceSetting, Sequence, Span, Status, TaskId, Token, WorkflowId,
+    Priority, ResourceName, ResourceSetting, Sequence, Span, Status, TaskId, Time, Token, WorkflowId,
     WorkflowStatus,
 };
 
@@ -30,7 +30,13 @@ impl Core {
             Fact::Held { task } => self.set_hold(*task, true),
             Fact::Released { task } => self.set_hold(*task, false),
             Fact::Reprioritized { task, priority } => self.apply_reprioritized(*task, *priority),
-            Fact::Started { task, token, .. } => self.apply_started(event, *task, *token),
+            Fact::Started { task, token, at, .. } => self.apply_started(event, *task, *token, *at),
+            Fact::Placed { placement } => self.apply_placed(placement),
+            Fact::Recalling { task, recall } => self.apply_recalling(*task, *recall),
+            Fact::Recalled { task, .. } => {
+                self.drop_placement(*task);
+                self.enqueue(*task);
+            }
             Fact::Stopping { task, stop } => self.apply_stopping(*task, *stop),
             Fact::Retried { task, attempt, until } => {
                 self.apply_attempt_end(*task, attempt);
@@ -154,7 +160,10 @@ impl Core {
 
     fn set_hold(&mut self, id: TaskId, hold: bool) {
         self.dequeue(id);
-        self.task_mut(id).hold = hold;
+        let task = self.task_mut(id);
+        task.hold = hold;
+        let placed = task.placed;
+        self.placements_doubted |= placed;
         self.enqueue(id);
     }
 
@@ -202,7 +211,10 @@ impl Core {
         let task = self.task_mut(id);
         let from = task.base_class();
         change(task);
+        let placed = task.placed;
+        let task = self.task(id);
         let (to, queue, since) = (task.base_class(), task.queue, task.queued_since());
+        self.placements_doubted |= placed && from != to;
         if let Some(since) = since.filter(|_| from != to) {
             self.queues.reclass(queue, (from, to), (since, id), self.now, &mut self.ledger);
             self.watch_aging(queue);
@@ -221,22 +233,23 @@ impl Core {
         self.change_class(id, Some(old_base), Some(self.task(id).base_class()));
     }
 
-    fn apply_started(&mut self, event: &Event, id: TaskId, token: Token) {
+    fn apply_started(&mut self, event: &Event, id: TaskId, token: Token, at: Time) {
         let Fact::Started { attempt, worker, waited, .. } = &event.fact else { return };
         self.meta.next_token = self.meta.next_token.max(token.next());
-        self.set_phase(id, Phase::Running { token, worker: *worker, started_at: event.time, stop: None });
+        self.set_phase(id, Phase::Running { token, worker: *worker, started_at: at, stop: None });
+        self.drop_placement(id);
         let counters = &mut self.meta.counters;
         let task = self.tasks.get_mut(&id).expect("its phase was set just now");
         task.attempts = *attempt;
         if let Some(waited) = waited {
-            task.first_started_at = Some(event.time);
+            task.first_started_at = Some(at);
             counters.first_starts += 1;
             counters.wait_time = Span(counters.wait_time.0.saturating_add(waited.0));
         }
         let timeout = task.timeout();
         self.take_claims(id);
         if let Some(timeout) = timeout {
-            self.timers.set(Timer::Timeout(id), event.time + timeout);
+            self.timers.set(Timer::Timeout(id), at + timeout);
         }
     }
 
@@ -267,7 +280,7 @@ impl Core {
             self.ledger.release(need.resource, id);
         }
         self.tokens.remove(&attempt.token);
-        self.workers.free_slot(attempt.worker, id);
+        self.workers.free_slot(attempt.worker, id, attempt.execution_time);
         if self.task(id).timeout().is_some() {
             self.timers.clear(Timer::Timeout(id));
         }
@@ -373,6 +386,7 @@ impl Core {
         let key = match scope {
             Scope::All => {
                 self.paused = paused;
+                self.placements_doubted = true;
                 return;
             }
             Scope::Priority(class) => return self.set_class_paused(*class, paused),
@@ -405,6 +419,7 @@ impl Core {
                 self.ledger.unreserve(task);
             }
         }
+        self.placements_doubted = true;
         for queue in self.queues.set_class_paused(class, paused, self.now, &mut self.ledger) {
             self.watch_aging(queue);
         }

@@ -26,6 +26,13 @@ impl Core {
             Refusal::new(Code::StaleToken, "this attempt is over, or never was")
                 .value(report.token.to_string())
         };
+        if let Some(placement) = self.placement(report.token)
+            && worker.is_none_or(|worker| worker == placement.worker)
+        {
+            // The worker's word that it has begun was lost, or the attempt could not be handed over.
+            let began = Time(self.now.0.saturating_sub(report.execution_time.0));
+            self.begin_placed(placement, began, out);
+        }
         let id = *self.tokens.get(&report.token).ok_or_else(stale)?;
         let Phase::Running { worker: holder, .. } = self.task(id).phase else { return Err(stale()) };
         if worker.is_some_and(|worker| worker != holder) {
@@ -151,6 +158,7 @@ impl Core {
                 self.queues.age(queue, self.now, &mut self.ledger);
                 self.watch_aging(queue);
             }
+            Timer::Placed(_) => self.placements_doubted = true,
             Timer::Lease(worker) => self.check_lease(worker, out),
             Timer::Workflow(workflow) => {
                 self.stop_workflow(workflow, WorkflowStop::Timeout, out);
@@ -158,7 +166,11 @@ impl Core {
         }
     }
 
-    fn meet_deadline(&mut self, id: TaskId, out: &mut Output) {
+    pub(crate) fn meet_deadline(&mut self, id: TaskId, out: &mut Output) {
+        if let Some(token) = self.placed_token(id) {
+            self.end_placed(token, Stop::Deadline, out);
+            return;
+        }
         let task = self.task(id);
         if matches!(task.phase, Phase::Running { .. }) {
             self.stop_attempt(id, Stop::Deadline, out);

@@ -2,7 +2,7 @@
 
 use orchd_model::{
     AttemptReport, FailFast, On, Priority, Refusal, ResourceName, ResourceSetting, RetryPolicy, Sequence,
-    Span, Status, TaskId, TaskRange, TaskSpec, Token, WorkerId, WorkflowId,
+    Span, Status, TaskId, TaskRange, TaskSpec, Time, Token, WorkerId, WorkflowId,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -189,6 +189,22 @@ pub enum Command {
         /// Which.
         worker: WorkerId,
     },
+    /// What was placed ahead has begun. About other attempts this says nothing new.
+    Begun {
+        /// Who says so; none when it was found in the state directory.
+        worker: Option<WorkerId>,
+        /// The attempt.
+        token: Token,
+        /// When it began.
+        at: Time,
+    },
+    /// A worker gives an attempt back that it has not begun.
+    Unbegun {
+        /// Who.
+        worker: WorkerId,
+        /// The attempt.
+        token: Token,
+    },
     /// An attempt has ended.
     Report {
         /// Who says so; none when the report was found in the state directory.
@@ -236,8 +252,18 @@ pub enum Effect {
         attempt: orchd_model::AttemptNumber,
         /// Its token.
         token: Token,
+        /// The class it competes in and since when it is ready: those that wait for a slot go by this, then
+        /// by task.
+        order: (Priority, Time),
     },
-    /// Have the worker end this attempt.
+    /// Have the worker give back what it was given ahead, unless that has begun.
+    Recall {
+        /// Who has it.
+        worker: WorkerId,
+        /// Which attempt it would be.
+        token: Token,
+    },
+    /// Have the worker end this attempt, or give it back if it has not begun.
     Stop {
         /// To whom.
         worker: WorkerId,

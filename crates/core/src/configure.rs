@@ -15,6 +15,8 @@ impl Core {
     pub(crate) fn reconfigure(&mut self, config: Config) {
         let former = std::mem::take(&mut self.config);
         self.config = Config { lease: former.lease, seed: former.seed, ..config };
+        self.placements_doubted = true;
+        self.workers.set_ahead(self.config.ahead);
         if former.aging != self.config.aging {
             self.set_aging();
         }

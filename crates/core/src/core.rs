@@ -34,6 +34,8 @@ pub struct Config {
     pub seed: u64,
     /// What the machine and the configuration say about resources.
     pub resources: Vec<(ResourceName, ResourceSetting)>,
+    /// How many tasks without claims a worker may be given ahead of its slots; zero: none.
+    pub ahead: u32,
 }
 
 impl Default for Config {
@@ -44,6 +46,7 @@ impl Default for Config {
             lease: Span::from_secs(30),
             seed: 0,
             resources: Vec::new(),
+            ahead: 0,
         }
     }
 }
@@ -85,6 +88,8 @@ pub struct Core {
     pub(crate) paused: bool,
     /// Whether the daemon is about to stop: like a pause, but forgotten with the process.
     pub(crate) draining: bool,
+    /// Whether something has changed that tasks placed ahead may have to come back for.
+    pub(crate) placements_doubted: bool,
     /// Tasks that ended in this step and whose dependents and workflow have not been told.
     pub(crate) unsettled: VecDeque<TaskId>,
     /// The event that last ended a workflow in memory.
@@ -151,6 +156,8 @@ impl Core {
             Command::Detach { worker } => self.detach(worker),
             Command::Heartbeat { worker } => self.heartbeat(worker),
             Command::Lose { worker } => self.lose(worker, out),
+            Command::Begun { worker, token, at } => self.begun(worker, token, at, out),
+            Command::Unbegun { worker, token } => self.unbegun(worker, token, out),
             Command::Report { worker, report } => self.report(worker, report, out),
             Command::Tick => Ok(Reply::Done),
             Command::Committed { through } => {
@@ -259,7 +266,13 @@ impl Core {
     /// How many tasks are ready.
     #[must_use]
     pub fn backlog(&self) -> u64 {
-        self.queues.backlog()
+        self.queues.backlog() + self.meta.placed.len() as u64
+    }
+
+    /// How many tasks workers were given ahead of their slots.
+    #[must_use]
+    pub fn placed(&self) -> usize {
+        self.meta.placed.len()
     }
 
     /// How many tasks have not ended.
@@ -279,6 +292,7 @@ impl Core {
     /// Starts nothing new from now on, or ends that. Not a fact: a restart begins without it.
     pub fn set_draining(&mut self, draining: bool) {
         self.draining = draining;
+        self.placements_doubted = true;
     }
 
     /// Whether nothing new is started because the daemon is about to stop.

@@ -39,6 +39,10 @@ impl Core {
             let refusal = wrong_state(format!("task {} shares its spec with its array", record.id));
             return Err(refusal.hint("cancel it and add another one"));
         }
+        if self.placed_token(record.id).is_some() {
+            let refusal = Refusal::new(Code::Busy, "it is about to start");
+            return Err(refusal.value(record.id.to_string()).hint("hold it first, or cancel it"));
+        }
         if matches!(record.phase, Phase::Checking) {
             let refusal = Refusal::new(Code::Busy, "its condition is being evaluated");
             return Err(refusal.value(record.id.to_string()).hint("try again"));

@@ -7,7 +7,9 @@ use orchd_model::{
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-use crate::record::{Scope, SkipCause, Stop, TaskRecord, WorkerRecord, WorkflowRecord, WorkflowStop};
+use crate::record::{
+    Placement, Recall, Scope, SkipCause, Stop, TaskRecord, WorkerRecord, WorkflowRecord, WorkflowStop,
+};
 
 /// A fact, with its place in the total order.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -109,6 +111,27 @@ pub enum Fact {
         worker: WorkerId,
         /// From the beginning of the run, when it is the first start of it.
         waited: Option<Span>,
+        /// When: the instant of the event, or the earlier one that the worker told.
+        at: Time,
+    },
+    /// A worker was given it ahead of a slot; it stays pending.
+    Placed {
+        /// The task and where it is.
+        placement: Placement,
+    },
+    /// A worker is asked to give back what it was given ahead.
+    Recalling {
+        /// The task.
+        task: TaskId,
+        /// Why.
+        recall: Recall,
+    },
+    /// A worker has given back what it was given ahead, or lost it: it has not begun.
+    Recalled {
+        /// The task.
+        task: TaskId,
+        /// The token that it was placed under.
+        token: Token,
     },
     /// Its attempt is being ended from outside.
     Stopping {
@@ -248,6 +271,7 @@ impl Fact {
             Self::Submitted { record, .. } | Self::Revived { record, .. } | Self::Edited { record, .. } => {
                 Some(record.id)
             }
+            Self::Placed { placement } => Some(placement.task),
             Self::Split { task, .. }
             | Self::Checked { task }
             | Self::Readied { task }
@@ -256,6 +280,8 @@ impl Fact {
             | Self::Released { task }
             | Self::Reprioritized { task, .. }
             | Self::Started { task, .. }
+            | Self::Recalling { task, .. }
+            | Self::Recalled { task, .. }
             | Self::Stopping { task, .. }
             | Self::Retried { task, .. }
             | Self::Returned { task, .. }
@@ -275,13 +301,14 @@ impl Fact {
         }
     }
 
-    /// The tasks whose records it changes.
+    /// The tasks whose records it changes: where a task was placed ahead is kept beside the records.
     pub fn tasks(&self) -> impl Iterator<Item = TaskId> + use<> {
-        let other = match self {
-            Self::Split { at, .. } => Some(*at),
-            _ => None,
+        let (task, other) = match self {
+            Self::Split { task, at } => (Some(*task), Some(*at)),
+            Self::Placed { .. } | Self::Recalling { .. } | Self::Recalled { .. } => (None, None),
+            _ => (self.task(), None),
         };
-        self.task().into_iter().chain(other)
+        task.into_iter().chain(other)
     }
 
     /// The workflow that this fact itself is about.

@@ -93,7 +93,8 @@ impl Core {
         for need in &queue.needs {
             reasons.extend(self.block_reason(need, rank));
         }
-        reasons.extend(self.worker_reason(&queue.demand.runner, task.queued_since().is_some()));
+        reasons
+            .extend(self.worker_reason(&queue.demand.runner, task.queued_since().is_some() || task.placed));
         reasons
     }
 

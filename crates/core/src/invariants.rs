@@ -17,6 +17,7 @@ impl Core {
         self.queues.check(self.now)?;
         self.check_counters()?;
         self.check_claims()?;
+        self.check_placements(&self.queues)?;
         self.check_tasks()?;
         self.check_spans()?;
         self.check_workflows()

@@ -11,6 +11,7 @@
 //! | the order of ready tasks | `rank`, `class`, `queue` |
 //! | claims | `ledger`, `admit` |
 //! | attempts, retries, lost workers | `attempt`, `worker` |
+//! | tasks given to workers ahead of their slots | `place` |
 //! | operators' verbs | `operate` |
 //! | why a task waits | `explain` |
 //! | what is always true | `invariants` |
@@ -34,6 +35,7 @@ mod invariants;
 mod ledger;
 mod load;
 mod operate;
+mod place;
 mod queue;
 mod rank;
 mod record;
@@ -48,7 +50,7 @@ pub use command::{Command, EdgeTarget, Effect, EndedTask, Join, NewTask, NewWork
 pub use event::{AttemptEnd, Event, Fact};
 pub use explain::Explained;
 pub use record::{
-    Counters, Demand, Edge, Key, Meta, Phase, Runner, Scope, SkipCause, Snapshot, Stop, TaskRecord,
-    WorkerNote, WorkerRecord, WorkflowRecord, WorkflowStop,
+    Counters, Demand, Edge, Key, Meta, Phase, Placement, Recall, Runner, Scope, SkipCause, Snapshot, Stop,
+    TaskRecord, WorkerNote, WorkerRecord, WorkflowRecord, WorkflowStop,
 };
 pub use view::{ResourceView, WorkerView};

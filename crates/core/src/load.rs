@@ -25,6 +25,7 @@ impl Core {
     pub fn load(config: Config, snapshot: Snapshot, now: Time, out: &mut Output) -> Self {
         let Snapshot { meta, tasks, workflows } = snapshot;
         let now = now.max(meta.last_time);
+        let ahead = config.ahead;
         let mut core = Self {
             queues: Queues::new(config.aging),
             // A lease of nothing would be over again the moment it is set.
@@ -36,11 +37,12 @@ impl Core {
             workflows: BTreeMap::new(),
             keys: FxHashMap::default(),
             tokens: FxHashMap::default(),
-            workers: Workers::default(),
+            workers: Workers::new(ahead),
             ledger: Ledger::default(),
             timers: Timers::default(),
             paused: false,
             draining: false,
+            placements_doubted: false,
             unsettled: VecDeque::new(),
             workflow_ends: BTreeMap::new(),
             ended: VecDeque::new(),
@@ -67,6 +69,9 @@ impl Core {
             core.insert(record);
         }
         core.meta.counters = counters;
+        for placement in core.meta.placed.clone() {
+            core.take_placement(&placement);
+        }
         for id in ids {
             core.restore(id, out);
         }

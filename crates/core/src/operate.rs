@@ -73,6 +73,11 @@ impl Core {
             self.stop_attempt(id, Stop::Cancel, out);
             return Ok(Status::Running);
         }
+        if let Some(token) = self.placed_token(id) {
+            // Its worker has to say first that it has not begun.
+            self.end_placed(token, Stop::Cancel, out);
+            return Ok(Status::Pending);
+        }
         self.emit(out, Fact::Cancelled { task: id, attempt: None, result: None });
         self.after_end(id);
         Ok(Status::Cancelled)

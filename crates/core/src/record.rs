@@ -302,6 +302,35 @@ pub struct WorkerNote {
     pub labels: Vec<Box<str>>,
 }
 
+/// A task that a worker was given ahead of a slot. It is not an attempt yet: the worker says when it begins,
+/// and gives it back unbegun when it is wanted back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Placement {
+    /// The task, which is ready.
+    pub task: TaskId,
+    /// The attempt that it may become.
+    pub attempt: AttemptNumber,
+    /// The token of that attempt.
+    pub token: Token,
+    /// Who has it.
+    pub worker: WorkerId,
+    /// The class it competed in when it was placed.
+    pub class: Priority,
+    /// Since when it is ready.
+    pub since: Time,
+    /// Whether it is wanted back, and why.
+    pub recall: Option<Recall>,
+}
+
+/// Why a task that was placed ahead is wanted back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Recall {
+    /// To stand in the queue again.
+    Queue,
+    /// To end; if it has begun, its attempt is ended for this cause.
+    End(Stop),
+}
+
 /// Counts over the life of the state directory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Counters {
@@ -342,6 +371,8 @@ pub struct Meta {
     pub resources: Vec<(ResourceName, ResourceSetting)>,
     /// Workers that may hold attempts.
     pub workers: Vec<WorkerRecord>,
+    /// What was placed ahead and has neither begun nor come back, by token. Bounded by the workers' windows.
+    pub placed: Vec<Placement>,
 }
 
 /// What a store gives back at the start: everything that has not ended.

@@ -44,6 +44,8 @@ pub(crate) struct Task {
     pub priority: Priority,
     pub conditional: bool,
     pub hold: bool,
+    /// Whether a worker was given it ahead of a slot; then it stands in no queue.
+    pub placed: bool,
     /// Derived: the best class of an unfinished dependent, if it is better than `priority`.
     pub inherited: Option<Priority>,
     /// Derived: the queue of its demand.
@@ -88,6 +90,7 @@ impl Task {
             priority: record.priority,
             conditional: record.conditional,
             hold: record.hold,
+            placed: false,
             inherited: None,
             queue,
             edges: record.edges,
@@ -177,7 +180,7 @@ impl Task {
     /// Since when it stands in its queue, if it does.
     pub fn queued_since(&self) -> Option<Time> {
         match self.phase {
-            Phase::Ready { since } if !self.hold => Some(since),
+            Phase::Ready { since } if !self.hold && !self.placed => Some(since),
             _ => None,
         }
     }

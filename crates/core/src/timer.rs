@@ -15,6 +15,8 @@ pub(crate) enum Timer {
     Deadline(TaskId),
     /// The head of one of this queue's lists may have climbed a class: the queue is ranked anew.
     Aging(usize),
+    /// What was placed ahead may have climbed a class: it may have to be placed anew.
+    Placed(TaskId),
     /// The worker was not heard of for a lease: it is fenced.
     Lease(WorkerId),
     /// The workflow has met its timeout: what is left of it is cancelled.

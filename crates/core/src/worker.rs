@@ -2,13 +2,15 @@
 //!
 //! Invariant: a worker's attempts are exactly the running tasks that name it.
 
-use orchd_model::{Code, Refusal, TaskId, Time, WorkerId};
+use orchd_model::{Code, Refusal, Span, TaskId, Time, Token, WorkerId};
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::command::{Effect, Join, Reply};
 use crate::core::{Core, Output};
 use crate::event::Fact;
-use crate::record::{Phase, Runner, Stop, WorkerNote, WorkerRecord};
+use crate::place::HORIZON;
+use crate::rank::Rank;
+use crate::record::{Phase, Placement, Runner, Stop, WorkerNote, WorkerRecord};
 use crate::timer::Timer;
 
 /// One incarnation of a worker process.
@@ -21,6 +23,12 @@ pub(crate) struct Worker {
     pub handlers: Vec<Box<str>>,
     /// Tasks whose attempts it holds.
     pub tasks: BTreeSet<TaskId>,
+    /// What it was given ahead of its slots and is to keep.
+    placed: BTreeMap<Rank, Token>,
+    /// How many more it is to give back.
+    recalled: u32,
+    /// How long its attempts took lately; none until one has ended.
+    pace: Option<Span>,
     pub attached: bool,
     heard_at: Time,
 }
@@ -35,11 +43,21 @@ impl Worker {
     }
 
     fn free_slots(&self) -> u32 {
-        if self.attached {
-            self.slots.saturating_sub(u32::try_from(self.tasks.len()).unwrap_or(u32::MAX))
-        } else {
-            0
-        }
+        let taken = self.tasks.len() + self.placed.len();
+        let taken = u32::try_from(taken).unwrap_or(u32::MAX).saturating_add(self.recalled);
+        if self.attached { self.slots.saturating_sub(taken) } else { 0 }
+    }
+
+    /// Whether it holds neither attempts nor what may become one.
+    fn holds_nothing(&self) -> bool {
+        self.tasks.is_empty() && self.placed.is_empty() && self.recalled == 0
+    }
+
+    /// How many tasks may be placed ahead: as many as its slots end within [`HORIZON`], at most `most`.
+    fn window(&self, most: u32) -> usize {
+        let Some(pace) = self.pace else { return 0 };
+        let soon = u64::from(self.slots).saturating_mul(HORIZON.0) / pace.0.max(1);
+        usize::try_from(soon.min(u64::from(most))).unwrap_or(usize::MAX)
     }
 }
 
@@ -55,9 +73,19 @@ fn handler_matches(pattern: &str, name: &str) -> bool {
 #[derive(Debug, Default)]
 pub(crate) struct Workers {
     workers: BTreeMap<WorkerId, Worker>,
+    /// How many tasks may be placed ahead at one.
+    ahead: u32,
 }
 
 impl Workers {
+    pub fn new(ahead: u32) -> Self {
+        Self { ahead, ..Self::default() }
+    }
+
+    pub fn set_ahead(&mut self, ahead: u32) {
+        self.ahead = ahead;
+    }
+
     pub fn add(&mut self, record: &WorkerRecord) {
         let worker = Worker {
             incarnation: record.incarnation,
@@ -66,6 +94,9 @@ impl Workers {
             process: false,
             handlers: Vec::new(),
             tasks: BTreeSet::new(),
+            placed: BTreeMap::new(),
+            recalled: 0,
+            pace: None,
             attached: false,
             heard_at: Time(0),
         };
@@ -91,9 +122,93 @@ impl Workers {
         }
     }
 
-    pub fn free_slot(&mut self, id: WorkerId, task: TaskId) {
+    /// An attempt has ended after so long.
+    pub fn free_slot(&mut self, id: WorkerId, task: TaskId, execution_time: Span) {
         if let Some(worker) = self.workers.get_mut(&id) {
             worker.tasks.remove(&task);
+            let pace = worker.pace.map_or(execution_time.0, |pace| (pace.0 / 8 * 7) + execution_time.0 / 8);
+            worker.pace = Some(Span(pace));
+        }
+    }
+
+    pub fn add_placed(&mut self, placement: &Placement, now: Time) {
+        let Some(worker) = self.workers.get_mut(&placement.worker) else { return };
+        worker.heard_at = worker.heard_at.max(now);
+        match placement.recall {
+            None => drop(worker.placed.insert(placement.rank(), placement.token)),
+            Some(_) => worker.recalled += 1,
+        }
+    }
+
+    /// A placement that was to be kept is wanted back.
+    pub fn note_recall(&mut self, placement: &Placement) {
+        if let Some(worker) = self.workers.get_mut(&placement.worker) {
+            worker.placed.remove(&placement.rank());
+            worker.recalled += 1;
+        }
+    }
+
+    pub fn drop_placed(&mut self, placement: &Placement) {
+        let Some(worker) = self.workers.get_mut(&placement.worker) else { return };
+        match placement.recall {
+            None => drop(worker.placed.remove(&placement.rank())),
+            Some(_) => worker.recalled -= 1,
+        }
+    }
+
+    /// The worker that tasks may be placed at: the only one that runs processes. Among several, what waits at
+    /// one could be overtaken at another.
+    pub fn placing(&self) -> Option<(WorkerId, &Worker)> {
+        let mut attached = self.workers.iter().filter(|(_, worker)| worker.process && worker.attached);
+        let (id, worker) = attached.next()?;
+        (self.ahead > 0 && attached.next().is_none()).then_some((*id, worker))
+    }
+
+    /// Whether a task for this runner can be looked at though no slot is free.
+    pub fn takes_ahead(&self, runner: &Runner) -> bool {
+        let takes =
+            |(_, worker): (WorkerId, &Worker)| worker.window(self.ahead) > 0 || !worker.placed.is_empty();
+        *runner == Runner::Process && self.placing().is_some_and(takes)
+    }
+
+    /// The worker to place a task of this rank at. A full one takes it for the last of what it was given,
+    /// which is named, if that ranks after it.
+    pub fn place_for(&self, rank: Rank) -> Option<(WorkerId, Option<Token>)> {
+        let (id, worker) = self.placing()?;
+        let window = worker.window(self.ahead);
+        if worker.placed.len() < window {
+            return Some((id, None));
+        }
+        let last = worker.placed.last_key_value().filter(|(last, _)| window > 0 && **last > rank)?;
+        Some((id, Some(*last.1)))
+    }
+
+    /// What is placed anywhere and ranks after this.
+    pub fn placed_after(&self, rank: Rank) -> Vec<Token> {
+        self.workers
+            .values()
+            .flat_map(|worker| worker.placed.range(rank..).map(|(_, token)| *token))
+            .collect()
+    }
+
+    /// Checks that workers have exactly what was placed at them, and no more than their windows allow.
+    pub fn check_placed(&self, placed: &[Placement]) -> Result<(), String> {
+        for (id, worker) in &self.workers {
+            let here = || placed.iter().filter(|placement| placement.worker == *id);
+            let kept: BTreeMap<Rank, Token> =
+                here().filter(|p| p.recall.is_none()).map(|p| (p.rank(), p.token)).collect();
+            let recalled = here().filter(|p| p.recall.is_some()).count();
+            if kept != worker.placed || recalled != worker.recalled as usize {
+                return Err(format!("worker {id} has {worker:?}, {} were placed there", here().count()));
+            }
+            if kept.len() > self.ahead as usize {
+                return Err(format!("worker {id} was given {} ahead", kept.len()));
+            }
+        }
+        let known = |placement: &&Placement| self.workers.contains_key(&placement.worker);
+        match placed.iter().find(|placement| !known(placement)) {
+            Some(placement) => Err(format!("{placement:?} at a worker that is not known")),
+            None => Ok(()),
         }
     }
 
@@ -142,6 +257,8 @@ impl Core {
         worker.handlers = join.handlers;
         worker.attached = true;
         worker.heard_at = now;
+        self.placements_doubted = true;
+        let worker = self.workers.workers.get_mut(&id).expect("known or just joined");
         let assigned: Vec<TaskId> = worker.tasks.iter().copied().collect();
         for task in assigned {
             let Phase::Running { token, stop, .. } = self.task(task).phase else { continue };
@@ -150,6 +267,16 @@ impl Core {
                 self.attempt_never_began(task, out);
             } else if let Some(stop) = stop {
                 out.effects.push(Effect::Stop { worker: id, token, stop });
+            }
+        }
+        let here = |placement: &&Placement| placement.worker == id;
+        let placed: Vec<Placement> = self.meta.placed.iter().filter(here).copied().collect();
+        for placement in placed {
+            if join.holds.contains(&placement.token) {
+                self.begin_placed(placement, now, out);
+            } else {
+                // A worker lets go of what it has not begun when its connection breaks.
+                self.give_back(placement, out);
             }
         }
         for token in join.holds {
@@ -183,8 +310,13 @@ impl Core {
     pub(crate) fn lose(&mut self, id: WorkerId, out: &mut Output) -> Result<Reply, Refusal> {
         let worker = self.workers.get(id).ok_or_else(|| unknown(id))?;
         let tasks: Vec<TaskId> = worker.tasks.iter().copied().collect();
+        let here = |placement: &&Placement| placement.worker == id;
+        let placed: Vec<Placement> = self.meta.placed.iter().filter(here).copied().collect();
         for task in tasks {
             self.attempt_lost(task, out);
+        }
+        for placement in placed {
+            self.give_back(placement, out);
         }
         self.emit(out, Fact::WorkerLost { worker: id });
         self.unreserve_unrunnable();
@@ -195,7 +327,7 @@ impl Core {
     /// connected.
     pub(crate) fn check_lease(&mut self, id: WorkerId, out: &mut Output) {
         let Some(worker) = self.workers.get(id) else { return };
-        if worker.attached && worker.tasks.is_empty() {
+        if worker.attached && worker.holds_nothing() {
             return;
         }
         let ends = worker.heard_at + self.config.lease;

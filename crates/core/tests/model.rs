@@ -52,6 +52,7 @@ impl Pair {
             lease: Span::from_secs(1_000_000),
             seed: 0,
             resources: vec![resource(CPU, 4), resource(GPU, 2)],
+            ahead: 0,
         };
         let capacity = [(CPU.to_owned(), Amount::units(4)), (GPU.to_owned(), Amount::units(2))];
         let naive = Naive::new(config.aging, config.max_worker_losses, capacity.into());

@@ -71,7 +71,7 @@ impl<'a> Touch<'a> {
                 self.edited = true;
                 self.spec = spec.as_deref();
             }
-            Fact::Started { .. } => self.started_at = Some(event.time),
+            Fact::Started { at, .. } => self.started_at = Some(*at),
             Fact::Completed { .. } | Fact::Failed { .. } | Fact::Cancelled { .. } | Fact::Skipped { .. } => {
                 self.end(event.time, event.fact.result());
             }
@@ -87,6 +87,9 @@ impl<'a> Touch<'a> {
             | Fact::Held { .. }
             | Fact::Released { .. }
             | Fact::Reprioritized { .. }
+            | Fact::Placed { .. }
+            | Fact::Recalling { .. }
+            | Fact::Recalled { .. }
             | Fact::Stopping { .. }
             | Fact::Retried { .. }
             | Fact::Returned { .. }

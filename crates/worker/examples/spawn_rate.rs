@@ -72,6 +72,7 @@ fn assigned(
                 stdin: None,
             },
             timeout: None,
+            order: (0, 0),
             grace: Span::from_secs(10),
             inputs: None,
         });

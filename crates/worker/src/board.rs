@@ -4,7 +4,7 @@
 //! ```text
 //! assign ──► tombstone? ended at once
 //!       └──► free slot? start there ──► held in slot ──► left: the next waiting one starts, or the slot is free
-//!       └──► else wait ─────────────────────┘                  the attempt is held until its end was taken note of
+//!       └──► else wait, in order ───────────┘                  the attempt is held until its end was taken note of
 //! ```
 //! Invariant: nothing waits while a slot is free; an attempt is held from its assignment until whoever gets
 //! the events has taken note of its end, so that at any time it is held or known to have ended.
@@ -25,6 +25,13 @@ struct Held {
     slot: Option<u32>,
 }
 
+/// The place of a waiting assignment: what it was given, then its task; tokens tell all apart.
+type Place = ((u8, u64), TaskId, Token);
+
+fn place(assignment: &Assignment) -> Place {
+    (assignment.order, assignment.task, assignment.token)
+}
+
 /// What becomes of an assignment.
 pub(crate) enum Placed {
     /// Start it in this slot.
@@ -40,7 +47,7 @@ pub(crate) enum Stopping {
     /// The attempt is in this slot.
     InSlot(u32),
     /// The assignment was waiting and does so no more.
-    Waiting(Box<Assignment>),
+    Waiting,
     /// Remembered for when the assignment comes.
     Tombstone,
 }
@@ -48,7 +55,8 @@ pub(crate) enum Stopping {
 /// The board.
 pub(crate) struct Board {
     held: BTreeMap<Token, Held>,
-    waiting: VecDeque<Box<Assignment>>,
+    /// What waits for a slot, by its place in the order.
+    waiting: BTreeMap<Place, Box<Assignment>>,
     /// Free slots by spawner; slot n belongs to spawner n mod their number.
     free: Vec<Vec<u32>>,
     /// How many slots there are. Attempts in slots beyond it, from before it was lowered, run to their end.
@@ -62,7 +70,7 @@ impl Board {
         for slot in (0..slots).rev() {
             free[slot as usize % spawners].push(slot);
         }
-        Self { held: BTreeMap::new(), waiting: VecDeque::new(), free, slots, tombstones: VecDeque::new() }
+        Self { held: BTreeMap::new(), waiting: BTreeMap::new(), free, slots, tombstones: VecDeque::new() }
     }
 
     /// Changes how many slots there are. Gives the attempts that waited and can start now, and where.
@@ -91,9 +99,9 @@ impl Board {
         self.free.iter_mut().max_by_key(|free| free.len()).and_then(Vec::pop)
     }
 
-    /// The attempt that waits longest takes this slot.
+    /// The attempt that comes first of those that wait takes this slot.
     fn next_for(&mut self, slot: u32) -> Option<Box<Assignment>> {
-        let next = self.waiting.pop_front()?;
+        let (_, next) = self.waiting.pop_first()?;
         if let Some(held) = self.held.get_mut(&next.token) {
             held.slot = Some(slot);
         }
@@ -115,7 +123,7 @@ impl Board {
         match slot {
             Some(slot) => Placed::Start(slot, assignment),
             None => {
-                self.waiting.push_back(assignment);
+                self.waiting.insert(place(&assignment), assignment);
                 Placed::Kept
             }
         }
@@ -144,12 +152,8 @@ impl Board {
         match self.held.get(&order.token).map(|held| held.slot) {
             Some(Some(slot)) => Stopping::InSlot(slot),
             Some(None) => {
-                self.held.remove(&order.token);
-                let at = self.waiting.iter().position(|waiting| waiting.token == order.token);
-                match at.and_then(|at| self.waiting.remove(at)) {
-                    Some(assignment) => Stopping::Waiting(assignment),
-                    None => Stopping::Tombstone,
-                }
+                self.recall(order.token);
+                Stopping::Waiting
             }
             None => {
                 if self.tombstones.len() == TOMBSTONES {
@@ -158,6 +162,23 @@ impl Board {
                 self.tombstones.push_back(order);
                 Stopping::Tombstone
             }
+        }
+    }
+
+    /// Lets go of an assignment that waits. False when it does not.
+    pub(crate) fn recall(&mut self, token: Token) -> bool {
+        if self.held.get(&token).is_none_or(|held| held.slot.is_some()) {
+            return false;
+        }
+        self.held.remove(&token);
+        self.waiting.retain(|(.., waiting), _| *waiting != token);
+        true
+    }
+
+    /// Lets go of everything that waits.
+    pub(crate) fn recall_all(&mut self) {
+        for (_, _, token) in std::mem::take(&mut self.waiting).into_keys() {
+            self.held.remove(&token);
         }
     }
 
@@ -194,6 +215,7 @@ mod tests {
             name: String::new(),
             work,
             timeout: None,
+            order: (0, 0),
             grace: Span::ZERO,
             inputs: None,
         })

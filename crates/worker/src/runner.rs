@@ -18,6 +18,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use crate::board::{Board, Placed, Stopping};
 use crate::spawner::{Order, Spawner};
@@ -37,9 +38,11 @@ const THREAD_STACK_BYTES: usize = 256 << 10;
 #[derive(Clone, Debug, PartialEq)]
 pub enum AttemptEvent {
     /// A process runs.
-    Started(StartedAttempt),
+    Started(StartedAttempt, Instant),
     /// An attempt has ended, and all processes of its group are gone.
     Ended(AttemptReport),
+    /// An assignment that waited for a slot was recalled or stopped: it does not begin.
+    Unbegun(Token),
 }
 
 /// How a runner is set up.
@@ -158,7 +161,7 @@ impl Runner {
         let stopping = self.shared.board.lock().stop(order);
         match stopping {
             Stopping::InSlot(slot) => self.mailbox(slot).send(Order::Stop(slot, order)),
-            Stopping::Waiting(assignment) => self.never_started(&assignment, order.cause),
+            Stopping::Waiting => self.shared.tell(AttemptEvent::Unbegun(order.token)),
             Stopping::Tombstone => {}
         }
     }
@@ -174,6 +177,19 @@ impl Runner {
         for (slot, assignment) in starts {
             self.mailbox(slot).send(Order::Start(slot, assignment));
         }
+    }
+
+    /// Lets go of an assignment that waits for a slot, and says so; one that has begun goes on.
+    pub fn recall(&self, token: Token) {
+        if self.shared.board.lock().recall(token) {
+            self.shared.tell(AttemptEvent::Unbegun(token));
+        }
+    }
+
+    /// Lets go of all assignments that wait for a slot, without a word: the daemon is away, and nothing is to
+    /// begin without it.
+    pub fn recall_all(&self) {
+        self.shared.board.lock().recall_all();
     }
 
     /// Lets go of an attempt whose end was told: whoever gets the events calls this for each of them, once it

@@ -5,11 +5,12 @@
 //!   ▲         │ session breaks
 //!   └─────────┘ while apart: every ended attempt is spooled; nothing runs and no daemon: the end
 //! ```
-//! A worker that holds nothing sets no timer and is not woken.
+//! A worker that holds nothing sets no timer and is not woken. Nothing begins while the daemon is away: what
+//! waits for a slot is let go of when a session breaks.
 
 use orchd_api::{FromWorker, HeldAttempt, PROTOCOL, StartedAttempt, ToWorker, WorkerHello};
 use orchd_client::worker::{Backoff, Receiver, Sender, Session, SessionError, connect};
-use orchd_model::{AttemptReport, Token};
+use orchd_model::{AttemptReport, Span, Token};
 use rustix::fd::OwnedFd;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
@@ -94,7 +95,10 @@ impl<'a> Main<'a> {
             tracing::info!(worker = %session.worker, "the daemon has welcomed this worker");
             match self.talk(session).await {
                 Over::Finished => break,
-                Over::Broken(error) => tracing::info!(%error, "the session has ended"),
+                Over::Broken(error) => {
+                    self.runner.recall_all();
+                    tracing::info!(%error, "the session has ended");
+                }
             }
         }
         self.secure();
@@ -216,6 +220,7 @@ async fn listen(state: &State, runner: &Runner, receiver: &mut Receiver) -> Sess
                     }
                 }
             }
+            ToWorker::Recall { tokens } => tokens.into_iter().for_each(|token| runner.recall(token)),
             ToWorker::Stop { orders } => orders.into_iter().for_each(|order| runner.stop(order)),
             ToWorker::Ack { tokens } => state.ledger.borrow_mut().acknowledge(&tokens),
             ToWorker::Slots { slots } => {
@@ -239,7 +244,7 @@ async fn report(
     sender: &mut Sender,
 ) -> Result<Over, SessionError> {
     let left: Vec<AttemptReport> = state.ledger.borrow().all().cloned().collect();
-    send_reports(sender, Vec::new(), left).await?;
+    send(sender, Told { ended: left, ..Told::default() }).await?;
     let heartbeat = (lease / HEARTBEATS_PER_LEASE).max(HEARTBEAT_SHORTEST);
     let mut heard = Instant::now();
     let mut batch = Vec::new();
@@ -260,8 +265,7 @@ async fn report(
             }
             _ = events.recv_many(&mut batch, REPORTS) => {
                 note(runner, &mut state.ledger.borrow_mut(), &batch);
-                let (started, ended) = sort(batch.drain(..));
-                send_reports(sender, started, ended).await?;
+                send(sender, sort(batch.drain(..))).await?;
                 heard = Instant::now();
             }
             () = state.changed.notified() => {
@@ -270,7 +274,7 @@ async fn report(
                     let ledger = state.ledger.borrow();
                     again.into_iter().filter_map(|token| ledger.get(token).cloned()).collect()
                 };
-                send_reports(sender, Vec::new(), ended).await?;
+                send(sender, Told { ended, ..Told::default() }).await?;
             }
             () = tokio::time::sleep_until(heard + heartbeat), if held => {
                 sender.send(&FromWorker::Heartbeat).await?;
@@ -280,12 +284,17 @@ async fn report(
     }
 }
 
-/// Sends started and ended attempts, in as many messages as their size asks for.
-async fn send_reports(
-    sender: &mut Sender,
-    mut started: Vec<StartedAttempt>,
+/// What is told in one go.
+#[derive(Default)]
+struct Told {
+    started: Vec<StartedAttempt>,
     ended: Vec<AttemptReport>,
-) -> Result<(), SessionError> {
+    unbegun: Vec<Token>,
+}
+
+/// Sends what has happened, in as many messages as the size of the reports asks for.
+async fn send(sender: &mut Sender, told: Told) -> Result<(), SessionError> {
+    let Told { mut started, ended, unbegun } = told;
     let mut message = Vec::new();
     let mut with_data = 0;
     for report in ended {
@@ -293,21 +302,22 @@ async fn send_reports(
         message.push(report);
         if with_data == REPORTS_WITH_DATA || message.len() == REPORTS {
             let ended = std::mem::take(&mut message);
-            sender.send(&FromWorker::Report { started: std::mem::take(&mut started), ended }).await?;
+            let started = std::mem::take(&mut started);
+            sender.send(&FromWorker::Report { started, ended, unbegun: Vec::new() }).await?;
             with_data = 0;
         }
     }
-    if message.is_empty() && started.is_empty() {
+    if message.is_empty() && started.is_empty() && unbegun.is_empty() {
         return Ok(());
     }
-    sender.send(&FromWorker::Report { started, ended: message }).await
+    sender.send(&FromWorker::Report { started, ended: message, unbegun }).await
 }
 
 /// Moves the ends among `events` from the runner's hands into the ledger.
 fn note(runner: &Runner, ledger: &mut Ledger, events: &[AttemptEvent]) {
     for event in events {
         match event {
-            AttemptEvent::Started(_) => {}
+            AttemptEvent::Started(..) | AttemptEvent::Unbegun(_) => {}
             AttemptEvent::Ended(report) => {
                 ledger.add(report.clone());
                 runner.forget(report.token);
@@ -316,15 +326,18 @@ fn note(runner: &Runner, ledger: &mut Ledger, events: &[AttemptEvent]) {
     }
 }
 
-fn sort(events: impl Iterator<Item = AttemptEvent>) -> (Vec<StartedAttempt>, Vec<AttemptReport>) {
-    let (mut started, mut ended) = (Vec::new(), Vec::new());
+fn sort(events: impl Iterator<Item = AttemptEvent>) -> Told {
+    let mut told = Told::default();
     for event in events {
         match event {
-            AttemptEvent::Started(attempt) => started.push(attempt),
-            AttemptEvent::Ended(report) => ended.push(report),
+            AttemptEvent::Started(attempt, at) => {
+                told.started.push(StartedAttempt { ago: Span::from(at.elapsed()), ..attempt });
+            }
+            AttemptEvent::Ended(report) => told.ended.push(report),
+            AttemptEvent::Unbegun(token) => told.unbegun.push(token),
         }
     }
-    (started, ended)
+    told
 }
 
 /// Waits for a SIGTERM and takes it.

@@ -217,11 +217,13 @@ impl Spawner {
             let report = report(assignment, Outcome::signalled(libc::SIGKILL), began, None);
             return self.told(at, report);
         }
-        shared.tell(AttemptEvent::Started(StartedAttempt {
+        let started = StartedAttempt {
             token,
             pid: Some(group.as_raw_nonzero().get().unsigned_abs()),
             spool: Some(slot.number),
-        }));
+            ago: Span::ZERO,
+        };
+        shared.tell(AttemptEvent::Started(started, began));
         slot.running = Some(Running {
             task,
             attempt,

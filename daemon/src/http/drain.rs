@@ -25,8 +25,11 @@ pub async fn drain(
     shell.ask(|answer| Request::Command { command, answer: Some(answer) }).await?;
     let mut stopping = shell.stopping.clone();
     loop {
-        let look =
-            |core: &orchd_core::Core| (core.counters().by_status[Status::Running.index()], core.is_paused());
+        let look = |core: &orchd_core::Core| {
+            // What was placed ahead may have begun without this being known here.
+            let running = core.counters().by_status[Status::Running.index()] + core.placed() as u64;
+            (running, core.is_paused())
+        };
         let (running, paused) = shell.look(look).await?;
         if running == 0 {
             return json(DrainReply { done: true, running });

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 
 use super::Shell;
 use super::answer::{Answered, json, refused_with};
-use crate::engine::Request;
+use crate::engine::{Request, Told};
 use crate::sessions::{SessionLink, is_resizable};
 
 /// Every worker that is connected or may still hold attempts.
@@ -151,14 +151,12 @@ async fn take(
     let request = match message {
         FromWorker::Hello(_) => return Err("a worker said hello twice".to_owned()),
         FromWorker::Heartbeat => Request::Command { command: Command::Heartbeat { worker }, answer: None },
-        FromWorker::Report { started, ended } => {
-            for attempt in started {
+        FromWorker::Report { started, ended, unbegun } => {
+            for attempt in &started {
                 shell.sessions.started(attempt.token, attempt.spool);
             }
-            if ended.is_empty() {
-                return Ok(());
-            }
-            Request::Reports { worker, reports: ended, link: link.clone() }
+            let begun = started.iter().map(|attempt| (attempt.token, attempt.ago)).collect();
+            Request::Reports { worker, told: Told { begun, ended, unbegun }, link: link.clone() }
         }
     };
     shell.send(request).await.map_err(|refusal| refusal.to_string())

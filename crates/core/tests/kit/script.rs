@@ -126,6 +126,7 @@ impl Script {
             "edit" => self.edit(&words),
             "next" => self.end_oldest().unwrap_or_default(),
             "finish" => std::iter::from_fn(|| self.end_oldest()).flatten().collect(),
+            "begin" | "unbegun" => self.say_of_placed(verb, rest),
             "done" | "fail" | "killed" | "timed_out" | "stopped" | "snooze" => self.report(verb, &words),
             _ => {
                 let command = self.simple_command(verb, &words);
@@ -183,6 +184,25 @@ impl Script {
         }
     }
 
+    /// What a worker says of a task that was placed ahead.
+    fn say_of_placed(&mut self, verb: &str, name: &str) -> Vec<String> {
+        let token = self.tokens.get(&self.task(name)).and_then(|tokens| tokens.last()).copied();
+        let Some((token, worker)) = token.and_then(|token| Some((token, self.placed_at(token)?))) else {
+            return vec![format!("{name} is not placed")];
+        };
+        let command = match verb {
+            "begin" => Command::Begun { worker: Some(worker), token, at: self.world().now },
+            _ => Command::Unbegun { worker, token },
+        };
+        let (reply, out) = self.world().handle(command);
+        self.answer(reply, &out)
+    }
+
+    fn placed_at(&mut self, token: Token) -> Option<WorkerId> {
+        let placed = &self.world().core.meta().placed;
+        placed.iter().find(|placement| placement.token == token).map(|placement| placement.worker)
+    }
+
     fn task_or_id(&self, name: &str) -> TaskId {
         self.range(name).first
     }
@@ -200,6 +220,7 @@ impl Script {
 
     fn configure(&mut self, words: &[&str]) -> Vec<String> {
         match words {
+            ["ahead", count] => self.config.ahead = count.parse().expect("a number"),
             ["aging", span_text] => self.config.aging = span(span_text),
             ["lease", span_text] => self.config.lease = span(span_text),
             ["max_worker_losses", count] => {
@@ -383,12 +404,19 @@ impl Script {
         self.describe(&out)
     }
 
-    /// The attempt that started first succeeds.
+    /// The attempt that started first succeeds; what was placed ahead at its worker begins in its slot.
     fn end_oldest(&mut self) -> Option<Vec<String>> {
         let running = self.world().running();
         let (id, token, worker) = running.into_iter().min_by_key(|(_, token, _)| *token)?;
+        let placed = &self.world.as_ref()?.core.meta().placed;
+        let waiting =
+            placed.iter().filter(|placement| placement.worker == worker && placement.recall.is_none());
+        let next = waiting.min_by_key(|placement| (placement.class, placement.since, placement.task));
+        let next = next.map(|placement| self.name(placement.task));
+        let mut said = next.map_or_else(Vec::new, |name| self.say_of_placed("begin", &name));
         let (reply, out) = self.world().report_as(id, token, Some(worker), Outcome::Succeeded);
-        Some(self.answer(reply, &out))
+        said.extend(self.answer(reply, &out));
+        Some(said)
     }
 
     fn report(&mut self, verb: &str, words: &[&str]) -> Vec<String> {
@@ -408,6 +436,7 @@ impl Script {
         let mut token = *tokens.last().expect("it has run");
         let running = self.world().running();
         let mut worker = running.iter().find(|(_, t, _)| *t == token).map(|(_, _, worker)| *worker);
+        worker = worker.or_else(|| self.placed_at(token));
         for option in options {
             match option.split_once('=') {
                 Some(("exit", code)) => outcome = Outcome::exited(code.parse().expect("a code")),

@@ -1,7 +1,7 @@
 //! How a scenario tells what happened: names for ids, one short line for each event and effect.
 
-use orchd_core::{Core, Effect, Event, Fact, Output, Phase, Reply, SkipCause, Stop, WorkflowStop};
-use orchd_model::{ErrorType, Reason, Refusal, TaskAhead, TaskId, TaskRange, WorkerId, WorkflowId};
+use orchd_core::{Core, Effect, Event, Fact, Output, Phase, Recall, Reply, SkipCause, Stop, WorkflowStop};
+use orchd_model::{ErrorType, Reason, Refusal, TaskAhead, TaskId, TaskRange, Token, WorkerId, WorkflowId};
 
 use super::script::{Script, at};
 
@@ -39,6 +39,11 @@ impl Script {
         format!("{}[{places}]", record.name)
     }
 
+    fn task_of(&self, token: Token) -> String {
+        let task = self.tokens.iter().find(|(_, tokens)| tokens.contains(&token));
+        task.map_or_else(|| token.to_string(), |(id, _)| self.name(*id))
+    }
+
     fn worker_name(&self, id: WorkerId) -> String {
         let known = self.workers.iter().find(|(_, known)| **known == id).map(|(name, _)| name.clone());
         known.unwrap_or_else(|| format!("worker {id}"))
@@ -66,12 +71,22 @@ impl Script {
         for effect in &out.effects {
             match effect {
                 Effect::Assign { task, token, .. } => {
-                    let started = |e: &Event| matches!(&e.fact, Fact::Started { task: t, token: k, .. } if t == task && k == token);
-                    assert!(out.events.iter().any(started), "only what started is assigned");
+                    let caused = |e: &Event| match &e.fact {
+                        Fact::Started { task: t, token: k, .. } => t == task && k == token,
+                        Fact::Placed { placement } => placement.task == *task && placement.token == *token,
+                        _ => false,
+                    };
+                    assert!(out.events.iter().any(caused), "only what started or was placed is assigned");
+                }
+                Effect::Recall { worker, token } => {
+                    said.push(format!(
+                        "-> {} gives back {}",
+                        self.worker_name(*worker),
+                        self.task_of(*token)
+                    ));
                 }
                 Effect::Stop { worker, token, stop } => {
-                    let task = self.tokens.iter().find(|(_, tokens)| tokens.contains(token));
-                    let task = task.map_or_else(|| token.to_string(), |(id, _)| self.name(*id));
+                    let task = self.task_of(*token);
                     stops += 1;
                     let stop = stop_word(*stop);
                     said.push(format!("-> {} stops {task}: {stop}", self.worker_name(*worker)));
@@ -98,8 +113,12 @@ impl Script {
             Fact::Held { .. } => format!("held {name}"),
             Fact::Released { .. } => format!("released {name}"),
             Fact::Reprioritized { priority, .. } => format!("{name} is {priority}"),
+            Fact::Placed { .. } | Fact::Recalling { .. } | Fact::Recalled { .. } => self.placed(event),
             Fact::Started { task, attempt, token, worker, .. } => {
-                self.tokens.entry(*task).or_default().push(*token);
+                let tokens = self.tokens.entry(*task).or_default();
+                if !tokens.contains(token) {
+                    tokens.push(*token);
+                }
                 let on = if self.workers.len() > 1 {
                     format!(" on {}", self.worker_name(*worker))
                 } else {
@@ -149,6 +168,22 @@ impl Script {
             Fact::ResourceSet { resource, .. } => format!("set {resource}"),
             Fact::WorkerJoined { .. } => "worker joined".to_owned(),
             Fact::WorkerLost { worker } => format!("lost {}", self.worker_name(*worker)),
+        }
+    }
+
+    /// What is told of tasks placed ahead.
+    fn placed(&mut self, event: &Event) -> String {
+        let name = event.fact.task().map_or_else(String::new, |id| self.name(id));
+        match &event.fact {
+            Fact::Placed { placement } => {
+                self.tokens.entry(placement.task).or_default().push(placement.token);
+                format!("place {name}")
+            }
+            Fact::Recalling { recall: Recall::Queue, .. } => format!("recall {name}"),
+            Fact::Recalling { recall: Recall::End(stop), .. } => {
+                format!("recall {name}: {}", stop_word(*stop))
+            }
+            _ => format!("recalled {name}"),
         }
     }
 

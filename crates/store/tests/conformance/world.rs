@@ -162,7 +162,7 @@ impl World {
         record.first_started_at.get_or_insert(now);
         record.phase = Phase::Running { token, worker, started_at: now, stop: None };
         let attempt = record.attempts;
-        self.tell(Fact::Started { task: id, attempt, token, worker, waited });
+        self.tell(Fact::Started { task: id, attempt, token, worker, at: now, waited });
     }
 
     /// Ends the running attempt, if there is one.

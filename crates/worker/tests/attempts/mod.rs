@@ -55,6 +55,7 @@ pub fn assignment(token: u64, argv: &[&str]) -> Assignment {
             stdin: None,
         },
         timeout: None,
+        order: (0, 0),
         grace: Span::from_secs(10),
         inputs: None,
     }

@@ -72,8 +72,17 @@ impl Bench {
     /// Waits for the next start.
     pub fn started(&self) -> StartedAttempt {
         match self.events.recv_timeout(PATIENCE).unwrap() {
-            AttemptEvent::Started(started) => started,
+            AttemptEvent::Started(started, _) => started,
+            AttemptEvent::Unbegun(token) => panic!("{token} is given back before a start"),
             AttemptEvent::Ended(report) => panic!("{report:?} before a start"),
+        }
+    }
+
+    /// Waits until this attempt is given back.
+    pub fn unbegun(&self, token: u64) {
+        match self.events.recv_timeout(PATIENCE).unwrap() {
+            AttemptEvent::Unbegun(given_back) => assert_eq!(given_back.0, token),
+            other => panic!("{other:?} instead of giving {token} back"),
         }
     }
 
@@ -82,7 +91,7 @@ impl Bench {
         let mut ended = Vec::new();
         while ended.len() < count {
             match self.events.recv_timeout(PATIENCE).unwrap() {
-                AttemptEvent::Started(_) => {}
+                AttemptEvent::Started(..) | AttemptEvent::Unbegun(_) => {}
                 AttemptEvent::Ended(report) => {
                     self.runner.forget(report.token);
                     ended.push(report);

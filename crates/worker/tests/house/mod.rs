@@ -204,7 +204,7 @@ impl Session<'_> {
         let (mut started, mut ended) = (Vec::new(), Vec::new());
         while started.len() < starts || ended.len() < ends {
             match self.receive() {
-                FromWorker::Report { started: more, ended: ends } => {
+                FromWorker::Report { started: more, ended: ends, .. } => {
                     started.extend(more);
                     ended.extend(ends);
                 }
