@@ -80,6 +80,7 @@ fn what_each_verb_prints_is_what_its_schema_says() {
     let mut says = |name: &str, arguments: &[&str], command: &[&str]| {
         let dashes: &[&str] = if command.is_empty() { &[] } else { &["--"] };
         let said = daemon.orchctl(&[arguments, &["--json"], dashes, command].concat());
+        assert!(!said.out.is_empty(), "{arguments:?} printed nothing: {said:?}");
         checked.check(name, &said.out);
     };
     daemon.write("wf.yaml", "name: wf\ntasks:\n  - name: a\n    shell: echo hi\n  - name: b\n    shell: 'false'\n    dependencies: [a]\n");
@@ -125,6 +126,7 @@ fn what_each_verb_prints_is_what_its_schema_says() {
         .find(|id| daemon.orchctl(&["logs", id]).out == "out\n");
     says("output-piece", &["logs", "--both", &written.unwrap()], &[]);
     says("event", &["events", "--no-follow"], &[]);
+    says("diagnosis", &["doctor"], &[]);
     says("drained", &["drain"], &[]);
     says("ended", &["shutdown"], &[]);
     let all: BTreeSet<String> = orchd_cli::documents().iter().map(|d| d.name.to_owned()).collect();

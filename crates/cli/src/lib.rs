@@ -8,6 +8,7 @@
 
 mod command_line;
 mod context;
+mod diagnosis;
 mod documents;
 mod exit;
 mod failure;
@@ -20,6 +21,7 @@ mod screen;
 mod spec_options;
 mod submitter;
 mod summary;
+mod surroundings;
 mod text;
 mod verb;
 mod workflow_file;

@@ -4,6 +4,7 @@ use orchd_api as api;
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
+use crate::diagnosis::Diagnosis;
 use crate::documents::{Drawing, Ended, OutputPiece, Paused, Resumed, Shown};
 use crate::summary::Summary;
 
@@ -40,6 +41,7 @@ pub fn documents() -> Vec<Document> {
         document::<api::DrainReply>("drained", "drain"),
         document::<api::Backup>("backup", "backup"),
         document::<Ended>("ended", "shutdown"),
+        document::<Diagnosis>("diagnosis", "doctor"),
         document::<orchd_workflow::Plan>("plan", "workflow check, workflow plan"),
         document::<Drawing>("drawing", "workflow graph"),
         document::<Summary>("summary", "workflow run, workflow show, orchd run"),

@@ -4,6 +4,7 @@ mod add;
 mod backup;
 mod cancel;
 mod completions;
+mod doctor;
 mod drain;
 mod edit;
 mod events;
@@ -103,6 +104,8 @@ verbs! {
     Workflow(workflow);
     /// Copy the store of the working daemon to a new file
     Backup(backup);
+    /// Look for what is missing or broken
+    Doctor(doctor);
     /// End the daemon
     Shutdown(shutdown);
     /// Print the completions for a shell

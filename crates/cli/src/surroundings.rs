@@ -1,0 +1,178 @@
+//! What a daemon finds around it: the lock of its state directory, room on the disk, control groups. Looked
+//! at from outside, so that it can be told also when no daemon runs.
+
+use rustix::fs::{Access, access, statvfs};
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::diagnosis::Check;
+use crate::text;
+
+/// With less room than this the daemon soon refuses new work.
+const ROOM: u64 = 1 << 30;
+/// With less it has to live from its reserve.
+const NO_ROOM: u64 = 64 << 20;
+
+/// Where a daemon of this user keeps its state: `$ORCHD_STATE_DIR`, `/var/lib/orchd` for root,
+/// `$XDG_STATE_HOME/orchd`, `~/.local/state/orchd`.
+pub(crate) fn state_dir() -> Option<PathBuf> {
+    let named = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    if let Some(path) = named("ORCHD_STATE_DIR") {
+        return Some(path);
+    }
+    if rustix::process::geteuid().is_root() {
+        return Some(PathBuf::from("/var/lib/orchd"));
+    }
+    let state = named("XDG_STATE_HOME").or_else(|| Some(named("HOME")?.join(".local/state")))?;
+    Some(state.join("orchd"))
+}
+
+/// Where to look.
+pub(crate) struct Surroundings {
+    pub(crate) state_dir: Option<PathBuf>,
+    /// The daemon that answers.
+    pub(crate) daemon: Option<u32>,
+}
+
+impl Surroundings {
+    /// Who holds the state directory.
+    pub(crate) fn lock(&self) -> Check {
+        let Some(directory) = &self.state_dir else {
+            return Check::warning("lock", "no state directory: neither XDG_STATE_HOME nor HOME is set");
+        };
+        let shown = directory.display();
+        let path = directory.join("lock");
+        let owner = || fs::read_to_string(&path).ok().and_then(|text| text.trim().parse::<u32>().ok());
+        match is_held(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Check::ok("lock", format!("{shown} has never had a daemon"))
+            }
+            Err(error) => Check::warning("lock", format!("{}: {error}", path.display())),
+            Ok(false) => Check::ok("lock", format!("{shown} is held by nobody")),
+            Ok(true) => match (owner(), self.daemon) {
+                (Some(pid), Some(daemon)) if pid == daemon => {
+                    Check::ok("lock", format!("{shown} is held by pid {pid}, the daemon that answers"))
+                }
+                (Some(pid), Some(_)) => {
+                    Check::failed("lock", format!("{shown} is held by pid {pid}, another daemon"))
+                }
+                (Some(pid), None) => {
+                    let check = Check::warning(
+                        "lock",
+                        format!("{shown} is held by pid {pid}, which does not answer here"),
+                    );
+                    check.hint("it listens elsewhere, or hangs: name its socket with --socket, or end it")
+                }
+                (None, _) => {
+                    Check::warning("lock", format!("{shown} is held by somebody who has not said who"))
+                }
+            },
+        }
+    }
+
+    /// How much room there is for the store and for output.
+    pub(crate) fn disk(&self) -> Check {
+        // A directory that is not there yet will stand in the nearest one that is.
+        let place = self.state_dir.as_deref().and_then(|path| path.ancestors().find(|path| path.exists()));
+        let Some(place) = place else { return Check::warning("disk", "no state directory to look at") };
+        let stat = match statvfs(place) {
+            Ok(stat) => stat,
+            Err(error) => return Check::warning("disk", format!("{}: {error}", place.display())),
+        };
+        let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+        let found = format!("{} free at {}", text::bytes(free), place.display());
+        if stat.f_files > 0 && stat.f_favail == 0 {
+            return Check::failed("disk", format!("{found}, but no file can be made any more"));
+        }
+        match free {
+            0..NO_ROOM => Check::failed("disk", found).hint("free some space: new work is refused meanwhile"),
+            NO_ROOM..ROOM => Check::warning("disk", found).hint("old output and backups may go"),
+            _ => Check::ok("disk", found),
+        }
+    }
+
+    /// Whether limits on cpu and memory could be enforced.
+    pub(crate) fn cgroup(&self) -> Check {
+        let whose = self.daemon.map_or_else(|| "self".to_owned(), |pid| pid.to_string());
+        let watched = "claims on cpu and memory cannot be enforced";
+        let Some(group) = control_group(&whose) else {
+            return Check::warning("cgroup", format!("no control groups v2 here: {watched}"));
+        };
+        let controllers = fs::read_to_string(group.join("cgroup.controllers")).unwrap_or_default();
+        let missing: Vec<&str> = ["cpu", "memory"]
+            .into_iter()
+            .filter(|name| !controllers.split_whitespace().any(|c| c == *name))
+            .collect();
+        let shown = group.display();
+        if !missing.is_empty() {
+            let check =
+                Check::warning("cgroup", format!("{shown} has no {}: {watched}", missing.join(" and ")));
+            return check.hint("with systemd: Delegate=yes in the unit");
+        }
+        if access(&group, Access::WRITE_OK).is_err() {
+            let check = Check::warning("cgroup", format!("{shown} is not ours to divide: {watched}"));
+            return check.hint("with systemd: Delegate=yes in the unit");
+        }
+        Check::ok("cgroup", format!("{shown} is delegated, with cpu and memory"))
+    }
+}
+
+/// Whether some process holds the lock. Looking takes it for an instant if nobody has it.
+fn is_held(path: &Path) -> io::Result<bool> {
+    let file: File = OpenOptions::new().read(true).open(path)?;
+    match file.try_lock_shared() {
+        Ok(()) => Ok(false),
+        Err(TryLockError::WouldBlock) => Ok(true),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
+/// The directory of a process's control group (version 2), cgroups(7).
+fn control_group(process: &str) -> Option<PathBuf> {
+    let mounts = fs::read_to_string("/proc/self/mounts").ok()?;
+    let mut mounts = mounts.lines().map(|line| line.split(' '));
+    let root = mounts.find_map(|mut words| {
+        let (_, place, kind) = (words.next()?, words.next()?, words.next()?);
+        (kind == "cgroup2").then(|| PathBuf::from(place))
+    })?;
+    let groups = fs::read_to_string(format!("/proc/{process}/cgroup")).ok()?;
+    let own = groups.lines().find_map(|line| line.strip_prefix("0::"))?;
+    let own = own.trim_matches('/');
+    Some(if own.is_empty() { root } else { root.join(own) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnosis::Verdict;
+
+    fn at(path: &Path, daemon: Option<u32>) -> Surroundings {
+        Surroundings { state_dir: Some(path.to_owned()), daemon }
+    }
+
+    #[test]
+    fn the_lock_tells_who_has_the_state_directory() {
+        let directory = tempfile::tempdir().unwrap();
+        let check = |daemon| {
+            let check = at(directory.path(), daemon).lock();
+            (check.verdict, check.found.rsplit("orchd").next().unwrap_or_default().to_owned())
+        };
+        assert!(at(directory.path(), None).lock().found.ends_with("has never had a daemon"));
+        fs::write(directory.path().join("lock"), "4711\n").unwrap();
+        assert!(at(directory.path(), None).lock().found.ends_with("held by nobody"));
+        let lock = File::open(directory.path().join("lock")).unwrap();
+        lock.lock().unwrap();
+        assert_eq!(check(Some(4711)).0, Verdict::Ok);
+        assert_eq!(check(Some(12)).0, Verdict::Failed);
+        assert_eq!(check(None).0, Verdict::Warning);
+        assert!(at(directory.path(), None).lock().found.contains("4711"));
+    }
+
+    #[test]
+    fn room_is_looked_for_where_the_state_directory_will_be() {
+        let directory = tempfile::tempdir().unwrap();
+        let check = at(&directory.path().join("not/yet/there"), None).disk();
+        assert!(check.found.contains(&directory.path().display().to_string()), "{check:?}");
+    }
+}
