@@ -62,6 +62,10 @@ verbs! {
     /// Add a task and print its id
     Add(add);
     /// Add a command, show its output, exit with its exit code
+    ///
+    /// Ended by a signal it exits with 128 and the number of the signal: 143 when its timeout or deadline, or
+    /// somebody's cancel, ended it. 126 and 127 are what shells say of a command that may not be run or does
+    /// not exist; 130 is an interrupt here, which cancels the task.
     Run(run);
     /// Cancel tasks and say for each what became of it
     Cancel(cancel);
