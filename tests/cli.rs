@@ -25,6 +25,8 @@ fn conversations() -> Vec<PathBuf> {
 
 fn hold(path: &Path) {
     let daemon = Daemon::start(2);
+    // What waits would else say that there is no worker yet.
+    daemon.worker();
     let programs = Path::new(env!("CARGO_BIN_EXE_orchctl")).parent().unwrap();
     trycmd::TestCases::new()
         .register_bin("orchctl", Path::new(env!("CARGO_BIN_EXE_orchctl")))

@@ -85,9 +85,10 @@ fn slots_change_while_tasks_run() {
 #[test]
 fn the_next_daemon_gives_an_adopted_worker_its_own_number_of_slots() {
     let mut daemon = Daemon::configured(0, "[scheduler]\nslots = 1\n");
-    let spec = || daemon.shell(gate("open"));
+    let spec = || daemon.shell(format!("touch begun; {}", gate("open")));
     let ids = daemon.submit_many([spec(), spec()]);
-    daemon.until_status(ids[0], Status::Running);
+    // Not only assigned: a worker that has nothing to do ends with its daemon.
+    until("the first one has begun", || daemon.path("begun").exists());
     let worker = daemon.worker();
     daemon.kill();
     daemon.write("orchd.toml", "[scheduler]\nslots = 2\n");
