@@ -114,9 +114,10 @@ mod tests {
         let schemas = &document["components"]["schemas"];
         assert_eq!(schemas["Span"]["type"], "number");
         assert_eq!(schemas["SpanInput"]["type"], json!(["number", "string"]));
-        assert_eq!(schemas["TaskSpecInput"], Value::Null, "a spec is only read, so there is one of it");
-        let timeout = schemas["TaskSpec"]["properties"]["timeout"].to_string();
-        assert!(timeout.contains("/SpanInput\""), "{timeout}");
+        assert_eq!(schemas["WorkflowSpecInput"], Value::Null, "it is only read, so there is one of it");
+        let timeout = |side: &str| schemas[side]["properties"]["timeout"].to_string();
+        assert!(timeout("TaskSpecInput").contains("/SpanInput\""), "{}", timeout("TaskSpecInput"));
+        assert!(timeout("TaskSpec").contains("/Span\""), "{}", timeout("TaskSpec"));
     }
 
     #[test]

@@ -15,7 +15,7 @@ mod world;
 
 use orchd_store::{SqliteStore, StateDir, Store, StoreError};
 use std::fs::Permissions;
-use std::io::BufReader;
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
@@ -58,6 +58,8 @@ fn spawn_child(test: &str, dir: &TempDir) -> (Child, BufReader<ChildStdout>) {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let output = BufReader::new(child.stdout.take().unwrap());
+    let mut output = BufReader::new(child.stdout.take().unwrap());
+    // A child that shares our memory lets go of it before it closes its copies; one that speaks has done both.
+    output.read_line(&mut String::new()).unwrap();
     (child, output)
 }
