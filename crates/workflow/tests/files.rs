@@ -159,7 +159,7 @@ tasks:
             "w.yaml:11:23: claim: this claim needs an amount: memory:system_memory | write memory=512MiB",
             "w.yaml:12:5: a second task of this name: a | the first one is in line 8",
             "w.yaml:15:1: unknown parameter in a template: row | did you mean rows?",
-            "w.yaml:16:1: a template names a task that is no direct dependency: a | add it to the dependencies of a: only those give their results; or did you mean aa?",
+            "w.yaml:16:1: a template names a task that is no direct dependency: a | add it to the dependencies of a: only those give their results",
             "w.yaml:17:20: unknown dependency: aa | did you mean a?",
             "w.yaml:17:27: a dependency that is given twice: b",
             "w.yaml:19:5: a task has one body | give one of command, shell, module",
@@ -243,7 +243,7 @@ tasks:
         [
             "w.yaml:8:53: unknown parameter in a template: own",
             "w.yaml:9:12: unknown name in a template: env | known are parameters.NAME, tasks.NAME and tasks[\"a-b\"]",
-            "w.yaml:9:12: a template names a task that is no direct dependency: a | add it to the dependencies of c-d: only those give their results; or did you mean b?",
+            "w.yaml:9:12: a template names a task that is no direct dependency: a | add it to the dependencies of c-d: only those give their results",
             "w.yaml:10:43: unknown name in a template: d | known are parameters.NAME, tasks.NAME and tasks[\"a-b\"]",
             "w.yaml:10:43: a template names a task that is no direct dependency: c | did you mean tasks[\"c-d\"]?",
         ]
