@@ -1,119 +1,145 @@
-//! Process tasks per second, from bulk add to all results durable, next to what the machine allows.
+//! P1: process tasks per second, from bulk add to all results durable, next to what the machine allows.
 //!
-//! `cargo bench --bench throughput [-- COUNT]`. The reference is a bare loop in the same run: one thread a
-//! core that starts the same program and waits for it, with nothing kept. Rounds of both sides alternate;
-//! medians are printed with their spread.
+//! `cargo bench --bench throughput [-- COUNT]`. The reference is a bare loop in the same run: one pinned
+//! thread a core that starts the same program and waits for it, with nothing kept. Beside it run, where installed,
+//! `make -j`, `ninja`, `xargs -P`, GNU `parallel` and task-spooler; then all once more with output, and the
+//! first two beside processes that use up every core. Rounds alternate; medians are printed with their spread.
 
-use orchd_client::{Client, TaskSpec};
-use orchd_model::Span;
-use std::error::Error;
+mod kit;
+
+use kit::{Daemon, Failure, Rounds, count};
+use std::fmt::Write as _;
+use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 const ROUNDS: usize = 5;
-const PROGRAM: &str = "/bin/true";
+/// A program that starts a process for each waiting task gets fewer of them.
+const SPOOLED: usize = 200;
 
-fn main() -> Result<(), Box<dyn Error>> {
-    let count = std::env::args().filter_map(|argument| argument.parse().ok()).next().unwrap_or(5000);
-    let home = tempfile::tempdir()?;
-    let socket = home.path().join("orchd.sock");
-    let daemon = Daemon::start(home.path(), &socket)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-    let client = runtime.block_on(connect(&socket))?;
-    let mut bare = Vec::new();
-    let mut orchd = Vec::new();
-    for _ in 0..ROUNDS {
-        bare.push(rate(count, bare_loop(count)?));
-        orchd.push(rate(count, runtime.block_on(run_tasks(&client, count))?));
+/// Something that runs a command so many times.
+type Run<'a> = (&'a str, usize, Box<dyn Fn() -> Result<(), Failure> + 'a>);
+
+fn main() -> Result<(), Failure> {
+    let count = count(5000);
+    let daemon = Daemon::start(&[])?;
+    for (title, command) in [("/bin/true", ["/bin/true"].as_slice()), ("/bin/echo x", &["/bin/echo", "x"])] {
+        println!("{count} x {title}, {ROUNDS} rounds");
+        compare(&runs(&daemon, command, count)?)?;
     }
-    drop(daemon);
-    println!("{count} x {PROGRAM}, {ROUNDS} rounds, durable, output kept");
-    show("bare loop", &mut bare);
-    show("orchd", &mut orchd);
-    println!("{:<12} {:>10.2}", "ratio", orchd[ROUNDS / 2] / bare[ROUNDS / 2]);
+    let hogs: Vec<Child> = (0..cores()?)
+        .map(|_| Command::new("/bin/sh").args(["-c", "while :; do :; done"]).spawn())
+        .collect::<Result<_, _>>()?;
+    println!("{count} x /bin/true beside {} processes that use up every core", hogs.len());
+    let runs = runs(&daemon, &["/bin/true"], count)?;
+    let measured = compare(&runs[..2]);
+    for mut hog in hogs {
+        hog.kill()?;
+        hog.wait()?;
+    }
+    measured
+}
+
+fn cores() -> Result<usize, Failure> {
+    Ok(std::thread::available_parallelism()?.get())
+}
+
+fn compare(runs: &[Run<'_>]) -> Result<(), Failure> {
+    let mut rounds: Vec<Rounds> = runs.iter().map(|_| Rounds::default()).collect();
+    for _ in 0..ROUNDS {
+        for ((_, count, run), rounds) in runs.iter().zip(&mut rounds) {
+            let started = Instant::now();
+            run()?;
+            rounds.add(*count as f64 / started.elapsed().as_secs_f64());
+        }
+    }
+    for ((name, ..), figures) in runs.iter().zip(&rounds) {
+        figures.show(name, "/s", Some(&rounds[0]));
+    }
     Ok(())
 }
 
-fn rate(count: usize, time: Duration) -> f64 {
-    count as f64 / time.as_secs_f64()
+/// The bare loop, orchd, and whatever else is installed.
+fn runs<'a>(daemon: &'a Daemon, command: &'a [&'a str], count: usize) -> Result<Vec<Run<'a>>, Failure> {
+    let cores = cores()?;
+    let (specs, makefile, ninja) =
+        (daemon.path("specs"), daemon.path("makefile"), daemon.path("build.ninja"));
+    let line = command.join(" ");
+    fs::write(&specs, format!("{{\"command\":{command:?}}}\n").repeat(count))?;
+    let mut runs: Vec<Run<'a>> = vec![
+        ("bare loop", count, Box::new(move || bare_loop(command, count, cores))),
+        ("orchd", count, Box::new(move || orchd(daemon, &specs))),
+    ];
+    if is_installed("make") {
+        let targets: String = (0..count).map(|n| format!(" t{n}")).collect();
+        fs::write(&makefile, format!(".PHONY: all{targets}\nall:{targets}\n{targets}:\n\t@{line}\n"))?;
+        let jobs = format!("-j{cores}");
+        runs.push((
+            "make -j",
+            count,
+            Box::new(move || run(Command::new("make").arg(&jobs).arg("-f").arg(&makefile))),
+        ));
+    }
+    if is_installed("ninja") {
+        let mut text = format!("rule r\n  command = {line}\n");
+        (0..count).try_for_each(|n| writeln!(text, "build t{n}: r"))?;
+        fs::write(&ninja, text)?;
+        let jobs = format!("-j{cores}");
+        let run_ninja = move || run(Command::new("ninja").arg("--quiet").arg(&jobs).arg("-f").arg(&ninja));
+        runs.push(("ninja", count, Box::new(run_ninja)));
+    }
+    let through_shell = |script: String| move || run(Command::new("/bin/sh").arg("-c").arg(&script));
+    if is_installed("xargs") {
+        let script = format!("seq {count} | xargs -P{cores} -n1 {line}");
+        runs.push(("xargs -P", count, Box::new(through_shell(script))));
+    }
+    if is_installed("parallel") {
+        let script = format!("seq {SPOOLED} | parallel -j{cores} {line}");
+        runs.push(("GNU parallel", SPOOLED, Box::new(through_shell(script))));
+    }
+    if is_installed("tsp") {
+        let script = format!("tsp -S {cores}; for i in $(seq {SPOOLED}); do tsp {line}; done; tsp -w");
+        runs.push(("task-spooler", SPOOLED, Box::new(through_shell(script))));
+    }
+    Ok(runs)
 }
 
-fn show(name: &str, rates: &mut [f64]) {
-    rates.sort_by(f64::total_cmp);
-    println!("{name:<12} {:>10.0}/s   ({:.0} to {:.0})", rates[ROUNDS / 2], rates[0], rates[ROUNDS - 1]);
+fn is_installed(program: &str) -> bool {
+    std::env::var_os("PATH")
+        .is_some_and(|path| std::env::split_paths(&path).any(|directory| directory.join(program).is_file()))
 }
 
-/// One thread a core; each starts the program and waits for it, again and again.
-fn bare_loop(count: usize) -> Result<Duration, Box<dyn Error>> {
-    let threads = std::thread::available_parallelism()?.get();
-    let started = Instant::now();
+fn run(command: &mut Command) -> Result<(), Failure> {
+    let status = command.stdin(Stdio::null()).stdout(Stdio::null()).status()?;
+    if status.success() { Ok(()) } else { Err(format!("{command:?}: {status}").into()) }
+}
+
+/// One thread a core, and pinned to it, as its children are; each starts the program and waits for it, again and again.
+fn bare_loop(command: &[&str], count: usize, threads: usize) -> Result<(), Failure> {
+    let one =
+        || Command::new(command[0]).args(&command[1..]).stdin(Stdio::null()).stdout(Stdio::null()).status();
     std::thread::scope(|scope| {
         let loops: Vec<_> = (0..threads)
             .map(|index| {
                 let share = count / threads + usize::from(index < count % threads);
-                scope.spawn(move || (0..share).try_for_each(|_| Command::new(PROGRAM).status().map(drop)))
+                scope.spawn(move || {
+                    let mut core = rustix::thread::CpuSet::new();
+                    core.set(index);
+                    // Without it the figure is lower, but it is one.
+                    let _ = rustix::thread::sched_setaffinity(None, &core);
+                    (0..share).try_for_each(|_| one().map(drop))
+                })
             })
             .collect();
         loops.into_iter().try_for_each(|thread| {
-            thread.join().map_err(|_| "a thread of the bare loop failed")?.map_err(Box::from)
+            thread.join().map_err(|_| "a thread of the bare loop failed")?.map_err(Failure::from)
         })
     })
-    .map_err(|error: Box<dyn Error + Send + Sync>| error.to_string())?;
-    Ok(started.elapsed())
 }
 
-async fn run_tasks(client: &Client, count: usize) -> Result<Duration, Box<dyn Error>> {
-    let specs: Vec<TaskSpec> = (0..count).map(|_| TaskSpec::command([PROGRAM])).collect();
-    let started = Instant::now();
-    let added = client.submit_many(specs).await?;
-    let ids = added.into_iter().collect::<Result<Vec<_>, _>>()?;
-    let request = orchd_api::WaitRequest { select: ids.into(), timeout: Some(Span::from_secs(600)) };
-    let reply = client.wait(request).await?;
-    if !reply.done {
-        return Err("the tasks did not end within ten minutes".into());
-    }
-    Ok(started.elapsed())
-}
-
-async fn connect(socket: &Path) -> Result<Client, Box<dyn Error>> {
-    let until = Instant::now() + Duration::from_secs(10);
-    loop {
-        match Client::connect(socket).await {
-            Ok(client) => return Ok(client),
-            Err(error) if Instant::now() > until => return Err(error.into()),
-            Err(_) => tokio::task::yield_now().await,
-        }
-    }
-}
-
-/// A daemon of its own, gone with its worker at the end.
-struct Daemon(Child);
-
-impl Daemon {
-    fn start(home: &Path, socket: &Path) -> Result<Self, Box<dyn Error>> {
-        let log = std::fs::File::create(home.join("log"))?;
-        let child = Command::new(env!("CARGO_BIN_EXE_orchd"))
-            .arg("--state-dir")
-            .arg(home.join("state"))
-            .arg("--socket")
-            .arg(socket)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()?;
-        Ok(Self(child))
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        // SIGTERM lets the worker end, too.
-        if let Ok(pid) = i32::try_from(self.0.id())
-            && let Some(pid) = rustix::process::Pid::from_raw(pid)
-        {
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-        }
-        let _ = self.0.wait();
-    }
+fn orchd(daemon: &Daemon, specs: &Path) -> Result<(), Failure> {
+    daemon.orchctl(&["add", "--from", &specs.to_string_lossy()])?;
+    daemon.orchctl(&["wait", "--all"])?;
+    Ok(())
 }

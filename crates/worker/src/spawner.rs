@@ -417,6 +417,9 @@ fn report(assignment: &Assignment, outcome: Outcome, began: Instant, usage: Opti
 }
 
 /// Linux counts memory in KiB and blocks in sectors of 512 bytes (getrusage(2)).
+///
+/// Flaw: a process started the vfork way inherits the peak of the worker's own memory, some 10 MB, when it
+/// becomes the program. A command that never needed as much is said to have.
 fn usage(raw: &libc::rusage) -> Usage {
     let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;
     Usage {
