@@ -314,6 +314,24 @@ impl History for SqliteHistory {
         backup::check(&self.db, "PRAGMA quick_check(100)")
     }
 
+    fn sequence_before(&mut self, time: Time) -> Result<Sequence, StoreError> {
+        // The journal is in the order of time, so the batch is found by halving.
+        let ends = "SELECT coalesce(min(first_seq), 0), coalesce(max(first_seq), 0) FROM journal";
+        let (mut low, mut high): (i64, i64) =
+            self.db.prepare_cached(ends)?.query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let mut at = self.db.prepare_cached(
+            "SELECT first_seq, time FROM journal WHERE first_seq <= ?1 ORDER BY first_seq DESC LIMIT 1",
+        )?;
+        // All before `low` is earlier; from `high` on it need not be.
+        while low < high {
+            let middle = low + (high - low + 1) / 2;
+            let (first, last_time): (i64, i64) =
+                at.query_row([middle], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            if last_time < int(time.0) { low = middle } else { high = first.min(middle - 1) }
+        }
+        Ok(Sequence(low.cast_unsigned().saturating_sub(1)))
+    }
+
     fn size_bytes(&mut self) -> Result<u64, StoreError> {
         let mut total = 0;
         for suffix in ["", "-wal"] {

@@ -196,6 +196,11 @@ pub trait History: Send {
     /// # Errors
     /// [`StoreError::Corrupt`] with the first findings.
     fn check(&mut self) -> Result<(), StoreError>;
+    /// An event before which nothing happened at this instant or later; zero when there may be none.
+    ///
+    /// # Errors
+    /// As [`History::spec`].
+    fn sequence_before(&mut self, time: Time) -> Result<Sequence, StoreError>;
     /// What the store takes on disk, bytes.
     ///
     /// # Errors

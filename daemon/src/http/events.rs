@@ -9,7 +9,7 @@ use axum::response::Sse;
 use axum::response::sse;
 use futures_util::Stream;
 use orchd_api::{Event, EventQuery};
-use orchd_model::{Refusal, Sequence, SessionId, TaskId, WorkflowId};
+use orchd_model::{Refusal, Sequence, SessionId, TaskId, Time, WorkflowId};
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -20,8 +20,8 @@ use super::Shell;
 use super::answer::{Query, Refused};
 use crate::feed;
 
-/// Events read from the journal at a time.
-const PAGE: usize = 1024;
+/// Events read from the journal at a time: as many as the largest batch, which is read as a whole.
+const PAGE: usize = 16_384;
 
 /// Streams events.
 pub async fn events(
@@ -41,10 +41,16 @@ pub async fn events(
     // Before the journal is read, so that nothing is missed in between.
     let live = shell.feed.subscribe();
     let now = shell.statistics.read().sequence;
-    let since = resumed.or(query.since);
+    let since: Option<u64> = resumed.or(query.since);
+    // What happened before a task was added, or after it ended, need not be read to find its events.
+    let span = match (query.task, since) {
+        (Some(id), Some(since)) => span_of(&shell, id, Sequence(since)).await?,
+        _ => Span::default(),
+    };
     let subscriber = Subscriber {
         stopping: shell.stopping.clone(),
-        last: Sequence(since.unwrap_or(now.0)),
+        last: Sequence(since.unwrap_or(now.0)).max(span.after),
+        until: span.until.filter(|_| query.no_follow),
         replaying: since.is_some(),
         left: query.limit,
         shell,
@@ -62,6 +68,23 @@ pub async fn events(
     Ok(Sse::new(stream))
 }
 
+/// Where the events of a task are in the journal.
+#[derive(Default)]
+struct Span {
+    after: Sequence,
+    until: Option<Time>,
+}
+
+async fn span_of(shell: &Arc<Shell>, id: TaskId, since: Sequence) -> Result<Span, Refusal> {
+    shell
+        .read(move |history| {
+            let Some(task) = history.task(id)? else { return Ok(Span { after: since, until: None }) };
+            let after = history.sequence_before(task.record.created_at)?;
+            Ok(Span { after: after.max(since), until: task.finished_at })
+        })
+        .await
+}
+
 /// What the events must be about.
 struct Only {
     task: Option<TaskId>,
@@ -71,7 +94,7 @@ struct Only {
 
 impl Only {
     fn admits(&self, event: &Event) -> bool {
-        self.task.is_none_or(|id| event.task == Some(id))
+        self.task.is_none_or(|id| event.is_about(id))
             && self.workflow.is_none_or(|id| event.workflow == Some(id))
             && self.session.is_none_or(|id| event.session == Some(id))
     }
@@ -85,6 +108,8 @@ struct Subscriber {
     stopping: watch::Receiver<bool>,
     /// The last event that was looked at.
     last: Sequence,
+    /// Nothing later in the journal matters.
+    until: Option<Time>,
     /// Whether the journal may hold more that was not looked at.
     replaying: bool,
     /// Events that match and wait to be sent; at most a page or a batch.
@@ -115,7 +140,8 @@ impl Subscriber {
     async fn replay(&mut self) -> Result<(), Refusal> {
         let after = self.last;
         let page = self.shell.read(move |history| history.events(after, PAGE)).await?;
-        self.replaying = page.len() == PAGE;
+        let is_over = |until: Time| page.last().is_some_and(|event| event.time > until);
+        self.replaying = page.len() == PAGE && !self.until.is_some_and(is_over);
         self.take(&page);
         Ok(())
     }

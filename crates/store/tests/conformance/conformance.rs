@@ -51,6 +51,11 @@ fn assert_same(store: &mut dyn Store, naive: &mut MemoryStore, world: &World) {
         assert_eq!(asked.events(after, limit).unwrap(), naive.events(after, limit).unwrap(), "{what}");
     }
     assert_eq!(asked.figures().unwrap(), naive.figures().unwrap());
+    for event in naive.events(Sequence(0), usize::MAX).unwrap() {
+        // Nothing is left out, and not much more than a batch comes in vain.
+        let place = asked.sequence_before(event.time).unwrap();
+        assert!(place < event.sequence && place >= naive.sequence_before(event.time).unwrap(), "{event:?}");
+    }
     assert!(asked.size_bytes().unwrap() > 0);
 }
 

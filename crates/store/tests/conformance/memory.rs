@@ -353,6 +353,15 @@ impl History for MemoryStore {
         Ok(())
     }
 
+    fn sequence_before(&mut self, time: Time) -> Result<Sequence, StoreError> {
+        let state = self.state();
+        let before = state.journal.iter().filter(|batch| batch.last().is_some_and(|event| event.time < time));
+        Ok(before
+            .filter_map(|batch| batch.first())
+            .next_back()
+            .map_or(Sequence(0), |e| Sequence(e.sequence.0 - 1)))
+    }
+
     fn size_bytes(&mut self) -> Result<u64, StoreError> {
         Ok(1)
     }
