@@ -1,8 +1,7 @@
 //! Adding tasks and workflows: what is refused, and how an accepted task begins.
 
 use orchd_model::{
-    Amount, Claim, Code, Mode, Refusal, ResourceKind, Status, TaskId, TaskRange, WorkflowId, WorkflowStatus,
-    limits,
+    Amount, Claim, Code, Refusal, ResourceKind, Status, TaskId, TaskRange, WorkflowId, WorkflowStatus, limits,
 };
 use rustc_hash::FxHashMap;
 use std::collections::{BTreeMap, VecDeque};
@@ -175,7 +174,7 @@ impl Core {
             };
         };
         match resource.capacity {
-            Some(capacity) if claim.mode != Mode::Exclusive && claim.amount > capacity => {
+            Some(capacity) if claim.amount > capacity => {
                 Err(Refusal::new(Code::Unsatisfiable, "more than there is in all")
                     .value(claim.to_string())
                     .hint(format!("{} has {capacity}", claim.resource)))
