@@ -107,5 +107,6 @@ fn others_can_depend_on_an_array_and_on_a_part_of_it() {
     until("the last one has run", || daemon.status(TaskId(25)) == Status::Completed);
     daemon.orchctl(&["add", "--after", "24-26", "--", "true"]).fails_with(4, &["unknown dependency", "26"]);
     daemon.orchctl(&["add", "--array", "3-1", "--", "true"]).fails_with(2, &["3-1", "A-B"]);
+    daemon.orchctl(&["run", "--array", "1-3", "--", "true"]).fails_with(2, &["--array", "--wait"]);
     daemon.orchctl(&["add", "--array", "1-3", "--follow", "--", "true"]).fails_with(2, &["--follow"]);
 }

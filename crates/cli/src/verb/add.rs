@@ -3,7 +3,7 @@
 use clap::Args;
 use orchd_api::{Added, WaitRequest};
 use orchd_client::{Client, Error};
-use orchd_model::{Refusal, Status, TaskRange, TaskSpec};
+use orchd_model::{Refusal, Status, TaskRange, TaskSpec, limits};
 use serde_json::Value;
 use std::collections::VecDeque;
 use std::fs::File;
@@ -138,6 +138,10 @@ impl Lines {
             }
             let spec = match std::str::from_utf8(&line) {
                 Ok(text) if text.trim().is_empty() => continue,
+                // One that no frame holds would break the connection, and the lines after it with it.
+                Ok(text) if text.len() > limits::SPEC_BYTES => {
+                    Err(Failure::Usage(format!("a task spec has at most {} bytes", limits::SPEC_BYTES)))
+                }
                 Ok(text) => self.spec(text),
                 Err(_) => Err(Failure::Usage("not UTF-8".to_owned())),
             };

@@ -17,6 +17,10 @@ impl Run {
     /// With `--json` the output of the command goes to standard error, and the task as it ended is the one
     /// document on standard output.
     pub(crate) async fn run(self, context: &Context) -> Result<Exit, Failure> {
+        if self.spec.array.is_some() {
+            let message = "run shows one task, not an array: --array\nhint: orchctl add --array … --wait";
+            return Err(Failure::Usage(message.to_owned()));
+        }
         let spec = self.spec.spec(&Submitter::here(self.spec.env_all)?)?;
         let client = context.client().await?;
         // From here on an interrupt must reach the task, even while it is being added.
