@@ -307,6 +307,16 @@ fn shutdown_leaves_waits_or_cancels_as_it_is_asked() {
     daemon.ended();
     daemon.start_again();
     assert_eq!(daemon.ended_task(second).status, Status::Cancelled);
+    // Who waits may lose patience.
+    let third = daemon.submit(daemon.shell(gate("never")));
+    daemon.until_status(third, Status::Running);
+    let waiting = start(&daemon, &["shutdown", "--wait"]);
+    until("nothing new is taken", || daemon.orchctl(&["add", "--", "true"]).code != Some(0));
+    daemon.orchctl(&["shutdown", "--cancel"]).succeeds();
+    waiting.ended();
+    daemon.ended();
+    daemon.start_again();
+    assert_eq!(daemon.ended_task(third).status, Status::Cancelled);
     daemon.orchctl(&["shutdown", "--wait", "--cancel"]).fails_with(2, &["--cancel"]);
     daemon.orchctl(&["shutdown"]).succeeds();
     daemon.ended();

@@ -6,7 +6,7 @@
 use anyhow::{Context, Result};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use orchd_core::Command;
-use orchd_model::{Time, WorkerId};
+use orchd_model::{Time, Token, WorkerId};
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
@@ -177,7 +177,7 @@ impl Supervisor {
         let until = Instant::now() + time;
         while let Ok(ask) = self.asks.recv_deadline(until) {
             if let Ask::Fence(worker) = ask {
-                self.lose(worker);
+                self.lose(worker, None);
             }
         }
     }
@@ -252,7 +252,7 @@ impl Supervisor {
     fn fence(&self, worker: WorkerId) -> Result<()> {
         let is_service = self.sessions.hello(worker).is_some_and(|(hello, _)| hello.kind != "process");
         if is_service {
-            self.lose(worker);
+            self.lose(worker, None);
             return Ok(());
         }
         if self.worker.is_alive()? {
@@ -271,7 +271,7 @@ impl Supervisor {
         if self.worker.is_alive()? {
             return Ok(());
         }
-        bury(&self.worker.state_dir, &self.engine)?;
+        let began = bury(&self.worker.state_dir, &self.engine)?;
         let (look, seen) = crossbeam_channel::bounded(1);
         let inspect = Request::Inspect(Box::new(move |core| drop(look.send(core.workers()))));
         if self.engine.send(inspect).is_err() {
@@ -280,32 +280,33 @@ impl Supervisor {
         for worker in seen.recv().unwrap_or_default() {
             let is_service = self.sessions.hello(worker.id).is_some_and(|(hello, _)| hello.kind != "process");
             if !is_service {
-                self.lose(worker.id);
+                self.lose(worker.id, Some(began.clone()));
             }
         }
         Ok(())
     }
 
-    fn lose(&self, worker: WorkerId) {
-        let command = Command::Lose { worker };
+    fn lose(&self, worker: WorkerId, began: Option<Vec<Token>>) {
+        let command = Command::Lose { worker, began };
         drop(self.engine.send(Request::Command { command, answer: None }));
     }
 }
 
-/// Makes sure that a dead worker's processes are dead, and hands in the reports it left.
+/// Makes sure that a dead worker's processes are dead, and hands in the reports it left. Gives the attempts
+/// that it had begun.
 ///
 /// # Errors
 /// When processes cannot be found or ended, or reports cannot be read.
-pub fn bury(state_dir: &std::path::Path, engine: &Sender<Request>) -> Result<()> {
+pub fn bury(state_dir: &std::path::Path, engine: &Sender<Request>) -> Result<Vec<Token>> {
     let fenced = orchd_worker::fence(state_dir).context("cannot end what a dead worker left")?;
     if !fenced.is_empty() {
         tracing::info!(attempts = fenced.len(), "what a dead worker left has been ended");
     }
     // What had begun of that which was placed ahead is an attempt; the rest is not.
-    for token in fenced {
+    for token in fenced.iter().copied() {
         let command = Command::Begun { worker: None, token, at: Time(u64::MAX) };
         if engine.send(Request::Command { command, answer: None }).is_err() {
-            return Ok(());
+            return Ok(fenced);
         }
     }
     let reports = orchd_worker::read_reports(state_dir).context("cannot read the reports a worker left")?;
@@ -314,15 +315,16 @@ pub fn bury(state_dir: &std::path::Path, engine: &Sender<Request>) -> Result<()>
         let (answer, answered) = tokio::sync::oneshot::channel();
         let command = Command::Report { worker: None, report };
         if engine.send(Request::Command { command, answer: Some(answer) }).is_err() {
-            return Ok(());
+            return Ok(fenced);
         }
         answers.push(answered);
     }
     for answered in answers {
         // Stale ones are settled, too. An answer means that it is durable.
         if answered.blocking_recv().is_err() {
-            return Ok(());
+            return Ok(fenced);
         }
     }
-    orchd_worker::clear_reports(state_dir).context("cannot clear the reports a worker left")
+    orchd_worker::clear_reports(state_dir).context("cannot clear the reports a worker left")?;
+    Ok(fenced)
 }

@@ -47,7 +47,7 @@ use crate::writer::Writer;
 pub struct Shutdown(mpsc::Sender<ShutdownMode>);
 
 impl Shutdown {
-    /// Asks; the first one counts.
+    /// Asks; one that waits can be asked again to cancel or to leave what runs.
     pub fn ask(&self, mode: ShutdownMode) {
         // A daemon that ends already need not be asked again.
         let _ = self.0.try_send(mode);
@@ -225,7 +225,7 @@ impl Running {
         if is_service {
             systemd::stopping();
         }
-        finish_running(&shell, mode, &mut interrupted, &stopping).await;
+        finish_running(&shell, mode, &mut asked, &mut interrupted, &stopping).await;
         // Gone before the lock, so that the next daemon never takes it for a live one's.
         if let Err(error) = std::fs::remove_file(&socket) {
             tracing::warn!(%error, socket = %socket.display(), "the socket stays");
@@ -270,6 +270,7 @@ fn look_through(shell: &Arc<Shell>, marker: &Arc<Marker>) -> Result<()> {
 async fn finish_running(
     shell: &Arc<Shell>,
     mode: ShutdownMode,
+    asked: &mut mpsc::Receiver<ShutdownMode>,
     interrupted: &mut (impl Future<Output = ()> + Unpin),
     stopping: &AtomicBool,
 ) {
@@ -278,12 +279,8 @@ async fn finish_running(
         stopping.store(true, Ordering::Relaxed);
         return;
     }
-    if mode == ShutdownMode::Cancel
-        && let Ok(tasks) = shell.look(running_tasks).await
-    {
-        let tasks = tasks.into_iter().map(Into::into).collect();
-        let command = Command::Cancel { tasks };
-        drop(shell.send(Request::Command { command, answer: None }).await);
+    if mode == ShutdownMode::Cancel {
+        cancel_running(shell).await;
     }
     if mode != ShutdownMode::Leave {
         while shell.look(running_tasks).await.is_ok_and(|tasks| !tasks.is_empty()) {
@@ -291,6 +288,12 @@ async fn finish_running(
                 // Whatever happened, the question is asked again.
                 _ = feed.recv() => {}
                 () = &mut *interrupted => break,
+                // Who waits may lose patience.
+                again = asked.recv() => match again {
+                    Some(ShutdownMode::Cancel) => cancel_running(shell).await,
+                    Some(ShutdownMode::Wait) => {}
+                    Some(ShutdownMode::Leave) | None => break,
+                },
             }
         }
     }
@@ -303,20 +306,28 @@ async fn finish_running(
     }
 }
 
+async fn cancel_running(shell: &Arc<Shell>) {
+    if let Ok(tasks) = shell.look(running_tasks).await {
+        let tasks = tasks.into_iter().map(Into::into).collect();
+        let command = Command::Cancel { tasks };
+        drop(shell.send(Request::Command { command, answer: None }).await);
+    }
+}
+
 fn running_tasks(core: &Core) -> Vec<orchd_model::TaskId> {
     core.workers().into_iter().flat_map(|worker| worker.tasks).collect()
 }
 
 /// A worker that died with the last daemon is buried before anything new starts.
 fn bury_worker(state_dir: &Path, engine: &crossbeam_channel::Sender<Request>) -> Result<()> {
-    local_worker::bury(state_dir, engine)?;
+    let began = local_worker::bury(state_dir, engine)?;
     let (look, seen) = crossbeam_channel::bounded(1);
     let ended = || anyhow::anyhow!("the engine ended");
     engine
         .send(Request::Inspect(Box::new(move |core| drop(look.send(core.workers())))))
         .map_err(|_| ended())?;
     for worker in seen.recv().context("the engine ended")? {
-        let command = Command::Lose { worker: worker.id };
+        let command = Command::Lose { worker: worker.id, began: Some(began.clone()) };
         engine.send(Request::Command { command, answer: None }).map_err(|_| ended())?;
     }
     Ok(())

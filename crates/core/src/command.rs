@@ -188,6 +188,9 @@ pub enum Command {
     Lose {
         /// Which.
         worker: WorkerId,
+        /// The attempts that it had begun and that left no report, where that is known: what it was given
+        /// besides never ran, and is no loss.
+        began: Option<Vec<Token>>,
     },
     /// What was placed ahead has begun. About other attempts this says nothing new.
     Begun {

@@ -155,7 +155,7 @@ impl Core {
             Command::Join(join) => Ok(self.join(join, out)),
             Command::Detach { worker } => self.detach(worker),
             Command::Heartbeat { worker } => self.heartbeat(worker),
-            Command::Lose { worker } => self.lose(worker, out),
+            Command::Lose { worker, began } => self.lose(worker, began.as_deref(), out),
             Command::Begun { worker, token, at } => self.begun(worker, token, at, out),
             Command::Unbegun { worker, token } => self.unbegun(worker, token, out),
             Command::Report { worker, report } => self.report(worker, report, out),

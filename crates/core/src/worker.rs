@@ -307,13 +307,22 @@ impl Core {
     }
 
     /// A worker and all its processes are dead: its attempts are lost.
-    pub(crate) fn lose(&mut self, id: WorkerId, out: &mut Output) -> Result<Reply, Refusal> {
+    pub(crate) fn lose(
+        &mut self,
+        id: WorkerId,
+        began: Option<&[Token]>,
+        out: &mut Output,
+    ) -> Result<Reply, Refusal> {
         let worker = self.workers.get(id).ok_or_else(|| unknown(id))?;
         let tasks: Vec<TaskId> = worker.tasks.iter().copied().collect();
         let here = |placement: &&Placement| placement.worker == id;
         let placed: Vec<Placement> = self.meta.placed.iter().filter(here).copied().collect();
         for task in tasks {
-            self.attempt_lost(task, out);
+            let began = match (began, &self.task(task).phase) {
+                (Some(began), Phase::Running { token, .. }) => began.contains(token),
+                _ => true,
+            };
+            if began { self.attempt_lost(task, out) } else { self.attempt_never_began(task, out) }
         }
         for placement in placed {
             self.give_back(placement, out);

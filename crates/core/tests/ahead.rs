@@ -311,7 +311,7 @@ impl Play {
                 self.tell(Command::Begun { worker: None, token, at: self.world.now });
             }
         }
-        self.tell(Command::Lose { worker });
+        self.tell(Command::Lose { worker, began: None });
         self.join();
     }
 

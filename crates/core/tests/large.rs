@@ -231,7 +231,7 @@ fn pausing_and_a_lost_worker_cost_what_they_concern() {
         }
     }
     for worker in 1..20 {
-        let (_, out) = world.handle(Command::Lose { worker: WorkerId(worker) });
+        let (_, out) = world.handle(Command::Lose { worker: WorkerId(worker), began: None });
         assert_eq!(started(&out), []);
         world.workers.clear();
         world.join(orchd_core::Join {

@@ -385,7 +385,7 @@ impl Pair {
 
     fn lose(&mut self, place: usize) {
         let worker = self.workers[place];
-        let (reply, out) = self.world.handle(Command::Lose { worker });
+        let (reply, out) = self.world.handle(Command::Lose { worker, began: None });
         assert!(reply.is_ok(), "{reply:?}");
         self.world.workers.remove(&worker);
         let lost = self.naive.workers.iter().position(|w| w.id == worker.0).expect("it is known");

@@ -161,10 +161,16 @@ impl Script {
             ("resize", [name, slots]) => {
                 Command::Resize { worker: self.workers[*name], slots: slots.parse().expect("a number") }
             }
-            ("lose", [name]) => {
+            ("lose", [name, began @ ..]) => {
                 let worker = self.workers[*name];
                 self.world().workers.remove(&worker);
-                Command::Lose { worker }
+                let last = |task: &&str| *self.tokens[&self.task(task)].last().expect("was assigned");
+                let began = match began {
+                    [] => None,
+                    ["began", "nothing"] => Some(Vec::new()),
+                    [_, tasks @ ..] => Some(tasks.iter().map(last).collect()),
+                };
+                Command::Lose { worker, began }
             }
             _ => panic!("not a command: {verb} {words:?}"),
         }
