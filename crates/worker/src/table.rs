@@ -11,9 +11,9 @@
 
 use orchd_model::{AttemptNumber, TaskId, Token};
 use rustix::fd::AsFd;
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::sys::SharedWords;
@@ -121,6 +121,18 @@ pub(crate) fn read(paths: &StatePaths) -> io::Result<Vec<Record>> {
         .collect())
 }
 
+impl StatePaths {
+    /// Whether the attempt with this token is in the slot now, so that everything in the slot's spools up to
+    /// now is its own. False when that cannot be found out.
+    #[must_use]
+    pub fn is_held_by(&self, slot: u32, token: Token) -> bool {
+        let at = (RECORD_WORDS * (1 + slot as usize) * size_of::<u64>()) as u64;
+        let mut bytes = [0; size_of::<u64>()];
+        let read = File::open(self.attempts()).and_then(|table| table.read_exact_at(&mut bytes, at));
+        read.is_ok() && word(&bytes) == token.0
+    }
+}
+
 /// Forgets all records.
 pub(crate) fn clear(paths: &StatePaths) -> io::Result<()> {
     match fs::remove_file(paths.attempts()) {
@@ -154,9 +166,14 @@ mod tests {
         let [record] = read(&paths).unwrap()[..] else { panic!("one record") };
         assert_eq!((record.slot, record.token, record.pid), (1, Token(7), 99));
         assert_eq!((record.task, record.attempt), (TaskId(3), AttemptNumber(2)));
+        assert_eq!(
+            [(0, 7), (1, 7), (1, 8), (2, 7)].map(|(slot, token)| paths.is_held_by(slot, Token(token))),
+            [false, true, false, false]
+        );
         let own = process::stat(std::process::id()).unwrap();
         assert!(record.started_ticks >= own.started_ticks);
         table.leave(1);
+        assert!(!paths.is_held_by(1, Token(7)));
         assert_eq!(read(&paths).unwrap(), []);
     }
 }

@@ -6,7 +6,7 @@ use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response, Sse, sse};
 
 use orchd_api::{LogChunk, LogEnd, LogQuery, LogStream};
-use orchd_model::{AttemptNumber, Code, Refusal, Status, TaskId};
+use orchd_model::{AttemptNumber, Code, Refusal, Status, TaskId, Token};
 use orchd_store::StoredTask;
 use orchd_worker::{StatePaths, Stream};
 use std::convert::Infallible;
@@ -134,7 +134,7 @@ impl Reader {
                 return None;
             }
             // Whether the attempt is over is asked before its files are read: what is read after that is all
-            // of it, and a spool that was given to the next attempt is never taken for this one's.
+            // of it.
             self.notice_end();
             if let Some(piece) = self.read_piece() {
                 return Some(piece);
@@ -155,24 +155,38 @@ impl Reader {
                 source.file = path.and_then(|path| File::open(path).ok());
             }
             let Some(file) = &source.file else { continue };
-            if let Some(lines) = source.tail.take() {
-                source.offset = tail_offset(file, lines, cap).unwrap_or(0);
+            let begin = source.tail.map_or(source.offset, |lines| tail_offset(file, lines, cap).unwrap_or(0));
+            let Ok((bytes, after)) = cut::read(file, begin, PIECE_BYTES, cap) else { continue };
+            if !self.is_still_mine() {
+                self.sources[index].file = None;
+                continue;
             }
-            let Ok((bytes, after)) = cut::read(file, source.offset, PIECE_BYTES, cap) else { continue };
-            if !bytes.is_empty() && self.is_still_mine() {
-                let source = &mut self.sources[index];
-                let offset = source.offset;
+            let source = &mut self.sources[index];
+            (source.tail, source.offset) = (None, begin);
+            if !bytes.is_empty() {
                 source.offset = after;
-                return Some(Item::Piece { attempt: self.attempt, stream: source.stream, offset, bytes });
+                return Some(Item::Piece {
+                    attempt: self.attempt,
+                    stream: source.stream,
+                    offset: begin,
+                    bytes,
+                });
             }
         }
         None
     }
 
-    /// Whether what was just read is this attempt's: a spool belongs to it alone until its end is known
-    /// here. If it has ended meanwhile it is read again, from where the output has been put.
-    fn is_still_mine(&mut self) -> bool {
-        self.complete || !self.notice_end()
+    /// Whether what was just read is this attempt's. The worker may have ended it and given its spool to
+    /// the next one, and the daemon not have heard of it: then it is read again, from where the output is put.
+    fn is_still_mine(&self) -> bool {
+        self.complete || self.spool().is_some_and(|(paths, spool, token)| paths.is_held_by(spool, token))
+    }
+
+    /// The spool that this attempt writes to, as far as its worker has told.
+    fn spool(&self) -> Option<(StatePaths, u32, Token)> {
+        let running = self.shell.sessions.running(self.task)?;
+        let spool = running.spool.filter(|_| running.attempt == self.attempt)?;
+        Some((StatePaths::new(&self.shell.state_dir), spool, running.token))
     }
 
     /// Notices the end of the attempt. Its output has its final place then, and its spool may be another's.
@@ -190,11 +204,11 @@ impl Reader {
 
     fn path(&self, stream: LogStream) -> Option<PathBuf> {
         let stream = if stream == LogStream::Stderr { Stream::Err } else { Stream::Out };
-        let paths = StatePaths::new(&self.shell.state_dir);
         if self.complete {
+            let paths = StatePaths::new(&self.shell.state_dir);
             return Some(paths.output(self.task, self.attempt, stream));
         }
-        let spool = self.shell.sessions.running(self.task)?.spool?;
+        let (paths, spool, _) = self.spool()?;
         Some(paths.spool(spool, stream))
     }
 
