@@ -2,11 +2,11 @@
 //! workers, conditions are evaluated.
 
 use crossbeam_channel::{Receiver, Sender};
-use orchd_api::{Assignment, StopCause, StopOrder, ToWorker, Work};
+use orchd_api::{Assignment, Bounds, StopCause, StopOrder, ToWorker, Work};
 use orchd_core::{Command, Effect, Event, Fact, Stop, TaskRecord};
 use orchd_model::{
-    AttemptNumber, AttemptReport, Body, ErrorType, Outcome, Span, TaskId, TaskRange, TaskSpec, Token,
-    WorkerId, WorkflowId,
+    Allotment, AttemptNumber, AttemptReport, Body, ErrorType, Outcome, Span, TaskId, TaskRange, TaskSpec,
+    Token, WorkerId, WorkflowId,
 };
 use orchd_store::History;
 use serde_json::{Map, Value, json};
@@ -125,9 +125,9 @@ impl Outbox {
         let mut orders: BTreeMap<WorkerId, Vec<StopOrder>> = BTreeMap::new();
         for effect in effects {
             match effect {
-                Effect::Assign { worker, task, attempt, token, order: (class, since) } => {
+                Effect::Assign { worker, task, attempt, token, order: (class, since), allotment } => {
                     let order = (class.index() as u8, since.0);
-                    match self.assignment(task, attempt, token, order) {
+                    match self.assignment(task, attempt, token, order, allotment) {
                         Ok(assignment) => assignments.entry(worker).or_default().push(assignment),
                         Err(outcome) => self.fail_at_start(task, attempt, token, outcome),
                     }
@@ -201,6 +201,7 @@ impl Outbox {
         attempt: AttemptNumber,
         token: Token,
         order: (u8, u64),
+        allotment: Allotment,
     ) -> Result<Assignment, Outcome> {
         let fail = |message: String| Outcome::failed(ErrorType::Other("Internal".to_owned()), message);
         let known = self.known(task).map_err(fail)?;
@@ -239,7 +240,9 @@ impl Outbox {
         };
         let (name, timeout) = (spec.name.clone(), spec.timeout);
         let grace = policy.grace;
-        Ok(Assignment { task, attempt, token, name, work, timeout, grace, order, inputs })
+        let bounds =
+            (!allotment.is_empty()).then(|| Bounds { allotment, jobserver: policy.enforcement.jobserver });
+        Ok(Assignment { task, attempt, token, name, work, timeout, grace, order, bounds, inputs })
     }
 
     /// `{"parameters": …, "tasks": {NAME and id: {status, output, exit_code, attempts}}}`, with the

@@ -27,8 +27,8 @@ pub use operate::{
 };
 pub use problem::{MEDIA_TYPE, Problem};
 pub use session::{
-    Assignment, FromWorker, HeldAttempt, PROTOCOL, SLOTS, StartedAttempt, StopCause, StopOrder, ToWorker,
-    Work, WorkerHello,
+    Assignment, Bounds, FromWorker, HeldAttempt, PROTOCOL, SLOTS, StartedAttempt, StopCause, StopOrder,
+    ToWorker, Work, WorkerHello,
 };
 pub use stats::{
     Distribution, Resource, ResourceHolder, Slots, SlowTask, Stats, StoreStats, Throughput, Worker,

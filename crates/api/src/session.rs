@@ -17,7 +17,7 @@
 //! Every message that lists things is a batch, so one frame carries hundreds of tasks. A worker keeps a
 //! report until it is acknowledged and sends it again after a reconnection.
 
-use orchd_model::{AttemptNumber, AttemptReport, Span, TaskId, Token, WorkerId};
+use orchd_model::{Allotment, AttemptNumber, AttemptReport, JobserverStyle, Span, TaskId, Token, WorkerId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -169,9 +169,23 @@ pub struct Assignment {
     /// Its place among those that wait for a slot, the smallest starts first; then the smaller task.
     #[serde(default)]
     pub order: (u8, u64),
+    /// What it has claimed of the machine, and how it is kept to that; none when it has claimed nothing of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bounds: Option<Bounds>,
     /// The text of `$ORCHD_INPUTS`; none when there are neither parameters nor dependencies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inputs: Option<Value>,
+}
+
+/// What an attempt has claimed of the machine itself, and how it is kept to that.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Bounds {
+    /// The claims.
+    #[serde(flatten)]
+    pub allotment: Allotment,
+    /// How nested builds learn how many jobs they may run.
+    #[serde(default)]
+    pub jobserver: JobserverStyle,
 }
 
 /// What an attempt does.

@@ -1,6 +1,6 @@
 //! Admission: the one step that grants all claims, a slot and the start, or nothing.
 
-use orchd_model::{Amount, Mode};
+use orchd_model::{Allotment, Amount, Mode};
 
 use crate::command::Effect;
 use crate::core::{Core, Output};
@@ -96,6 +96,7 @@ impl Core {
             return false;
         };
         let task = rank.task;
+        let allotment = self.allotment(index);
         self.single_out(task, out);
         let this = self.task(task);
         let attempt = this.attempts.next();
@@ -104,8 +105,20 @@ impl Core {
         let at = self.now;
         self.emit(out, Fact::Started { task, attempt, token, worker, at, waited });
         let order = (rank.class, rank.since);
-        out.effects.push(Effect::Assign { worker, task, attempt, token, order });
+        out.effects.push(Effect::Assign { worker, task, attempt, token, order, allotment });
         true
+    }
+
+    /// What a task of this queue holds of the machine itself when it starts.
+    fn allotment(&self, index: usize) -> Allotment {
+        let mut allotment = Allotment::default();
+        for need in &self.queues.get(index).needs {
+            let resource = self.ledger.get(need.resource);
+            if let ResourceKey::Named(name) = &resource.key {
+                allotment.note(name, resource.charge(need.mode, need.amount));
+            }
+        }
+        allotment
     }
 
     /// A resource was paused, resumed or set: what is known of those that need it holds no longer.

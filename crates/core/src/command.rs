@@ -1,8 +1,8 @@
 //! Commands: wishes that come in and may be refused; replies; effects: instructions to the shell.
 
 use orchd_model::{
-    AttemptReport, FailFast, On, Priority, Refusal, ResourceName, ResourceSetting, RetryPolicy, Sequence,
-    Span, Status, TaskId, TaskRange, TaskSpec, Time, Token, WorkerId, WorkflowId,
+    Allotment, AttemptReport, FailFast, On, Priority, Refusal, ResourceName, ResourceSetting, RetryPolicy,
+    Sequence, Span, Status, TaskId, TaskRange, TaskSpec, Time, Token, WorkerId, WorkflowId,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -258,6 +258,8 @@ pub enum Effect {
         /// The class it competes in and since when it is ready: those that wait for a slot go by this, then
         /// by task.
         order: (Priority, Time),
+        /// What it has claimed of the machine itself.
+        allotment: Allotment,
     },
     /// Have the worker give back what it was given ahead, unless that has begun.
     Recall {

@@ -14,7 +14,7 @@
 //! Invariant: a placed task is ready, has no needs and stands in no queue; a worker was given no more than
 //! its window beyond its slots, twice that while some are being recalled.
 
-use orchd_model::{Code, Refusal, Span, Time, Token, WorkerId};
+use orchd_model::{Allotment, Code, Refusal, Span, Time, Token, WorkerId};
 
 use crate::command::{Effect, Reply};
 use crate::core::{Core, Output};
@@ -49,7 +49,14 @@ impl Core {
         let placement =
             Placement { task, attempt, token, worker, class: order.0, since: order.1, recall: None };
         self.emit(out, Fact::Placed { placement });
-        out.effects.push(Effect::Assign { worker, task, attempt, token, order });
+        out.effects.push(Effect::Assign {
+            worker,
+            task,
+            attempt,
+            token,
+            order,
+            allotment: Allotment::default(),
+        });
         true
     }
 

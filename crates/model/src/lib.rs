@@ -6,6 +6,7 @@
 //!
 //! This crate does NOT contain IO, a clock, or any scheduling decision.
 
+mod allotment;
 mod amount;
 mod array;
 mod claim;
@@ -25,6 +26,7 @@ mod suggest;
 mod time;
 mod workflow;
 
+pub use allotment::{Allotment, JobserverStyle};
 pub use amount::Amount;
 pub use array::{Indices, TaskRange};
 pub use claim::{Claim, Mode, merge_claims};

@@ -74,6 +74,7 @@ fn assigned(
             timeout: None,
             order: (0, 0),
             grace: Span::from_secs(10),
+            bounds: None,
             inputs: None,
         });
     }

@@ -217,6 +217,7 @@ mod tests {
             timeout: None,
             order: (0, 0),
             grace: Span::ZERO,
+            bounds: None,
             inputs: None,
         })
     }

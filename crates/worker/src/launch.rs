@@ -1,7 +1,8 @@
 //! From an assignment to a process: arguments, environment, directory, standard streams.
 //!
 //! A command finds in its environment what it was given, and
-//! `ORCHD_TASK_ID`, `ORCHD_ATTEMPT`, `ORCHD_TOKEN`, `ORCHD_RESULT`, `ORCHD_INPUTS`, `ORCHD_SOCKET`.
+//! `ORCHD_TASK_ID`, `ORCHD_ATTEMPT`, `ORCHD_TOKEN`, `ORCHD_RESULT`, `ORCHD_INPUTS`, `ORCHD_SOCKET`,
+//! `ORCHD_CPUS`; with a claim of several cores also `MAKEFLAGS`, unless it was given.
 
 use orchd_api::{Assignment, Work};
 use orchd_model::{ErrorType, Outcome};
@@ -9,6 +10,7 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{MemfdFlags, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::Rlimit;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Seek, Write};
@@ -18,13 +20,23 @@ use std::sync::atomic::AtomicU64;
 
 use crate::StatePaths;
 use crate::image::{CStrings, NulInside};
+use crate::jobserver::{Jobserver, Jobservers, path_with_scripts};
 use crate::slot::{SlotFiles, above_stdio};
 use crate::sys::{self, Plan, SpawnError, Stack, Step};
 
 /// Where a program is looked for when a task's environment has no `PATH`.
 const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
-const OWN_VARIABLES: [&str; 6] =
-    ["ORCHD_TASK_ID", "ORCHD_ATTEMPT", "ORCHD_TOKEN", "ORCHD_RESULT", "ORCHD_INPUTS", "ORCHD_SOCKET"];
+const OWN_VARIABLES: [&str; 7] = [
+    "ORCHD_TASK_ID",
+    "ORCHD_ATTEMPT",
+    "ORCHD_TOKEN",
+    "ORCHD_RESULT",
+    "ORCHD_INPUTS",
+    "ORCHD_SOCKET",
+    "ORCHD_CPUS",
+];
+/// Where GNU make and those that do as it does find a jobserver.
+const MAKEFLAGS: &str = "MAKEFLAGS";
 /// Bytes of a path or program name shown in a message.
 const SHOWN_BYTES: usize = 200;
 
@@ -34,6 +46,8 @@ pub(crate) struct Launcher {
     nothing: OwnedFd,
     socket: PathBuf,
     no_inputs: PathBuf,
+    scripts: PathBuf,
+    jobservers: Jobservers,
     /// The limit of open files that processes get instead of this one's.
     pub(crate) descriptors: Option<Rlimit>,
     candidates: CStrings,
@@ -50,6 +64,8 @@ impl Launcher {
             nothing: above_stdio(nothing)?,
             socket: socket.to_owned(),
             no_inputs: paths.no_inputs(),
+            scripts: paths.scripts(),
+            jobservers: Jobservers::default(),
             descriptors: None,
             candidates: CStrings::default(),
             argv: CStrings::default(),
@@ -83,8 +99,16 @@ impl Launcher {
             Some(value) => Some(files.write_inputs(assignment.token, value).map_err(cannot_prepare)?),
         };
         let result = files.result_path(assignment.token);
-        self.write_environment(assignment, env, &result, inputs.as_deref())
-            .and_then(|()| self.write_command(program, argv, env, cwd.unwrap_or("/")))
+        let jobserver = self.open_jobserver(assignment, env, files).map_err(cannot_prepare)?;
+        let path = env.get("PATH").map_or(DEFAULT_PATH, String::as_str);
+        let path = match &jobserver {
+            Some(_) => path_with_scripts(&self.scripts, path).map_or(Cow::Borrowed(path), Cow::Owned),
+            None => Cow::Borrowed(path),
+        };
+        let extra =
+            Extra { result: &result, inputs: inputs.as_deref(), jobserver: jobserver.as_ref(), path: &path };
+        self.write_environment(assignment, env, &extra)
+            .and_then(|()| self.write_command(program, argv, &path, cwd.unwrap_or("/")))
             .map_err(|NulInside| Outcome::failed(refused(), "an argument or variable has a NUL in it"))?;
         let stdin = stdin.map(text_file).transpose().map_err(cannot_prepare)?;
         let [out, err] = files.open_spools().map_err(cannot_prepare)?;
@@ -94,24 +118,42 @@ impl Launcher {
             envp: &self.envp,
             cwd: &self.cwd,
             stdio: [stdin.as_ref().unwrap_or(&self.nothing).as_fd(), out, err],
+            inherited: jobserver.as_ref().and_then(Jobserver::inherited),
             descriptors: self.descriptors,
             pid,
         };
-        sys::spawn(&self.stack, &plan).map_err(|error| explain(error, program, cwd.unwrap_or("/")))
+        let spawned =
+            sys::spawn(&self.stack, &plan).map_err(|error| explain(error, program, cwd.unwrap_or("/")));
+        files.keep_fifo(jobserver.and_then(Jobserver::into_kept));
+        spawned
+    }
+
+    /// The jobserver of an attempt, if it is to have one. Who sets `MAKEFLAGS` wants no other.
+    fn open_jobserver(
+        &mut self,
+        assignment: &Assignment,
+        env: &BTreeMap<String, String>,
+        files: &SlotFiles,
+    ) -> io::Result<Option<Jobserver>> {
+        let Some(bounds) = assignment.bounds.filter(|_| !env.contains_key(MAKEFLAGS)) else {
+            return Ok(None);
+        };
+        let path = env.get("PATH").map_or(DEFAULT_PATH, String::as_str);
+        self.jobservers.open(bounds, path, &files.fifo_path())
     }
 
     fn write_command(
         &mut self,
         program: &str,
         argv: &[String],
-        env: &BTreeMap<String, String>,
+        path: &str,
         cwd: &str,
     ) -> Result<(), NulInside> {
         self.candidates.clear();
         if program.contains('/') {
             self.candidates.push(&[program.as_bytes()])?;
         } else {
-            for directory in env.get("PATH").map_or(DEFAULT_PATH, String::as_str).split(':') {
+            for directory in path.split(':') {
                 // An empty part of PATH is the working directory.
                 let separator: &[u8] = if directory.is_empty() { b"./" } else { b"/" };
                 self.candidates.push(&[directory.as_bytes(), separator, program.as_bytes()])?;
@@ -133,25 +175,34 @@ impl Launcher {
         &mut self,
         assignment: &Assignment,
         env: &BTreeMap<String, String>,
-        result: &Path,
-        inputs: Option<&Path>,
+        extra: &Extra<'_>,
     ) -> Result<(), NulInside> {
+        let Extra { result, inputs, jobserver, path } = *extra;
         self.envp.clear();
         for (name, value) in env.iter().filter(|(name, _)| !OWN_VARIABLES.contains(&name.as_str())) {
+            let value = if jobserver.is_some() && name == "PATH" { path } else { value };
             self.envp.push(&[name.as_bytes(), b"=", value.as_bytes()])?;
+        }
+        if let Some(jobserver) = jobserver {
+            self.envp.push(&[MAKEFLAGS.as_bytes(), b"=", &jobserver.flags])?;
+            if !env.contains_key("PATH") {
+                self.envp.push(&[b"PATH=", path.as_bytes()])?;
+            }
         }
         let task = assignment.task.to_string();
         let attempt = assignment.attempt.to_string();
         let token = assignment.token.to_string();
         repair(&self.no_inputs, result);
         let inputs = inputs.unwrap_or(&self.no_inputs);
-        let values: [&[u8]; 6] = [
+        let cpus = assignment.bounds.unwrap_or_default().allotment.cpus().to_string();
+        let values: [&[u8]; 7] = [
             task.as_bytes(),
             attempt.as_bytes(),
             token.as_bytes(),
             result.as_os_str().as_bytes(),
             inputs.as_os_str().as_bytes(),
             self.socket.as_os_str().as_bytes(),
+            cpus.as_bytes(),
         ];
         for (name, value) in OWN_VARIABLES.iter().zip(values) {
             self.envp.push(&[name.as_bytes(), b"=", value])?;
@@ -159,6 +210,15 @@ impl Launcher {
         self.envp.finish();
         Ok(())
     }
+}
+
+/// What is in the environment of one attempt beside what was given.
+struct Extra<'a> {
+    result: &'a Path,
+    inputs: Option<&'a Path>,
+    jobserver: Option<&'a Jobserver>,
+    /// What `PATH` is if there is a jobserver.
+    path: &'a str,
 }
 
 /// A file with this text, which is gone when nobody has it open.

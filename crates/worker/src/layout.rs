@@ -5,7 +5,8 @@
 //! STATE/worker/attempts             the table of running attempts
 //! STATE/worker/reports              ended attempts that no daemon has acknowledged
 //! STATE/worker/inputs.json          what $ORCHD_INPUTS names when there are no inputs; never changes
-//! STATE/worker/slots/N/             inputs and results of the attempt in slot N
+//! STATE/worker/bin/                 what stands before make in the PATH of tasks with a jobserver
+//! STATE/worker/slots/N/             inputs and results of the attempt in slot N, and its jobserver's fifo
 //! STATE/output/spool/N.out|N.err    what the attempt in slot N writes
 //! STATE/output/K/ID.ATTEMPT.out|err what an ended attempt has written; K is ID / 1000
 //! ```
@@ -82,6 +83,11 @@ impl StatePaths {
     #[must_use]
     pub fn no_inputs(&self) -> PathBuf {
         self.root.join("worker/inputs.json")
+    }
+
+    /// Programs that stand before others in the `PATH` of some tasks.
+    pub(crate) fn scripts(&self) -> PathBuf {
+        self.root.join("worker/bin")
     }
 
     /// The directories of the slots.

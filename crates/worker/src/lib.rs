@@ -11,6 +11,7 @@ mod board;
 mod cap;
 mod fence;
 mod image;
+mod jobserver;
 mod launch;
 mod layout;
 mod ledger;

@@ -23,7 +23,7 @@ use std::time::Instant;
 use crate::board::{Board, Placed, Stopping};
 use crate::spawner::{Order, Spawner};
 use crate::table::AttemptsTable;
-use crate::{StatePaths, sys};
+use crate::{StatePaths, jobserver, sys};
 
 /// Orders that may wait for a spawner before the sender does: far more than a spawner leaves lying.
 const ORDERS: usize = 1024;
@@ -116,6 +116,7 @@ impl Runner {
         let slots = settings.slots.max(1);
         settings.paths.create(slots)?;
         write_no_inputs(&settings.paths)?;
+        jobserver::write_scripts(&settings.paths)?;
         sys::default_dispositions(false);
         // Any process id but none switches this on.
         rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;

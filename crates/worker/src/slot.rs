@@ -50,6 +50,8 @@ pub(crate) struct SlotFiles {
     spools: [Spool; 2],
     /// Whether the attempt that is in the slot was given a file of inputs.
     inputs: bool,
+    /// The fifo of the attempt's jobserver, if it has one.
+    fifo: Option<OwnedFd>,
 }
 
 impl SlotFiles {
@@ -60,7 +62,7 @@ impl SlotFiles {
             file: None,
             growth: Growth::default(),
         });
-        Self { directory: paths.slot(slot), spools, inputs: false }
+        Self { directory: paths.slot(slot), spools, inputs: false, fifo: None }
     }
 
     /// The spools for standard output and error, opened if they are not.
@@ -111,6 +113,16 @@ impl SlotFiles {
         self.directory.join(format!("{token}.result"))
     }
 
+    /// Where the attempt that is in the slot may have a fifo.
+    pub(crate) fn fifo_path(&self) -> PathBuf {
+        self.directory.join("jobserver")
+    }
+
+    /// Keeps a fifo open until the attempt has ended.
+    pub(crate) fn keep_fifo(&mut self, fifo: Option<OwnedFd>) {
+        self.fifo = fifo;
+    }
+
     /// Writes the file that `$ORCHD_INPUTS` names.
     pub(crate) fn write_inputs(&mut self, token: Token, inputs: &Value) -> io::Result<PathBuf> {
         let path = self.inputs_path(token);
@@ -128,6 +140,9 @@ impl SlotFiles {
     pub(crate) fn take_result(&mut self, token: Token) -> Result<Option<Value>, Outcome> {
         if std::mem::take(&mut self.inputs) {
             remove(&self.inputs_path(token));
+        }
+        if self.fifo.take().is_some() {
+            remove(&self.fifo_path());
         }
         let path = self.result_path(token);
         let result = read_result(&path);

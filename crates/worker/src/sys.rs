@@ -22,6 +22,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use crate::image::CStrings;
+use crate::jobserver::DESCRIPTORS;
 
 /// Plenty for the child's few calls; the kernel needs none of it.
 const STACK_BYTES: usize = 64 << 10;
@@ -77,6 +78,8 @@ pub(crate) struct Plan<'a> {
     pub cwd: &'a CStrings,
     /// Standard input, output and error; all above 2.
     pub stdio: [BorrowedFd<'a>; 3],
+    /// What it finds as [`DESCRIPTORS`], all above these numbers.
+    pub inherited: Option<[BorrowedFd<'a>; 2]>,
     /// The limit of open descriptors, if it is not the same as this process's.
     pub descriptors: Option<Rlimit>,
     /// Where the child writes its pid before it becomes the program.
@@ -108,6 +111,7 @@ struct Shared<'a> {
     envp: *const *const c_char,
     cwd: *const c_char,
     stdio: [RawFd; 3],
+    inherited: Option<[RawFd; 2]>,
     descriptors: Option<libc::rlimit>,
     pid: &'a AtomicU64,
     parent: libc::pid_t,
@@ -130,6 +134,7 @@ pub(crate) fn spawn(stack: &Stack, plan: &Plan<'_>) -> Result<(u32, OwnedFd), Sp
         envp: envp.as_ptr(),
         cwd: cwd[0],
         stdio: plan.stdio.map(|fd| fd.as_raw_fd()),
+        inherited: plan.inherited.map(|pair| pair.map(|fd| fd.as_raw_fd())),
         descriptors: plan.descriptors.as_ref().map(|limit| libc::rlimit {
             rlim_cur: limit.current.unwrap_or(libc::RLIM_INFINITY),
             rlim_max: limit.maximum.unwrap_or(libc::RLIM_INFINITY),
@@ -195,6 +200,11 @@ extern "C" fn child(argument: *mut c_void) -> c_int {
             libc::_exit(127);
         }
         for (number, fd) in (0..).zip(shared.stdio) {
+            if libc::dup2(fd, number) < 0 {
+                fail(STEP_SETUP);
+            }
+        }
+        for (number, fd) in DESCRIPTORS.into_iter().zip(shared.inherited.into_iter().flatten()) {
             if libc::dup2(fd, number) < 0 {
                 fail(STEP_SETUP);
             }

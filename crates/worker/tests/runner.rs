@@ -2,6 +2,7 @@
 
 mod attempts;
 mod bench;
+mod builds;
 
 use attempts::{assignment, shell};
 use bench::Bench;
@@ -215,6 +216,7 @@ fn the_environment_is_what_was_given_and_orchds_own() {
         [
             "A=x y\nz".to_owned(),
             "ORCHD_ATTEMPT=3".to_owned(),
+            "ORCHD_CPUS=1".to_owned(),
             format!("ORCHD_INPUTS={}", bench.paths().no_inputs().display()),
             format!("ORCHD_RESULT={}", slot.join("5.result").display()),
             "ORCHD_SOCKET=/run/test.sock".to_owned(),

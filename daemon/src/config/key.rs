@@ -21,7 +21,7 @@ const fn fixed(name: &'static str, default: &'static str) -> Key {
 }
 
 /// All of them.
-pub const KEYS: [Key; 40] = [
+pub const KEYS: [Key; 41] = [
     fixed("daemon.state_dir", "the usual place"),
     fixed("daemon.socket", "the usual place"),
     key("log.level", "info"),
@@ -49,6 +49,7 @@ pub const KEYS: [Key; 40] = [
     key("resources.cpu_limit", "none"),
     key("resources.memory_limit_gb", "none"),
     key("resources.disk_space_gb", "none"),
+    key("enforcement.jobserver", "auto"),
     key("retention.age", "7d"),
     key("retention.tasks", "1000000"),
     fixed("output.max_bytes", "1GiB"),
@@ -74,8 +75,15 @@ pub const VARIABLES: [(&str, &str); 5] = [
 ];
 
 /// Variables with our prefix that mean something else: the file itself, and what tasks find.
-pub const OTHER_VARIABLES: [&str; 6] =
-    ["ORCHD_CONFIG", "ORCHD_TASK_ID", "ORCHD_ATTEMPT", "ORCHD_TOKEN", "ORCHD_RESULT", "ORCHD_INPUTS"];
+pub const OTHER_VARIABLES: [&str; 7] = [
+    "ORCHD_CONFIG",
+    "ORCHD_TASK_ID",
+    "ORCHD_ATTEMPT",
+    "ORCHD_TOKEN",
+    "ORCHD_RESULT",
+    "ORCHD_INPUTS",
+    "ORCHD_CPUS",
+];
 
 /// The variable that means a key: `ORCHD_SCHEDULER_AGING` for `scheduler.aging`.
 pub fn variable(key: &str) -> String {

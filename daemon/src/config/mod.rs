@@ -3,6 +3,7 @@
 //! Invariant: every value of a [`Config`] is in its settings, with its source, under a name of [`key::KEYS`].
 
 mod access;
+mod enforcement;
 mod key;
 mod layers;
 mod logging;
@@ -16,6 +17,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 pub use access::{Access, Role};
+pub use enforcement::Enforcement;
 pub use logging::{LogFormat, LogSettings};
 pub use policy::Policy;
 pub use source::Setting;
@@ -64,6 +66,8 @@ pub struct Config {
     pub core: orchd_core::Config,
     /// From SIGTERM to SIGKILL.
     pub grace: Span,
+    /// How attempts are kept to their claims.
+    pub enforcement: Enforcement,
     /// Retries where a task says nothing.
     pub defaults: RetrySpec,
     /// What holds for every workflow that does not say otherwise.
@@ -108,6 +112,7 @@ impl Config {
         let slots = slots(flags, &mut layers, machine.cores);
         let core = core(&mut layers, &machine);
         let grace = layers.value("scheduler.grace", Span::from_secs(10));
+        let enforcement = Enforcement::read(&mut layers);
         let defaults = defaults(&mut layers);
         let retention = Retention {
             age: layers.value("retention.age", Span::from_secs(7 * 86_400)),
@@ -127,6 +132,7 @@ impl Config {
             slots,
             core,
             grace,
+            enforcement,
             defaults,
             workflows,
             handlers,

@@ -6,12 +6,14 @@ use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::Config;
+use super::{Config, Enforcement};
 
 /// What the configuration means for a task.
 pub struct Policy {
     /// From SIGTERM to SIGKILL.
     pub grace: Span,
+    /// How attempts are kept to their claims.
+    pub enforcement: Enforcement,
     defaults: RetrySpec,
     handlers: BTreeMap<String, Vec<String>>,
     /// The last policy that was worked out: most tasks of a burst share theirs.
@@ -27,6 +29,7 @@ impl Policy {
         let standard = Arc::new(config.defaults.policy()?);
         Ok(Self {
             grace: config.grace,
+            enforcement: config.enforcement,
             defaults: config.defaults.clone(),
             handlers: config.handlers.clone(),
             last: Mutex::new((RetrySpec::default(), standard)),

@@ -57,6 +57,7 @@ pub fn assignment(token: u64, argv: &[&str]) -> Assignment {
         timeout: None,
         order: (0, 0),
         grace: Span::from_secs(10),
+        bounds: None,
         inputs: None,
     }
 }
