@@ -6,7 +6,7 @@
 mod kit;
 
 use kit::{Daemon, Said, gate, program};
-use orchd_client::{Status, TaskId, TaskSpec};
+use orchd_client::{Priority, Status, TaskId, TaskSpec};
 use serde_json::{Value, json};
 use std::os::unix::fs::PermissionsExt;
 
@@ -121,6 +121,51 @@ fn what_has_started_meanwhile_is_not_changed_and_the_text_is_kept() {
     daemon
         .orchctl_reading(&["edit", "4711", "--from", "-"], b"{\"shell\": \"true\"}")
         .fails_with(4, &["4711"]);
+}
+
+#[test]
+fn nobody_types_for_nothing() {
+    let daemon = Daemon::start(1);
+    let ended = daemon.submit(daemon.shell("true"));
+    daemon.wait(&[ended]);
+    let running = daemon.submit(daemon.shell(gate("go")));
+    daemon.until_status(running, Status::Running);
+    let array = daemon.orchctl(&["add", "--hold", "--array", "1-3", "--", "true"]);
+    let first: u64 = array.succeeds().out.split('-').next().unwrap().parse().unwrap();
+    for (id, words) in [
+        (ended.0, "has ended: completed"),
+        (running.0, "has started: running"),
+        (first, "shares its spec with its array"),
+        (first + 1, "shares its spec with its array"),
+    ] {
+        let said = edit_with(&daemon, "touch opened", &[&id.to_string()]);
+        said.fails_with(5, &[words]);
+        assert!(said.err.contains(&format!("task {id} ")), "{said:?}");
+        let spec = br#"{"shell": "true"}"#;
+        daemon.orchctl_reading(&["edit", &id.to_string(), "--from", "-"], spec).fails_with(5, &[words]);
+    }
+    assert!(!daemon.path("opened").exists());
+    daemon.write("go", "");
+    daemon.wait(&[running]);
+}
+
+#[test]
+fn what_others_change_meanwhile_stays_unless_it_is_what_was_edited() {
+    let daemon = Daemon::start(1);
+    let first = held(&daemon, "true");
+    let waiting = || TaskSpec { hold: true, dependencies: vec![first.into()], ..daemon.shell("true") };
+    let (id, other) = (daemon.submit(waiting()), daemon.submit(waiting()));
+    let orchctl = env!("CARGO_BIN_EXE_orchctl");
+    let meanwhile = |id| format!("{orchctl} release {id} && {orchctl} reprioritize {id} low");
+    let rename = "sed -i 's/\"name\": .*/\"name\": \"fresh\",/' \"$1\"";
+    edit_with(&daemon, &format!("{} && {rename}", meanwhile(id)), &[&id.to_string()]).succeeds();
+    let task = daemon.task(id);
+    assert_eq!((task.name.as_str(), task.hold, task.priority), ("fresh", false, Priority::Low));
+    let raise = "sed -i 's/\"priority\": .*/\"priority\": \"high\",/' \"$1\"";
+    let said = edit_with(&daemon, &format!("{} && {raise}", meanwhile(other)), &[&other.to_string()]);
+    said.fails_with(5, &["changed it meanwhile: priority", "your text is kept"]);
+    let task = daemon.task(other);
+    assert_eq!((task.name == "fresh", task.hold, task.priority), (false, false, Priority::Low));
 }
 
 #[test]

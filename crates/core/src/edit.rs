@@ -16,8 +16,9 @@ use crate::timer::Timer;
 impl Core {
     pub(crate) fn edit(&mut self, id: TaskId, new: &NewTask, out: &mut Output) -> Result<Reply, Refusal> {
         let status = self.unfinished_status(id)?;
-        let Some(record) = self.record(id) else { return Ok(Reply::Done) };
-        self.check_editable(&record, status)?;
+        let standing = self.standing_for(id).unwrap_or(id);
+        let Some(record) = self.record(standing) else { return Ok(Reply::Done) };
+        self.check_editable(id, &record, status)?;
         check_kept(&record, new)?;
         new.spec.claims.iter().try_for_each(|claim| self.check_claim(claim))?;
         let record = Box::new(self.edited(record, new));
@@ -29,14 +30,14 @@ impl Core {
         Ok(Reply::Done)
     }
 
-    fn check_editable(&self, record: &TaskRecord, status: Status) -> Result<(), Refusal> {
+    fn check_editable(&self, id: TaskId, record: &TaskRecord, status: Status) -> Result<(), Refusal> {
         let wrong_state = |message: String| Refusal::new(Code::WrongState, message);
         if status != Status::Pending || record.first_started_at.is_some() {
-            let refusal = wrong_state(format!("task {} has started", record.id));
+            let refusal = wrong_state(format!("task {id} has started"));
             return Err(refusal.value(status.as_str()).hint("cancel it and add another one"));
         }
         if record.array.is_some() {
-            let refusal = wrong_state(format!("task {} shares its spec with its array", record.id));
+            let refusal = wrong_state(format!("task {id} shares its spec with its array"));
             return Err(refusal.hint("cancel it and add another one"));
         }
         if self.placed_token(record.id).is_some() {

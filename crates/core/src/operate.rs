@@ -37,9 +37,9 @@ pub(crate) struct Revival {
 }
 
 impl Core {
-    /// The status of a task that has not ended.
+    /// The status of a task that has not ended; it may be that of a record that stands for it among others.
     pub(crate) fn unfinished_status(&self, id: TaskId) -> Result<Status, Refusal> {
-        match self.tasks.get(&id) {
+        match self.standing_for(id).and_then(|standing| self.tasks.get(&standing)) {
             Some(task) if task.has_ended() => Err(has_ended(id, task.status())),
             Some(task) => Ok(task.status()),
             None => Err(not_in_memory(id.into())),

@@ -1,8 +1,14 @@
 //! `edit`: another spec for a task that has not started, from an editor or a file.
+//!
+//! While an editor is open others may go on: what they change of the task stays as they left it, unless it is
+//! the very thing that was edited. A file is the whole spec, whatever the task was before.
 
 use clap::Args;
+use orchd_api::Task;
 use orchd_client::Client;
-use orchd_model::{TaskId, TaskSpec};
+use orchd_model::{Code, Refusal, Status, TaskId, TaskSpec};
+use serde_json::{Map, Value};
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs::Permissions;
 use std::io::{self, Read, Write};
@@ -36,11 +42,13 @@ impl Edit {
             let spec = parse(&read(file)?)?;
             return replace(context, &client, self.id, spec).await;
         }
-        let text = pretty(&client.spec(self.id).await?)?;
         if self.show {
-            context.screen.line(text.trim_end())?;
+            context.screen.line(pretty(&client.spec(self.id).await?)?.trim_end())?;
             return Ok(Exit::DONE);
         }
+        check_editable(&client.get(self.id).await?)?;
+        let before = client.spec(self.id).await?;
+        let text = pretty(&before)?;
         let draft = Draft::write(self.id, &text)?;
         draft.open_editor().await?;
         let edited = read(&draft.path)?;
@@ -49,16 +57,63 @@ impl Edit {
             draft.forget();
             return Ok(Exit::DONE);
         }
-        let result = match parse(&edited) {
-            Ok(spec) => replace(context, &client, self.id, spec).await,
-            Err(failure) => Err(failure),
+        let result = async {
+            let spec = merged(self.id, &before, &parse(&edited)?, &client.spec(self.id).await?)?;
+            replace(context, &client, self.id, spec).await
         };
+        let result = result.await;
         match &result {
             Ok(_) => draft.forget(),
             // What somebody has typed is not thrown away.
             Err(_) => draft.keep(self.id),
         }
         result
+    }
+}
+
+/// Refuses, before anybody has typed anything, what the daemon would refuse afterwards.
+fn check_editable(task: &Task) -> Result<(), Refusal> {
+    let wrong_state = |message: &str| Refusal::new(Code::WrongState, format!("task {} {message}", task.id));
+    if task.status.is_terminal() {
+        return Err(wrong_state("has ended").value(task.status.as_str()));
+    }
+    let add_another = "cancel it and add another one";
+    if task.status != Status::Pending || task.started_at.is_some() {
+        return Err(wrong_state("has started").value(task.status.as_str()).hint(add_another));
+    }
+    if task.array.is_some() {
+        return Err(wrong_state("shares its spec with its array").hint(add_another));
+    }
+    Ok(())
+}
+
+/// What was edited, and what others have changed meanwhile.
+fn merged(id: TaskId, before: &TaskSpec, edited: &TaskSpec, now: &TaskSpec) -> Result<TaskSpec, Failure> {
+    let [before, edited, now] = [before, edited, now].map(fields);
+    let (before, mut edited, now) = (before?, edited?, now?);
+    let names: BTreeSet<&String> = before.keys().chain(now.keys()).collect();
+    let theirs: Vec<&String> = names.into_iter().filter(|name| before.get(*name) != now.get(*name)).collect();
+    for name in theirs {
+        if edited.get(name) == before.get(name) {
+            match now.get(name) {
+                Some(value) => drop(edited.insert(name.clone(), value.clone())),
+                None => drop(edited.remove(name)),
+            }
+        } else if edited.get(name) != now.get(name) {
+            let refusal = Refusal::new(Code::Conflict, "somebody else has changed it meanwhile");
+            return Err(refusal
+                .value(name)
+                .hint(format!("look at it again: orchctl edit {id} --show"))
+                .into());
+        }
+    }
+    Ok(serde_json::from_value(Value::Object(edited)).map_err(io::Error::from)?)
+}
+
+fn fields(spec: &TaskSpec) -> Result<Map<String, Value>, Failure> {
+    match serde_json::to_value(spec).map_err(io::Error::from)? {
+        Value::Object(fields) => Ok(fields),
+        other => Err(Failure::Usage(format!("not a task spec: {other}"))),
     }
 }
 

@@ -306,8 +306,9 @@ impl Script {
         let keeps: Vec<&str> = options.iter().copied().filter(|option| *option != "none").collect();
         let mut new = self.new_task(name, &keeps, &[]);
         if keeps.len() == options.len() && new.edges.is_empty() {
-            let record = &self.world().store.tasks[&id];
-            new.edges = record.edges.iter().map(|edge| (EdgeTarget::Id(edge.task), edge.on)).collect();
+            // One that waits with others has no record of its own.
+            let edges = self.world().store.tasks.get(&id).map(|record| record.edges.clone());
+            new.edges = edges.iter().flatten().map(|edge| (EdgeTarget::Id(edge.task), edge.on)).collect();
         }
         let (reply, out) = self.world().edit(id, new);
         self.answer(reply, &out)
