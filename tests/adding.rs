@@ -6,7 +6,8 @@
 mod kit;
 
 use kit::{Daemon, gate};
-use orchd_client::{Status, TaskId};
+use orchd_client::model::{Code, DependencyTarget, limits};
+use orchd_client::{Status, TaskId, TaskSpec};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Adds one task and gives its id.
@@ -183,6 +184,32 @@ fn refs_lead_to_earlier_lines_and_what_leads_nowhere_is_explained() {
     let said = add_lines(&daemon, &[], &circle);
     said.fails_with(5, &["line 1: ", "line 2: "]);
     assert_eq!(said.out.lines().count(), 1);
+}
+
+#[test]
+fn a_ref_names_one_task_of_a_request() {
+    let daemon = Daemon::start(1);
+    let twice = concat!(
+        "{\"shell\":\"true\",\"ref\":\"build\"}\n\nnonsense\n",
+        "{\"shell\":\"false\",\"ref\":\"build\"}\n",
+        "{\"shell\":\"true\",\"dependencies\":[\"build\"]}\n",
+    );
+    let said = add_lines(&daemon, &["--atomic"], twice);
+    said.fails_with(5, &["line 4: line 1 has the same ref: build"]);
+    let said = add_lines(&daemon, &["--wait"], twice);
+    said.fails_with(5, &["line 4: line 1 has the same ref: build"]);
+    assert_eq!(said.out, "1\n2\n");
+    assert_eq!(daemon.task(TaskId(2)).dependencies[0].task, DependencyTarget::Id(TaskId(1)));
+    // Whoever does not count lines is told the place in the request, however far away it is.
+    let named = |name: &str| TaskSpec { reference: Some(name.to_owned()), ..daemon.shell("true") };
+    let between = (0..limits::BULK_TASKS).map(|i| named(&i.to_string()));
+    let specs = [named("a")].into_iter().chain(between).chain([named("a"), named("b")]);
+    let added = daemon.client().submit_many(specs).unwrap();
+    let [.., Err(refusal), Ok(_)] = &added[..] else { panic!("{:?}", added.last()) };
+    assert_eq!(refusal.code, Code::Conflict);
+    assert!(refusal.to_string().contains("this ref: a\nhint: it is task 1 of the request"), "{refusal}");
+    // A name is free again for the next request.
+    assert!(daemon.client().submit_many([named("a")]).unwrap()[0].is_ok());
 }
 
 #[test]

@@ -10,6 +10,7 @@ use futures_util::StreamExt;
 use orchd_api::{AddItem, AddQuery, AddReply, Explanation, ListQuery, Task};
 use orchd_model::{Code, DependencyTarget, Refusal, Status, TaskId, TaskRange, TaskSpec, limits};
 use orchd_store::{Filter, StoredTask};
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -40,7 +41,8 @@ pub async fn add(
         return Ok(Json(AddReply::One(added.into())).into_response());
     }
     let items: Vec<Box<serde_json::value::RawValue>> = parse(&body)?;
-    let specs = items.iter().map(|item| read_spec(item.get().as_bytes())).collect();
+    let mut specs: Vec<_> = items.iter().map(|item| read_spec(item.get().as_bytes())).collect();
+    References::default().resolve(&mut specs);
     let results = submit(&shell, specs, query.atomic, peer).await?;
     let items: Vec<AddItem> = results.into_iter().map(Into::into).collect();
     Ok(Json(AddReply::Several(items)).into_response())
@@ -117,6 +119,7 @@ async fn add_lines(
                 return Err(Refusal::new(Code::TooLarge, format!("at most {limit} tasks in one step")).into());
             }
         }
+        References::default().resolve(&mut specs);
         let results = submit(&shell, specs, true, peer).await?;
         return Ok(ndjson(axum::body::Body::from(encode(results))));
     }
@@ -146,16 +149,31 @@ async fn add_lines(
     Ok(ndjson(axum::body::Body::from_stream(stream)))
 }
 
-/// What the `ref`s of earlier bunches of a request have become: a later line may depend on any of them.
+/// The `ref`s of a request, and what those of earlier bunches have become: a later line may depend on any of
+/// them.
 #[derive(Default)]
-struct References(HashMap<String, TaskRange>);
+struct References {
+    named: HashMap<String, Named>,
+    /// Specs that have been looked at.
+    count: usize,
+}
+
+struct Named {
+    /// Which spec of the request has this ref, from 1.
+    number: usize,
+    /// What it became, once it was added.
+    tasks: Option<TaskRange>,
+}
 
 impl References {
-    /// Puts ids where the specs name tasks of earlier bunches. Gives the refs of these specs.
-    fn resolve(&self, specs: &mut [Result<Arc<TaskSpec>, Refusal>]) -> Vec<Option<String>> {
-        for spec in specs.iter_mut().filter_map(|spec| spec.as_mut().ok()) {
+    /// Refuses a ref that an earlier spec has, and puts ids where the specs name tasks of earlier bunches.
+    /// Gives the refs of these specs.
+    fn resolve(&mut self, specs: &mut [Result<Arc<TaskSpec>, Refusal>]) -> Vec<Option<String>> {
+        for item in specs.iter_mut() {
+            self.count += 1;
+            let Ok(spec) = item else { continue };
             let known = |target: &DependencyTarget| match target {
-                DependencyTarget::Name(name) => self.0.get(name).copied(),
+                DependencyTarget::Name(name) => self.named.get(name).and_then(|named| named.tasks),
                 DependencyTarget::Id(_) => None,
             };
             if spec.dependencies.iter().any(|dependency| known(&dependency.task).is_some()) {
@@ -165,17 +183,30 @@ impl References {
                     }
                 }
             }
+            let Some(reference) = spec.reference.clone() else { continue };
+            match self.named.entry(reference) {
+                Entry::Vacant(place) => drop(place.insert(Named { number: self.count, tasks: None })),
+                Entry::Occupied(place) => *item = Err(taken(place.key(), place.get().number)),
+            }
         }
         specs.iter().map(|spec| spec.as_ref().ok()?.reference.clone()).collect()
     }
 
     fn learn(&mut self, names: Vec<Option<String>>, results: &[Result<TaskRange, Refusal>]) {
         for (name, result) in names.into_iter().zip(results) {
-            if let (Some(name), Ok(tasks)) = (name, result) {
-                self.0.insert(name, *tasks);
+            if let (Some(name), Ok(tasks)) = (name, result)
+                && let Some(named) = self.named.get_mut(&name)
+            {
+                named.tasks = Some(*tasks);
             }
         }
     }
+}
+
+fn taken(reference: &str, number: usize) -> Refusal {
+    Refusal::new(Code::Conflict, "another task of the request has this ref")
+        .value(reference)
+        .hint(format!("it is task {number} of the request"))
 }
 
 fn ndjson(body: axum::body::Body) -> Response {

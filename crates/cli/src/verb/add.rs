@@ -5,7 +5,8 @@ use orchd_api::{Added, WaitRequest};
 use orchd_client::{Client, Error};
 use orchd_model::{Refusal, Status, TaskRange, TaskSpec, limits};
 use serde_json::Value;
-use std::collections::VecDeque;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, VecDeque};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -131,6 +132,7 @@ impl Lines {
             Box::new(BufReader::new(File::open(file).map_err(unreadable)?))
         };
         let mut line = Vec::new();
+        let mut refs: HashMap<String, usize> = HashMap::new();
         for number in 1.. {
             line.clear();
             if input.read_until(b'\n', &mut line).map_err(unreadable)? == 0 {
@@ -142,7 +144,7 @@ impl Lines {
                 Ok(text) if text.len() > limits::SPEC_BYTES => {
                     Err(Failure::Usage(format!("a task spec has at most {} bytes", limits::SPEC_BYTES)))
                 }
-                Ok(text) => self.spec(text),
+                Ok(text) => self.spec(text).and_then(|spec| first_of_its_ref(&mut refs, number, spec)),
                 Err(_) => Err(Failure::Usage("not UTF-8".to_owned())),
             };
             if !each(number, spec) {
@@ -150,6 +152,24 @@ impl Lines {
             }
         }
         Ok(())
+    }
+}
+
+/// Refuses a spec whose ref an earlier line has. The daemon would, too, and count tasks where people count lines.
+fn first_of_its_ref(
+    refs: &mut HashMap<String, usize>,
+    number: usize,
+    spec: TaskSpec,
+) -> Result<TaskSpec, Failure> {
+    let Some(reference) = &spec.reference else { return Ok(spec) };
+    match refs.entry(reference.clone()) {
+        Entry::Vacant(place) => {
+            place.insert(number);
+            Ok(spec)
+        }
+        Entry::Occupied(first) => {
+            Err(Failure::Usage(format!("line {} has the same ref: {}", first.get(), first.key())))
+        }
     }
 }
 
