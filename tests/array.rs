@@ -6,7 +6,9 @@
 mod kit;
 
 use kit::{Daemon, until};
-use orchd_client::{Status, TaskId};
+use orchd_client::model::{Dependency, DependencyTarget, On};
+use orchd_client::{Status, TaskId, TaskSpec};
+use serde_json::Value;
 use std::fs;
 
 /// Resident memory of a process, bytes.
@@ -83,6 +85,45 @@ fn ten_million_elements_cost_no_more_than_ten_and_survive_a_kill() {
     let around = [6_999_999, 7_000_000, 7_000_001].map(|id| daemon.status(TaskId(id)));
     assert_eq!(around, [Status::Cancelled, Status::Completed, Status::Cancelled]);
     daemon.assert_nothing_is_held();
+}
+
+#[test]
+fn elements_are_known_by_their_own_names() {
+    let daemon = Daemon::start(2);
+    let names = |glob: &str| -> Vec<(String, u64)> {
+        let list = daemon.orchctl(&["list", "--json", "--name", glob]).json();
+        let name = |task: &Value| (task["name"].as_str().unwrap().to_owned(), task["id"].as_u64().unwrap());
+        list.as_array().unwrap().iter().map(name).collect()
+    };
+    let add = ["add", "--hold", "--array", "8-30/2", "--name", "n{index}.x", "--", "sh", "-c"];
+    daemon.orchctl(&[&add[..], &["test $ORCHD_INDEX != 20"]].concat()).succeeds();
+    assert_eq!(names("n20.x"), [("n20.x".to_owned(), 7)]);
+    assert_eq!(names("n?.?"), [("n8.x".to_owned(), 1)]);
+    assert_eq!(names("n{index}*"), []);
+    let ids =
+        |arguments: &[&str]| daemon.orchctl(&[&["list", "-q"], arguments].concat()).succeeds().out.clone();
+    assert_eq!(ids(&["--name", "n*"]), "1-12\n");
+    assert_eq!(ids(&["--name", "n1*"]), "2-6\n");
+    assert_eq!(ids(&["--name", "n*[0-4].x"]), "2-4\n7-9\n12\n");
+    assert_eq!(ids(&["--name", "n*[0-4].x", "--limit", "2"]), "2-4\n7-9\n");
+    daemon.orchctl(&["cancel", "2-6"]).succeeds();
+    assert_eq!(ids(&["--name", "n*[0-4].x"]), "7-9\n12\n2-4\n");
+    assert_eq!(ids(&["--name", "n*[0-4].x", "--status", "cancelled"]), "2-4\n");
+    // Wherever one of them is named, it is by its own name.
+    let after = daemon.orchctl(&["add", "--after", "7", "--", "true"]).succeeds().out.trim().to_owned();
+    let inputs = daemon.submit(TaskSpec {
+        dependencies: vec![Dependency { task: DependencyTarget::Id(TaskId(8)), on: On::Completion }],
+        ..daemon.shell("cat $ORCHD_INPUTS")
+    });
+    let why = daemon.orchctl(&["why", "7"]);
+    assert!(why.succeeds().out.starts_with("7 (n20.x) "), "{why:?}");
+    daemon.orchctl(&["release", "7-8"]).succeeds();
+    daemon.wait(&[TaskId(7), TaskId(8), inputs]);
+    let skipped = daemon.orchctl(&["list", "--status", "skipped", "--json"]).json();
+    assert_eq!(skipped[0]["id"].to_string(), after);
+    assert!(skipped[0]["status_reason"]["text"].as_str().unwrap().contains("7 (n20.x)"), "{skipped}");
+    assert!(daemon.orchctl(&["logs", &inputs.to_string()]).out.contains("n22.x"));
+    assert!(daemon.stats().slowest.iter().any(|slow| slow.name == "n22.x"));
 }
 
 #[test]

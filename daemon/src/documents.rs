@@ -263,10 +263,11 @@ fn peak(tasks: &[StoredTask], now: Time) -> usize {
 
 /// A task's explanation; one that is not in memory has ended.
 pub fn explanation(
-    record: &TaskRecord,
+    stored: StoredTask,
     explained: Option<orchd_core::Explained>,
     status_reason: Option<StatusReason>,
 ) -> api::Explanation {
+    let StoredTask { record, spec, .. } = stored;
     let explained = explained.unwrap_or_else(|| orchd_core::Explained {
         status: record.status(),
         priority: record.priority,
@@ -279,7 +280,7 @@ pub fn explanation(
     });
     api::Explanation {
         id: record.id,
-        name: record.name.to_string(),
+        name: element(&record, spec).1.name,
         status: explained.status,
         stopping: stopping(&record.phase),
         priority: explained.priority,

@@ -200,11 +200,28 @@ impl<'de> Deserialize<'de> for TaskRange {
 }
 
 /// What stands for the index in the texts of an array's spec.
-const PLACEHOLDER: &str = "{index}";
+pub const PLACEHOLDER: &str = "{index}";
 /// The environment variable with the index.
 const INDEX_VARIABLE: &str = "ORCHD_INDEX";
 
 impl TaskSpec {
+    /// The name of the element at a place (from 0) of this array; its name when it is no array's.
+    #[must_use]
+    pub fn element_name(&self, place: u64) -> String {
+        match self.array {
+            Some(indices) if self.names_elements() => {
+                self.name.replace(PLACEHOLDER, &indices.at(place).to_string())
+            }
+            Some(_) | None => self.name.clone(),
+        }
+    }
+
+    /// Whether each element of this array has a name of its own.
+    #[must_use]
+    pub fn names_elements(&self) -> bool {
+        self.array.is_some() && self.name.contains(PLACEHOLDER)
+    }
+
     /// The spec of the element at a place (from 0) of this array: `{index}` is filled in, `$ORCHD_INDEX` is
     /// set. The spec itself when it is no array's.
     #[must_use]
@@ -296,6 +313,7 @@ mod tests {
         let element = spec.element(2);
         assert_eq!(element.body, Body::Shell { line: "echo 30".into() });
         assert_eq!(element.name, "n30");
+        assert_eq!(spec.element_name(2), "n30");
         assert_eq!(element.env["A"], "x30");
         assert_eq!(element.env[INDEX_VARIABLE], "30");
         assert_eq!(element.parameters["a"][0]["b"], "30");

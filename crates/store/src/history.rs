@@ -4,7 +4,7 @@
 //! never keep the log from being written back.
 
 use orchd_core::{EndedTask, Event, Phase, SkipCause, TaskRecord};
-use orchd_model::{Sequence, Status, TaskId, TaskRange, TaskResult, TaskSpec, Time, WorkflowId};
+use orchd_model::{Glob, Sequence, Status, TaskId, TaskRange, TaskResult, TaskSpec, Time, WorkflowId};
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Params, Row, params_from_iter};
 use rustc_hash::FxHashMap;
 use std::collections::BTreeMap;
@@ -17,7 +17,7 @@ use crate::sqlite::blob;
 use crate::write::int;
 use crate::{
     Figures, Filter, History, StoreError, StoredAttempt, StoredTask, StoredWorkflow, TaskOutput, backup,
-    schema,
+    element, schema,
 };
 
 /// Environments kept in memory: a list of thousands of tasks usually has one or two.
@@ -31,6 +31,9 @@ const STANDS_FOR: &str = "task.id = (SELECT max(id) FROM task WHERE id <= ?1) AN
 /// The rows that stand for tasks from ?1 to ?2.
 const IN_RANGE: &str = "id >= coalesce((SELECT max(id) FROM task WHERE id <= ?1), ?1) AND id <= ?2
     AND id + more >= ?1";
+/// The text of the spec that a row's tasks share, where their names are made of it.
+const SPEC_OF_ELEMENTS: &str = "CASE WHEN instr(task.name, '{index}') > 0 THEN spec.text END
+    FROM task LEFT JOIN spec ON spec.task = coalesce(task.array, task.id)";
 const WORKFLOW_COLUMNS: &str = "SELECT record, finished_at, parameters FROM workflow";
 
 /// The reading side of the embedded store.
@@ -69,20 +72,37 @@ impl SqliteHistory {
     }
 
     fn stored_tasks<P: Params>(&mut self, sql: &str, params: P) -> Result<Vec<StoredTask>, StoreError> {
+        let mut tasks = Vec::new();
+        self.each_stored_task(sql, params, |task| {
+            tasks.push(task);
+            true
+        })?;
+        Ok(tasks)
+    }
+
+    /// Reads rows as long as they are wanted.
+    fn each_stored_task<P: Params>(
+        &mut self,
+        sql: &str,
+        params: P,
+        mut wants_more: impl FnMut(StoredTask) -> bool,
+    ) -> Result<(), StoreError> {
         let mut statement = self.db.prepare_cached(sql)?;
         let mut rows = statement.query(params)?;
-        let mut tasks = Vec::new();
         while let Some(row) = rows.next()? {
             let record = self.tasks.read(blob(row, 0)?)?;
-            tasks.push(StoredTask {
+            let task = StoredTask {
                 spec: read_spec(&self.db, &mut self.envs, record.id, row, 4)?,
                 result: read_result(row, 1)?,
                 started_at: read_time(row, 2)?,
                 finished_at: read_time(row, 3)?,
                 record,
-            });
+            };
+            if !wants_more(task) {
+                break;
+            }
         }
-        Ok(tasks)
+        Ok(())
     }
 
     fn stored_workflows<P: Params>(&self, tail: &str, params: P) -> Result<Vec<StoredWorkflow>, StoreError> {
@@ -133,15 +153,42 @@ impl SqliteHistory {
         let mut tasks = Vec::new();
         for half in [Half::Unfinished, Half::Ended] {
             let left = filter.limit.map(|limit| limit - tasks.len());
-            if let Some((tail, values)) = conditions(filter, half, left) {
-                let sql = format!("{TASK_COLUMNS}{tail}");
-                tasks.append(&mut self.stored_tasks(&sql, params_from_iter(values))?);
+            let Some((tail, values)) = conditions(filter, half, left) else { continue };
+            let (sql, values) = (format!("{TASK_COLUMNS}{tail}"), params_from_iter(values));
+            match &filter.name_glob {
+                None => tasks.append(&mut self.stored_tasks(&sql, values)?),
+                Some(glob) => tasks.append(&mut self.named(glob, half, left, &sql, values)?),
             }
         }
         Ok(tasks)
     }
 
+    /// Of the rows of a half those that stand for tasks with such names, cut to these tasks.
+    fn named<P: Params>(
+        &mut self,
+        glob: &Glob,
+        half: Half,
+        limit: Option<usize>,
+        sql: &str,
+        params: P,
+    ) -> Result<Vec<StoredTask>, StoreError> {
+        let (mut found, limit) = (Vec::new(), limit.unwrap_or(usize::MAX));
+        self.each_stored_task(sql, params, |task| {
+            let mut parts = element::matching(glob, &task);
+            if half == Half::Ended {
+                parts.reverse();
+            }
+            let left = limit - found.len();
+            found.extend(parts.into_iter().take(left).map(|range| element::part(&task, range)));
+            found.len() < limit
+        })?;
+        Ok(found)
+    }
+
     fn ids_of_halves(&mut self, filter: &Filter) -> Result<Vec<TaskRange>, StoreError> {
+        if filter.name_glob.is_some() {
+            return Ok(self.list_halves(filter)?.iter().map(|task| task.record.range()).collect());
+        }
         let mut ids = Vec::new();
         for half in [Half::Unfinished, Half::Ended] {
             let left = filter.limit.map(|limit| limit - ids.len());
@@ -223,13 +270,14 @@ impl History for SqliteHistory {
     }
 
     fn results(&mut self, tasks: &[TaskId]) -> Result<Vec<TaskOutput>, StoreError> {
-        let sql = format!("SELECT record, result FROM task WHERE {STANDS_FOR}");
+        let sql = format!("SELECT record, result, {SPEC_OF_ELEMENTS} WHERE {STANDS_FOR}");
         self.each(&sql, tasks, |id, row| {
             let record: TaskRecord = decode("a task record", blob(row, 0)?)?;
             let status = record.status();
+            let first = record.array.unwrap_or(record.id);
             Ok(TaskOutput {
                 id,
-                name: record.name,
+                name: element::name(&record.name, first, spec_of_elements(row, 2)?.as_ref(), id),
                 status,
                 result: read_result(row, 1)?,
                 attempts: record.attempts.0,
@@ -238,8 +286,11 @@ impl History for SqliteHistory {
     }
 
     fn names(&mut self, tasks: &[TaskId]) -> Result<Vec<(TaskId, Box<str>)>, StoreError> {
-        let sql = format!("SELECT name FROM task WHERE {STANDS_FOR}");
-        self.each(&sql, tasks, |id, row| Ok((id, row.get(0)?)))
+        let sql = format!("SELECT name, coalesce(array, id), {SPEC_OF_ELEMENTS} WHERE {STANDS_FOR}");
+        self.each(&sql, tasks, |id, row| {
+            let (name, first): (Box<str>, _) = (row.get(0)?, TaskId(read_number(row, 1)?));
+            Ok((id, element::name(&name, first, spec_of_elements(row, 2)?.as_ref(), id)))
+        })
     }
 
     fn failures(&mut self, range: TaskRange) -> Result<Vec<TaskRecord>, StoreError> {
@@ -377,6 +428,11 @@ fn read_spec(
         spec.env = envs.get(db, env)?.ok_or_else(|| missing_spec(task))?;
     }
     Ok(Arc::new(spec))
+}
+
+fn spec_of_elements(row: &Row<'_>, column: usize) -> Result<Option<TaskSpec>, StoreError> {
+    let text = row.get_ref(column)?.as_str_or_null().map_err(|e| StoreError::Corrupt(e.to_string()))?;
+    text.map(serde_json::from_str).transpose().map_err(|e| StoreError::Corrupt(format!("a spec: {e}")))
 }
 
 fn missing_spec(task: TaskId) -> StoreError {

@@ -10,6 +10,7 @@
 mod backup;
 mod codec;
 mod dir;
+mod element;
 mod error;
 mod figures;
 mod history;

@@ -55,8 +55,9 @@ pub(crate) fn conditions(filter: &Filter, half: Half, limit: Option<usize>) -> O
     and("task.workflow = ?", filter.workflow.map(|w| Value::from(int(w.0))));
     and("task.owner = ?", filter.owner.map(|owner| Value::from(i64::from(owner))));
     and("task.session = ?", filter.session.map(|s| Value::from(int(s.0))));
-
-    and("task.name GLOB ?", filter.name_glob.clone().map(Value::from));
+    // Names of elements are made of the name of their array: whoever reads the rows looks at these.
+    let glob = filter.name_glob.as_ref().map(|glob| Value::from(glob.as_str().to_owned()));
+    and("(task.name GLOB ? OR instr(task.name, '{index}') > 0)", glob);
     // Whoever was created since then has also ended since then.
     let since = filter.since.map(|t| Value::from(int(t.0)));
     match half {
@@ -67,7 +68,8 @@ pub(crate) fn conditions(filter: &Filter, half: Half, limit: Option<usize>) -> O
         Half::Unfinished => " ORDER BY task.id",
         Half::Ended => " ORDER BY task.finished_at DESC, task.id DESC",
     });
-    if let Some(limit) = limit {
+    // Of what a glob lets through some may not match.
+    if let Some(limit) = limit.filter(|_| filter.name_glob.is_none()) {
         sql.push_str(" LIMIT ?");
         values.push(Value::from(int(limit as u64)));
     }

@@ -4,8 +4,8 @@
 
 use orchd_core::{AttemptEnd, EndedTask, Event, Meta, Snapshot, TaskRecord, WorkflowRecord};
 use orchd_model::{
-    AttemptNumber, Priority, Sequence, SessionId, Status, TaskId, TaskRange, TaskResult, TaskSpec, Time,
-    WorkflowId,
+    AttemptNumber, Glob, Priority, Sequence, SessionId, Status, TaskId, TaskRange, TaskResult, TaskSpec,
+    Time, WorkflowId,
 };
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -221,8 +221,8 @@ pub struct Filter {
     pub workflow: Option<WorkflowId>,
     /// Of this session.
     pub session: Option<SessionId>,
-    /// With a name that matches: `*`, `?`, `[a-z]`, `[^a-z]`, in this case of letters.
-    pub name_glob: Option<String>,
+    /// With a name that matches; of what stands for several elements of an array, those whose names do.
+    pub name_glob: Option<Glob>,
     /// Created or ended at this instant or later.
     pub since: Option<Time>,
     /// Added by this user.

@@ -323,9 +323,7 @@ pub async fn filter(shell: &Arc<Shell>, query: ListQuery) -> Result<Filter, Refu
         None => None,
     };
     let session = query.session.as_deref().map(super::named_session::resolve).transpose()?;
-    if let Some(glob) = &query.name {
-        check_glob(glob)?;
-    }
+    let name_glob = query.name.map(|glob| glob.parse()).transpose()?;
     let limit = match query.limit.unwrap_or(LISTED) {
         0 => None,
         limit => Some(limit),
@@ -336,29 +334,11 @@ pub async fn filter(shell: &Arc<Shell>, query: ListQuery) -> Result<Filter, Refu
         tag: query.tag,
         workflow,
         session,
-        name_glob: query.name,
+        name_glob,
         since: query.since.map(|span| shell.clock.now() - span),
         limit,
         ..Filter::default()
     })
-}
-
-/// Whether every bracket of a glob is closed: SQLite would find nothing, and say nothing.
-fn check_glob(glob: &str) -> Result<(), Refusal> {
-    let mut rest = glob;
-    while let Some(open) = rest.find('[') {
-        let class = &rest[open + 1..];
-        // A bracket right at the start of a class, or after its ^, belongs to it.
-        let first = class.strip_prefix('^').unwrap_or(class);
-        let end = first.char_indices().skip(1).find(|(_, c)| *c == ']').map(|(at, _)| at);
-        let Some(end) = end else {
-            return Err(Refusal::new(Code::Malformed, "a [ in a pattern has no ]")
-                .value(glob)
-                .hint("for the character itself write [[]"));
-        };
-        rest = &first[end + 1..];
-    }
-    Ok(())
 }
 
 /// Stored tasks with their reasons and the names of root causes.
@@ -424,5 +404,5 @@ pub async fn explain(State(shell): State<Arc<Shell>>, Id(id): Id) -> Answered<Ex
     let stored = alone(stored, id);
     let names = names(&shell, documents::root_cause(&stored.record).into_iter().collect()).await?;
     let status_reason = documents::status_reason(&stored.record, stored.result.as_ref(), &names);
-    json(documents::explanation(&stored.record, explained, status_reason))
+    json(documents::explanation(stored, explained, status_reason))
 }

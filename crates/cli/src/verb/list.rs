@@ -2,7 +2,7 @@
 
 use clap::Args;
 use orchd_api::{ListQuery, StopCause, Task};
-use orchd_model::{Priority, Span, Status};
+use orchd_model::{Glob, Priority, Span, Status};
 
 use crate::context::Context;
 use crate::screen::{Piece, Tint};
@@ -27,7 +27,7 @@ pub(crate) struct List {
     workflow: Option<String>,
     /// Only those whose name matches this glob
     #[arg(long, value_name = "GLOB")]
-    name: Option<String>,
+    name: Option<Glob>,
     /// At most this many, 0 for all [default: 100]
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
@@ -45,7 +45,7 @@ impl List {
             tag: self.tag,
             session: self.session,
             workflow: self.workflow,
-            name: self.name,
+            name: self.name.map(|glob| glob.to_string()),
             since: self.since,
             limit: self.limit,
         };

@@ -72,8 +72,8 @@ fn filters(world: &World) -> Vec<Filter> {
         Filter { tag: Some("t1".to_owned()), ..Filter::default() },
         Filter { workflow: Some(WorkflowId(1)), ..Filter::default() },
         Filter { session: Some(SessionId(1)), ..Filter::default() },
-        Filter { name_glob: Some("n?_*".to_owned()), ..Filter::default() },
-        Filter { name_glob: Some("'; DROP TABLE task; --".to_owned()), ..Filter::default() },
+        Filter { name_glob: Some("n?_*".parse().unwrap()), ..Filter::default() },
+        Filter { name_glob: Some("'; DROP TABLE task; --".parse().unwrap()), ..Filter::default() },
         Filter { since: Some(since), ..Filter::default() },
         Filter {
             tag: Some("t0".to_owned()),

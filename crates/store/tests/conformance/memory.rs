@@ -212,7 +212,10 @@ fn passes(task: &StoredTask, filter: &Filter) -> bool {
         && filter.workflow.is_none_or(|w| demand.workflow == Some(w))
         && filter.owner.is_none_or(|owner| record.owner == owner)
         && filter.session.is_none_or(|s| demand.session == Some(s))
-        && filter.name_glob.as_ref().is_none_or(|glob| matches(glob.as_bytes(), record.name.as_bytes()))
+        && filter
+            .name_glob
+            .as_ref()
+            .is_none_or(|glob| matches(glob.as_str().as_bytes(), record.name.as_bytes()))
         && filter.since.is_none_or(|t| record.created_at >= t || task.finished_at.is_some_and(|at| at >= t))
 }
 
