@@ -6,7 +6,7 @@
 mod kit;
 
 use kit::{Daemon, gate};
-use orchd_client::model::{Code, DependencyTarget, limits};
+use orchd_client::model::{Code, DependencyTarget, Span, limits};
 use orchd_client::{Status, TaskId, TaskSpec};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -51,7 +51,7 @@ fn a_task_waits_for_its_time() {
         assert_eq!(daemon.status(id), Status::Pending);
     }
     let soon = add(&daemon, &["--in", "20ms", "--", "true"]);
-    assert!(daemon.ended_task(soon).wait_time.unwrap() >= orchd_model::Span::from_millis(20));
+    assert!(daemon.ended_task(soon).wait_time.unwrap() >= Span::from_millis(20));
     daemon.orchctl(&["add", "--at", "tomorrow", "--", "true"]).fails_with(2, &["tomorrow", "RFC 3339"]);
     daemon
         .orchctl(&["add", "--in", "1s", "--at", "2020-01-01T00:00:00Z", "--", "true"])
@@ -237,6 +237,27 @@ fn numbers_that_are_none_are_mistakes_and_wishes_too_large_are_refused() {
     {
         add_lines(&daemon, &[], line).fails_with(5, &["line 1", "zero byte"]);
     }
+}
+
+#[test]
+fn a_limit_of_no_time_is_refused_wherever_it_stands() {
+    let daemon = Daemon::start(1);
+    for limit in ["timeout", "deadline"] {
+        let words = format!("a {limit} must be more than nothing: 0");
+        daemon.orchctl(&["add", &format!("--{limit}"), "0", "--", "true"]).fails_with(2, &[&words]);
+        let spec = format!("{{\"shell\": \"true\", \"{limit}\": 0}}\n");
+        add_lines(&daemon, &[], &spec).fails_with(5, &["line 1: ", &words]);
+        let file = daemon.write("w.yaml", format!("tasks: [{{ name: a, shell: 'true', {limit}: 0 }}]\n"));
+        let file = file.to_str().unwrap();
+        daemon.orchctl(&["workflow", "check", file]).fails_with(1, &["w.yaml:1:", &words]);
+    }
+    daemon.write("w.yaml", "timeout: 0\ntasks: [{ name: a, shell: 'true' }]\n");
+    daemon.orchctl(&["workflow", "check", "w.yaml"]).fails_with(1, &["timeout must be more than nothing"]);
+    let spec = TaskSpec { timeout: Some(Span::ZERO), ..daemon.shell("true") };
+    assert!(daemon.client().submit(spec).is_err());
+    // A wait without patience looks once.
+    let id = daemon.submit(TaskSpec { hold: true, ..daemon.shell("true") }).to_string();
+    daemon.orchctl(&["wait", &id, "--timeout", "0"]).fails_with(6, &["not yet ended: 1 task"]);
 }
 
 #[test]

@@ -6,36 +6,73 @@
 #[expect(dead_code, reason = "each test uses a part of the kit")]
 mod kit;
 
-use kit::Daemon;
+use kit::{Daemon, process};
 use orchd_client::TaskSpec;
+use rustix::process::Signal;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 use std::fs::{self, OpenOptions};
 use std::io::Read;
-use std::process::Stdio;
+use std::process::{Child, Command, Stdio};
 
 const GREEN: &str = "\u{1b}[";
 
+/// A terminal that somebody reads.
+struct Terminal {
+    /// What is written to `terminal` comes out here.
+    controller: fs::File,
+    terminal: fs::File,
+}
+
+impl Terminal {
+    /// One that is so many columns wide.
+    fn open(columns: u16) -> Self {
+        let controller = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&controller).unwrap();
+        unlockpt(&controller).unwrap();
+        let size = Winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        tcsetwinsize(&controller, size).unwrap();
+        let name = ptsname(&controller, Vec::new()).unwrap().into_string().unwrap();
+        let terminal = OpenOptions::new().read(true).write(true).open(name).unwrap();
+        Self { controller: controller.into(), terminal }
+    }
+
+    fn spawn(&self, mut command: Command) -> Child {
+        command.stdin(Stdio::null()).stdout(self.terminal.try_clone().unwrap()).spawn().unwrap()
+    }
+
+    /// What is written until it is enough.
+    fn read_until(&self, is_enough: impl Fn(&str) -> bool) -> String {
+        let (mut bytes, mut piece) = (Vec::new(), [0; 4096]);
+        while !is_enough(&String::from_utf8_lossy(&bytes)) {
+            let read = (&self.controller).read(&mut piece).unwrap();
+            bytes.extend_from_slice(&piece[..read]);
+        }
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// What is written until the last program has closed it.
+    fn read_to_end(self) -> String {
+        let Self { mut controller, terminal } = self;
+        drop(terminal);
+        let (mut bytes, mut piece) = (Vec::new(), [0; 4096]);
+        // The last one to close the terminal makes this an error.
+        while let Ok(read @ 1..) = controller.read(&mut piece) {
+            bytes.extend_from_slice(&piece[..read]);
+        }
+        String::from_utf8(bytes).unwrap().replace("\r\n", "\n")
+    }
+}
+
 /// What `orchctl` writes to a terminal so many columns wide.
 fn on_terminal(daemon: &Daemon, columns: u16, arguments: &[&str]) -> String {
-    let controller = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-    grantpt(&controller).unwrap();
-    unlockpt(&controller).unwrap();
-    tcsetwinsize(&controller, Winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
-    let name = ptsname(&controller, Vec::new()).unwrap().into_string().unwrap();
-    let terminal = OpenOptions::new().read(true).write(true).open(name).unwrap();
+    let terminal = Terminal::open(columns);
     let mut command = daemon.program(env!("CARGO_BIN_EXE_orchctl"));
-    command.args(arguments).env("TERM", "xterm").stdin(Stdio::null()).stdout(terminal);
-    let mut child = command.spawn().unwrap();
-    drop(command);
-    let (mut bytes, mut piece) = (Vec::new(), [0; 4096]);
-    let mut controller = fs::File::from(controller);
-    // The last one to close the terminal makes this an error.
-    while let Ok(read @ 1..) = controller.read(&mut piece) {
-        bytes.extend_from_slice(&piece[..read]);
-    }
+    command.args(arguments).env("TERM", "xterm");
+    let mut child = terminal.spawn(command);
+    let shown = terminal.read_to_end();
     assert!(child.wait().unwrap().success());
-    String::from_utf8(bytes).unwrap().replace("\r\n", "\n")
+    shown
 }
 
 fn without_colours(text: &str) -> String {
@@ -54,13 +91,23 @@ fn tables_fit_the_terminal_and_are_whole_elsewhere() {
     let name = "a-name-that-goes-on-and-on-and-on-and-on-and-on-and-on-and-on-and-on-and-on-and-on";
     let id = daemon.submit(TaskSpec { name: name.to_owned(), ..daemon.shell("true") });
     daemon.wait(&[id]);
-    for columns in [60, 80, 120] {
-        for verb in ["list", "resources", "workers", "stats"] {
-            let shown = on_terminal(&daemon, columns, &[verb]);
-            for line in without_colours(&shown).lines() {
-                let width = line.chars().count();
-                let prose = verb == "stats" && columns < 120;
-                assert!(width <= usize::from(columns) || prose, "{verb} at {columns}: {width} in {line:?}");
+    for columns in [40, 60, 80, 120] {
+        for (verb, words) in [
+            ("list", &["completed", "STATUS", "NAME"][..]),
+            ("resources", &["cpu:system_cpu", "memory:system_memory", "HELD", "HOLDERS"]),
+            ("workers", &["SLOTS", "HANDLERS"]),
+            ("stats", &["completed,", "throughput", "cpu:system_cpu"]),
+        ] {
+            let shown = without_colours(&on_terminal(&daemon, columns, &[verb]));
+            for line in shown.lines() {
+                // What is one word is left to the terminal.
+                let words = line.trim_start();
+                let width = if words.contains(' ') { line.chars().count() } else { 0 };
+                assert!(width <= usize::from(columns), "{verb} at {columns}: {width} in {line:?}");
+            }
+            for word in words {
+                let is_whole = shown.split_whitespace().any(|shown| shown == *word);
+                assert!(is_whole, "{word} is broken: {shown}");
             }
         }
     }
@@ -97,6 +144,10 @@ fn quiet_prints_ids_and_nothing_else() {
     assert_eq!(daemon.orchctl(&["cancel", "-q", "--all"]).succeeds().out, "");
     assert_eq!(daemon.orchctl(&["pause", "-q"]).succeeds().out, "");
     assert_eq!(daemon.orchctl(&["workers", "-q"]).succeeds().out, "1\n");
+    assert_eq!(daemon.orchctl(&["stats", "-q"]).succeeds().out, "");
+    assert_eq!(daemon.orchctl(&["show", "-q", id.trim()]).succeeds().out, id);
+    assert_eq!(daemon.orchctl(&["why", "-q", id.trim()]).succeeds().out, id);
+    daemon.orchctl(&["show", "-q", "4711"]).fails_with(4, &["4711"]);
 }
 
 #[test]
@@ -120,14 +171,59 @@ fn completions_and_man_pages_know_every_verb() {
             assert!(script.succeeds().out.contains(verb), "{shell} knows no {verb}");
         }
     }
+    for shell in ["bash", "zsh", "fish"] {
+        let script = daemon.orchctl(&["completions", shell]);
+        for word in ["critical", "retrying", "sometimes-not-a-word"] {
+            let is_known = script.succeeds().out.contains(word);
+            assert_eq!(is_known, word != "sometimes-not-a-word", "{shell}: {word}");
+        }
+    }
+    let script = daemon.orchd(&["completions", "bash"]);
+    assert!(script.succeeds().out.contains("check-config"), "{script:?}");
+    let said = daemon.orchd(&["manual", "pages/man1"]);
+    assert_eq!(said.succeeds().out, "read it with: man pages/man1/orchd.1\n");
     daemon.orchctl(&["completions", "csh"]).fails_with(2, &["csh", "bash"]);
     let said = daemon.orchctl(&["manual", "pages/man1"]);
     assert_eq!(said.succeeds().out, "read it with: man pages/man1/orchctl.1\n");
     let page = |name: &str| fs::read_to_string(daemon.path("pages/man1").join(name)).unwrap();
     assert!(page("orchctl.1").contains(".TH orchctl 1"));
+    assert!(page("orchd.1").contains(".TH orchd 1") && page("orchd-check-config.1").contains("SYNOPSIS"));
     for verb in &verbs {
         assert!(page(&format!("orchctl-{verb}.1")).contains("SYNOPSIS"), "{verb}");
     }
     daemon.write("file", "");
     daemon.orchctl(&["manual", "file/sub"]).fails_with(2, &["file/sub"]);
+}
+
+#[test]
+fn the_figures_are_shown_again_and_again_until_an_interrupt() {
+    const SCREEN: &str = "\u{1b}[H\u{1b}[2J";
+    let daemon = Daemon::start(1);
+    let terminal = Terminal::open(80);
+    let mut command = daemon.program(env!("CARGO_BIN_EXE_orchctl"));
+    command.args(["stats", "--watch"]).env("TERM", "xterm");
+    let mut watching = terminal.spawn(command);
+    // Twice, so that what happened meanwhile is on the second screen.
+    let first = terminal.read_until(|text| text.matches(SCREEN).count() == 2);
+    assert!(first.contains("0 in all"), "{first}");
+    let id = daemon.submit(daemon.shell("true"));
+    daemon.wait(&[id]);
+    terminal.read_until(|text| text.contains("1 in all"));
+    process::send(watching.id(), Signal::INT);
+    assert_eq!(watching.wait().unwrap().code(), Some(130));
+    let piped = daemon.orchctl(&["stats"]);
+    assert!(!piped.succeeds().out.contains(SCREEN));
+}
+
+#[test]
+fn a_mistake_is_told_with_the_usage_of_its_own_verb() {
+    let daemon = Daemon::stopped(1, "");
+    daemon.orchctl(&["workflow"]).fails_with(2, &["Usage: orchctl workflow", "longest chain"]);
+    daemon.orchctl(&["--json"]).fails_with(2, &["Usage: orchctl"]);
+    let said = daemon.orchctl(&["show"]);
+    said.fails_with(2, &["Usage: orchctl show"]);
+    assert!(!said.err.contains("--socket"), "what the environment says is not on the command line: {said:?}");
+    let said = daemon.orchd(&["check-config", "--jsn"]);
+    said.fails_with(2, &["--json"]);
+    assert!(!said.err.contains("--state-dir"), "{said:?}");
 }

@@ -100,7 +100,7 @@ fn each_scope_is_paused_and_resumed_and_survives_a_restart() {
     }
     daemon.orchctl(&["pause", "--workflow", "nothing"]).fails_with(4, &["nothing"]);
     daemon.orchctl(&["pause", "--session", "9"]).fails_with(4, &["no such session: 9"]);
-    daemon.orchctl(&["pause", "--priority", "low", "--resource", "lock:a"]).fails_with(5, &["one scope"]);
+    daemon.orchctl(&["pause", "--priority", "low", "--resource", "lock:a"]).fails_with(2, &["--resource"]);
     daemon.orchctl(&["pause", "--resource", "lock"]).fails_with(2, &["lock:NAME"]);
 }
 

@@ -56,8 +56,8 @@ fn a_list_is_narrowed_by_each_filter() {
         (["--priority", "urgent"], 2, &["urgent"]),
         (["--workflow", "none"], 4, &["no such workflow: none"]),
         (["--session", "5"], 4, &["no such session: 5"]),
-        (["--name", "["], 5, &["has no ]: [", "[[]"]),
-        (["--name", "a[^]"], 5, &["has no ]"]),
+        (["--name", "["], 2, &["has no ]: [", "[[]"]),
+        (["--name", "a[^]"], 2, &["has no ]"]),
         (["--limit", "-1"], 2, &["-1"]),
         (["--since", "soon"], 2, &["soon"]),
     ] {

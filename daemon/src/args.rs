@@ -1,7 +1,6 @@
 //! The command line of `orchd`.
 
-use clap::parser::ValueSource;
-use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -12,14 +11,14 @@ use orchd_store::StoreError;
 /// Where the daemon keeps and finds things.
 #[derive(Args, Clone, Debug)]
 struct Places {
-    /// Where tasks, results and output are kept
-    #[arg(long, global = true, env = "ORCHD_STATE_DIR", value_name = "DIR")]
+    /// Where tasks, results and output are kept [default: $ORCHD_STATE_DIR, else the usual place]
+    #[arg(long, global = true, value_name = "DIR")]
     state_dir: Option<PathBuf>,
-    /// Where the daemon listens
-    #[arg(long, global = true, env = "ORCHD_SOCKET", value_name = "PATH")]
+    /// Where the daemon listens [default: $ORCHD_SOCKET, else the usual place]
+    #[arg(long, global = true, value_name = "PATH")]
     socket: Option<PathBuf>,
-    /// The configuration file
-    #[arg(long, global = true, env = "ORCHD_CONFIG", value_name = "FILE")]
+    /// The configuration file [default: $ORCHD_CONFIG, else the usual one, if it is there]
+    #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
     /// How many processes run at once; the number of cores when not given
     #[arg(long, global = true, value_name = "N")]
@@ -69,7 +68,14 @@ enum Verb {
         #[arg(long)]
         json: bool,
     },
+    /// Print the completions for a shell
+    Completions(orchd_cli::CompletionsArgs),
+    /// Write the man pages into a directory
+    Manual(orchd_cli::ManualArgs),
 }
+
+/// The name that stands before messages.
+const PROGRAM: &str = "orchd";
 
 /// The exit code of a command line that cannot be understood, and of a configuration that is wrong.
 const USAGE: u8 = 2;
@@ -77,9 +83,17 @@ const USAGE: u8 = 2;
 /// Runs `orchd`.
 #[must_use]
 pub fn main() -> ExitCode {
-    let matches = Orchd::command().get_matches();
-    let Orchd { places, verb } = Orchd::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-    let flags = places.flags(&matches);
+    let Orchd { places, verb } = Orchd::parse();
+    let flags = Flags::from(places);
+    // These two have nothing to do with any configuration.
+    match &verb {
+        Some(Verb::Completions(shell)) => return told(shell.print(Orchd::command(), PROGRAM)),
+        Some(Verb::Manual(manual)) => {
+            let written = manual.write(Orchd::command(), PROGRAM);
+            return told(written.map(|first| println!("read it with: man {}", first.display())));
+        }
+        Some(Verb::Run(_) | Verb::Worker { .. } | Verb::CheckConfig { .. }) | None => {}
+    }
     let config = match Config::load(&flags) {
         Ok(config) => config,
         Err(mistakes) => {
@@ -95,7 +109,9 @@ pub fn main() -> ExitCode {
             match verb {
                 Some(Verb::Run(args)) => run::run(config, args),
                 Some(Verb::Worker { tethered }) => worker(&config, tethered),
-                Some(Verb::CheckConfig { .. }) | None => serve::daemon(flags, config, logs),
+                Some(Verb::CheckConfig { .. } | Verb::Completions(_) | Verb::Manual(_)) | None => {
+                    serve::daemon(flags, config, logs)
+                }
             }
         }),
     };
@@ -111,19 +127,20 @@ pub fn main() -> ExitCode {
     })
 }
 
-impl Places {
-    /// What was given as a flag. What came from a variable is found in the environment again.
-    fn flags(self, matches: &ArgMatches) -> Flags {
-        let is_flag = |name: &str| matches.value_source(name) == Some(ValueSource::CommandLine);
-        let Self { state_dir, socket, config, slots, log_format, log_file } = self;
-        Flags {
-            state_dir: state_dir.filter(|_| is_flag("state_dir")),
-            socket: socket.filter(|_| is_flag("socket")),
-            config: config.filter(|path| !path.as_os_str().is_empty()),
-            slots,
-            log_format,
-            log_file,
+fn told(done: Result<(), orchd_cli::Failure>) -> ExitCode {
+    match done {
+        Err(failure) if !failure.is_broken_pipe() => {
+            eprintln!("{}", failure.text(PROGRAM));
+            failure.exit().into()
         }
+        Ok(()) | Err(_) => ExitCode::SUCCESS,
+    }
+}
+
+impl From<Places> for Flags {
+    fn from(places: Places) -> Self {
+        let Places { state_dir, socket, config, slots, log_format, log_file } = places;
+        Self { state_dir, socket, config, slots, log_format, log_file }
     }
 }
 

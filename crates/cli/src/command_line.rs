@@ -1,7 +1,7 @@
 //! The program: reads the command line, runs the verb, turns what comes of it into an exit code.
 
 use clap::error::ErrorKind;
-use clap::{Args, CommandFactory, Parser};
+use clap::{Args, Parser};
 use orchd_model::{Code, Refusal, Span};
 use std::error::Error;
 use std::io::Write;
@@ -30,13 +30,13 @@ pub(crate) struct CommandLine {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Global options")]
 pub struct GlobalOptions {
-    /// The daemon's socket [default: the socket of the user's own daemon]
-    #[arg(long, global = true, env = "ORCHD_SOCKET", hide_env_values = true, value_name = "PATH")]
+    /// The daemon's socket [default: $ORCHD_SOCKET, else that of the user's own daemon]
+    #[arg(long, global = true, value_name = "PATH")]
     pub socket: Option<PathBuf>,
     /// Write JSON: one document, or one a line where it is a stream
     #[arg(long, global = true)]
     pub json: bool,
-    /// Print ids only, and nothing where there are none
+    /// Print ids only, and nothing where there are none to print
     #[arg(long, short, global = true)]
     pub quiet: bool,
     /// When to use colours
@@ -93,8 +93,8 @@ fn usage(error: &clap::Error) -> Exit {
     }
     let bare = [ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand, ErrorKind::MissingSubcommand];
     if bare.contains(&error.kind()) {
-        let help = CommandLine::command().render_help();
-        write!(std::io::stderr(), "{help}").ok();
+        // The help of the verb whose words are missing.
+        write!(std::io::stderr(), "{}", error.render()).ok();
         return Exit::USAGE;
     }
     write!(std::io::stderr(), "{}", in_our_words(&error.to_string())).ok();
@@ -124,6 +124,7 @@ fn in_our_words(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_makes_sense_to_clap() {

@@ -8,6 +8,7 @@
 
 mod command_line;
 mod context;
+mod definitions;
 mod diagnosis;
 mod documents;
 mod exit;
@@ -24,10 +25,12 @@ mod summary;
 mod surroundings;
 mod text;
 mod verb;
+mod words;
 mod workflow_file;
 mod workflow_run;
 
 pub use command_line::{GlobalOptions, main};
+pub use definitions::{CompletionsArgs, ManualArgs};
 pub use exit::Exit;
 pub use failure::Failure;
 pub use schema::{Document, documents};

@@ -1,7 +1,7 @@
 //! Where a verb writes: standard output, with colours or without, in tables that fit.
 
 use clap::ValueEnum;
-use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
+use comfy_table::{Cell, CellAlignment, ColumnConstraint, ContentArrangement, Table, Width, presets};
 use orchd_model::{Priority, Status};
 use serde::Serialize;
 use std::io::{self, IsTerminal, Write};
@@ -80,6 +80,28 @@ impl From<Priority> for Tint {
 /// A terminal that says to be narrower than this does not know how wide it is.
 const NARROWEST: u16 = 20;
 
+/// Between two columns.
+const GAP: u16 = 2;
+/// Longer words, mostly names, are broken where a table is too wide.
+const LONG_WORD: usize = 20;
+/// What a terminal that is too narrow for all columns does without; the first goes first.
+const DISPENSABLE: [&str; 14] = [
+    "CONNECTED",
+    "TRIES",
+    "AGE",
+    "WAITED",
+    "FREE",
+    "TIME",
+    "RAN",
+    "PRIORITY",
+    "KIND",
+    "CONCURRENCY",
+    "STATE",
+    "DONE",
+    "CAPACITY",
+    "WAITING",
+];
+
 /// How standard output is written to.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Screen {
@@ -126,6 +148,33 @@ impl Screen {
         if self.terminal { io::stdout().lock().write_all(sequence.as_bytes()) } else { Ok(()) }
     }
 
+    /// How many columns the terminal has, where lines are to fit it.
+    fn width(self) -> Option<u16> {
+        if self.terminal { Table::new().width().filter(|width| *width >= NARROWEST) } else { None }
+    }
+
+    /// Writes a fact and what there is to say of it; on a terminal in lines that fit, and begin below each other.
+    pub(crate) fn fact(self, name: &str, said: &str) -> io::Result<()> {
+        const INDENT: usize = 12;
+        let Some(width) = self.width().map(usize::from) else {
+            return self.line(format!("{name:INDENT$}{said}"));
+        };
+        let (mut line, mut taken) = (format!("{name:INDENT$}"), INDENT);
+        for (position, word) in said.split(' ').enumerate() {
+            let wide = visible_width(word);
+            if position > 0 && taken + 1 + wide > width {
+                self.line(line.trim_end())?;
+                (line, taken) = (" ".repeat(INDENT), INDENT);
+            } else if position > 0 {
+                line.push(' ');
+                taken += 1;
+            }
+            line.push_str(word);
+            taken += wide;
+        }
+        self.line(line)
+    }
+
     /// Writes one JSON document on a line.
     pub(crate) fn json(self, document: &impl Serialize) -> io::Result<()> {
         let mut line = serde_json::to_vec(document)?;
@@ -138,8 +187,13 @@ impl Screen {
         let mut table = Table::new();
         table.load_style(presets::NOTHING);
         // Asked for before styling is switched off, which switches this off too.
-        let width = table.width().filter(|width| *width >= NARROWEST);
-        if let (true, Some(width)) = (self.terminal, width) {
+        let width = self.width();
+        let (columns, rows) = match width {
+            Some(width) => narrowed(columns.to_vec(), rows, usize::from(width)),
+            None => (columns.to_vec(), rows),
+        };
+        let least: Vec<usize> = (0..columns.len()).map(|column| least(&columns, &rows, column)).collect();
+        if let Some(width) = width {
             table.set_content_arrangement(ContentArrangement::Dynamic);
             table.set_width(width);
         } else {
@@ -155,11 +209,45 @@ impl Screen {
         for row in rows {
             table.add_row(row.into_iter().map(Cell::from));
         }
-        for column in table.column_iter_mut() {
-            column.set_padding((0, 2));
+        let last = least.len().saturating_sub(1);
+        for (position, (column, least)) in table.column_iter_mut().zip(least).enumerate() {
+            column.set_padding((0, if position == last { 0 } else { GAP }));
+            let least = u16::try_from(least).unwrap_or(u16::MAX);
+            column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(least)));
         }
         self.line(table.to_string().lines().map(str::trim_end).collect::<Vec<_>>().join("\n"))
     }
+}
+
+/// Leaves out columns that can be done without until no word of the others needs to be broken.
+fn narrowed(mut columns: Vec<&str>, mut rows: Vec<Vec<Piece>>, width: usize) -> (Vec<&str>, Vec<Vec<Piece>>) {
+    for dispensable in DISPENSABLE {
+        let wanted = (0..columns.len()).map(|column| least(&columns, &rows, column)).sum::<usize>();
+        if wanted <= width {
+            break;
+        }
+        if let Some(position) = columns.iter().position(|column| *column == dispensable) {
+            columns.remove(position);
+            rows.iter_mut().for_each(|row| drop(row.remove(position)));
+        }
+    }
+    (columns, rows)
+}
+
+/// The least width of a column with the gap after it, if there is one: that of its longest word, unless that is
+/// very long.
+fn least(columns: &[&str], rows: &[Vec<Piece>], column: usize) -> usize {
+    let cells = rows.iter().map(|row| row[column].text.as_str()).chain([columns[column]]);
+    let words = cells.flat_map(str::split_whitespace).map(visible_width);
+    let gap = if column + 1 == columns.len() { 0 } else { usize::from(GAP) };
+    words.max().unwrap_or(0).min(LONG_WORD) + gap
+}
+
+/// How many columns a text takes, without the sequences that colour it.
+fn visible_width(text: &str) -> usize {
+    let mut parts = text.split('\x1b');
+    let plain = parts.next().unwrap_or_default().chars().count();
+    plain + parts.map(|part| part.split_once('m').map_or(0, |(_, rest)| rest.chars().count())).sum::<usize>()
 }
 
 /// One cell of a table.

@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use crate::{Failure, Submitter};
+use crate::{Failure, Submitter, text, words};
 
 type Fields = Map<String, Value>;
 
@@ -24,8 +24,8 @@ pub(crate) struct SpecOptions {
     /// Name shown to people [default: the program's name]
     #[arg(long)]
     pub(crate) name: Option<String>,
-    /// Class: critical, high, normal, low
-    #[arg(long, short, value_name = "CLASS")]
+    /// Its class
+    #[arg(long, short, value_name = "CLASS", value_parser = words::class())]
     pub(crate) priority: Option<Priority>,
     /// Run after this task: ID[:success|failure|completion]; may be given again
     #[arg(long, value_name = "ID[:ON]")]
@@ -104,8 +104,8 @@ pub(crate) struct SpecOptions {
     #[arg(long)]
     pub(crate) key: Option<String>,
     /// Session it belongs to
-    #[arg(long, value_name = "ID")]
-    pub(crate) session: Option<SessionId>,
+    #[arg(long, value_name = "S")]
+    pub(crate) session: Option<String>,
     /// Label to search by; may be given again
     #[arg(long)]
     pub(crate) tag: Vec<String>,
@@ -126,6 +126,11 @@ fn assignment(text: &str) -> Result<(String, String), String> {
 
 fn count(text: &str) -> Result<u32, String> {
     text.parse().map_err(|_| "not a whole number of at least 0".to_owned())
+}
+
+/// A task names its session by id; there is none that has a name so far.
+fn session(text: &str) -> Result<SessionId, Failure> {
+    text.parse().map_err(|_| Failure::NotFound(format!("no such session: {}", text::plain(text))))
 }
 
 /// JSON has no other numbers: they would be lost on the way.
@@ -182,7 +187,7 @@ impl SpecOptions {
         put("parameters", self.params.clone().map(Value::Object));
         put("array", json_of(self.array));
         put("key", json_of(self.key.as_ref()));
-        put("session", json_of(self.session));
+        put("session", json_of(self.session.as_deref().map(session).transpose()?));
         put("tags", json_list(&self.tag));
         put("metadata", json_map(&self.meta));
         Ok(fields)
@@ -212,7 +217,9 @@ impl SpecOptions {
 
 /// Reads a spec with all its checks.
 pub(crate) fn spec_of(value: Value) -> Result<TaskSpec, Failure> {
-    serde_json::from_value(value).map_err(|error| Failure::Usage(error.to_string()))
+    let spec: TaskSpec = serde_json::from_value(value).map_err(|error| Failure::Usage(error.to_string()))?;
+    spec.check_limits().map_err(|refusal| Failure::Usage(refusal.to_string()))?;
+    Ok(spec)
 }
 
 /// The fields of a line with those of the options under them: what the line says wins, a body in the line
@@ -355,6 +362,13 @@ mod tests {
         ] {
             assert!(options(words).is_err(), "{words:?} should be refused");
         }
+        for limit in ["--timeout", "--deadline"] {
+            let none = options(&[limit, "0", "--", "x"]).unwrap();
+            let failure = spec_of(Value::Object(none.fields().unwrap())).unwrap_err();
+            assert!(failure.to_string().contains("must be more than nothing: 0\nhint: "), "{failure}");
+        }
+        let name = options(&["--session", "nightly", "--", "x"]).unwrap();
+        assert_eq!(name.fields().unwrap_err().exit(), crate::Exit::NOT_FOUND);
         let twice = options(&["--max-retries", "3", "--max-attempts", "3", "--", "x"]).unwrap();
         assert!(spec_of(Value::Object(twice.fields().unwrap())).is_err());
     }

@@ -31,6 +31,10 @@ impl Summary {
         }
     }
 
+    pub(crate) fn id(&self) -> String {
+        self.workflow.to_string()
+    }
+
     /// The table of tasks (not when `brief`), then one sentence.
     pub(crate) fn print(&self, screen: Screen, brief: bool) -> io::Result<()> {
         if !brief {

@@ -48,14 +48,12 @@ impl Glob {
                     again = Some((part, rest.clone()));
                     continue;
                 }
-                Some(wanted) => {
-                    if rest.next().is_some_and(|c| wanted.takes(c)) {
-                        part += 1;
-                        continue;
-                    }
+                Some(wanted) if rest.next().is_some_and(|c| wanted.takes(c)) => {
+                    part += 1;
+                    continue;
                 }
                 None if rest.as_str().is_empty() => return true,
-                None => {}
+                Some(_) | None => {}
             }
             let Some((after, taken)) = &mut again else { return false };
             if taken.next().is_none() {

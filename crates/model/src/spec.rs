@@ -241,6 +241,24 @@ impl TaskSpec {
         }
         self.retry.policy().map(drop)
     }
+
+    /// Checks what a new task may not ask for, though one that was stored by an earlier orchd may have it.
+    ///
+    /// # Errors
+    /// `malformed` for a limit of no time.
+    pub fn check_limits(&self) -> Result<(), Refusal> {
+        check_limit_of_time("timeout", self.timeout)?;
+        check_limit_of_time("deadline", self.deadline)
+    }
+}
+
+/// Refuses no time at all: who writes 0 for a limit mostly means that there is none.
+pub(crate) fn check_limit_of_time(what: &str, limit: Option<Span>) -> Result<(), Refusal> {
+    if limit == Some(Span::ZERO) {
+        let refusal = Refusal::new(Code::Malformed, format!("a {what} must be more than nothing")).value("0");
+        return Err(refusal.hint(format!("without a {what} there is no limit")));
+    }
+    Ok(())
 }
 
 /// The flat JSON form of a [`TaskSpec`].

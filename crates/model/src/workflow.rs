@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::fmt;
 
+use crate::spec::check_limit_of_time;
 use crate::{Code, Refusal, Span, TaskSpec, limits};
 
 /// What a workflow does after its first final failure.
@@ -102,7 +103,7 @@ impl WorkflowSpec {
         if self.max_parallel == Some(0) {
             return Err(Refusal::new(Code::Malformed, "max_parallel must be at least 1").value("0"));
         }
-        Ok(())
+        check_limit_of_time("timeout", self.timeout)
     }
 }
 

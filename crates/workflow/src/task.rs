@@ -191,7 +191,7 @@ pub(crate) fn read(node: &Node, shared: &Shared, report: &mut Report) -> Option<
     if node.text_bytes() > limits::SPEC_BYTES {
         report.add(node.at, format!("a task is at most {} bytes: {}", limits::SPEC_BYTES, shown(&spec.name)));
     } else if report.count() == clean
-        && let Err(refusal) = spec.check()
+        && let Err(refusal) = spec.check().and_then(|()| spec.check_limits())
     {
         report.refused(body_at, &format!("task {}", shown(&spec.name)), &refusal);
     }

@@ -31,7 +31,7 @@ use source::Source;
 /// commits to a slow disk, and few enough to be taken back in one message.
 const AHEAD: u32 = 256;
 
-/// What the command line gave. Text and paths that came from variables are left to the environment.
+/// What the command line gave.
 #[derive(Clone, Debug, Default)]
 pub struct Flags {
     pub state_dir: Option<PathBuf>,
@@ -172,7 +172,8 @@ impl Config {
 
 /// The file that is read: flag, environment, or the first usual one that is there.
 fn file_of(flags: &Flags) -> Option<PathBuf> {
-    flags.config.clone().or_else(|| {
+    let named = || std::env::var_os("ORCHD_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from);
+    flags.config.clone().filter(|path| !path.as_os_str().is_empty()).or_else(named).or_else(|| {
         let directory = if rustix::process::geteuid().is_root() {
             PathBuf::from("/etc/orchd")
         } else {

@@ -28,6 +28,12 @@ impl WorkflowDefaults {
             );
         }
         let timeout = layers.optional::<Span>("dag.execution.timeout_seconds");
+        if timeout == Some(Span::ZERO) {
+            layers.wrong_value(
+                "dag.execution.timeout_seconds",
+                "dag.execution.timeout_seconds must be more than nothing: 0",
+            );
+        }
         let retry_failed = layers.optional_or::<bool>("dag.execution.retry_failed", true);
         let attempts = layers.optional::<u32>("dag.execution.retry_attempts");
         let max_retries = match (retry_failed, attempts) {

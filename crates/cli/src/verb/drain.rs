@@ -10,7 +10,7 @@ use crate::{Exit, Failure, text};
 
 #[derive(Debug, Args)]
 pub(crate) struct Drain {
-    /// Stop waiting after this time; nothing new starts all the same
+    /// Stop waiting after this time, 0 does not wait; nothing new starts all the same
     #[arg(long, value_name = "DUR")]
     timeout: Option<Span>,
 }

@@ -14,7 +14,8 @@ pub(crate) struct Events {
     /// Types of events: exact, task.*, or * for all, which is the default
     #[arg(value_name = "PATTERN")]
     patterns: Vec<String>,
-    /// Those after this sequence number, 0 for all from the start [default: from now on]
+    /// Those after this sequence number, 0 for all from the start [default: from now on; with --no-follow
+    /// from the start]
     #[arg(long, value_name = "SEQ")]
     since: Option<u64>,
     /// Only those of this task

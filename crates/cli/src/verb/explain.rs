@@ -20,6 +20,10 @@ impl Explain {
             context.screen.json(&explanation)?;
             return Ok(Exit::DONE);
         }
+        if context.quiet {
+            context.screen.line(explanation.id.to_string())?;
+            return Ok(Exit::DONE);
+        }
         let status = context.screen.tinted(explanation.status, explanation.status.as_str());
         context.screen.line(format!(
             "{} ({}) {status}, {}",

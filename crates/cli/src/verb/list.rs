@@ -6,15 +6,15 @@ use orchd_model::{Glob, Priority, Span, Status};
 
 use crate::context::Context;
 use crate::screen::{Piece, Tint};
-use crate::{Exit, Failure, text};
+use crate::{Exit, Failure, text, words};
 
 #[derive(Debug, Args)]
 pub(crate) struct List {
-    /// Only these statuses: pending, running, retrying, completed, failed, skipped, cancelled
-    #[arg(long, value_delimiter = ',', value_name = "S,..")]
+    /// Only these statuses
+    #[arg(long, value_delimiter = ',', value_name = "S,..", value_parser = words::status())]
     status: Vec<Status>,
     /// Only this class
-    #[arg(long, short, value_name = "CLASS")]
+    #[arg(long, short, value_name = "CLASS", value_parser = words::class())]
     priority: Option<Priority>,
     /// Only those with this tag
     #[arg(long)]

@@ -1,17 +1,18 @@
 //! `pause` and `resume`: of everything, or of a class, resource, session or workflow.
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use orchd_api::PauseRequest;
 use orchd_model::{Priority, ResourceName};
 
 use crate::context::Context;
 use crate::documents::{Paused, Resumed};
-use crate::{Exit, Failure};
+use crate::{Exit, Failure, words};
 
 #[derive(Debug, Args)]
+#[command(group(ArgGroup::new("scope").args(["priority", "resource", "session", "workflow"])))]
 struct Scope {
     /// Only tasks of this class
-    #[arg(long, short, value_name = "CLASS")]
+    #[arg(long, short, value_name = "CLASS", value_parser = words::class())]
     priority: Option<Priority>,
     /// Only tasks that claim this resource
     #[arg(long, value_name = "R")]

@@ -4,14 +4,14 @@ use clap::Args;
 use orchd_model::{Priority, TaskRange};
 
 use crate::context::Context;
-use crate::{Exit, Failure, operations};
+use crate::{Exit, Failure, operations, words};
 
 #[derive(Debug, Args)]
 pub(crate) struct Reprioritize {
     /// The task
     id: TaskRange,
-    /// Its new class: critical, high, normal, low
-    #[arg(value_name = "CLASS")]
+    /// Its new class
+    #[arg(value_name = "CLASS", value_parser = words::class())]
     priority: Priority,
 }
 

@@ -29,6 +29,10 @@ impl Show {
             context.screen.json(&Shown { task, events })?;
             return Ok(Exit::DONE);
         }
+        if context.quiet {
+            context.screen.line(task.id.to_string())?;
+            return Ok(Exit::DONE);
+        }
         let status = context.screen.tinted(task.status, task.status.as_str());
         context.screen.line(format!("{} {} {status}", task.id, text::plain(&task.name)))?;
         let facts = facts(&task);

@@ -30,7 +30,7 @@ impl Stats {
             let figures = client.stats().await?;
             if context.json {
                 context.screen.json(&figures)?;
-            } else {
+            } else if !context.quiet {
                 if self.watch {
                     context.screen.clear(CLEAR)?;
                 }
@@ -50,48 +50,43 @@ fn print(context: &Context, figures: &Figures) -> Result<(), Failure> {
         let text = format!("{count} {status}");
         if count == 0 { screen.tinted(Tint::Faint, &text) } else { screen.tinted(status, &text) }
     });
-    screen.line(format!("tasks       {} in all: {}", figures.total_tasks, counts.join(", ")))?;
+    screen.fact("tasks", &format!("{} in all: {}", figures.total_tasks, counts.join(", ")))?;
     let classes = Priority::ALL.map(|class| {
         format!("{} {class}", figures.by_priority.get(class.as_str()).copied().unwrap_or_default())
     });
-    screen.line(format!("unfinished  {}; {} ready", classes.join(", "), figures.backlog))?;
-    screen.line(format!("waited      {}", distribution(&figures.wait_time)))?;
-    screen.line(format!(
-        "ran         {}; {} in all",
-        distribution(&figures.run_time),
-        seconds(figures.total_execution_time)
-    ))?;
+    screen.fact("unfinished", &format!("{}; {} ready", classes.join(", "), figures.backlog))?;
+    screen.fact("waited", &distribution(&figures.wait_time))?;
+    let all = seconds(figures.total_execution_time);
+    screen.fact("ran", &format!("{}; {all} in all", distribution(&figures.run_time)))?;
     if !figures.slowest.is_empty() {
-        let slow =
-            |task: &SlowTask| format!("{} ({}) {}", task.id, task.name, text::duration(task.execution_time));
+        let slow = |task: &SlowTask| {
+            format!("{} ({}) {}", task.id, text::plain(&task.name), text::duration(task.execution_time))
+        };
         let slowest: Vec<String> = figures.slowest.iter().take(SLOWEST).map(slow).collect();
-        screen.line(format!("slowest     {}", slowest.join(", ")))?;
+        screen.fact("slowest", &slowest.join(", "))?;
     }
-    screen.line(format!(
-        "success     {:.1} %, failure {:.1} %",
-        figures.success_rate * 100.0,
-        figures.failure_rate * 100.0
-    ))?;
+    let (success, failure) = (figures.success_rate * 100.0, figures.failure_rate * 100.0);
+    screen.fact("success", &format!("{success:.1} %, failure {failure:.1} %"))?;
     let rate = figures.throughput;
-    screen.line(format!(
-        "throughput  {:.2}/s over 1 min, {:.2}/s over 5 min, {:.2}/s over 15 min",
-        rate.m1, rate.m5, rate.m15
-    ))?;
+    screen.fact(
+        "throughput",
+        &format!("{:.2}/s over 1 min, {:.2}/s over 5 min, {:.2}/s over 15 min", rate.m1, rate.m5, rate.m15),
+    )?;
     let paused = if figures.paused { screen.tinted(Tint::Waiting, ", paused") } else { String::new() };
-    screen.line(format!(
-        "slots       {} of {} used, {}{paused}",
-        figures.slots.used,
-        figures.slots.total,
-        text::count(figures.workers, "worker")
-    ))?;
-    screen.line(format!(
-        "daemon      up {}, {} running, {}, store {} at event {}",
-        text::duration(figures.uptime),
-        text::count(figures.workflows, "workflow"),
-        text::count(figures.sessions, "session"),
-        text::bytes(figures.store.bytes),
-        figures.store.sequence
-    ))?;
+    let workers = text::count(figures.workers, "worker");
+    let slots = format!("{} of {} used, {workers}{paused}", figures.slots.used, figures.slots.total);
+    screen.fact("slots", &slots)?;
+    screen.fact(
+        "daemon",
+        &format!(
+            "up {}, {} running, {}, store {} at event {}",
+            text::duration(figures.uptime),
+            text::count(figures.workflows, "workflow"),
+            text::count(figures.sessions, "session"),
+            text::bytes(figures.store.bytes),
+            figures.store.sequence
+        ),
+    )?;
     if !figures.resources.is_empty() {
         screen.line("")?;
         resources::print(context, &figures.resources)?;

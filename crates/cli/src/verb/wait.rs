@@ -25,7 +25,7 @@ pub(crate) struct Wait {
     /// The tasks of this session
     #[arg(long, value_name = "S")]
     session: Option<String>,
-    /// Give up after this time
+    /// Give up after this time; 0 looks once
     #[arg(long, value_name = "DUR")]
     timeout: Option<Span>,
 }
@@ -67,7 +67,9 @@ async fn tasks_of(
     session: Option<String>,
 ) -> Result<Vec<TaskRange>, Failure> {
     let query = ListQuery { workflow, session, limit: Some(0), ..ListQuery::default() };
-    Ok(client.list(query).await?.iter().map(Task::tasks).collect())
+    let mut tasks: Vec<TaskRange> = client.list(query).await?.iter().map(Task::tasks).collect();
+    tasks.sort_unstable();
+    Ok(tasks)
 }
 
 fn exit(reply: &WaitReply) -> Exit {

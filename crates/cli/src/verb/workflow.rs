@@ -99,7 +99,7 @@ fn check(context: &Context, file: &WorkflowFile) -> Result<Exit, Failure> {
     let plan = planned(context, file)?;
     if context.json {
         context.screen.json(&plan)?;
-    } else if plan.valid {
+    } else if plan.valid && !context.quiet {
         context.screen.line(sentence(&plan))?;
     }
     Ok(exit_of(&plan))
@@ -217,6 +217,8 @@ async fn show(context: &Context, name: &str) -> Result<Exit, Failure> {
     let summary = Summary::new(workflow, client.list(query).await?);
     if context.json {
         context.screen.json(&summary)?;
+    } else if context.quiet {
+        context.screen.line(summary.id())?;
     } else {
         summary.print(context.screen, false)?;
     }
