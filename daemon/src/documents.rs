@@ -39,7 +39,7 @@ pub fn task(stored: StoredTask, reasons: Vec<Reason>, names: &BTreeMap<TaskId, S
         parameters: spec.parameters,
         command,
         shell,
-        env: spec.env.into_keys().collect(),
+        env: spec.env.keys().cloned().collect(),
         cwd: spec.cwd,
         stdin: spec.stdin,
         hold: record.hold,

@@ -263,12 +263,15 @@ impl Engine {
 
     fn hand_over(&mut self, gathering: &mut Gathering) {
         let Gathering { output, responses, parameters } = std::mem::take(gathering);
-        let tasks: BTreeSet<TaskId> = output.events.iter().flat_map(|event| event.fact.tasks()).collect();
         let mut workflows: BTreeSet<WorkflowId> =
             output.events.iter().filter_map(|e| e.fact.workflow()).collect();
         workflows.extend(output.events.iter().filter(|e| ends_a_task(&e.fact)).filter_map(|e| e.workflow));
+        debug_assert!(
+            added_as_told(&self.core, &output.events),
+            "a task is not as the event that added it says"
+        );
         let batch = Batch {
-            tasks: tasks.into_iter().filter_map(|id| self.core.record(id)).collect(),
+            tasks: touched_tasks(&output.events).into_iter().filter_map(|id| self.core.record(id)).collect(),
             workflows: workflows.into_iter().filter_map(|id| self.core.workflow(id).cloned()).collect(),
             meta: self.core.meta().clone(),
             events: output.events,
@@ -498,6 +501,26 @@ impl Engine {
 enum Dependencies {
     Place(usize),
     Tasks(TaskRange),
+}
+
+/// The tasks that these events touched, by id, but for those that were only added: their events say it all.
+fn touched_tasks(events: &[Event]) -> Vec<TaskId> {
+    let again = events.iter().filter(|event| !matches!(event.fact, Fact::Submitted { .. }));
+    let mut tasks: Vec<TaskId> = again.flat_map(|event| event.fact.tasks()).collect();
+    tasks.sort_unstable();
+    tasks.dedup();
+    tasks
+}
+
+/// Whether those that were only added are as their events say.
+fn added_as_told(core: &Core, events: &[Event]) -> bool {
+    let touched = touched_tasks(events);
+    events.iter().all(|event| match &event.fact {
+        Fact::Submitted { record, .. } if touched.binary_search(&record.id).is_err() => {
+            core.record(record.id).as_ref() == Some(&**record)
+        }
+        _ => true,
+    })
 }
 
 /// Whether a fact ends a task, or undoes that: its workflow has changed.

@@ -181,7 +181,7 @@ impl Daemon {
     pub fn shell(&self, line: impl Into<String>) -> TaskSpec {
         let cwd = Some(self.directory.path().to_str().unwrap().to_owned());
         let env = BTreeMap::from([("PATH".to_owned(), std::env::var("PATH").unwrap())]);
-        TaskSpec { cwd, env, ..TaskSpec::shell(line) }
+        TaskSpec { cwd, env: env.into(), ..TaskSpec::shell(line) }
     }
 
     pub fn submit(&self, spec: TaskSpec) -> TaskId {

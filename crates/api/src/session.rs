@@ -17,7 +17,9 @@
 //! Every message that lists things is a batch, so one frame carries hundreds of tasks. A worker keeps a
 //! report until it is acknowledged and sends it again after a reconnection.
 
-use orchd_model::{Allotment, AttemptNumber, AttemptReport, JobserverStyle, Span, TaskId, Token, WorkerId};
+use orchd_model::{
+    Allotment, AttemptNumber, AttemptReport, Env, JobserverStyle, Span, TaskId, Token, WorkerId,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -197,7 +199,8 @@ pub enum Work {
         /// Program and arguments; the program is looked up in the `PATH` of `env`.
         argv: Vec<String>,
         /// The whole environment, but for the `ORCHD_` variables that the worker adds.
-        env: BTreeMap<String, String>,
+        #[schemars(with = "BTreeMap<String, String>")]
+        env: Env,
         /// Working directory; `/` when not given.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         cwd: Option<String>,

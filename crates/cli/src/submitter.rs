@@ -1,8 +1,7 @@
 //! What a command gets from whoever submits it: the working directory and a short list of environment
 //! variables. Secrets in the rest of the environment stay where they are.
 
-use orchd_model::{Body, TaskSpec};
-use std::collections::BTreeMap;
+use orchd_model::{Body, Env, TaskSpec};
 use std::io;
 use std::path::PathBuf;
 
@@ -12,7 +11,7 @@ const ALLOWED: [&str; 8] = ["PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", 
 /// The surroundings of the process that submits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Submitter {
-    env: BTreeMap<String, String>,
+    env: Env,
     cwd: PathBuf,
 }
 
@@ -36,6 +35,9 @@ impl Submitter {
         match spec.body {
             Body::Command { .. } | Body::Shell { .. } => {}
             Body::Handler { .. } | Body::Milestone => return,
+        }
+        if spec.env.is_empty() {
+            spec.env = self.env.clone();
         }
         for (name, value) in &self.env {
             if !spec.env.contains_key(name) {

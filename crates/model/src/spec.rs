@@ -1,4 +1,4 @@
-//! The task spec: the immutable description a user gave, and its flat JSON form.
+//! The task spec: the immutable description a user gave. Its flat JSON form is in `spec_json`.
 //!
 //! Reading a spec checks everything that can be checked without the daemon's state: names, limits, one
 //! body, a retry policy that makes sense. What needs the state (capacities, unknown dependencies, keys) is
@@ -7,11 +7,12 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
+use crate::spec_json::SpecFields;
 use crate::{
-    Claim, Code, Dependency, Indices, Priority, Refusal, RetrySpec, SessionId, Span, Time, WorkflowId,
-    limits, nearest,
+    Claim, Code, Dependency, Env, Indices, Priority, Refusal, RetrySpec, SessionId, Span, Time, WorkflowId,
+    limits,
 };
 
 /// What a task does.
@@ -85,8 +86,9 @@ pub enum NotBefore {
 }
 
 /// What a user asked for. Immutable once submitted.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(into = "SpecFields", try_from = "SpecFields")]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(try_from = "SpecFields")]
+#[schemars(into = "SpecFields")]
 pub struct TaskSpec {
     /// Shown to people; from the body when not given.
     pub name: String,
@@ -95,7 +97,7 @@ pub struct TaskSpec {
     /// Arguments of a handler, and `parameters` in templates and `$ORCHD_INPUTS`.
     pub parameters: Map<String, Value>,
     /// Environment variables of a command: the submitter's allow-list and what was given.
-    pub env: BTreeMap<String, String>,
+    pub env: Env,
     /// The working directory of a command.
     pub cwd: Option<String>,
     /// Standard input of a command; empty when not given.
@@ -142,7 +144,7 @@ impl TaskSpec {
             name: body.default_name(),
             body,
             parameters: Map::new(),
-            env: BTreeMap::new(),
+            env: Env::default(),
             cwd: None,
             stdin: None,
             priority: Priority::default(),
@@ -259,197 +261,6 @@ pub(crate) fn check_limit_of_time(what: &str, limit: Option<Span>) -> Result<(),
         return Err(refusal.hint(format!("without a {what} there is no limit")));
     }
     Ok(())
-}
-
-/// The flat JSON form of a [`TaskSpec`].
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[schemars(deny_unknown_fields)]
-struct SpecFields {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    name: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    command: Option<Vec<String>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    shell: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    module: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    action: Option<String>,
-    #[serde(default, skip_serializing_if = "Map::is_empty")]
-    parameters: Map<String, Value>,
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    env: BTreeMap<String, String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    cwd: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    stdin: Option<String>,
-    #[serde(default)]
-    priority: Priority,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    claims: Vec<Claim>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    dependencies: Vec<Dependency>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    when: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    not_before: Option<NotBefore>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    timeout: Option<Span>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    deadline: Option<Span>,
-    #[serde(flatten)]
-    retry: RetrySpec,
-    #[serde(default, skip_serializing_if = "is_false")]
-    hold: bool,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    key: Option<String>,
-    #[serde(default, rename = "ref", skip_serializing_if = "Option::is_none")]
-    reference: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    array: Option<Indices>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    session: Option<SessionId>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    workflow: Option<WorkflowId>,
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    tags: BTreeSet<String>,
-    #[serde(default, skip_serializing_if = "Map::is_empty")]
-    metadata: Map<String, Value>,
-    /// What is left over: names that do not exist. A misspelt wish must not be lost in silence.
-    #[serde(flatten)]
-    #[schemars(skip)]
-    unknown: BTreeMap<String, Value>,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
-fn is_false(value: &bool) -> bool {
-    !*value
-}
-
-/// Every field of a spec as JSON.
-const FIELDS: [&str; 31] = [
-    "name",
-    "command",
-    "shell",
-    "module",
-    "action",
-    "parameters",
-    "env",
-    "cwd",
-    "stdin",
-    "priority",
-    "claims",
-    "dependencies",
-    "when",
-    "not_before",
-    "timeout",
-    "deadline",
-    "max_retries",
-    "max_attempts",
-    "retry_delay",
-    "backoff",
-    "max_delay",
-    "jitter",
-    "retry_on",
-    "no_retry_on",
-    "hold",
-    "key",
-    "ref",
-    "array",
-    "session",
-    "tags",
-    "metadata",
-];
-
-impl TryFrom<SpecFields> for TaskSpec {
-    type Error = Refusal;
-
-    fn try_from(fields: SpecFields) -> Result<Self, Refusal> {
-        if let Some(name) = fields.unknown.keys().next() {
-            let refusal = Refusal::new(Code::UnknownField, "a task spec has no such field").value(name);
-            return Err(match nearest(name, FIELDS) {
-                Some(near) => refusal.hint(format!("did you mean {near}?")),
-                None => refusal,
-            });
-        }
-        let body = match (fields.command, fields.shell, fields.module, fields.action) {
-            (Some(argv), None, None, None) => Body::Command { argv },
-            (None, Some(line), None, None) => Body::Shell { line },
-            (None, None, Some(module), action) => Body::Handler { module, action },
-            (None, None, None, None) => Body::Milestone,
-            (None, None, None, Some(action)) => {
-                return Err(Refusal::new(Code::Malformed, "an action needs a module")
-                    .value(action)
-                    .hint("add module"));
-            }
-            _ => {
-                return Err(Refusal::new(Code::Malformed, "a task has one body")
-                    .hint("give one of command, shell, module"));
-            }
-        };
-        let spec = Self {
-            name: fields.name.unwrap_or_else(|| body.default_name()),
-            body,
-            parameters: fields.parameters,
-            env: fields.env,
-            cwd: fields.cwd,
-            stdin: fields.stdin,
-            priority: fields.priority,
-            claims: crate::merge_claims(fields.claims),
-            dependencies: fields.dependencies,
-            when: fields.when,
-            not_before: fields.not_before,
-            timeout: fields.timeout,
-            deadline: fields.deadline,
-            retry: fields.retry,
-            hold: fields.hold,
-            key: fields.key,
-            reference: fields.reference,
-            array: fields.array,
-            session: fields.session,
-            workflow: fields.workflow,
-            tags: fields.tags,
-            metadata: fields.metadata,
-        };
-        spec.check()?;
-        Ok(spec)
-    }
-}
-
-impl From<TaskSpec> for SpecFields {
-    fn from(spec: TaskSpec) -> Self {
-        let mut fields = Self {
-            name: Some(spec.name),
-            parameters: spec.parameters,
-            env: spec.env,
-            cwd: spec.cwd,
-            stdin: spec.stdin,
-            priority: spec.priority,
-            claims: spec.claims,
-            dependencies: spec.dependencies,
-            when: spec.when,
-            not_before: spec.not_before,
-            timeout: spec.timeout,
-            deadline: spec.deadline,
-            retry: spec.retry,
-            hold: spec.hold,
-            key: spec.key,
-            reference: spec.reference,
-            array: spec.array,
-            session: spec.session,
-            workflow: spec.workflow,
-            tags: spec.tags,
-            metadata: spec.metadata,
-            ..Self::default()
-        };
-        match spec.body {
-            Body::Command { argv } => fields.command = Some(argv),
-            Body::Shell { line } => fields.shell = Some(line),
-            Body::Handler { module, action } => (fields.module, fields.action) = (Some(module), action),
-            Body::Milestone => {}
-        }
-        fields
-    }
 }
 
 #[cfg(test)]

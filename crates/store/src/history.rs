@@ -4,7 +4,7 @@
 //! never keep the log from being written back.
 
 use orchd_core::{EndedTask, Event, Phase, SkipCause, TaskRecord};
-use orchd_model::{Glob, Sequence, Status, TaskId, TaskRange, TaskResult, TaskSpec, Time, WorkflowId};
+use orchd_model::{Env, Glob, Sequence, Status, TaskId, TaskRange, TaskResult, TaskSpec, Time, WorkflowId};
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Params, Row, params_from_iter};
 use rustc_hash::FxHashMap;
 use std::collections::BTreeMap;
@@ -48,7 +48,7 @@ pub(crate) struct SqliteHistory {
 /// no id is used again.
 #[derive(Default)]
 struct Envs {
-    known: FxHashMap<i64, BTreeMap<String, String>>,
+    known: FxHashMap<i64, Env>,
 }
 
 impl SqliteHistory {
@@ -440,7 +440,7 @@ fn missing_spec(task: TaskId) -> StoreError {
 }
 
 impl Envs {
-    fn get(&mut self, db: &Connection, id: i64) -> Result<Option<BTreeMap<String, String>>, StoreError> {
+    fn get(&mut self, db: &Connection, id: i64) -> Result<Option<Env>, StoreError> {
         if let Some(env) = self.known.get(&id) {
             return Ok(Some(env.clone()));
         }
@@ -449,7 +449,7 @@ impl Envs {
             .query_row([id], |row| row.get(0))
             .optional()?;
         let Some(text) = text else { return Ok(None) };
-        let env: BTreeMap<String, String> =
+        let env: Env =
             serde_json::from_str(&text).map_err(|e| StoreError::Corrupt(format!("environment {id}: {e}")))?;
         if self.known.len() >= KNOWN_ENVS {
             self.known.clear();

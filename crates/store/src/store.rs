@@ -18,7 +18,8 @@ use crate::{Figures, StoreError};
 pub struct Batch {
     /// The events, in their order; their sequences are contiguous and follow those of the batch before.
     pub events: Vec<Event>,
-    /// Every task that an event touched, as it is after the last event.
+    /// Every task that an event touched, as it is after the last event. One that was added and not touched
+    /// again may be left out: it is as its event says.
     pub tasks: Vec<TaskRecord>,
     /// Every workflow that an event touched, as it is after the last event.
     pub workflows: Vec<WorkflowRecord>,

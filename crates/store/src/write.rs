@@ -4,10 +4,9 @@
 //! touched task is written once: inserted when it was born in the batch, updated otherwise.
 
 use orchd_core::{Event, Fact, TaskRecord, WorkflowRecord};
-use orchd_model::{TaskId, TaskResult, TaskSpec, Time, WorkflowId, WorkflowStatus};
+use orchd_model::{Env, TaskId, TaskResult, TaskSpec, Time, WorkflowId, WorkflowStatus};
 use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 use rustc_hash::FxHashMap;
-use std::collections::BTreeMap;
 
 use crate::codec::encode;
 use crate::{Batch, StoreError};
@@ -18,7 +17,7 @@ const KNOWN_ENVS: usize = 64;
 /// The ids of environments that are known to be on disk.
 #[derive(Default)]
 pub(crate) struct KnownEnvs {
-    ids: Vec<(BTreeMap<String, String>, i64)>,
+    ids: Vec<(Env, i64)>,
 }
 
 impl KnownEnvs {
@@ -108,14 +107,16 @@ impl<'a> Touch<'a> {
 
 /// Writes all of a batch.
 pub(crate) fn write(db: &Connection, envs: &mut KnownEnvs, batch: &Batch) -> Result<(), StoreError> {
-    let mut touches: FxHashMap<TaskId, Touch<'_>> = FxHashMap::default();
-    touches.reserve(batch.tasks.len());
+    let mut touches: FxHashMap<TaskId, Touch<'_>> =
+        batch.tasks.iter().map(|record| (record.id, Touch::default())).collect();
     for event in &batch.events {
-        if let Some(task) = event.fact.task() {
-            touches.entry(task).or_default().see(event);
+        if let Some(touch) = event.fact.task().and_then(|task| touches.get_mut(&task)) {
+            touch.see(event);
         }
         if let Fact::Split { task, at } = event.fact {
-            let whole = touches.entry(task).or_default();
+            let Some(whole) = touches.get(&task) else {
+                return Err(StoreError::Corrupt(format!("task {task} was cut, but is not in the batch")));
+            };
             // What this batch has said of the whole holds for the part; what it has not is on disk.
             let part = Touch { spec: None, born: true, cut_from: Some(task), ..*whole };
             touches.insert(at, part);
@@ -161,6 +162,7 @@ fn write_tasks(
          record = ?5, finished_at = ?6, skip_root = ?7, result = ?8, more = ?10 WHERE id = ?1",
     )?;
     let mut specs = SpecWriter::new(db, envs)?;
+    write_added(&mut insert, &mut specs, &batch.events, touches, buffer)?;
     // Before anything is changed: parts of what has ended take over how it ended.
     for record in &batch.tasks {
         let Some(touch) = touches.get(&record.id).filter(|touch| touch.born) else { continue };
@@ -175,13 +177,13 @@ fn write_tasks(
     }
     for record in &batch.tasks {
         let touch = touches.get(&record.id).unwrap_or(&untouched);
+        if touch.born {
+            continue;
+        }
         encode(record, buffer)?;
         let more = int(record.more);
         let (id, status, priority) =
             (int(record.id.0), record.status().index() as i64, record.priority.index() as i64);
-        if touch.born {
-            continue;
-        }
         if let Some(spec) = touch.spec.filter(|_| touch.edited) {
             specs.replace(record, spec)?;
         }
@@ -208,6 +210,29 @@ fn write_tasks(
         }
     }
     specs.finish()
+}
+
+/// Most of a burst: what was added and not touched again.
+fn write_added(
+    insert: &mut CachedStatement<'_>,
+    specs: &mut SpecWriter<'_>,
+    events: &[Event],
+    touches: &FxHashMap<TaskId, Touch<'_>>,
+    buffer: &mut Vec<u8>,
+) -> Result<(), StoreError> {
+    let untouched = Touch::default();
+    for event in events {
+        if let Fact::Submitted { record, spec } = &event.fact
+            && !touches.contains_key(&record.id)
+        {
+            encode(&**record, buffer)?;
+            insert_task(insert, record, &untouched, buffer)?;
+            if let Some(spec) = spec {
+                specs.write(record, spec)?;
+            }
+        }
+    }
+    Ok(())
 }
 
 fn insert_task(
@@ -280,7 +305,7 @@ impl<'a> SpecWriter<'a> {
             let env = self.env_id(&spec.env, range.last)?;
             let last = self.last_tasks.entry(env).or_default();
             *last = range.last.max(*last);
-            (Some(env), json(Some(&without_env(spec)))?)
+            (Some(env), json(Some(&spec.without_env()))?)
         };
         self.insert.execute(params![int(task.0), env, text])?;
         for tag in &spec.tags {
@@ -310,7 +335,7 @@ impl<'a> SpecWriter<'a> {
     }
 
     /// The id of an environment, which is added if it is not there.
-    fn env_id(&mut self, env: &BTreeMap<String, String>, task: TaskId) -> Result<i64, StoreError> {
+    fn env_id(&mut self, env: &Env, task: TaskId) -> Result<i64, StoreError> {
         if let Some((_, id)) = self.envs.ids.iter().find(|(known, _)| known == env) {
             return Ok(*id);
         }
@@ -343,13 +368,6 @@ impl<'a> SpecWriter<'a> {
         }
         Ok(())
     }
-}
-
-/// A copy of all but the environment, which is the large part and is kept apart.
-fn without_env(spec: &TaskSpec) -> TaskSpec {
-    let mut bare = spec.clone();
-    bare.env.clear();
-    bare
 }
 
 fn write_attempts(db: &Connection, events: &[Event], buffer: &mut Vec<u8>) -> Result<(), StoreError> {

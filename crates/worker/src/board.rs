@@ -207,7 +207,8 @@ mod tests {
     use orchd_model::Span;
 
     fn assignment(token: u64) -> Box<Assignment> {
-        let work = Work::Command { argv: Vec::new(), env: BTreeMap::new(), cwd: None, stdin: None };
+        let work =
+            Work::Command { argv: Vec::new(), env: orchd_model::Env::default(), cwd: None, stdin: None };
         Box::new(Assignment {
             task: TaskId(token),
             attempt: AttemptNumber(1),

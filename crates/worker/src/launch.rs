@@ -5,13 +5,12 @@
 //! `ORCHD_CPUS`; with a claim of several cores also `MAKEFLAGS`, unless it was given.
 
 use orchd_api::{Assignment, Work};
-use orchd_model::{ErrorType, Outcome};
+use orchd_model::{Env, ErrorType, Outcome};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{MemfdFlags, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::Rlimit;
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Seek, Write};
 use std::os::unix::ffi::OsStrExt;
@@ -132,7 +131,7 @@ impl Launcher {
     fn open_jobserver(
         &mut self,
         assignment: &Assignment,
-        env: &BTreeMap<String, String>,
+        env: &Env,
         files: &SlotFiles,
     ) -> io::Result<Option<Jobserver>> {
         let Some(bounds) = assignment.bounds.filter(|_| !env.contains_key(MAKEFLAGS)) else {
@@ -174,7 +173,7 @@ impl Launcher {
     fn write_environment(
         &mut self,
         assignment: &Assignment,
-        env: &BTreeMap<String, String>,
+        env: &Env,
         extra: &Extra<'_>,
     ) -> Result<(), NulInside> {
         let Extra { result, inputs, jobserver, path } = *extra;

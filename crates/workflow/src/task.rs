@@ -141,7 +141,7 @@ pub(crate) fn read(node: &Node, shared: &Shared, report: &mut Report) -> Option<
             "name" => name = text(value, "name", report),
             "command" | "shell" | "module" | "action" => bodies.read(entry, report),
             "parameters" => spec.parameters = object(value, "parameters", report).unwrap_or_default(),
-            "env" => spec.env = texts(value, "env", report),
+            "env" => spec.env = texts(value, "env", report).into(),
             "cwd" => spec.cwd = text(value, "cwd", report),
             "stdin" => spec.stdin = text(value, "stdin", report),
             "priority" => priority = parsed(value, "priority", "text", report),

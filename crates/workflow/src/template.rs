@@ -78,7 +78,7 @@ pub fn render(spec: &TaskSpec, inputs: &Value) -> Result<TaskSpec, Refusal> {
         Body::Shell { line } => pen.text(line).map_err(|refusal| within(refusal, "shell"))?,
         Body::Handler { .. } | Body::Milestone => {}
     }
-    for (name, value) in &mut spec.env {
+    for (name, value) in spec.env.iter_mut() {
         pen.text(value).map_err(|refusal| within(refusal, &format!("env {name}")))?;
     }
     for (what, text) in [("cwd", &mut spec.cwd), ("stdin", &mut spec.stdin)] {

@@ -1,6 +1,6 @@
 //! Whole workflow files: what a valid one becomes, and what is said of one that is not.
 
-use orchd_model::{Body, FailFast, Priority, Span};
+use orchd_model::{Body, Env, FailFast, Priority, Span};
 use orchd_workflow::{FileError, Plan, load};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -61,7 +61,7 @@ fn a_file_becomes_a_spec_with_its_defaults() {
     let argv = ["generate", "--rows", "{{ parameters.rows }}", "1.10"].map(str::to_owned).to_vec();
     assert_eq!(generate.body, Body::Command { argv });
     assert_eq!((generate.priority, check.priority), (Priority::High, Priority::Low));
-    assert_eq!(generate.env, BTreeMap::from([("A".into(), "1".into()), ("B".into(), "2".into())]));
+    assert_eq!(generate.env, Env::from([("A".into(), "1".into()), ("B".into(), "2".into())]));
     assert_eq!(
         generate.claims.iter().map(ToString::to_string).collect::<Vec<_>>(),
         ["cpu:system_cpu", "file:scratch:write"]

