@@ -9,8 +9,9 @@ use orchd_model::{
     Token, WorkerId, WorkflowId,
 };
 use orchd_store::History;
+use rustc_hash::FxHashMap;
 use serde_json::{Map, Value, json};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use crate::engine::Request;
@@ -58,34 +59,71 @@ impl Known {
 /// The latest tasks, the oldest is forgotten first.
 #[derive(Default)]
 pub struct Recent {
-    specs: HashMap<TaskId, Arc<Known>>,
-    order: std::collections::VecDeque<TaskId>,
+    /// Where a task was submitted, or edited last. Most tasks of a burst are forgotten before they start, so
+    /// nothing is made of them before that.
+    tasks: FxHashMap<TaskId, Place>,
+    order: VecDeque<TaskId>,
     /// Arrays that lately had something started, by their first elements.
     arrays: BTreeMap<TaskId, Arc<Known>>,
+}
+
+/// An event of a batch.
+struct Place {
+    batch: Arc<Vec<Event>>,
+    index: usize,
+}
+
+impl Place {
+    fn spec(&self) -> Option<(&TaskRecord, &Arc<TaskSpec>)> {
+        spec_in(&self.batch.get(self.index)?.fact)
+    }
+}
+
+/// The spec that a fact brings, with its record.
+fn spec_in(fact: &Fact) -> Option<(&TaskRecord, &Arc<TaskSpec>)> {
+    match fact {
+        Fact::Submitted { record, spec } | Fact::Edited { record, spec } => Some((record, spec.as_ref()?)),
+        _ => None,
+    }
 }
 
 impl Recent {
     fn get(&self, id: TaskId) -> Option<Arc<Known>> {
         let array = || self.arrays.range(..=id).next_back().filter(|(_, known)| known.tasks.contains(id));
-        self.specs.get(&id).or_else(|| array().map(|(_, known)| known)).map(Arc::clone)
+        match self.tasks.get(&id).and_then(Place::spec) {
+            Some((record, spec)) => Some(Known::new(Arc::clone(spec), record)),
+            None => array().map(|(_, known)| Arc::clone(known)),
+        }
     }
 
-    fn keep(&mut self, id: TaskId, spec: Arc<Known>) {
-        if spec.spec.array.is_some() {
-            // An array whose turn comes again is read again.
-            if self.arrays.len() == RECENT_ARRAYS {
-                self.arrays.pop_first();
+    /// Remembers the specs that came with a batch.
+    fn note(&mut self, batch: &Arc<Vec<Event>>) {
+        let specs = || batch.iter().enumerate().filter_map(|(at, event)| Some((at, spec_in(&event.fact)?)));
+        // Those that would be forgotten right away are passed over.
+        let surplus = specs().count().saturating_sub(RECENT_SPECS);
+        for (index, (record, spec)) in specs().skip(surplus) {
+            if spec.array.is_some() {
+                self.keep_array(Known::new(Arc::clone(spec), record));
+                continue;
             }
-            self.arrays.insert(spec.tasks.first, spec);
-            return;
+            let place = Place { batch: Arc::clone(batch), index };
+            if self.tasks.insert(record.id, place).is_none() {
+                self.order.push_back(record.id);
+            }
         }
-        if self.order.len() == RECENT_SPECS
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.specs.remove(&oldest);
+        while self.order.len() > RECENT_SPECS {
+            if let Some(oldest) = self.order.pop_front() {
+                self.tasks.remove(&oldest);
+            }
         }
-        self.order.push_back(id);
-        self.specs.insert(id, spec);
+    }
+
+    fn keep_array(&mut self, known: Arc<Known>) {
+        // An array whose turn comes again is read again.
+        if self.arrays.len() == RECENT_ARRAYS {
+            self.arrays.pop_first();
+        }
+        self.arrays.insert(known.tasks.first, known);
     }
 }
 
@@ -99,12 +137,10 @@ impl Outbox {
         }
     }
 
-    fn note(&mut self, events: &[Event]) {
-        for event in events {
+    fn note(&mut self, events: &Arc<Vec<Event>>) {
+        self.recent.note(events);
+        for event in events.iter() {
             match &event.fact {
-                Fact::Submitted { record, spec: Some(spec) } | Fact::Edited { record, spec: Some(spec) } => {
-                    self.recent.keep(record.id, Known::new(Arc::clone(spec), record));
-                }
                 Fact::Started { task, attempt, token, .. } => self.sessions.assigned(*task, *attempt, *token),
                 Fact::Placed { placement } => {
                     self.sessions.assigned(placement.task, placement.attempt, placement.token);
@@ -185,7 +221,7 @@ impl Outbox {
             Ok(Some(stored)) => {
                 let known = Known::new(stored.spec, &stored.record);
                 if known.spec.array.is_some() {
-                    self.recent.keep(task, Arc::clone(&known));
+                    self.recent.keep_array(Arc::clone(&known));
                 }
                 Ok(known)
             }

@@ -9,6 +9,7 @@ mod drain;
 mod edit;
 mod events;
 mod guard;
+mod lines;
 mod logs;
 pub mod named_session;
 mod openapi;
