@@ -1,6 +1,7 @@
 //! `add`: one task from the options, or any number from NDJSON.
 
 use clap::Args;
+use futures_util::StreamExt;
 use orchd_api::{Added, WaitRequest};
 use orchd_client::{Client, Error};
 use orchd_model::{Refusal, Status, TaskRange, TaskSpec, limits};
@@ -8,7 +9,7 @@ use serde_json::Value;
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::mpsc;
@@ -18,8 +19,14 @@ use crate::context::Context;
 use crate::spec_options::{SpecOptions, spec_of, with_defaults};
 use crate::{Exit, Failure, Submitter, follow};
 
-/// Specs read ahead of what the daemon takes.
-const READ_AHEAD: usize = 1000;
+/// Specs that are handed on together when they are there; what is not there is not waited for.
+const BATCH: usize = 256;
+/// Batches read ahead of what the daemon takes.
+const READ_AHEAD: usize = 4;
+/// Bytes of a file that are read at once.
+const READ_BYTES: usize = 256 << 10;
+/// Ids that came together are written together, up to so many bytes.
+const WRITE_BYTES: usize = 8 << 10;
 
 #[derive(Debug, Args)]
 pub(crate) struct Add {
@@ -84,10 +91,36 @@ fn more(spec: &TaskSpec) -> u64 {
 }
 
 fn print_ids(context: &Context, tasks: TaskRange) -> io::Result<()> {
-    if context.json {
-        context.screen.json(&Added::from(tasks))
-    } else {
-        context.screen.line(tasks.to_string())
+    let mut printer = Printer::new(context);
+    printer.add(tasks)?;
+    printer.flush()
+}
+
+/// Writes ids, many at a time.
+struct Printer {
+    json: bool,
+    text: Vec<u8>,
+}
+
+impl Printer {
+    fn new(context: &Context) -> Self {
+        Self { json: context.json, text: Vec::new() }
+    }
+
+    fn add(&mut self, tasks: TaskRange) -> io::Result<()> {
+        if self.json {
+            serde_json::to_writer(&mut self.text, &Added::from(tasks))?;
+            self.text.push(b'\n');
+        } else {
+            writeln!(self.text, "{tasks}")?;
+        }
+        if self.text.len() >= WRITE_BYTES { self.flush() } else { Ok(()) }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let written = io::stdout().lock().write_all(&self.text);
+        self.text.clear();
+        written
     }
 }
 
@@ -109,6 +142,13 @@ struct Lines {
 
 impl Lines {
     fn spec(&self, line: &str) -> Result<TaskSpec, Failure> {
+        // The usual case. What is wrong with a line is found out below.
+        if self.defaults.is_empty()
+            && let Ok(mut spec) = serde_json::from_str::<TaskSpec>(line)
+        {
+            self.submitter.complete(&mut spec);
+            return Ok(spec);
+        }
         let fields = serde_json::from_str(line).map_err(|error| {
             // The line is numbered in the file; within itself it is always the first.
             let message = error.to_string().replace(" at line 1 column", " at column");
@@ -119,18 +159,20 @@ impl Lines {
         Ok(spec)
     }
 
-    /// Calls `each` with the number and the spec of every line that is not blank, until it says stop.
+    /// Calls `each` with the number and the spec of every line that is not blank, and whether more is at
+    /// hand than that line, until it says stop.
     fn read(
         &self,
         file: &Path,
-        mut each: impl FnMut(usize, Result<TaskSpec, Failure>) -> bool,
+        mut each: impl FnMut(usize, Result<TaskSpec, Failure>, bool) -> bool,
     ) -> Result<(), Failure> {
         let unreadable = |error| Failure::unreadable(file, &error);
-        let mut input: Box<dyn BufRead> = if file == Path::new("-") {
+        let input: Box<dyn Read> = if file == Path::new("-") {
             Box::new(io::stdin().lock())
         } else {
-            Box::new(BufReader::new(File::open(file).map_err(unreadable)?))
+            Box::new(File::open(file).map_err(unreadable)?)
         };
+        let mut input = BufReader::with_capacity(READ_BYTES, input);
         let mut line = Vec::new();
         let mut refs: HashMap<String, usize> = HashMap::new();
         for number in 1.. {
@@ -147,7 +189,7 @@ impl Lines {
                 Ok(text) => self.spec(text).and_then(|spec| first_of_its_ref(&mut refs, number, spec)),
                 Err(_) => Err(Failure::Usage("not UTF-8".to_owned())),
             };
-            if !each(number, spec) {
+            if !each(number, spec, input.buffer().contains(&b'\n')) {
                 break;
             }
         }
@@ -173,6 +215,39 @@ fn first_of_its_ref(
     }
 }
 
+/// The numbers of the lines that were sent and not yet answered, in order.
+type Numbers = Mutex<VecDeque<usize>>;
+
+/// Sends the specs of the good lines, those that are at hand together, and names the bad lines. Says whether
+/// all were good.
+fn send(
+    lines: &Lines,
+    file: &Path,
+    numbers: &Numbers,
+    sender: &mpsc::Sender<Vec<TaskSpec>>,
+) -> Result<bool, Failure> {
+    let mut all_good = true;
+    let mut batch: Vec<(usize, TaskSpec)> = Vec::with_capacity(BATCH);
+    let send = |batch: &mut Vec<(usize, TaskSpec)>| {
+        let (sent, specs): (Vec<usize>, Vec<TaskSpec>) = batch.drain(..).unzip();
+        numbers.lock().unwrap_or_else(PoisonError::into_inner).extend(sent);
+        sender.blocking_send(specs).is_ok()
+    };
+    let read = lines.read(file, |number, spec, more_at_hand| {
+        match spec {
+            Ok(spec) => batch.push((number, spec)),
+            Err(failure) => {
+                complain(number, failure);
+                all_good = false;
+            }
+        }
+        if batch.len() == BATCH || !more_at_hand { send(&mut batch) } else { true }
+    });
+    // What was read before something went wrong counts; who no longer listens needs nothing.
+    let _ = send(&mut batch);
+    read.map(|()| all_good)
+}
+
 /// Adds the good lines as they are read, names the bad ones.
 async fn add_lines(
     context: &Context,
@@ -185,36 +260,25 @@ async fn add_lines(
     }
     let client = context.client().await?;
     let (sender, mut receiver) = mpsc::channel(READ_AHEAD);
-    // The numbers of the lines that were sent and not yet answered, in order.
-    let numbers = Arc::new(Mutex::new(VecDeque::new()));
+    let numbers = Arc::new(Numbers::default());
     let sent_numbers = numbers.clone();
     // Reading may block for ever, so it has a thread of its own.
-    let reader = std::thread::spawn(move || {
-        let mut all_good = true;
-        lines
-            .read(&file, |number, spec| match spec {
-                Ok(spec) => {
-                    sent_numbers.lock().unwrap_or_else(PoisonError::into_inner).push_back(number);
-                    sender.blocking_send(spec).is_ok()
-                }
-                Err(failure) => {
-                    complain(number, failure);
-                    all_good = false;
-                    true
-                }
-            })
-            .map(|()| all_good)
-    });
-    let specs = futures_util::stream::poll_fn(move |context| receiver.poll_recv(context));
+    let reader = std::thread::spawn(move || send(&lines, &file, &sent_numbers, &sender));
+    let batches = futures_util::stream::poll_fn(move |context| receiver.poll_recv(context));
+    let specs = batches.flat_map(futures_util::stream::iter);
     let (mut added, mut refused, mut printed) = (Vec::new(), false, Ok(()));
+    let mut printer = Printer::new(context);
     let outcome = client
         .submit_stream(specs, false, |item| {
-            let number = numbers.lock().unwrap_or_else(PoisonError::into_inner).pop_front().unwrap_or(0);
+            let (number, is_last) = {
+                let mut numbers = numbers.lock().unwrap_or_else(PoisonError::into_inner);
+                (numbers.pop_front().unwrap_or(0), numbers.is_empty())
+            };
             match item {
                 Ok(tasks) => {
                     added.push(tasks);
                     if printed.is_ok() {
-                        printed = print_ids(context, tasks);
+                        printed = printer.add(tasks);
                     }
                 }
                 Err(refusal) => {
@@ -222,8 +286,15 @@ async fn add_lines(
                     refused = true;
                 }
             }
+            // Nothing is under way that could come with it.
+            if is_last && printed.is_ok() {
+                printed = printer.flush();
+            }
         })
         .await;
+    if printed.is_ok() {
+        printed = printer.flush();
+    }
     outcome?;
     printed?;
     let all_good = reader.join().map_err(|_| Failure::Usage("reading the lines broke off".to_owned()))??;
@@ -240,7 +311,7 @@ async fn add_all_or_none(
     let mut bad = false;
     // Reading may block for ever, and an interrupt must end it.
     let reading = tokio::task::spawn_blocking(move || {
-        let read = lines.read(&file, |number, spec| {
+        let read = lines.read(&file, |number, spec, _| {
             match spec {
                 Ok(spec) => {
                     specs.push(spec);
@@ -283,6 +354,8 @@ async fn add_all_or_none(
     if bad {
         return Ok((Vec::new(), Exit::REFUSED));
     }
-    added.iter().try_for_each(|tasks| print_ids(context, *tasks))?;
+    let mut printer = Printer::new(context);
+    added.iter().try_for_each(|tasks| printer.add(*tasks))?;
+    printer.flush()?;
     Ok((added, Exit::DONE))
 }
