@@ -65,34 +65,46 @@ impl RetrySpec {
     /// # Errors
     /// `malformed` when the two counts disagree, or a number is out of its range.
     pub fn policy(&self) -> Result<RetryPolicy, Refusal> {
-        let max_retries = match (self.max_retries, self.max_attempts) {
-            (_, Some(0)) => return Err(out_of_range("max_attempts must be at least 1", 0)),
-            (Some(retries), Some(attempts)) if u64::from(retries) + 1 != u64::from(attempts) => {
-                return Err(Refusal::new(Code::Malformed, "max_attempts must be max_retries + 1")
-                    .value(format!("max_retries {retries}, max_attempts {attempts}"))
-                    .hint("give only one of the two"));
-            }
-            (Some(retries), _) => retries,
-            (None, Some(attempts)) => attempts - 1,
-            (None, None) => 0,
-        };
-        let backoff = self.backoff.unwrap_or(1.0);
-        if !(1.0..=1000.0).contains(&backoff) {
-            return Err(out_of_range("backoff must be between 1 and 1000", backoff));
+        if let Some((_, refusal)) = self.mistakes().into_iter().next() {
+            return Err(refusal);
         }
-        let jitter = self.jitter.unwrap_or(0.0);
-        if !(0.0..=1.0).contains(&jitter) {
-            return Err(out_of_range("jitter must be between 0 and 1", jitter));
-        }
+        let attempts = self.max_attempts.map_or(0, |attempts| attempts.saturating_sub(1));
         Ok(RetryPolicy {
-            max_retries,
+            max_retries: self.max_retries.unwrap_or(attempts),
             delay: self.retry_delay.unwrap_or(Span::from_secs(1)),
-            backoff,
+            backoff: self.backoff.unwrap_or(1.0),
             max_delay: self.max_delay.unwrap_or(Span::from_secs(60)),
-            jitter,
+            jitter: self.jitter.unwrap_or(0.0),
             retry_on: self.retry_on.clone().unwrap_or_default(),
             no_retry_on: self.no_retry_on.clone().unwrap_or_default(),
         })
+    }
+}
+
+impl RetrySpec {
+    /// Everything that is wrong, each with the field that says so.
+    #[must_use]
+    pub fn mistakes(&self) -> Vec<(&'static str, Refusal)> {
+        let mut mistakes = Vec::new();
+        match (self.max_retries, self.max_attempts) {
+            (_, Some(0)) => {
+                mistakes.push(("max_attempts", out_of_range("max_attempts must be at least 1", 0)));
+            }
+            (Some(retries), Some(attempts)) if u64::from(retries) + 1 != u64::from(attempts) => {
+                let refusal = Refusal::new(Code::Malformed, "max_attempts must be max_retries + 1")
+                    .value(format!("max_retries {retries}, max_attempts {attempts}"))
+                    .hint("give only one of the two");
+                mistakes.push(("max_attempts", refusal));
+            }
+            _ => {}
+        }
+        if let Some(backoff) = self.backoff.filter(|backoff| !(1.0..=1000.0).contains(backoff)) {
+            mistakes.push(("backoff", out_of_range("backoff must be between 1 and 1000", backoff)));
+        }
+        if let Some(jitter) = self.jitter.filter(|jitter| !(0.0..=1.0).contains(jitter)) {
+            mistakes.push(("jitter", out_of_range("jitter must be between 0 and 1", jitter)));
+        }
+        mistakes
     }
 }
 

@@ -68,7 +68,8 @@ fn read(
     workflow(&document?, file_name, overrides, report)
 }
 
-fn workflow(
+/// Reads and checks a workflow that stands in a file, alone or among other things.
+pub(crate) fn workflow(
     document: &Node,
     file_name: &str,
     overrides: &BTreeMap<String, Value>,

@@ -22,6 +22,7 @@
 //!
 //! [`WorkflowSpec`]: orchd_model::WorkflowSpec
 
+mod configured;
 mod document;
 mod drawing;
 mod error;
@@ -40,6 +41,7 @@ mod template;
 mod toml;
 mod yaml;
 
+pub use configured::{Configured, configured};
 pub use document::{Document, read_document};
 pub use error::FileError;
 pub use file::{FILE_BYTES, load};

@@ -2,7 +2,7 @@
 //! with its source; everything that is wrong is gathered.
 
 use orchd_model::{Amount, Matcher, Span, nearest};
-use orchd_workflow::{Document, read_document};
+use orchd_workflow::{Configured, Document, FileError, configured, read_document};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -45,6 +45,8 @@ shown! {
 pub struct Layers {
     path: Option<PathBuf>,
     document: Option<Document>,
+    /// The workflows that stand in the file.
+    pub workflows: Vec<Configured>,
     environment: BTreeMap<String, String>,
     /// Every value that was looked up.
     pub settings: Vec<Setting>,
@@ -61,6 +63,7 @@ impl Layers {
         let mut layers = Self {
             path,
             document: None,
+            workflows: Vec::new(),
             environment,
             settings: Vec::new(),
             errors: Vec::new(),
@@ -68,7 +71,14 @@ impl Layers {
         };
         if let Some(path) = layers.path.clone() {
             match read_file(&path) {
-                Ok(document) => layers.document = document,
+                Ok(Some((document, workflows))) => {
+                    layers.document = Some(document);
+                    match workflows {
+                        Ok(workflows) => layers.workflows = workflows,
+                        Err(errors) => layers.errors.extend(errors),
+                    }
+                }
+                Ok(None) => {}
                 Err(errors) => layers.errors.extend(errors),
             }
         }
@@ -163,6 +173,11 @@ impl Layers {
         }
     }
 
+    /// The name of the file.
+    pub fn path(&self) -> Option<String> {
+        self.path.as_ref().map(|path| path.display().to_string())
+    }
+
     /// The map at a path of keys in the file; empty when there is none.
     pub fn table(&self, path: &[&str]) -> Map<String, Value> {
         let document = self.document.as_ref().map(|document| &document.value);
@@ -178,7 +193,7 @@ impl Layers {
 
     /// Notes a mistake at a path of keys in the file.
     pub fn wrong(&mut self, path: &[&str], message: &str) {
-        let file = self.path.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
+        let file = self.path().unwrap_or_default();
         let place = self.document.as_ref().and_then(|document| document.place(path));
         let place = place.map(|(line, column)| format!(":{line}:{column}")).unwrap_or_default();
         self.errors.push(format!("{file}{place}: {message}"));
@@ -206,7 +221,7 @@ impl Layers {
         for (key, value) in table {
             path.push(key);
             if is_workflow(path, value) {
-                // Checked by whoever runs it.
+                // Checked as what it is.
                 path.pop();
                 continue;
             }
@@ -256,7 +271,7 @@ fn takes_a_table(path: &[&str]) -> bool {
 }
 
 /// Whether this is a workflow within the configuration: `workflow.NAME` with its steps, or `dag.tasks`.
-pub fn is_workflow(path: &[&str], value: &Value) -> bool {
+fn is_workflow(path: &[&str], value: &Value) -> bool {
     match path {
         ["workflow", name] => *name != "manager" && (value.get("steps").or(value.get("tasks"))).is_some(),
         ["dag", "tasks"] => value.is_array(),
@@ -279,7 +294,10 @@ fn from_text<T: DeserializeOwned>(text: &str) -> Result<T, String> {
     serde_json::from_value(Value::from(items)).map_err(|_| error)
 }
 
-fn read_file(path: &Path) -> Result<Option<Document>, Vec<String>> {
+/// What stands in the file: its keys, and the workflows among them or what is wrong with these.
+type Read = (Document, Result<Vec<Configured>, Vec<String>>);
+
+fn read_file(path: &Path) -> Result<Option<Read>, Vec<String>> {
     let name = path.display().to_string();
     let text = std::fs::read_to_string(path).map_err(|error| vec![format!("{name}: {error}")])?;
     let is_toml =
@@ -289,10 +307,10 @@ fn read_file(path: &Path) -> Result<Option<Document>, Vec<String>> {
         return Ok(None);
     }
     let format = if is_toml { format!("{name}.toml") } else { name.clone() };
-    let document = read_document(&format, &text);
-    document.map(Some).map_err(|errors| {
-        let renamed =
-            errors.into_iter().map(|error| orchd_workflow::FileError { file: name.clone(), ..error });
+    let told = |errors: Vec<FileError>| -> Vec<String> {
+        let renamed = errors.into_iter().map(|error| FileError { file: name.clone(), ..error });
         renamed.map(|error| error.to_string()).collect()
-    })
+    };
+    let document = read_document(&format, &text).map_err(told)?;
+    Ok(Some((document, configured(&format, &text).map_err(told))))
 }

@@ -257,9 +257,13 @@ fn defaults(layers: &mut Layers) -> RetrySpec {
         retry_on: layers.optional("defaults.retry_on"),
         no_retry_on: layers.optional("defaults.no_retry_on"),
     };
-    if let Err(refusal) = defaults.policy() {
-        let value = refusal.value.clone().map(|value| format!(": {value}")).unwrap_or_default();
-        layers.wrong(&["defaults"], &format!("defaults: {}{value}", refusal.message));
+    for (field, refusal) in defaults.mistakes() {
+        let value = refusal.value.map(|value| format!(": {value}")).unwrap_or_default();
+        let hint = refusal.hint.map(|hint| format!("\n  hint: {hint}")).unwrap_or_default();
+        layers.wrong_value(
+            &format!("defaults.{field}"),
+            &format!("defaults: {}{value}{hint}", refusal.message),
+        );
     }
     defaults
 }

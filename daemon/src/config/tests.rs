@@ -60,6 +60,19 @@ fn every_mistake_is_told_at_once() {
 }
 
 #[test]
+fn every_mistake_about_retries_is_told_at_once_with_its_own_place() {
+    let text = "[defaults]\nmax_retries = 3\nmax_attempts = 3\nbackoff = 0.5\n";
+    let errors = read("c.toml", text, &[("ORCHD_DEFAULTS_JITTER", "2")], &Flags::default()).unwrap_err().0;
+    let expected = [
+        "c.toml:3:1: defaults: max_attempts must be max_retries + 1: max_retries 3, max_attempts 3\n  hint: \
+         give only one of the two",
+        "c.toml:4:1: defaults: backoff must be between 1 and 1000: 0.5",
+        "ORCHD_DEFAULTS_JITTER: defaults: jitter must be between 0 and 1: 2",
+    ];
+    assert_eq!(errors, expected);
+}
+
+#[test]
 fn a_flag_wins_over_the_environment_and_that_over_the_file() {
     let text = "[scheduler]\nslots = 3\n";
     let flag = Flags { slots: Some(5), ..Flags::default() };
@@ -116,7 +129,7 @@ fn the_keys_of_the_reference_configuration_mean_ours() {
     let text = "
 workflow:
   manager: { enable_performance_monitoring: true, max_parallel_tasks: 6, config_dir: ./w }
-  sample: { name: s, steps: [{ name: a, module: m, anything: 1 }] }
+  sample: { name: s, steps: [{ name: a, module: m, action: b }] }
 dag:
   tasks: [{ name: init, module: m }]
   execution: { max_parallel: 3, timeout_seconds: 300, retry_failed: true }
@@ -135,7 +148,19 @@ resources: { cpu_limit: 4, memory_limit_gb: 8, disk_space_gb: 1.5 }
         [capacity("cpu"), capacity("memory"), capacity("disk")],
         [4.0, 8.0 * 2_f64.powi(30), 1.5 * 2_f64.powi(30)]
     );
-    assert_eq!(config.warnings.len(), 2, "{:?}", config.warnings);
+    let [sample, dag] = &config.warnings[..] else { panic!("{:?}", config.warnings) };
+    assert!(
+        sample.ends_with(
+            "c.yaml:4: workflow s: valid, tasks: 1; it cannot be run by its name yet, only from a \
+                              file of its own"
+        ),
+        "{sample}"
+    );
+    assert!(dag.contains("c.yaml:5: workflow dag: valid, tasks: 1"), "{dag}");
+    let wrong = "workflow:\n  w:\n    steps: [{ name: a, dependencies: [b] }]\n    slots: 1\n";
+    let errors = read("c.yaml", wrong, &[], &Flags::default()).unwrap_err().0;
+    assert!(errors.len() == 2 && errors.iter().all(|error| error.starts_with("c.yaml:")), "{errors:?}");
+    assert!(errors[0].contains("unknown dependency: b") && errors[1].contains("slots"), "{errors:?}");
 }
 
 #[test]

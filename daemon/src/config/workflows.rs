@@ -1,8 +1,9 @@
 //! What holds for every workflow that does not say otherwise, and the workflows within a configuration.
 
 use orchd_model::{RetrySpec, Span, WorkflowSpec};
+use orchd_workflow::Configured;
 
-use super::layers::{Layers, is_workflow};
+use super::layers::Layers;
 
 /// Retries of failed tasks when it is only said that they shall be retried.
 const RETRY_ATTEMPTS: u32 = 2;
@@ -44,7 +45,7 @@ impl WorkflowDefaults {
         // Figures are always kept, and the directory is read by nobody so far: neither changes anything.
         layers.value("workflow.manager.enable_performance_monitoring", true);
         layers.value("workflow.manager.config_dir", "./workflows".to_owned());
-        warn_of_workflows(layers);
+        tell_of_workflows(layers);
         Self { max_parallel, timeout, max_retries }
     }
 
@@ -59,20 +60,14 @@ impl WorkflowDefaults {
     }
 }
 
-/// Workflows may stand in a configuration, and are not loaded from there yet.
-fn warn_of_workflows(layers: &mut Layers) {
-    let mut found: Vec<Vec<String>> = Vec::new();
-    for section in ["workflow", "dag"] {
-        for (name, value) in layers.table(&[section]) {
-            if is_workflow(&[section, &name], &value) {
-                found.push(vec![section.to_owned(), name]);
-            }
-        }
-    }
-    for path in found {
-        let path: Vec<&str> = path.iter().map(String::as_str).collect();
-        let source = layers.source(&path);
-        let name = path.join(".");
-        layers.warnings.push(format!("{source}: a workflow in a configuration is not loaded yet: {name}"));
+/// Workflows may stand in a configuration: they are checked, and cannot be run from there yet.
+fn tell_of_workflows(layers: &mut Layers) {
+    let file = layers.path().unwrap_or_default();
+    for Configured { spec, line } in &layers.workflows {
+        let (name, tasks) = (&spec.name, spec.tasks.len());
+        layers.warnings.push(format!(
+            "{file}:{line}: workflow {name}: valid, tasks: {tasks}; it cannot be run by its name yet, only from a \
+             file of its own"
+        ));
     }
 }
