@@ -9,6 +9,28 @@ use kit::{Daemon, gate, until};
 use orchd_client::Status;
 
 #[test]
+fn a_socket_in_use_is_refused_before_anything_is_made() {
+    let one = Daemon::start(1);
+    let other = one.path("other").display().to_string();
+    one.orchd(&["--state-dir", &other]).fails_with(1, &["another process listens", "hint: ", "--socket"]);
+    assert!(!one.path("other").exists());
+    let pid = one.pid().to_string();
+    one.orchd(&[]).fails_with(1, &["in use by process", &pid]);
+}
+
+#[test]
+fn what_is_no_store_is_left_alone_and_no_reason_to_start_again() {
+    let mut daemon = Daemon::start(1);
+    daemon.terminate();
+    let store = daemon.state_dir().join("orchd.db");
+    for garbage in ["garbage", &"SQLite format 3\0 and more of it".repeat(1000)] {
+        std::fs::write(&store, garbage).unwrap();
+        daemon.orchd(&[]).fails_with(65, &["store", "hint: ", "backup"]);
+        assert_eq!(std::fs::read(&store).unwrap(), garbage.as_bytes());
+    }
+}
+
+#[test]
 fn the_death_of_one_daemons_worker_does_not_touch_the_tasks_of_the_other() {
     let (one, other) = (Daemon::start(2), Daemon::start(2));
     let lost = one.submit(one.shell(gate("never")));

@@ -6,7 +6,6 @@ use std::process::ExitCode;
 
 use crate::config::{Config, Flags, LogFormat};
 use crate::{damage, logs, run, serve};
-use orchd_store::StoreError;
 
 /// Where the daemon keeps and finds things.
 #[derive(Args, Clone, Debug)]
@@ -115,12 +114,12 @@ pub fn main() -> ExitCode {
             }
         }),
     };
-    result.unwrap_or_else(|error| match error.downcast_ref() {
-        Some(error @ StoreError::Corrupt(_)) => {
-            eprintln!("orchd: {}", damage::advice(error));
+    result.unwrap_or_else(|error| match error.downcast_ref().and_then(damage::of) {
+        Some(advice) => {
+            eprintln!("orchd: {advice}");
             ExitCode::from(damage::EXIT as u8)
         }
-        _ => {
+        None => {
             eprintln!("orchd: {error:#}");
             ExitCode::FAILURE
         }

@@ -137,6 +137,10 @@ impl Running {
     /// When the state directory is in use or the store cannot be opened, or the socket not bound.
     pub fn start(config: Config, state_dir: PathBuf, socket: PathBuf, tethered: bool) -> Result<Self> {
         let live = Arc::new(Live::new(config)?);
+        if !state_dir.exists() {
+            // Nothing is made that will not be used. Where there is one, its lock tells more.
+            crate::socket::refuse_live(&socket)?;
+        }
         let lock = StateDir::open(&state_dir)?;
         let mut store = SqliteStore::open(&lock)?;
         let (marker, last_end) = Marker::begin(&state_dir)?;

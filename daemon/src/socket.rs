@@ -28,10 +28,8 @@ pub fn bind(path: &Path, is_shared: bool) -> Result<UnixListener> {
     }
     let directory = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
     prepare_directory(directory, is_shared)?;
+    refuse_live(path)?;
     match fs::symlink_metadata(path) {
-        Ok(_) if UnixStream::connect(path).is_ok() => {
-            bail!("another process listens on this socket: {}", path.display());
-        }
         Ok(found) if !std::os::unix::fs::FileTypeExt::is_socket(&found.file_type()) => {
             bail!("this is no socket: {}", path.display());
         }
@@ -45,6 +43,20 @@ pub fn bind(path: &Path, is_shared: bool) -> Result<UnixListener> {
     share(path, is_shared)?;
     listener.set_nonblocking(true).context("cannot make the socket non-blocking")?;
     Ok(listener)
+}
+
+/// Refuses a socket that a live process listens on.
+///
+/// # Errors
+/// When there is one.
+pub fn refuse_live(path: &Path) -> Result<()> {
+    if UnixStream::connect(path).is_ok() {
+        bail!(
+            "another process listens on this socket: {}\nhint: name another one with --socket",
+            path.display()
+        );
+    }
+    Ok(())
 }
 
 /// Lets everybody connect, whom the daemon then asks who they are, or only the daemon's user.

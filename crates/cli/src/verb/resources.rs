@@ -109,12 +109,16 @@ async fn list(context: &Context) -> Result<Exit, Failure> {
 }
 
 pub(super) fn print(context: &Context, resources: &[Resource]) -> Result<(), Failure> {
-    const COLUMNS: [&str; 7] = ["RESOURCE", "CAPACITY", "HELD", "FREE", "WAITING", "STATE", "HOLDERS"];
-    context.screen.table(&COLUMNS, resources.iter().map(row).collect())?;
+    const COLUMNS: [&str; 8] =
+        ["RESOURCE", "CAPACITY", "CONCURRENCY", "HELD", "FREE", "WAITING", "STATE", "HOLDERS"];
+    // Most resources have none.
+    let limited = resources.iter().any(|resource| resource.concurrency.is_some());
+    let columns: Vec<&str> = COLUMNS.into_iter().filter(|name| limited || *name != "CONCURRENCY").collect();
+    context.screen.table(&columns, resources.iter().map(|resource| row(resource, limited)).collect())?;
     Ok(())
 }
 
-fn row(resource: &Resource) -> Vec<Piece> {
+fn row(resource: &Resource, limited: bool) -> Vec<Piece> {
     let amount = |amount: Amount| amount_of(&resource.kind, amount);
     let amount_or_dash = |given: Option<Amount>| given.map_or_else(|| "-".to_owned(), amount);
     let tint = if resource.state == "open" { Tint::Plain } else { Tint::Waiting };
@@ -123,7 +127,8 @@ fn row(resource: &Resource) -> Vec<Piece> {
         .iter()
         .map(|holder| format!("{} ({}, {})", holder.task, text::plain(&holder.name), holder.mode))
         .collect();
-    vec![
+    let concurrency = resource.concurrency.map_or_else(|| "-".to_owned(), |limit| limit.to_string());
+    let mut row = vec![
         Piece::text(text::plain(&resource.resource)),
         Piece::number(amount_or_dash(resource.capacity)),
         Piece::number(amount(resource.held)),
@@ -131,7 +136,11 @@ fn row(resource: &Resource) -> Vec<Piece> {
         Piece::number(resource.waiting),
         Piece::tinted(tint, &resource.state),
         Piece::text(holders.join(", ")),
-    ]
+    ];
+    if limited {
+        row.insert(2, Piece::number(concurrency));
+    }
+    row
 }
 
 /// Memory and disk are counted in bytes.
