@@ -162,6 +162,7 @@ fn worker(config: &Config, tethered: bool) -> anyhow::Result<ExitCode> {
         socket: config.socket.clone(),
         state_dir,
         slots: config.slots,
+        cgroup: config.enforcement.place(),
     })?;
     Ok(ExitCode::SUCCESS)
 }

@@ -97,6 +97,7 @@ impl LocalWorker {
         // What holds here holds there, too, also while the file says something else or is broken.
         command.args(["worker", "--config", "/dev/null"]);
         command.env("ORCHD_OUTPUT_MAX_BYTES", config.output_bytes.to_string());
+        command.env("ORCHD_ENFORCEMENT_CGROUP", &config.enforcement.cgroup);
         command
             .arg0("orchd")
             .arg("--socket")

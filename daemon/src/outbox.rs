@@ -276,8 +276,12 @@ impl Outbox {
         };
         let (name, timeout) = (spec.name.clone(), spec.timeout);
         let grace = policy.grace;
-        let bounds =
-            (!allotment.is_empty()).then(|| Bounds { allotment, jobserver: policy.enforcement.jobserver });
+        let bounds = (!allotment.is_empty()).then(|| Bounds {
+            allotment,
+            jobserver: policy.enforcement.jobserver,
+            over_memory: policy.enforcement.memory,
+            cpu_bound: policy.enforcement.cpu,
+        });
         Ok(Assignment { task, attempt, token, name, work, timeout, grace, order, bounds, inputs })
     }
 

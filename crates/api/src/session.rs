@@ -18,7 +18,8 @@
 //! report until it is acknowledged and sends it again after a reconnection.
 
 use orchd_model::{
-    Allotment, AttemptNumber, AttemptReport, Env, JobserverStyle, Span, TaskId, Token, WorkerId,
+    Allotment, AttemptNumber, AttemptReport, CpuBound, Env, JobserverStyle, OverMemory, Span, TaskId, Token,
+    WorkerId,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -188,6 +189,12 @@ pub struct Bounds {
     /// How nested builds learn how many jobs they may run.
     #[serde(default)]
     pub jobserver: JobserverStyle,
+    /// What is done about more memory than was claimed.
+    #[serde(default)]
+    pub over_memory: OverMemory,
+    /// How it is kept to its cores.
+    #[serde(default)]
+    pub cpu_bound: CpuBound,
 }
 
 /// What an attempt does.

@@ -92,8 +92,11 @@ impl Surroundings {
         }
     }
 
-    /// Whether limits on cpu and memory could be enforced.
-    pub(crate) fn cgroup(&self) -> Check {
+    /// What is enforced. A worker knows; without one, whether it could be.
+    pub(crate) fn cgroup(&self, worker: Option<&str>) -> Check {
+        if let Some(enforced) = worker {
+            return enforcement(enforced);
+        }
         let whose = self.daemon.map_or_else(|| "self".to_owned(), |pid| pid.to_string());
         let watched = "claims on cpu and memory cannot be enforced";
         let Some(group) = control_group(&whose) else {
@@ -116,6 +119,24 @@ impl Surroundings {
         }
         Check::ok("cgroup", format!("{shown} is delegated, with cpu and memory"))
     }
+}
+
+/// What a worker enforces by control groups: `kill`, `cpu`, `memory`, or `none`.
+fn enforcement(enforced: &str) -> Check {
+    let has = |name: &str| enforced.split(',').any(|word| word == name);
+    if !has("kill") {
+        let found =
+            "no control groups: process groups are ended, claims on memory are watched, those on cpu are not";
+        return Check::warning("cgroup", found).hint("worker.log in the state directory tells why");
+    }
+    let part = |name: &str, otherwise: &str| if has(name) { "limited" } else { otherwise }.to_owned();
+    let (cpu, memory) = (part("cpu", "not limited"), part("memory", "watched"));
+    let found = format!("attempts are ended as a whole, cpu is {cpu}, memory is {memory}");
+    if has("cpu") && has("memory") {
+        return Check::ok("cgroup", found);
+    }
+    let hint = "with systemd: Delegate=yes and DelegateSubgroup=daemon in the unit";
+    Check::warning("cgroup", found).hint(hint)
 }
 
 /// Whether some process holds the lock. Looking takes it for an instant if nobody has it.
@@ -149,6 +170,19 @@ mod tests {
 
     fn at(path: &Path, daemon: Option<u32>) -> Surroundings {
         Surroundings { state_dir: Some(path.to_owned()), daemon }
+    }
+
+    #[test]
+    fn what_a_worker_enforces_is_told_in_words() {
+        let told = |enforced| {
+            let check = at(Path::new("/"), None).cgroup(Some(enforced));
+            (check.verdict, check.found)
+        };
+        let all = "attempts are ended as a whole, cpu is limited, memory is limited";
+        assert_eq!(told("kill,cpu,memory"), (Verdict::Ok, all.to_owned()));
+        let some = "attempts are ended as a whole, cpu is not limited, memory is watched";
+        assert_eq!(told("kill"), (Verdict::Warning, some.to_owned()));
+        assert!(told("none").1.starts_with("no control groups"));
     }
 
     #[test]

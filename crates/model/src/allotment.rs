@@ -56,6 +56,32 @@ pub enum JobserverStyle {
     Off,
 }
 
+/// What is done about an attempt that uses more memory than it has claimed, where the kernel does not limit it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum OverMemory {
+    /// Nothing, and the kernel limits nothing either.
+    Off,
+    /// It is told.
+    #[default]
+    Warn,
+    /// The attempt is ended.
+    Kill,
+}
+
+/// How an attempt is kept to the cores it has claimed, where there is a control group for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum CpuBound {
+    /// Not at all.
+    Off,
+    /// It gets its part when others want the rest, and more when nobody does (`cpu.weight`).
+    Share,
+    /// It never gets more (`cpu.max`), and its part when others want the rest.
+    #[default]
+    Limit,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

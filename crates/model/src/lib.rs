@@ -29,7 +29,7 @@ mod suggest;
 mod time;
 mod workflow;
 
-pub use allotment::{Allotment, JobserverStyle};
+pub use allotment::{Allotment, CpuBound, JobserverStyle, OverMemory};
 pub use amount::Amount;
 pub use array::{Indices, PLACEHOLDER, TaskRange};
 pub use claim::{Claim, Mode, merge_claims};

@@ -230,8 +230,12 @@ pub struct Usage {
     pub cpu_user: f64,
     /// CPU time in the kernel, seconds.
     pub cpu_system: f64,
-    /// Largest resident memory of one of its processes, bytes.
+    /// Most memory at a time, bytes: of all its processes where that is measured (control groups, or a claim on
+    /// memory), else of the largest of them.
     pub memory_peak: u64,
+    /// What it had claimed of the machine's memory, bytes, if it was kept to that or watched for it.
+    #[serde(default)]
+    pub memory_claim: Option<u64>,
     /// Read from storage, bytes.
     pub io_read: u64,
     /// Written to storage, bytes.

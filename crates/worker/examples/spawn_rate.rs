@@ -8,8 +8,8 @@
 
 use orchd_api::{Assignment, Work};
 use orchd_model::{AttemptNumber, Span, TaskId, Token};
-use orchd_worker::StatePaths;
 use orchd_worker::runner::{AttemptEvent, Runner, RunnerSettings};
+use orchd_worker::{CgroupPlace, StatePaths};
 use std::ffi::{CStr, c_int, c_void};
 use std::ptr;
 use std::time::Instant;
@@ -28,6 +28,7 @@ fn main() -> std::io::Result<()> {
         socket: "/nowhere".into(),
         slots: u32::try_from(slots).unwrap_or(u32::MAX),
         output_bytes: 1 << 30,
+        cgroup: CgroupPlace::Auto,
     };
     let runner = Runner::start(settings, move |event| sender.send(event).unwrap_or_default())?;
     let (mut bare, mut run) = (Vec::new(), Vec::new());

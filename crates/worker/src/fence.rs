@@ -6,7 +6,10 @@
 //! environment they were started with, which a change of session does not wash off. The token alone would
 //! not do: tokens count from 1 in every state directory, and a machine may have several.
 //!
-//! Flaw: a process that has left both the session and the environment behind is not found.
+//! Where there are control groups, everything in the worker's is killed first.
+//!
+//! Flaw: without control groups, a process that has left both the session and the environment behind is not
+//! found.
 
 use orchd_model::Token;
 use rustix::io::Errno;
@@ -20,7 +23,7 @@ use crate::layout::Stream;
 use crate::lock::WorkerLock;
 use crate::process::{self, Environment, ProcessStat};
 use crate::table::{self, Record};
-use crate::{StatePaths, slot};
+use crate::{StatePaths, cgroup, slot};
 
 /// Processes are looked for again this soon, doubling up to [`LONGEST_LOOK`].
 const FIRST_LOOK: Duration = Duration::from_micros(500);
@@ -58,6 +61,8 @@ pub fn fence(state_dir: &Path) -> io::Result<Vec<Token>> {
 /// What [`fence`] does, for who holds the lock.
 pub(crate) fn clear_attempts(paths: &StatePaths) -> io::Result<Vec<Token>> {
     let records = table::read(paths)?;
+    // First, as it is quick and leaves nothing out; what was not in a group is found in other ways.
+    cgroup::clear(paths)?;
     if !records.is_empty() {
         Lost::new(paths, &records).kill_all()?;
         recover_output(paths, &records);

@@ -6,7 +6,7 @@
 
 use orchd_api::{Assignment, Work};
 use orchd_model::{Env, ErrorType, Outcome};
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{MemfdFlags, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::Rlimit;
@@ -79,6 +79,7 @@ impl Launcher {
         &mut self,
         assignment: &Assignment,
         files: &mut SlotFiles,
+        cgroup: Option<BorrowedFd<'_>>,
         pid: &AtomicU64,
     ) -> Result<(u32, OwnedFd), Outcome> {
         let (argv, env, cwd, stdin) = match &assignment.work {
@@ -117,6 +118,7 @@ impl Launcher {
             envp: &self.envp,
             cwd: &self.cwd,
             stdio: [stdin.as_ref().unwrap_or(&self.nothing).as_fd(), out, err],
+            cgroup,
             inherited: jobserver.as_ref().and_then(Jobserver::inherited),
             descriptors: self.descriptors,
             pid,

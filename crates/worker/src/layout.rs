@@ -5,6 +5,7 @@
 //! STATE/worker/attempts             the table of running attempts
 //! STATE/worker/reports              ended attempts that no daemon has acknowledged
 //! STATE/worker/inputs.json          what $ORCHD_INPUTS names when there are no inputs; never changes
+//! STATE/worker/cgroup               the directory of the worker's control group, while it has one
 //! STATE/worker/bin/                 what stands before make in the PATH of tasks with a jobserver
 //! STATE/worker/slots/N/             inputs and results of the attempt in slot N, and its jobserver's fifo
 //! STATE/output/spool/N.out|N.err    what the attempt in slot N writes
@@ -83,6 +84,11 @@ impl StatePaths {
     #[must_use]
     pub fn no_inputs(&self) -> PathBuf {
         self.root.join("worker/inputs.json")
+    }
+
+    /// The directory of the worker's control group, while it has one.
+    pub(crate) fn cgroup(&self) -> PathBuf {
+        self.root.join("worker/cgroup")
     }
 
     /// Programs that stand before others in the `PATH` of some tasks.

@@ -9,6 +9,7 @@
 
 mod board;
 mod cap;
+mod cgroup;
 mod fence;
 mod image;
 mod jobserver;
@@ -16,6 +17,7 @@ mod launch;
 mod layout;
 mod ledger;
 mod lock;
+mod memory;
 mod process;
 mod reports;
 #[doc(hidden)]
@@ -26,6 +28,7 @@ mod spawner;
 mod sys;
 mod table;
 
+pub use cgroup::CgroupPlace;
 pub use fence::fence;
 pub use layout::{StatePaths, Stream};
 pub use lock::{is_running, kill_worker, worker_pid};
@@ -51,6 +54,8 @@ pub struct Options {
     pub slots: u32,
     /// How much is kept of each stream of output.
     pub output_bytes: u64,
+    /// Where control groups may be made.
+    pub cgroup: CgroupPlace,
 }
 
 /// Why a worker cannot work.
@@ -102,6 +107,7 @@ pub fn run(options: Options) -> Result<(), WorkerError> {
         socket: socket.clone(),
         slots: options.slots,
         output_bytes: options.output_bytes,
+        cgroup: options.cgroup.clone(),
     };
     let runner = Runner::start(settings, move |event| {
         let _ = events.send(event);

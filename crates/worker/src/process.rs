@@ -14,6 +14,7 @@ pub(crate) struct ProcessStat {
     pub zombie: bool,
     /// A thread of the kernel's own.
     pub kernel: bool,
+    pub parent: u32,
     pub group: u32,
     pub session: u32,
     /// In clock ticks since the machine started.
@@ -29,12 +30,38 @@ fn parse(pid: u32, text: &str) -> Option<ProcessStat> {
     // The name stands in parentheses and may contain anything, parentheses and blanks included.
     let mut fields = text[text.rfind(')')? + 1..].split_ascii_whitespace();
     let state = fields.next()?;
-    let group = fields.nth(1)?.parse().ok()?;
+    let parent = fields.next()?.parse().ok()?;
+    let group = fields.next()?.parse().ok()?;
     let session = fields.next()?.parse().ok()?;
     let flags: u32 = fields.nth(2)?.parse().ok()?;
     let started_ticks = fields.nth(12)?.parse().ok()?;
     let zombie = matches!(state, "Z" | "X" | "x");
-    Some(ProcessStat { pid, zombie, kernel: flags & KERNEL_THREAD != 0, group, session, started_ticks })
+    Some(ProcessStat {
+        pid,
+        zombie,
+        kernel: flags & KERNEL_THREAD != 0,
+        parent,
+        group,
+        session,
+        started_ticks,
+    })
+}
+
+/// The memory of a process that is in RAM, pages that it shares with others included.
+pub(crate) fn resident_bytes(pid: u32) -> Option<u64> {
+    kibibytes(&format!("/proc/{pid}/status"), "VmRSS:")
+}
+
+/// The same with shared pages divided among those that share them (`smaps_rollup`); its cost grows with it.
+pub(crate) fn proportional_bytes(pid: u32) -> Option<u64> {
+    kibibytes(&format!("/proc/{pid}/smaps_rollup"), "Pss:")
+}
+
+/// An amount of memory behind a name, in bytes.
+fn kibibytes(path: &str, name: &str) -> Option<u64> {
+    let text = fs::read_to_string(path).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+    Some(line.split_ascii_whitespace().next()?.parse::<u64>().ok()? * 1024)
 }
 
 /// The ids of all processes that can be seen.
@@ -98,6 +125,7 @@ mod tests {
             pid: 42,
             zombie: false,
             kernel: false,
+            parent: 1,
             group: 40,
             session: 39,
             started_ticks: 98_765,

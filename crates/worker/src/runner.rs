@@ -21,9 +21,10 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use crate::board::{Board, Placed, Stopping};
+use crate::cgroup::{CgroupPlace, Cgroups};
 use crate::spawner::{Order, Spawner};
 use crate::table::AttemptsTable;
-use crate::{StatePaths, jobserver, sys};
+use crate::{StatePaths, cgroup, jobserver, sys};
 
 /// Orders that may wait for a spawner before the sender does: far more than a spawner leaves lying.
 const ORDERS: usize = 1024;
@@ -56,6 +57,8 @@ pub struct RunnerSettings {
     pub slots: u32,
     /// How much is kept of each stream of output.
     pub output_bytes: u64,
+    /// Where control groups may be made.
+    pub cgroup: CgroupPlace,
 }
 
 /// Where a spawner gets its orders.
@@ -82,6 +85,8 @@ pub(crate) struct Shared {
     pub(crate) board: Mutex<Board>,
     pub(crate) table: AttemptsTable,
     pub(crate) mailboxes: Vec<Mailbox>,
+    /// None where there are no control groups.
+    pub(crate) cgroups: Option<Cgroups>,
     /// The processors that processes may use.
     pub(crate) processors: CpuSet,
     /// The limit of open descriptors that processes get, if this process needed a higher one.
@@ -133,9 +138,11 @@ impl Runner {
         }
         // Room for as many as there may ever be; what is not used takes no place on disk.
         let table = AttemptsTable::create(&settings.paths, limits::SLOTS.max(slots))?;
+        let cgroups = cgroup::start(&settings.cgroup, &settings.paths);
         let board = Mutex::new(Board::new(slots, spawners));
         let sink = Box::new(sink);
-        let shared = Arc::new(Shared { settings, board, table, mailboxes, processors, descriptors, sink });
+        let shared =
+            Arc::new(Shared { settings, board, table, mailboxes, cgroups, processors, descriptors, sink });
         let cores = (0..CpuSet::MAX_CPU).filter(|core| shared.processors.is_set(*core));
         let mut runner = Self { shared: shared.clone(), threads: Vec::new() };
         for ((index, orders), core) in receivers.into_iter().enumerate().zip(cores) {
@@ -203,6 +210,12 @@ impl Runner {
     #[must_use]
     pub fn held(&self) -> Vec<HeldAttempt> {
         self.shared.board.lock().held()
+    }
+
+    /// What it keeps attempts to, in words for programs.
+    #[must_use]
+    pub fn labels(&self) -> Vec<String> {
+        vec![self.shared.cgroups.as_ref().map_or_else(|| "cgroup=none".to_owned(), Cgroups::label)]
     }
 
     /// Whether no attempt is in hand.

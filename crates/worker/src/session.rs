@@ -181,7 +181,7 @@ impl<'a> Main<'a> {
             pid: std::process::id(),
             slots: self.state.slots.get(),
             handlers: Vec::new(),
-            labels: Vec::new(),
+            labels: self.runner.labels(),
             attempts,
         }
     }

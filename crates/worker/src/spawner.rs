@@ -30,7 +30,9 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::cap::{LOOK_FIRST, LOOK_LATEST};
+use crate::cgroup::{Cgroups, GroupUsage, SlotGroup};
 use crate::launch::Launcher;
+use crate::memory::{self, Family, MemoryWatch};
 use crate::runner::{AttemptEvent, Shared, stopped};
 use crate::slot::SlotFiles;
 use crate::{process, sys};
@@ -63,6 +65,9 @@ struct Running {
     began: Instant,
     timer: Option<Instant>,
     stop: Option<StopCause>,
+    /// Whether it has claimed something of the machine: what it used is then asked for more closely.
+    bounded: bool,
+    memory: Option<MemoryWatch>,
     phase: Phase,
 }
 
@@ -76,7 +81,16 @@ enum Phase {
 struct Slot {
     number: u32,
     files: SlotFiles,
+    /// Its control group, where there are any.
+    group: Option<SlotGroup>,
     running: Option<Running>,
+}
+
+impl Slot {
+    fn new(shared: &Shared, number: u32) -> Self {
+        let group = shared.cgroups.as_ref().map(|cgroups| cgroups.slot(number));
+        Self { number, files: SlotFiles::new(&shared.settings.paths, number), group, running: None }
+    }
 }
 
 /// The thread's state.
@@ -101,9 +115,7 @@ impl Spawner {
         let settings = &shared.settings;
         let launcher = Launcher::new(&settings.paths, &settings.socket)?;
         let numbers = (index as u32..settings.slots.max(1)).step_by(shared.mailboxes.len());
-        let slots = numbers
-            .map(|number| Slot { number, files: SlotFiles::new(&settings.paths, number), running: None })
-            .collect();
+        let slots = numbers.map(|number| Slot::new(&shared, number)).collect();
         Ok(Self { shared, index, orders, epoll, launcher, slots, timers: BTreeSet::new(), look: None })
     }
 
@@ -138,7 +150,7 @@ impl Spawner {
         }
     }
 
-    /// Keeps the output of what runs within its cap.
+    /// Keeps the output of what runs within its cap, and its memory within its claim.
     fn look_at_output(&mut self) {
         let Some((_, pause)) = self.look.filter(|(at, _)| *at <= Instant::now()) else { return };
         let cap = self.shared.settings.output_bytes;
@@ -147,8 +159,35 @@ impl Spawner {
             runs = true;
             has_grown |= slot.files.cap_output(cap);
         }
+        let watches = self.look_at_memory();
         let pause = if has_grown { LOOK_FIRST } else { (pause * 2).min(LOOK_LATEST) };
+        let pause = if watches { pause.min(memory::LOOK) } else { pause };
         self.look = runs.then(|| (Instant::now() + pause, pause));
+    }
+
+    /// Looks at the memory of attempts that have claimed some, where the kernel does not limit it. Says whether
+    /// there are any.
+    fn look_at_memory(&mut self) -> bool {
+        if self.shared.cgroups.as_ref().is_some_and(Cgroups::limits_memory) {
+            return false;
+        }
+        let mut family = None;
+        let mut watches = false;
+        for slot in &mut self.slots {
+            let Slot { group, running: Some(running), .. } = slot else { continue };
+            let (Phase::Leading(_), Some(memory)) = (&running.phase, &mut running.memory) else { continue };
+            watches = true;
+            let leader = running.group.as_raw_nonzero().get().unsigned_abs();
+            let processes = match group {
+                Some(group) => group.processes(),
+                None => family.get_or_insert_with(Family::look).of(leader),
+            };
+            if memory.look(&processes) {
+                tracing::warn!(task = %running.task, "an attempt uses more memory than it claims and is ended");
+                kill(running.group, Signal::KILL);
+            }
+        }
+        watches
     }
 
     fn local(&self, slot: u32) -> usize {
@@ -179,8 +218,7 @@ impl Spawner {
         let spawners = self.shared.mailboxes.len();
         while self.slots.len() <= at {
             let number = (self.index + self.slots.len() * spawners) as u32;
-            let files = SlotFiles::new(&self.shared.settings.paths, number);
-            self.slots.push(Slot { number, files, running: None });
+            self.slots.push(Slot::new(&self.shared, number));
         }
         let mut next = Some(assignment);
         // An attempt that cannot start leaves its slot at once to one that waits.
@@ -196,10 +234,19 @@ impl Spawner {
         let began = Instant::now();
         let pid_word = shared.table.enter(slot.number, token, task, attempt);
         launcher.descriptors = shared.descriptors.get().copied();
-        let launched = launcher.launch(assignment, &mut slot.files, pid_word).and_then(|(pid, pidfd)| {
-            let group = i32::try_from(pid).ok().and_then(Pid::from_raw);
-            group.map(|group| (group, pidfd)).ok_or_else(|| Outcome::signalled(libc::SIGKILL))
+        let bounds = assignment.bounds;
+        let group = slot.group.as_mut().and_then(|group| match group.prepare(bounds) {
+            Ok(group) => Some(group),
+            Err(error) => {
+                tracing::error!(%task, %attempt, %error, "an attempt starts without its control group");
+                None
+            }
         });
+        let launched =
+            launcher.launch(assignment, &mut slot.files, group, pid_word).and_then(|(pid, pidfd)| {
+                let group = i32::try_from(pid).ok().and_then(Pid::from_raw);
+                group.map(|group| (group, pidfd)).ok_or_else(|| Outcome::signalled(libc::SIGKILL))
+            });
         let (group, pidfd) = match launched {
             Ok(launched) => launched,
             Err(outcome) => {
@@ -233,6 +280,8 @@ impl Spawner {
             began,
             timer: None,
             stop: None,
+            bounded: bounds.is_some(),
+            memory: bounds.and_then(|bounds| MemoryWatch::new(bounds.allotment.memory, bounds.over_memory)),
             phase: Phase::Leading(pidfd),
         });
         if self.look.is_none() {
@@ -306,21 +355,30 @@ impl Spawner {
         self.look_after_group(at);
     }
 
-    /// Tells the end of an attempt whose leader is reaped, if all of its group is gone.
+    /// Tells the end of an attempt whose leader is reaped, if all it has started is gone.
     fn look_after_group(&mut self, at: usize) {
-        let Some(running) = self.slots[at].running.as_mut() else { return };
+        let slot = &mut self.slots[at];
+        let Some(running) = slot.running.as_mut() else { return };
         let Phase::Lingering { looks, .. } = &mut running.phase else { return };
-        let gone = group_is_gone(running.group, *looks);
+        // What has left the process group is in the control group all the same.
+        let cleared = slot.group.as_ref().is_none_or(SlotGroup::is_cleared);
+        let gone = cleared && group_is_gone(running.group, *looks);
         if !gone {
             let delay = LINGER_FIRST.saturating_mul(1 << (*looks).min(10)).min(LINGER_LONGEST);
             *looks = looks.saturating_add(1);
             return self.set_timer(at, Some(Instant::now() + delay));
         }
         self.set_timer(at, None);
-        let Some(Running { phase: Phase::Lingering { report, .. }, .. }) = self.slots[at].running.take()
+        let slot = &mut self.slots[at];
+        let Some(Running { phase: Phase::Lingering { mut report, .. }, bounded, memory, stop, .. }) =
+            slot.running.take()
         else {
             return;
         };
+        if bounded {
+            let used = slot.group.as_ref().map(SlotGroup::usage).unwrap_or_default();
+            account(&mut report, used, memory, stop.is_none());
+        }
         if let Some(next) = self.told(at, *report) {
             self.start(at, next);
         }
@@ -416,6 +474,24 @@ fn report(assignment: &Assignment, outcome: Outcome, began: Instant, usage: Opti
     }
 }
 
+/// Puts what is known of all that an attempt has started in place of what the kernel tells of its leader.
+fn account(report: &mut AttemptReport, used: GroupUsage, memory: Option<MemoryWatch>, by_itself: bool) {
+    let usage = report.usage.get_or_insert_default();
+    if let Some(cpu) = used.cpu {
+        let seconds = |microseconds: u64| microseconds as f64 / 1e6;
+        (usage.cpu_user, usage.cpu_system) = (seconds(cpu.user_us), seconds(cpu.system_us));
+    }
+    let Some(memory) = memory else { return };
+    memory.add_to(usage);
+    if let Some(peak) = used.memory_peak {
+        usage.memory_peak = peak;
+    }
+    let failed = matches!(report.outcome, Outcome::Failed { .. }) && by_itself;
+    if failed && (memory.is_fatal() || used.oom_kills > 0) {
+        report.outcome = memory::out_of_memory(usage.memory_peak, memory.claim);
+    }
+}
+
 /// Linux counts memory in KiB and blocks in sectors of 512 bytes (getrusage(2)).
 ///
 /// Flaw: a process started the vfork way inherits the peak of the worker's own memory, some 10 MB, when it
@@ -426,6 +502,7 @@ fn usage(raw: &libc::rusage) -> Usage {
         cpu_user: seconds(raw.ru_utime),
         cpu_system: seconds(raw.ru_stime),
         memory_peak: raw.ru_maxrss.unsigned_abs() * 1024,
+        memory_claim: None,
         io_read: raw.ru_inblock.unsigned_abs() * 512,
         io_write: raw.ru_oublock.unsigned_abs() * 512,
     }

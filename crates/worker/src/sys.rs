@@ -4,12 +4,13 @@
 //! [`spawn`] is vfork with a stack of its own: `clone(CLONE_VM | CLONE_VFORK | CLONE_PIDFD)`. The child runs
 //! in the parent's memory while the calling thread sleeps until it has called execve or ended, so nothing of
 //! a large parent is copied, and what the child writes (its pid, an errno) the parent can read. In return
-//! the child must not allocate, lock or unwind: everything is prepared before. glibc's `clone` is used and
-//! not a raw `clone3`, which would need assembly for the switch of stacks; the kernel does the same for both.
+//! the child must not allocate, lock or unwind: everything is prepared before. Only clone3(2) can start a child
+//! in another control group (`CLONE_INTO_CGROUP`), and no library has it with a stack of its own for the child;
+//! so it is called in a few lines of assembly for the usual processors. Without a group glibc's `clone` will do.
 
 #![expect(unsafe_code, reason = "these system calls have no safe wrapper; each block argues for itself")]
 
-use rustix::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use rustix::io::Errno;
 use rustix::mm::{MapFlags, MprotectFlags, ProtFlags};
 use rustix::process::Rlimit;
@@ -80,6 +81,8 @@ pub(crate) struct Plan<'a> {
     pub stdio: [BorrowedFd<'a>; 3],
     /// What it finds as [`DESCRIPTORS`], all above these numbers.
     pub inherited: Option<[BorrowedFd<'a>; 2]>,
+    /// The control group that it begins in.
+    pub cgroup: Option<BorrowedFd<'a>>,
     /// The limit of open descriptors, if it is not the same as this process's.
     pub descriptors: Option<Rlimit>,
     /// Where the child writes its pid before it becomes the program.
@@ -145,22 +148,27 @@ pub(crate) fn spawn(stack: &Stack, plan: &Plan<'_>) -> Result<(u32, OwnedFd), Sp
         step: AtomicU32::new(0),
         errno: AtomicI32::new(0),
     };
-    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD;
     let mut pidfd: c_int = -1;
     // SAFETY: the child runs `child` on a stack that is its own: `stack` is borrowed, not shared between
     // threads, and big enough. CLONE_VFORK keeps this thread here until the child no longer uses our memory,
-    // so `shared` and everything it points to outlive that use. With CLONE_PIDFD the fifth argument is where
-    // the descriptor is put.
+    // so `shared` and everything it points to outlive that use. With CLONE_PIDFD the fifth argument of clone
+    // is where the descriptor is put.
     let pid = unsafe {
-        libc::clone(child, stack.top(), flags, (&raw const shared).cast_mut().cast(), &raw mut pidfd)
+        let argument = (&raw const shared).cast_mut().cast();
+        match plan.cgroup {
+            None => match libc::clone(child, stack.top(), flags | libc::SIGCHLD, argument, &raw mut pidfd) {
+                pid if pid < 0 => Err(last_errno()),
+                pid => Ok(pid.unsigned_abs()),
+            },
+            Some(cgroup) => clone_into(cgroup, stack, flags, argument, &mut pidfd),
+        }
     };
-    if pid < 0 {
-        return Err(SpawnError { step: None, errno: last_errno() });
-    }
+    let pid = pid.map_err(|errno| SpawnError { step: None, errno })?;
     // SAFETY: the kernel has just made this descriptor for us, and nobody else knows it.
     let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
     let step = match shared.step.load(Ordering::Acquire) {
-        0 => return Ok((pid.unsigned_abs(), pidfd)),
+        0 => return Ok((pid, pidfd)),
         STEP_SETUP => Step::Setup,
         STEP_DIRECTORY => Step::Directory,
         _ => Step::Exec,
@@ -170,6 +178,148 @@ pub(crate) fn spawn(stack: &Stack, plan: &Plan<'_>) -> Result<(u32, OwnedFd), Sp
         step: Some(step),
         errno: Errno::from_raw_os_error(shared.errno.load(Ordering::Acquire)),
     })
+}
+
+/// The arguments of clone3(2).
+#[repr(C)]
+#[derive(Default)]
+struct CloneArguments {
+    flags: u64,
+    pidfd: u64,
+    child_tid: u64,
+    parent_tid: u64,
+    exit_signal: u64,
+    stack: u64,
+    stack_size: u64,
+    tls: u64,
+    set_tid: u64,
+    set_tid_size: u64,
+    cgroup: u64,
+}
+
+/// Starts `child` with `argument` on `stack`, in a control group.
+///
+/// # Safety
+/// As for clone(2) with these flags, CLONE_VM and CLONE_VFORK among them: the child uses this process's memory
+/// until it has called execve or ended, and this thread sleeps meanwhile.
+unsafe fn clone_into(
+    cgroup: BorrowedFd<'_>,
+    stack: &Stack,
+    flags: c_int,
+    argument: *mut c_void,
+    pidfd: &mut c_int,
+) -> Result<u32, Errno> {
+    /// `CLONE_INTO_CGROUP` of linux/sched.h, which is beyond a `c_int`.
+    const INTO_CGROUP: u64 = 0x2_0000_0000;
+    let arguments = CloneArguments {
+        flags: u64::from(flags.unsigned_abs()) | INTO_CGROUP,
+        pidfd: ptr::from_mut(pidfd) as u64,
+        exit_signal: libc::SIGCHLD.unsigned_abs().into(),
+        stack: stack.base.as_ptr() as u64,
+        stack_size: STACK_BYTES as u64,
+        cgroup: u64::from(cgroup.as_raw_fd().unsigned_abs()),
+        ..CloneArguments::default()
+    };
+    // SAFETY: by this function's own condition; `arguments` and `pidfd` live on.
+    let result = unsafe { clone3(&arguments, argument) };
+    if result < 0 { Err(Errno::from_raw_os_error(-result as i32)) } else { Ok(result as u32) }
+}
+
+/// The call itself. The child has an empty stack, calls `child`, and ends with what that returns.
+///
+/// # Safety
+/// As [`clone_into`].
+#[cfg(target_arch = "x86_64")]
+unsafe fn clone3(arguments: &CloneArguments, argument: *mut c_void) -> isize {
+    let result: isize;
+    // SAFETY: the kernel keeps all registers but rax, rcx and r11, in both processes; the child, which is told
+    // by a zero, never leaves these lines. The top of its stack is a multiple of 16, as a call wants it.
+    unsafe {
+        std::arch::asm!(
+            "syscall",
+            "test rax, rax",
+            "jnz 2f",
+            "xor ebp, ebp",
+            "mov rdi, {argument}",
+            "call {child}",
+            "mov edi, eax",
+            "mov eax, 60",
+            "syscall",
+            "ud2",
+            "2:",
+            child = in(reg) child as extern "C" fn(*mut c_void) -> c_int,
+            argument = in(reg) argument,
+            inlateout("rax") libc::SYS_clone3 => result,
+            in("rdi") arguments,
+            in("rsi") size_of::<CloneArguments>(),
+            out("rcx") _,
+            out("r11") _,
+        );
+    }
+    result
+}
+
+#[cfg(target_arch = "aarch64")]
+unsafe fn clone3(arguments: &CloneArguments, argument: *mut c_void) -> isize {
+    let result: isize;
+    // SAFETY: the kernel keeps all registers but x0, in both processes; the child, which is told by a zero,
+    // never leaves these lines. The top of its stack is a multiple of 16, as the processor wants it.
+    unsafe {
+        std::arch::asm!(
+            "svc #0",
+            "cbnz x0, 2f",
+            "mov x29, xzr",
+            "mov x0, {argument}",
+            "blr {child}",
+            "mov x8, #93",
+            "svc #0",
+            "brk #1",
+            "2:",
+            child = in(reg) child as extern "C" fn(*mut c_void) -> c_int,
+            argument = in(reg) argument,
+            inlateout("x0") arguments => result,
+            in("x1") size_of::<CloneArguments>(),
+            in("x8") libc::SYS_clone3,
+            out("x30") _,
+        );
+    }
+    result
+}
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+unsafe fn clone3(_: &CloneArguments, _: *mut c_void) -> isize {
+    -(libc::ENOSYS as isize)
+}
+
+/// Whether children can be started in a control group here. Called on a thread of its own, with every signal
+/// blocked.
+pub(crate) fn starts_in(cgroup: BorrowedFd<'_>) -> Result<(), Errno> {
+    let none = || {
+        let mut strings = CStrings::default();
+        strings.finish();
+        strings
+    };
+    let (candidates, argv, envp, mut cwd) = (none(), none(), none(), CStrings::default());
+    let _ = cwd.push(&[b"/"]);
+    cwd.finish();
+    let stack = Stack::new().map_err(|_| Errno::NOMEM)?;
+    let nothing = rustix::fs::open("/dev/null", rustix::fs::OFlags::CLOEXEC, rustix::fs::Mode::empty())?;
+    let plan = Plan {
+        candidates: &candidates,
+        argv: &argv,
+        envp: &envp,
+        cwd: &cwd,
+        stdio: [(); 3].map(|()| nothing.as_fd()),
+        inherited: None,
+        cgroup: Some(cgroup),
+        descriptors: None,
+        pid: &AtomicU64::new(0),
+    };
+    // There is no program, so that the child ends at once; that there was one is all that counts.
+    match spawn(&stack, &plan) {
+        Err(SpawnError { step: None, errno }) => Err(errno),
+        Ok(_) | Err(_) => Ok(()),
+    }
 }
 
 const STEP_SETUP: u32 = 1;

@@ -3,6 +3,7 @@
 mod attempts;
 mod bench;
 mod builds;
+mod limits_of_claims;
 
 use attempts::{assignment, shell};
 use bench::Bench;

@@ -193,10 +193,18 @@ fn a_fence_leaves_nothing_of_a_dead_workers_attempts() {
     assert_eq!(fence(&state).unwrap(), []);
     let daemon = house.daemon();
     let worker = house.worker();
-    let (mut session, _) = daemon.welcome(LEASE);
+    let (mut session, hello) = daemon.welcome(LEASE);
+    // What knows neither its session nor its environment any more is found where there are control groups.
+    let [pid, gate] = ["pid", "gate"].map(|name| state.join(name));
+    let inner = format!("echo $$ > {0}.new; mv {0}.new {0}; read x < {1}", pid.display(), gate.display());
+    let has_groups = hello.labels != ["cgroup=none"];
+    let runaway = match has_groups {
+        true => format!("mkfifo {}; setsid env -i sh -c '{inner}' &", gate.display()),
+        false => format!("echo none > {};", pid.display()),
+    };
     session.assign([
         shell(1, "sleep 1000 & setsid sleep 1000 & env -i sleep 1000 & echo partial; echo $!; wait"),
-        shell(2, "(setsid sh -c 'sleep 1000; :' &) ; trap '' TERM HUP; sleep 1000"),
+        shell(2, &format!("{runaway} (setsid sh -c 'sleep 1000; :' &) ; trap '' TERM HUP; sleep 1000")),
     ]);
     session.reports(2, 0);
     let spool = |stream| house.paths().output(TaskId(1), AttemptNumber(1), stream);
@@ -205,6 +213,7 @@ fn a_fence_leaves_nothing_of_a_dead_workers_attempts() {
         spools.filter_map(|spool| std::fs::read_to_string(spool).ok()).any(|text| text.lines().count() == 2)
     };
     until(|| living_with_token(&state, 1).len() >= 3 && living_with_token(&state, 2).len() >= 3 && written());
+    until(|| pid.exists());
     assert_eq!(fence(&state).unwrap_err().kind(), ErrorKind::WouldBlock);
 
     assert!(kill_worker(&state).unwrap());
@@ -212,6 +221,12 @@ fn a_fence_leaves_nothing_of_a_dead_workers_attempts() {
     let mut tokens = fence(&state).unwrap();
     tokens.sort_unstable();
     assert_eq!(tokens, [Token(1), Token(2)]);
+    if has_groups {
+        let pid = std::fs::read_to_string(&pid).unwrap();
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim()));
+        assert!(stat.is_err() || stat.unwrap().contains(") Z "));
+        assert!(!state.join("worker/cgroup").exists());
+    }
     assert_eq!(living_with_token(&state, 1), Vec::<u32>::new());
     assert_eq!(living_with_token(&state, 2), Vec::<u32>::new());
     // The one without an environment was in the session.

@@ -21,7 +21,7 @@ const fn fixed(name: &'static str, default: &'static str) -> Key {
 }
 
 /// All of them.
-pub const KEYS: [Key; 41] = [
+pub const KEYS: [Key; 44] = [
     fixed("daemon.state_dir", "the usual place"),
     fixed("daemon.socket", "the usual place"),
     key("log.level", "info"),
@@ -49,6 +49,9 @@ pub const KEYS: [Key; 41] = [
     key("resources.cpu_limit", "none"),
     key("resources.memory_limit_gb", "none"),
     key("resources.disk_space_gb", "none"),
+    fixed("enforcement.cgroup", "auto"),
+    key("enforcement.cpu", "limit"),
+    key("enforcement.memory", "warn"),
     key("enforcement.jobserver", "auto"),
     key("retention.age", "7d"),
     key("retention.tasks", "1000000"),

@@ -150,6 +150,7 @@ impl Config {
         self.socket.clone_from(&former.socket);
         self.core.lease = former.core.lease;
         self.output_bytes = former.output_bytes;
+        self.enforcement.cgroup.clone_from(&former.enforcement.cgroup);
         self.log.format = former.log.format;
         self.log.file.clone_from(&former.log.file);
         let fixed = |key: &str| key::KEYS.iter().any(|known| !known.reloads && known.name == key);

@@ -29,7 +29,7 @@ impl Policy {
         let standard = Arc::new(config.defaults.policy()?);
         Ok(Self {
             grace: config.grace,
-            enforcement: config.enforcement,
+            enforcement: config.enforcement.clone(),
             defaults: config.defaults.clone(),
             handlers: config.handlers.clone(),
             last: Mutex::new((RetrySpec::default(), standard)),

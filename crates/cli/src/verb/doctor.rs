@@ -29,10 +29,14 @@ impl Doctor {
             (place, pid) = (Some(PathBuf::from(&daemon.state_dir)), Some(daemon.pid));
             checks.push(version(&daemon.version, daemon.pid));
         }
+        let enforced = match &reached {
+            Ok(client) => enforced(client).await,
+            Err(_) => None,
+        };
         let surroundings = Surroundings { state_dir: place, daemon: pid };
         checks.push(surroundings.lock());
         checks.push(surroundings.disk());
-        checks.push(surroundings.cgroup());
+        checks.push(surroundings.cgroup(enforced.as_deref()));
         if let Ok(client) = &reached {
             checks.push(workers(client).await);
             if !self.quick {
@@ -118,6 +122,13 @@ async fn workers(client: &Client) -> Check {
         return check.hint("the end of worker.log in the state directory tells why");
     }
     Check::ok("workers", format!("{}, {}", text::count(count, "worker"), text::count(slots as usize, "slot")))
+}
+
+/// What the local worker says it enforces.
+async fn enforced(client: &Client) -> Option<String> {
+    let workers = client.workers().await.ok()?;
+    let labels = workers.into_iter().filter(|worker| worker.connected_at.is_some()).flat_map(|w| w.labels);
+    labels.filter_map(|label| label.strip_prefix("cgroup=").map(str::to_owned)).next()
 }
 
 async fn store(client: &Client) -> Check {

@@ -157,11 +157,14 @@ fn retries(task: &Task) -> String {
 }
 
 fn usage(usage: &orchd_model::Usage) -> String {
+    let over = usage.memory_claim.filter(|claim| usage.memory_peak > *claim);
+    let over = over.map(|claim| format!(" (more than the {} it claims)", text::bytes(claim)));
     format!(
-        "cpu {:.2}s user {:.2}s system, memory peak {}, read {}, written {}",
+        "cpu {:.2}s user {:.2}s system, memory peak {}{}, read {}, written {}",
         usage.cpu_user,
         usage.cpu_system,
         text::bytes(usage.memory_peak),
+        over.unwrap_or_default(),
         text::bytes(usage.io_read),
         text::bytes(usage.io_write)
     )

@@ -6,7 +6,7 @@ use crossbeam_channel::Receiver;
 use orchd_api::{Assignment, StartedAttempt};
 use orchd_model::{AttemptNumber, AttemptReport, TaskId};
 use orchd_worker::runner::{AttemptEvent, Runner, RunnerSettings};
-use orchd_worker::{StatePaths, Stream};
+use orchd_worker::{CgroupPlace, StatePaths, Stream};
 use std::path::PathBuf;
 
 use crate::attempts::{self, PATIENCE};
@@ -20,6 +20,10 @@ pub struct Bench {
 
 impl Bench {
     pub fn new(slots: u32) -> Self {
+        Self::with_cgroup(slots, CgroupPlace::Auto)
+    }
+
+    pub fn with_cgroup(slots: u32, cgroup: CgroupPlace) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let paths = StatePaths::new(directory.path().join("state"));
         let (sender, events) = crossbeam_channel::unbounded();
@@ -28,6 +32,7 @@ impl Bench {
             socket: "/run/test.sock".into(),
             slots,
             output_bytes: 1 << 20,
+            cgroup,
         };
         let runner = Runner::start(settings, move |event| sender.send(event).unwrap_or_default()).unwrap();
         Self { runner, events, paths, directory }

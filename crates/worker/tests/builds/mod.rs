@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 fn with_cpus(mut task: Assignment, cpus: u64, style: JobserverStyle) -> Assignment {
     let allotment = Allotment { cpu: Some(Amount::units(cpus)), memory: None };
-    task.bounds = Some(Bounds { allotment, jobserver: style });
+    task.bounds = Some(Bounds { allotment, jobserver: style, ..Bounds::default() });
     task
 }
 

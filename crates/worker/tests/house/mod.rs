@@ -5,7 +5,7 @@
 use futures_util::{SinkExt, StreamExt};
 use orchd_api::{Assignment, FromWorker, StartedAttempt, ToWorker, WorkerHello};
 use orchd_model::{AttemptReport, Span, Token, WorkerId};
-use orchd_worker::{Options, StatePaths, run};
+use orchd_worker::{CgroupPlace, Options, StatePaths, run};
 use std::future::Future;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -24,7 +24,13 @@ const SLOTS: u32 = 2;
 pub fn be_a_worker_if_asked() {
     let Some(state) = std::env::var_os(STATE).map(PathBuf::from) else { return };
     let socket = state.join("orchd.sock");
-    let code = match run(Options { socket, state_dir: state, slots: SLOTS, output_bytes: 1 << 20 }) {
+    let code = match run(Options {
+        socket,
+        state_dir: state,
+        slots: SLOTS,
+        output_bytes: 1 << 20,
+        cgroup: CgroupPlace::Auto,
+    }) {
         Ok(()) => 0,
         Err(error) => {
             eprintln!("{error}");
