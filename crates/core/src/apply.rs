@@ -281,6 +281,7 @@ impl Core {
         }
         self.tokens.remove(&attempt.token);
         self.workers.free_slot(attempt.worker, id, attempt.execution_time);
+        self.ease_lease(attempt.worker);
         if self.task(id).timeout().is_some() {
             self.timers.clear(Timer::Timeout(id));
         }

@@ -230,6 +230,7 @@ impl Core {
         if let Some(at) = self.meta.placed.iter().position(|placement| placement.task == id) {
             let placement = self.meta.placed.remove(at);
             self.workers.drop_placed(&placement);
+            self.ease_lease(placement.worker);
         }
     }
 

@@ -284,6 +284,7 @@ impl Core {
                 out.effects.push(Effect::Stop { worker: id, token, stop: Stop::Cancel });
             }
         }
+        self.ease_lease(id);
         self.unreserve_unrunnable();
         // Tasks that gave up their reservations for want of a worker may have them again.
         let workers = &self.workers;
@@ -330,6 +331,13 @@ impl Core {
         self.emit(out, Fact::WorkerLost { worker: id });
         self.unreserve_unrunnable();
         Ok(Reply::Done)
+    }
+
+    /// A connected worker that holds nothing any more need not be heard of: nobody is woken to look.
+    pub(crate) fn ease_lease(&mut self, id: WorkerId) {
+        if self.workers.get(id).is_some_and(|worker| worker.attached && worker.holds_nothing()) {
+            self.timers.clear(Timer::Lease(id));
+        }
     }
 
     /// The lease of a worker may be over: it is unless the worker was heard of, or holds nothing and is

@@ -58,6 +58,7 @@ fn assert_idle(world: &World, expected: &[(&str, usize)]) {
     let expected: BTreeMap<&str, u64> = expected.iter().map(|(name, n)| (*name, *n as u64)).collect();
     assert_eq!(world.counts(), expected);
     assert_eq!((world.core.claims_held(), world.core.backlog(), world.core.unfinished()), (0, 0, 0));
+    assert_eq!(world.core.next_wake(), None, "nothing is left to be woken for");
     assert_eq!(world.core.invariants(), Ok(()));
 }
 
