@@ -28,6 +28,11 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::{Error, LogItem, Settings, default_socket};
 
+#[cfg(feature = "claims")]
+mod claim;
+#[cfg(feature = "claims")]
+pub use claim::ClaimGuard;
+
 /// A client of one daemon with a runtime of its own. Cheap to clone.
 #[derive(Clone)]
 pub struct Client {

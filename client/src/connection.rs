@@ -137,6 +137,10 @@ impl Transport {
         &self.socket
     }
 
+    pub(crate) fn settings(&self) -> Settings {
+        self.settings
+    }
+
     pub(crate) fn backoff(&self) -> Backoff {
         Backoff::new(self.settings.reconnect_for)
     }

@@ -24,6 +24,10 @@
 mod backoff;
 pub mod blocking;
 mod bulk;
+#[cfg(feature = "claims")]
+mod claim;
+#[cfg(feature = "claims")]
+mod claimant;
 mod client;
 mod connection;
 mod error;
@@ -36,6 +40,8 @@ mod sse;
 #[cfg(feature = "worker")]
 pub mod worker;
 
+#[cfg(feature = "claims")]
+pub use claim::{ClaimGuard, ClaimOptions, Loss};
 pub use client::{Client, Settings};
 pub use error::Error;
 pub use events::Events;

@@ -9,7 +9,7 @@
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use orchd_api::{FromWorker, ToWorker, WorkerHello, routes};
-use orchd_model::{Span, WorkerId, limits};
+use orchd_model::{Refusal, Span, WorkerId, limits};
 use std::path::Path;
 use std::time::Duration;
 use tokio::net::UnixStream;
@@ -32,6 +32,9 @@ pub enum SessionError {
     /// The daemon said what cannot be understood.
     #[error("the daemon sent a message that cannot be read: {0}")]
     Unreadable(#[source] serde_json::Error),
+    /// The daemon does not grant what this client claims.
+    #[error(transparent)]
+    Refused(Refusal),
     /// The daemon said something else than welcome.
     #[error("the daemon did not answer the hello with a welcome")]
     Unwelcome,
@@ -87,11 +90,13 @@ pub async fn connect(socket: &Path, hello: WorkerHello) -> Result<Session, Sessi
     sender.send(&FromWorker::Hello(hello)).await?;
     match receiver.receive().await? {
         ToWorker::Welcome { worker, lease } => Ok(Session { worker, lease, sender, receiver }),
+        ToWorker::Refused { refusal } => Err(SessionError::Refused(refusal)),
         ToWorker::Assign { .. }
         | ToWorker::Recall { .. }
         | ToWorker::Stop { .. }
         | ToWorker::Ack { .. }
         | ToWorker::Slots { .. }
+        | ToWorker::Loosened { .. }
         | ToWorker::Exit => Err(SessionError::Unwelcome),
     }
 }
@@ -116,6 +121,11 @@ impl Sender {
 }
 
 impl Receiver {
+    /// Waits until the daemon has closed the connection.
+    pub(crate) async fn until_closed(&mut self) {
+        while let Some(Ok(_)) = self.stream.next().await {}
+    }
+
     /// Waits for the next message. The future may be dropped without a loss.
     ///
     /// # Errors

@@ -29,6 +29,7 @@ pub fn task(stored: StoredTask, reasons: Vec<Reason>, names: &BTreeMap<TaskId, S
         last: (record.more > 0).then(|| record.range().last),
         array,
         name: spec.name,
+        guard: record.claimant.is_some(),
         status: record.status(),
         priority: record.priority,
         reasons: reasons.into_iter().map(Into::into).collect(),
@@ -310,6 +311,7 @@ pub fn resource(view: orchd_core::ResourceView) -> api::Resource {
             .into_iter()
             .map(|h| api::ResourceHolder {
                 task: h.task,
+                guard: h.guard,
                 name: h.name,
                 mode: h.mode,
                 amount: h.amount,

@@ -9,7 +9,8 @@
 
 use crossbeam_channel::{Receiver, Sender, select};
 use orchd_core::{
-    Command, Core, EdgeTarget, EndedTask, Event, Fact, NewTask, NewWorkflow, Output, Reply, Submission,
+    Command, Core, EdgeTarget, EndedTask, Event, Fact, NewClaim, NewTask, NewWorkflow, Output, Reply,
+    Submission,
 };
 use orchd_model::{
     AttemptReport, Code, DependencyTarget, Refusal, Sequence, Span, TaskId, TaskRange, TaskSpec, Time, Token,
@@ -59,7 +60,7 @@ pub enum Request {
     /// Ended tasks to run again.
     Retry { ids: Vec<TaskRange>, answer: Answer<Reply> },
     /// A worker says hello.
-    Join { join: orchd_core::Join, link: SessionLink, answer: Answer<WorkerId> },
+    Join { join: Joining, link: SessionLink, answer: Answer<WorkerId> },
     /// A worker tells what has happened; the ends are acknowledged when durable.
     Reports { worker: WorkerId, told: Told, link: SessionLink },
     /// A look at the scheduler.
@@ -68,6 +69,14 @@ pub enum Request {
     Drain(bool),
     /// End the thread when everything is durable.
     Stop(oneshot::Sender<()>),
+}
+
+/// Who says hello.
+pub enum Joining {
+    /// A worker.
+    Worker(orchd_core::Join),
+    /// A client with an ad-hoc claim.
+    Claimant(Box<NewClaim>),
 }
 
 /// What a worker tells in one message.
@@ -212,7 +221,7 @@ impl Engine {
                 gathering.responses.push(Response::Command(answer, reply));
             }
             Request::Join { join, link, answer } => {
-                let reply = self.core.handle(now, Command::Join(join), &mut gathering.output);
+                let reply = self.join(now, join, &mut gathering.output);
                 let joined = reply.and_then(|reply| match reply {
                     Reply::Joined(id) => Ok(id),
                     _ => Err(Refusal::new(Code::WrongState, "not the answer to a hello")),
@@ -231,6 +240,20 @@ impl Engine {
             }
             Request::Stop(done) => *stopping = Some(done),
         }
+    }
+
+    fn join(&mut self, now: Time, joining: Joining, out: &mut Output) -> Result<Reply, Refusal> {
+        let command = match joining {
+            Joining::Worker(join) => Command::Join(join),
+            Joining::Claimant(claim) => {
+                // Who comes back brings nothing new.
+                if claim.join.holds.is_empty() && !self.core.knows_claimant(claim.join.incarnation) {
+                    self.refuse_when_full()?;
+                }
+                Command::Claim(claim)
+            }
+        };
+        self.core.handle(now, command, out)
     }
 
     fn take_reports(&mut self, worker: WorkerId, told: Told, link: SessionLink, gathering: &mut Gathering) {

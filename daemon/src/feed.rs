@@ -127,6 +127,10 @@ fn kind_and_data(fact: &Fact) -> Option<(&'static str, Value)> {
         }
         Fact::WorkerJoined { worker } => ("worker.joined", json!({ "worker": worker.id })),
         Fact::WorkerLost { worker } => ("worker.lost", json!({ "worker": worker })),
+        Fact::WorkerLeft { worker } => ("worker.left", json!({ "worker": worker })),
+        Fact::Loosened { resource, kept, .. } => {
+            ("task.loosened", json!({ "resource": resource, "kept": kept }))
+        }
     })
 }
 

@@ -251,8 +251,7 @@ impl Supervisor {
     /// Ends a worker that is alive but silent, with all its processes. One of a service cannot be ended from
     /// here: its token is stale from now on.
     fn fence(&self, worker: WorkerId) -> Result<()> {
-        let is_service = self.sessions.hello(worker).is_some_and(|(hello, _)| hello.kind != "process");
-        if is_service {
+        if !self.process_workers().contains(&worker) {
             self.lose(worker, None);
             return Ok(());
         }
@@ -273,24 +272,35 @@ impl Supervisor {
             return Ok(());
         }
         let began = bury(&self.worker.state_dir, &self.engine)?;
-        let (look, seen) = crossbeam_channel::bounded(1);
-        let inspect = Request::Inspect(Box::new(move |core| drop(look.send(core.workers()))));
-        if self.engine.send(inspect).is_err() {
-            return Ok(());
-        }
-        for worker in seen.recv().unwrap_or_default() {
-            let is_service = self.sessions.hello(worker.id).is_some_and(|(hello, _)| hello.kind != "process");
-            if !is_service {
-                self.lose(worker.id, Some(began.clone()));
-            }
+        for worker in self.process_workers() {
+            self.lose(worker, Some(began.clone()));
         }
         Ok(())
+    }
+
+    fn process_workers(&self) -> Vec<WorkerId> {
+        // An engine that has ended needs to be told nothing.
+        process_workers(&self.engine).unwrap_or_default()
     }
 
     fn lose(&self, worker: WorkerId, began: Option<Vec<Token>>) {
         let command = Command::Lose { worker, began };
         drop(self.engine.send(Request::Command { command, answer: None }));
     }
+}
+
+/// The workers that run processes, connected or not; none when the engine has ended. Services and clients with
+/// ad-hoc claims are not to be buried with them.
+pub fn process_workers(engine: &Sender<Request>) -> Option<Vec<WorkerId>> {
+    let (look, seen) = crossbeam_channel::bounded(1);
+    let is_process = |view: &orchd_core::WorkerView| &*view.note.kind == "process";
+    let inspect = move |core: &orchd_core::Core| {
+        let ids = core.workers().into_iter().filter(is_process).map(|view| view.id).collect();
+        // Who asked waits for it.
+        drop(look.send(ids));
+    };
+    engine.send(Request::Inspect(Box::new(inspect))).ok()?;
+    seen.recv().ok()
 }
 
 /// Makes sure that a dead worker's processes are dead, and hands in the reports it left. Gives the attempts

@@ -5,8 +5,8 @@ use crossbeam_channel::{Receiver, Sender};
 use orchd_api::{Assignment, Bounds, StopCause, StopOrder, ToWorker, Work};
 use orchd_core::{Command, Effect, Event, Fact, Stop, TaskRecord};
 use orchd_model::{
-    Allotment, AttemptNumber, AttemptReport, Body, ErrorType, Outcome, Span, TaskId, TaskRange, TaskSpec,
-    Token, WorkerId, WorkflowId,
+    Allotment, AttemptNumber, AttemptReport, Body, Code, ErrorType, Outcome, Refusal, Span, TaskId,
+    TaskRange, TaskSpec, Token, WorkerId, WorkflowId,
 };
 use orchd_store::History;
 use rustc_hash::FxHashMap;
@@ -46,13 +46,16 @@ struct Known {
     tasks: TaskRange,
     workflow: Option<WorkflowId>,
     dependencies: Vec<TaskId>,
+    /// Whether a client runs it itself: an ad-hoc claim.
+    is_claim: bool,
 }
 
 impl Known {
     fn new(spec: Arc<TaskSpec>, record: &TaskRecord) -> Arc<Self> {
         let dependencies = record.edges.iter().map(|edge| edge.task).collect();
         let tasks = record.array_range(&spec);
-        Arc::new(Self { spec, tasks, workflow: record.demand.workflow, dependencies })
+        let is_claim = record.claimant.is_some();
+        Arc::new(Self { spec, tasks, workflow: record.demand.workflow, dependencies, is_claim })
     }
 }
 
@@ -172,6 +175,10 @@ impl Outbox {
                 Effect::Stop { worker, token, stop } => {
                     orders.entry(worker).or_default().push(StopOrder { token, cause: stop_cause(stop) });
                 }
+                Effect::Dismiss { worker } => {
+                    let refusal = Refusal::new(Code::WrongState, "the claim was cancelled while it waited");
+                    self.sessions.send(worker, ToWorker::Refused { refusal });
+                }
                 Effect::Evaluate { task } => {
                     let verdict = self.evaluate(task);
                     self.tell_engine(Command::Decide { task, verdict });
@@ -272,6 +279,7 @@ impl Outbox {
                     None => Work::Handler { handler, parameters: spec.parameters.clone() },
                 }
             }
+            Body::Milestone if known.is_claim => Work::Claim,
             Body::Milestone => return Err(fail("a milestone has nothing to run".to_owned())),
         };
         let (name, timeout) = (spec.name.clone(), spec.timeout);

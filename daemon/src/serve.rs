@@ -325,13 +325,9 @@ fn running_tasks(core: &Core) -> Vec<orchd_model::TaskId> {
 /// A worker that died with the last daemon is buried before anything new starts.
 fn bury_worker(state_dir: &Path, engine: &crossbeam_channel::Sender<Request>) -> Result<()> {
     let began = local_worker::bury(state_dir, engine)?;
-    let (look, seen) = crossbeam_channel::bounded(1);
     let ended = || anyhow::anyhow!("the engine ended");
-    engine
-        .send(Request::Inspect(Box::new(move |core| drop(look.send(core.workers())))))
-        .map_err(|_| ended())?;
-    for worker in seen.recv().context("the engine ended")? {
-        let command = Command::Lose { worker: worker.id, began: Some(began.clone()) };
+    for worker in local_worker::process_workers(engine).ok_or_else(ended)? {
+        let command = Command::Lose { worker, began: Some(began.clone()) };
         engine.send(Request::Command { command, answer: None }).map_err(|_| ended())?;
     }
     Ok(())

@@ -6,6 +6,7 @@
 //! This crate does NOT contain IO or scheduling.
 
 mod add;
+mod claim;
 mod event;
 mod log;
 pub mod openapi;
@@ -18,6 +19,7 @@ mod task;
 mod workflow;
 
 pub use add::{AddBody, AddItem, AddQuery, AddReply, Added};
+pub use claim::{CLAIMANT, ClaimRequest};
 pub use event::{Event, EventKind, EventQuery};
 pub use log::{LogChunk, LogEnd, LogQuery, LogStream};
 pub use operate::{

@@ -16,15 +16,32 @@
 //! ```
 //! Every message that lists things is a batch, so one frame carries hundreds of tasks. A worker keeps a
 //! report until it is acknowledged and sends it again after a reconnection.
+//!
+//! A client that claims something for code of its own is a worker of the kind [`CLAIMANT`](crate::CLAIMANT):
+//! ```text
+//! client                                daemon
+//!   hello (claim, attempt held) ─────────►
+//!          ◄──────────────────── welcome, or refused: it is not, or no longer, granted
+//!          ◄──────────────────── assign [it]    granted, under this token
+//!   loosen ──────────────────────────────►      as any worker may, for an attempt it runs
+//!          ◄──────────────────── loosened       durable, or why not
+//!          ◄──────────────────── stop [it]      somebody wants it back
+//!   ended [it] ──────────────────────────►      released
+//!          ◄──────────────────── ack [it]
+//! ```
+//! Its claim ends with its connection. Only when the daemon was killed it has the time of a lease to come back,
+//! with the hello that it said first and the attempt that it holds. It sends no heartbeats.
 
 use orchd_model::{
-    Allotment, AttemptNumber, AttemptReport, CpuBound, Env, JobserverStyle, OverMemory, Span, TaskId, Token,
-    WorkerId,
+    Allotment, AttemptNumber, AttemptReport, CpuBound, Env, JobserverStyle, Kept, OverMemory, Refusal,
+    ResourceName, Span, TaskId, Token, WorkerId,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
+
+use crate::ClaimRequest;
 
 /// The version of these messages.
 pub const PROTOCOL: u32 = 1;
@@ -41,7 +58,8 @@ pub struct WorkerHello {
     pub features: Vec<String>,
     /// A random number that this process keeps over reconnections.
     pub incarnation: u64,
-    /// `process` for the local process worker, `service` for a program with handlers.
+    /// `process` for the local process worker, `service` for a program with handlers, `claimant` for a client
+    /// that claims something for code of its own.
     pub kind: String,
     /// Its process id.
     pub pid: u32,
@@ -56,6 +74,9 @@ pub struct WorkerHello {
     /// Attempts that still run. Ended ones are reported after the welcome.
     #[serde(default)]
     pub attempts: Vec<HeldAttempt>,
+    /// What a `claimant` claims.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claim: Option<ClaimRequest>,
 }
 
 /// An attempt that a worker holds.
@@ -92,6 +113,15 @@ pub enum FromWorker {
     },
     /// The lease of everything it holds shall go on.
     Heartbeat,
+    /// A running attempt needs less of what it claims. Saying it again changes nothing.
+    Loosen {
+        /// Which attempt.
+        token: Token,
+        /// What it claims.
+        resource: ResourceName,
+        /// What it keeps of that.
+        kept: Kept,
+    },
 }
 
 /// An attempt that has begun.
@@ -146,6 +176,21 @@ pub enum ToWorker {
     Slots {
         /// How many. What runs beyond it goes on.
         slots: u32,
+    },
+    /// Answers [`FromWorker::Loosen`], in the same order.
+    Loosened {
+        /// Which attempt.
+        token: Token,
+        /// What it claims.
+        resource: ResourceName,
+        /// Why it holds what it held; none when the change is durable.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        refusal: Option<Refusal>,
+    },
+    /// To a `claimant`: it will not have what it claims, or has it no longer. The session ends.
+    Refused {
+        /// Why.
+        refusal: Refusal,
     },
     /// No more work will come: end when nothing runs.
     Exit,
@@ -222,6 +267,8 @@ pub enum Work {
         /// Its parameters.
         parameters: Map<String, Value>,
     },
+    /// Hold what is claimed, until it is released.
+    Claim,
 }
 
 /// Why an attempt is ended from outside.

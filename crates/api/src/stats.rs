@@ -149,6 +149,8 @@ pub struct Resource {
 pub struct ResourceHolder {
     /// The task.
     pub task: TaskId,
+    /// Whether it is an ad-hoc claim, held by a client for code of its own.
+    pub guard: bool,
     /// Its name.
     pub name: String,
     /// How it holds it.

@@ -55,6 +55,9 @@ pub struct Task {
     pub array: Option<ArrayPlace>,
     /// Its name.
     pub name: String,
+    /// Whether it is an ad-hoc claim: a client holds it for code of its own.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub guard: bool,
     /// What has become of it.
     pub status: Status,
     /// Its class.

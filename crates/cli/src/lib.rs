@@ -14,6 +14,7 @@ mod documents;
 mod exit;
 mod failure;
 mod follow;
+mod foreground;
 mod interrupt;
 mod operations;
 mod progress;

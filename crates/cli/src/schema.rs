@@ -24,7 +24,7 @@ pub struct Document {
 pub fn documents() -> Vec<Document> {
     vec![
         document::<api::Added>("added", "add (each line)"),
-        document::<api::Task>("task", "run, edit"),
+        document::<api::Task>("task", "run, edit, lock"),
         document::<Vec<api::Task>>("tasks", "list"),
         document::<Shown>("shown-task", "show"),
         document::<Vec<api::OperationResult>>("results", "cancel, retry, hold, release, reprioritize"),

@@ -88,7 +88,8 @@ impl Core {
     /// has to wait for the slot.
     fn start(&mut self, index: usize, rank: Rank, out: &mut Output) -> bool {
         let queue = self.queues.get(index);
-        let Some(worker) = self.workers.free_for(&queue.demand.runner) else {
+        let claimant = self.task(rank.task).claimant();
+        let Some(worker) = claimant.or_else(|| self.workers.free_for(&queue.demand.runner)) else {
             if queue.needs.is_empty() {
                 return self.place(rank, out);
             }

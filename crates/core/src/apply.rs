@@ -6,6 +6,7 @@ use orchd_model::{
     WorkflowStatus,
 };
 
+use crate::claimant::loosened;
 use crate::core::{Core, Ended};
 use crate::event::{AttemptEnd, Event, Fact};
 use crate::ledger::ResourceKey;
@@ -38,6 +39,7 @@ impl Core {
                 self.enqueue(*task);
             }
             Fact::Stopping { task, stop } => self.apply_stopping(*task, *stop),
+            Fact::Loosened { task, resource, kept } => self.apply_loosened(*task, resource, *kept),
             Fact::Retried { task, attempt, until } => {
                 self.apply_attempt_end(*task, attempt);
                 let lost = matches!(attempt.outcome, orchd_model::Outcome::WorkerLost);
@@ -76,7 +78,7 @@ impl Core {
                 self.meta.workers.push(worker.clone());
                 self.workers.add(worker);
             }
-            Fact::WorkerLost { worker } => {
+            Fact::WorkerLost { worker } | Fact::WorkerLeft { worker } => {
                 self.meta.workers.retain(|record| record.id != *worker);
                 self.workers.remove(*worker);
                 self.timers.clear(Timer::Lease(*worker));
@@ -97,7 +99,10 @@ impl Core {
     pub(crate) fn insert(&mut self, record: TaskRecord) {
         let id = record.id;
         let queue = self.queues.join(&record.demand, &mut self.ledger);
-        let task = Box::new(Task::new(record, queue));
+        let mut task = Box::new(Task::new(record, queue));
+        if let Some(claimant) = task.claimant() {
+            task.away = !self.workers.take_claim(claimant, id);
+        }
         if let Some(key) = task.limits.as_ref().and_then(|l| l.key.as_ref()) {
             self.keys.insert(key.text.clone(), id);
         }
@@ -255,10 +260,12 @@ impl Core {
 
     /// Enters a running task into the ledger, with its worker.
     pub(crate) fn take_claims(&mut self, id: TaskId) {
-        let task = self.task(id);
+        let task = self.tasks.get(&id).expect("facts and lists refer to tasks in memory");
         let Phase::Running { token, worker, started_at, .. } = task.phase else { return };
         for need in &self.queues.get(task.queue).needs {
-            self.ledger.hold(*need, id, started_at);
+            if let Some(need) = loosened(*need, task, &self.ledger) {
+                self.ledger.hold(need, id, started_at);
+            }
         }
         self.tokens.insert(token, id);
         self.workers.take_slot(worker, id, self.now);
@@ -279,6 +286,7 @@ impl Core {
         for need in &self.queues.get(queue).needs {
             self.ledger.release(need.resource, id);
         }
+        self.task_mut(id).note_kept(None);
         self.tokens.remove(&attempt.token);
         self.workers.free_slot(attempt.worker, id, attempt.execution_time);
         self.ease_lease(attempt.worker);

@@ -52,7 +52,13 @@ impl Core {
         self.end_attempt(id, Outcome::Snoozed { delay: Span::ZERO }, None, out);
     }
 
-    fn end_attempt(&mut self, id: TaskId, outcome: Outcome, report: Option<AttemptReport>, out: &mut Output) {
+    pub(crate) fn end_attempt(
+        &mut self,
+        id: TaskId,
+        outcome: Outcome,
+        report: Option<AttemptReport>,
+        out: &mut Output,
+    ) {
         let task = self.task(id);
         let Phase::Running { token, worker, started_at, stop } = task.phase else { return };
         let outcome = effective(outcome, stop);
@@ -111,7 +117,8 @@ impl Core {
     /// When the task may start again after this outcome, if it may.
     fn next_start(&self, id: TaskId, outcome: &Outcome) -> Option<Time> {
         let task = self.task(id);
-        if task.attempts.0 >= limits::ATTEMPTS {
+        // An ad-hoc claim ends with its client.
+        if task.attempts.0 >= limits::ATTEMPTS || task.claimant().is_some() {
             return None;
         }
         match outcome {

@@ -1,8 +1,8 @@
 //! Commands: wishes that come in and may be refused; replies; effects: instructions to the shell.
 
 use orchd_model::{
-    Allotment, AttemptReport, FailFast, On, Priority, Refusal, ResourceName, ResourceSetting, RetryPolicy,
-    Sequence, Span, Status, TaskId, TaskRange, TaskSpec, Time, Token, WorkerId, WorkflowId,
+    Allotment, AttemptReport, FailFast, Kept, On, Priority, Refusal, ResourceName, ResourceSetting,
+    RetryPolicy, Sequence, Span, Status, TaskId, TaskRange, TaskSpec, Time, Token, WorkerId, WorkflowId,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -98,6 +98,19 @@ pub struct Join {
     pub note: WorkerNote,
 }
 
+/// An ad-hoc claim: a task that the client which asks for it runs itself.
+#[derive(Clone, Debug)]
+pub struct NewClaim {
+    /// The client as a worker. One that was connected before says what it holds.
+    pub join: Join,
+    /// Name, class and claims.
+    pub task: NewTask,
+    /// The user id of the client.
+    pub owner: u32,
+    /// Whether it waits for what is not free.
+    pub waits: bool,
+}
+
 /// A wish. Refused ones change nothing.
 #[derive(Clone, Debug)]
 pub enum Command {
@@ -174,7 +187,20 @@ pub enum Command {
     },
     /// A worker has connected.
     Join(Join),
-    /// A worker's connection broke; its lease runs.
+    /// A client has connected to hold claims, or again to go on with that.
+    Claim(Box<NewClaim>),
+    /// A running attempt needs less of what it claims.
+    Loosen {
+        /// Who runs it.
+        worker: WorkerId,
+        /// The attempt.
+        token: Token,
+        /// What it claims.
+        resource: ResourceName,
+        /// What it keeps of that.
+        kept: Kept,
+    },
+    /// A worker's connection broke; its lease runs. An ad-hoc claim ends with its connection.
     Detach {
         /// Which.
         worker: WorkerId,
@@ -276,6 +302,11 @@ pub enum Effect {
         token: Token,
         /// Why.
         stop: Stop,
+    },
+    /// Tell a connected client that its ad-hoc claim has ended before it was granted.
+    Dismiss {
+        /// The client, as a worker.
+        worker: WorkerId,
     },
     /// Evaluate the condition of this task and answer with [`Command::Decide`].
     Evaluate {

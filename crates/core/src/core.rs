@@ -153,7 +153,11 @@ impl Core {
             }
             Command::Decide { task, verdict } => self.decide_condition(task, verdict, out),
             Command::Join(join) => Ok(self.join(join, out)),
-            Command::Detach { worker } => self.detach(worker),
+            Command::Claim(claim) => self.claim(*claim, out),
+            Command::Loosen { worker, token, resource, kept } => {
+                self.loosen(worker, token, &resource, kept, out)
+            }
+            Command::Detach { worker } => self.detach(worker, out),
             Command::Heartbeat { worker } => self.heartbeat(worker),
             Command::Lose { worker, began } => self.lose(worker, began.as_deref(), out),
             Command::Begun { worker, token, at } => self.begun(worker, token, at, out),

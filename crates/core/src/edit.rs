@@ -36,6 +36,10 @@ impl Core {
             let refusal = wrong_state(format!("task {id} has started"));
             return Err(refusal.value(status.as_str()).hint("cancel it and add another one"));
         }
+        if record.claimant.is_some() {
+            let refusal = wrong_state(format!("task {} is an ad-hoc claim", record.id));
+            return Err(refusal.hint("cancel it and claim anew"));
+        }
         if record.array.is_some() {
             let refusal = wrong_state(format!("task {id} shares its spec with its array"));
             return Err(refusal.hint("cancel it and add another one"));

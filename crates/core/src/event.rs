@@ -1,7 +1,7 @@
 //! Events: durable facts in the past tense, and the only way the state changes.
 
 use orchd_model::{
-    AttemptNumber, Outcome, Priority, ResourceName, ResourceSetting, Sequence, SessionId, Span, Status,
+    AttemptNumber, Kept, Outcome, Priority, ResourceName, ResourceSetting, Sequence, SessionId, Span, Status,
     TaskId, TaskResult, TaskSpec, Time, Token, Usage, WorkerId, WorkflowId, WorkflowStatus,
 };
 use serde::{Deserialize, Serialize};
@@ -261,6 +261,20 @@ pub enum Fact {
         #[serde(skip)]
         spec: Option<Arc<TaskSpec>>,
     },
+    /// A running attempt has given a claim back early, or turned it into a read.
+    Loosened {
+        /// The task.
+        task: TaskId,
+        /// What it had claimed.
+        resource: ResourceName,
+        /// What it keeps of that.
+        kept: Kept,
+    },
+    /// A client is gone with its ad-hoc claim, which has ended.
+    WorkerLeft {
+        /// The client, as a worker.
+        worker: WorkerId,
+    },
 }
 
 impl Fact {
@@ -283,6 +297,7 @@ impl Fact {
             | Self::Recalling { task, .. }
             | Self::Recalled { task, .. }
             | Self::Stopping { task, .. }
+            | Self::Loosened { task, .. }
             | Self::Retried { task, .. }
             | Self::Returned { task, .. }
             | Self::Completed { task, .. }
@@ -297,7 +312,8 @@ impl Fact {
             | Self::Resumed { .. }
             | Self::ResourceSet { .. }
             | Self::WorkerJoined { .. }
-            | Self::WorkerLost { .. } => None,
+            | Self::WorkerLost { .. }
+            | Self::WorkerLeft { .. } => None,
         }
     }
 

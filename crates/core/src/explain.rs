@@ -88,6 +88,9 @@ impl Core {
         if self.queues.is_class_paused(task.base_class()) {
             reasons.push(Reason::Paused { scope: format!("priority {}", task.base_class()) });
         }
+        if task.away {
+            reasons.push(Reason::NoWorker { handler: "the client that claims".to_owned() });
+        }
         let queue = self.queues.get(task.queue);
         let rank = self.rank_of(id);
         for need in &queue.needs {
@@ -122,7 +125,7 @@ impl Core {
         Some(Reason::Dependencies { tasks: unmet.take(Reason::SHOWN).collect(), count: task.unmet as usize })
     }
 
-    fn block_reason(&self, need: &Need, rank: Rank) -> Option<Reason> {
+    pub(crate) fn block_reason(&self, need: &Need, rank: Rank) -> Option<Reason> {
         let resource = self.ledger.get(need.resource);
         let block = resource.block(need.mode, need.amount, rank)?;
         let wants = resource.charge(need.mode, need.amount);
@@ -156,6 +159,7 @@ impl Core {
     pub(crate) fn holders(&self, resource: &Resource) -> Vec<Holder> {
         let holder = |(task, hold): (&TaskId, &crate::ledger::Hold)| Holder {
             task: *task,
+            guard: self.task(*task).claimant().is_some(),
             name: self.task(*task).name.to_string(),
             mode: hold.mode,
             amount: hold.amount,
@@ -167,7 +171,8 @@ impl Core {
     fn worker_reason(&self, runner: &Runner, ready: bool) -> Option<Reason> {
         let slots = self.workers.slots_for(runner);
         let handler = match runner {
-            Runner::Nothing => return None,
+            // Whose client is connected waits for nothing but its claims.
+            Runner::Nothing | Runner::Claimant => return None,
             Runner::Process => "command",
             Runner::Handler(name) => name,
         };

@@ -4,7 +4,9 @@
 use orchd_model::{Status, TaskId};
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::claimant::loosened;
 use crate::core::Core;
+use crate::ledger::Need;
 use crate::record::Phase;
 
 impl Core {
@@ -20,6 +22,7 @@ impl Core {
         self.check_placements(&self.queues)?;
         self.check_tasks()?;
         self.check_spans()?;
+        self.check_claimants()?;
         self.check_workflows()
     }
 
@@ -61,7 +64,12 @@ impl Core {
                 return Err(format!("task {id} runs on worker {worker}, which does not hold it"));
             }
             for need in &self.queues.get(task.queue).needs {
-                if !self.ledger.get(need.resource).holders.contains_key(&id) {
+                let need = loosened(*need, task, &self.ledger);
+                let holds = |need: Need| {
+                    let hold = self.ledger.get(need.resource).holders.get(&id);
+                    hold.is_some_and(|hold| hold.mode == need.mode)
+                };
+                if !need.is_none_or(holds) {
                     return Err(format!("task {id} runs without one of its claims"));
                 }
             }

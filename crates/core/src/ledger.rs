@@ -282,6 +282,16 @@ impl Ledger {
         }
     }
 
+    /// Turns what a task holds into a read of so much.
+    pub fn downgrade(&mut self, index: ResourceIndex, task: TaskId, amount: Amount) {
+        let resource = self.get_mut(index);
+        if let Some(hold) = resource.holders.get_mut(&task) {
+            resource.held = resource.held - hold.amount + amount;
+            (hold.mode, hold.amount) = (Mode::Read, amount);
+            self.note_change(index);
+        }
+    }
+
     /// Reserves a resource for a task, or moves its reservation to a new rank.
     pub fn reserve(&mut self, need: Need, rank: Rank) {
         let Need { resource, mode, .. } = need;

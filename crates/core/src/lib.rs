@@ -23,6 +23,7 @@ mod admit;
 mod apply;
 mod array;
 mod attempt;
+mod claimant;
 mod class;
 mod command;
 mod configure;
@@ -46,7 +47,9 @@ mod view;
 mod worker;
 
 pub use crate::core::{Config, Core, Output};
-pub use command::{Command, EdgeTarget, Effect, EndedTask, Join, NewTask, NewWorkflow, Reply, Submission};
+pub use command::{
+    Command, EdgeTarget, Effect, EndedTask, Join, NewClaim, NewTask, NewWorkflow, Reply, Submission,
+};
 pub use event::{AttemptEnd, Event, Fact};
 pub use explain::Explained;
 pub use record::{

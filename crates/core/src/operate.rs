@@ -248,6 +248,10 @@ impl Core {
     fn may_revive(&self, record: &TaskRecord) -> (TaskRange, Result<Status, Refusal>) {
         let status = self.status(record.id).unwrap_or_else(|| record.status());
         let may = match status {
+            Status::Failed | Status::Skipped | Status::Cancelled if record.claimant.is_some() => {
+                let refusal = Refusal::new(Code::WrongState, "an ad-hoc claim has ended with its client");
+                Err(refusal.value(format!("task {}", record.id)))
+            }
             Status::Failed | Status::Skipped | Status::Cancelled => Ok(Status::Pending),
             Status::Completed => {
                 let refusal =

@@ -4,7 +4,7 @@
 //! records: places in queues, counts of unmet dependencies and inherited classes are worked out on load.
 
 use orchd_model::{
-    AttemptNumber, Claim, FailFast, On, Priority, ResourceName, ResourceSetting, RetryPolicy, Sequence,
+    AttemptNumber, Claim, FailFast, Kept, On, Priority, ResourceName, ResourceSetting, RetryPolicy, Sequence,
     SessionId, Span, Status, TaskId, TaskRange, TaskSpec, Time, Token, WorkerId, WorkflowId, WorkflowStatus,
 };
 use serde::{Deserialize, Serialize};
@@ -19,6 +19,8 @@ pub enum Runner {
     Handler(Box<str>),
     /// Nothing: a milestone completes when it is reached.
     Nothing,
+    /// The client that asked for it: an ad-hoc claim.
+    Claimant,
 }
 
 /// All that decides whether and where a ready task can start. Tasks with the same demand share a queue.
@@ -170,6 +172,10 @@ pub struct TaskRecord {
     /// How many tasks with the ids after its own it stands for as well: elements of an array that wait, or
     /// have ended, alike.
     pub more: u64,
+    /// The client that runs it and ends with it, for an ad-hoc claim.
+    pub claimant: Option<WorkerId>,
+    /// Claims of the running attempt that it has given back early or turned into reads.
+    pub loosened: Vec<(ResourceName, Kept)>,
 }
 
 impl TaskRecord {

@@ -37,14 +37,18 @@ struct Plan {
 }
 
 impl Core {
+    pub(crate) fn check_backlog(&self, more: usize) -> Result<(), Refusal> {
+        if self.tasks.len() + more <= limits::BACKLOG {
+            return Ok(());
+        }
+        let refusal = Refusal::new(Code::Busy, format!("at most {} unfinished tasks", limits::BACKLOG));
+        Err(refusal.value(more.to_string()).hint("wait for some to end"))
+    }
+
     pub(crate) fn submit(&mut self, submission: Submission, out: &mut Output) -> Result<Reply, Refusal> {
         let Submission { tasks, atomic, workflow, owner, ended } = submission;
         let atomic = atomic || workflow.is_some();
-        if self.tasks.len() + tasks.len() > limits::BACKLOG {
-            return Err(Refusal::new(Code::Busy, format!("at most {} unfinished tasks", limits::BACKLOG))
-                .value(tasks.len().to_string())
-                .hint("wait for some to end"));
-        }
+        self.check_backlog(tasks.len())?;
         let mut plan = self.examine(&tasks, &ended);
         if atomic && let Some(index) = plan.ids.iter().position(Result::is_err) {
             let Err(refusal) = plan.ids.swap_remove(index) else {
@@ -235,8 +239,27 @@ impl Core {
         for edge in &edges {
             self.single_out(edge.task, out);
         }
+        let record = TaskRecord { edges, ..self.new_record(id, new, owner, workflow) };
+        // The usual case, nothing to wait for, needs no fact of its own.
+        let at_once = record.edges.is_empty()
+            && !record.conditional
+            && record.not_before.is_none()
+            && record.demand.runner != Runner::Nothing;
+        let phase = if at_once { Phase::Ready { since: self.now } } else { Phase::Waiting };
+        let record = Box::new(TaskRecord { phase, ..record });
+        self.emit(out, Fact::Submitted { record, spec: Some(Arc::clone(&new.spec)) });
+    }
+
+    /// A task as it begins, without its edges.
+    pub(crate) fn new_record(
+        &self,
+        id: TaskId,
+        new: &NewTask,
+        owner: u32,
+        workflow: Option<WorkflowId>,
+    ) -> TaskRecord {
         let spec = &new.spec;
-        let record = TaskRecord {
+        TaskRecord {
             id,
             name: spec.name.as_str().into(),
             owner,
@@ -247,7 +270,7 @@ impl Core {
                 workflow,
                 session: spec.session,
             }),
-            edges,
+            edges: Box::default(),
             conditional: spec.when.is_some(),
             retry: Arc::clone(&new.retry),
             timeout: spec.timeout,
@@ -267,15 +290,9 @@ impl Core {
             phase: Phase::Waiting,
             array: spec.array.map(|_| id),
             more: new.count() - 1,
-        };
-        // The usual case, nothing to wait for, needs no fact of its own.
-        let at_once = record.edges.is_empty()
-            && !record.conditional
-            && record.not_before.is_none()
-            && record.demand.runner != Runner::Nothing;
-        let phase = if at_once { Phase::Ready { since: self.now } } else { Phase::Waiting };
-        let record = Box::new(TaskRecord { phase, ..record });
-        self.emit(out, Fact::Submitted { record, spec: Some(Arc::clone(spec)) });
+            claimant: None,
+            loosened: Vec::new(),
+        }
     }
 
     /// What a task that was just added or revived does first: it is ruled out by a dependency that has

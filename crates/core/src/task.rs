@@ -1,6 +1,9 @@
 //! A task in memory: the persistent facts in their compact form, and what is derived from other tasks.
 
-use orchd_model::{AttemptNumber, On, Priority, RetryPolicy, Sequence, Span, Status, TaskId, Time};
+use orchd_model::{
+    AttemptNumber, Kept, On, Priority, ResourceName, RetryPolicy, Sequence, Span, Status, TaskId, Time,
+    WorkerId,
+};
 use std::sync::Arc;
 
 use crate::record::{Demand, Edge, Key, Phase, TaskRecord, status};
@@ -15,6 +18,9 @@ pub(crate) struct Limits {
     pub array: Option<TaskId>,
     /// Invariant: zero without an array, and for whatever has started or is depended on.
     pub more: u64,
+    pub claimant: Option<WorkerId>,
+    /// Invariant: empty unless the task runs.
+    pub loosened: Vec<(ResourceName, Kept)>,
 }
 
 /// One edge, seen from the task that must end first.
@@ -46,6 +52,8 @@ pub(crate) struct Task {
     pub hold: bool,
     /// Whether a worker was given it ahead of a slot; then it stands in no queue.
     pub placed: bool,
+    /// Derived: its claimant is not connected; then it stands in no queue.
+    pub away: bool,
     /// Derived: the best class of an unfinished dependent, if it is better than `priority`.
     pub inherited: Option<Priority>,
     /// Derived: the queue of its demand.
@@ -78,12 +86,16 @@ impl Task {
             key: record.key,
             array: record.array,
             more: record.more,
+            claimant: record.claimant,
+            loosened: record.loosened,
         };
         let limited = limits.timeout.is_some()
             || limits.deadline.is_some()
             || limits.not_before.is_some()
             || limits.key.is_some()
-            || limits.array.is_some();
+            || limits.array.is_some()
+            || limits.claimant.is_some()
+            || !limits.loosened.is_empty();
         Self {
             name: record.name,
             owner: record.owner,
@@ -91,6 +103,7 @@ impl Task {
             conditional: record.conditional,
             hold: record.hold,
             placed: false,
+            away: false,
             inherited: None,
             queue,
             edges: record.edges,
@@ -135,7 +148,33 @@ impl Task {
             phase: self.phase.clone(),
             array: limits.and_then(|l| l.array),
             more: self.more(),
+            claimant: self.claimant(),
+            loosened: limits.map_or_else(Vec::new, |l| l.loosened.clone()),
         }
+    }
+
+    /// The client that runs it and ends with it, for an ad-hoc claim.
+    pub fn claimant(&self) -> Option<WorkerId> {
+        self.limits.as_ref()?.claimant
+    }
+
+    /// What its attempt keeps of a claim that it has loosened.
+    pub fn kept(&self, resource: &ResourceName) -> Option<Kept> {
+        let loosened = &self.limits.as_ref()?.loosened;
+        loosened.iter().find(|(name, _)| name == resource).map(|(_, kept)| *kept)
+    }
+
+    /// Notes what its attempt keeps of a claim; none: all claims are whole again.
+    pub fn note_kept(&mut self, loosened: Option<(&ResourceName, Kept)>) {
+        let Some((resource, kept)) = loosened else {
+            if let Some(limits) = &mut self.limits {
+                limits.loosened.clear();
+            }
+            return;
+        };
+        let all = &mut self.limits.get_or_insert_default().loosened;
+        all.retain(|(name, _)| name != resource);
+        all.push((resource.clone(), kept));
     }
 
     /// How many tasks after its own id it stands for as well.
@@ -180,7 +219,7 @@ impl Task {
     /// Since when it stands in its queue, if it does.
     pub fn queued_since(&self) -> Option<Time> {
         match self.phase {
-            Phase::Ready { since } if !self.hold && !self.placed => Some(since),
+            Phase::Ready { since } if !self.hold && !self.placed && !self.away => Some(since),
             _ => None,
         }
     }

@@ -45,6 +45,8 @@ pub struct WorkerView {
     pub attached: bool,
     /// What it said of itself when it joined.
     pub note: WorkerNote,
+    /// Whether it is the client of an ad-hoc claim, and there for nothing else.
+    pub claimant: bool,
 }
 
 impl Core {
@@ -82,6 +84,7 @@ impl Core {
                 handlers: worker.handlers.iter().map(ToString::to_string).collect(),
                 attached: worker.attached,
                 note: worker.note.clone(),
+                claimant: worker.claim.is_some(),
             })
             .collect()
     }

@@ -31,6 +31,8 @@ pub(crate) struct Worker {
     pace: Option<Span>,
     pub attached: bool,
     heard_at: Time,
+    /// For the client of an ad-hoc claim: the task. It is there for nothing else, and goes with it.
+    pub claim: Option<TaskId>,
 }
 
 impl Worker {
@@ -39,6 +41,7 @@ impl Worker {
             Runner::Process => self.process,
             Runner::Handler(name) => self.handlers.iter().any(|pattern| handler_matches(pattern, name)),
             Runner::Nothing => false,
+            Runner::Claimant => self.claim.is_some(),
         }
     }
 
@@ -99,6 +102,7 @@ impl Workers {
             pace: None,
             attached: false,
             heard_at: Time(0),
+            claim: None,
         };
         self.workers.insert(record.id, worker);
     }
@@ -109,6 +113,28 @@ impl Workers {
 
     pub fn get(&self, id: WorkerId) -> Option<&Worker> {
         self.workers.get(&id)
+    }
+
+    /// A worker is the client of this ad-hoc claim, which is its only one. Gives whether it is connected.
+    pub fn take_claim(&mut self, id: WorkerId, task: TaskId) -> bool {
+        self.workers.get_mut(&id).is_some_and(|worker| {
+            worker.claim = Some(task);
+            worker.attached
+        })
+    }
+
+    /// The client of an ad-hoc claim has connected, or has gone. Gives its task.
+    pub fn set_claimant_attached(&mut self, id: WorkerId, attached: bool) -> Option<TaskId> {
+        let worker = self.workers.get_mut(&id)?;
+        worker.attached = attached;
+        worker.slots = 1;
+        worker.claim
+    }
+
+    /// The client of an ad-hoc claim by its number.
+    pub fn known_claimant(&self, incarnation: u64) -> Option<WorkerId> {
+        let is_it = |worker: &Worker| worker.incarnation == incarnation && worker.claim.is_some();
+        self.workers.iter().find(|(_, worker)| is_it(worker)).map(|(id, _)| *id)
     }
 
     pub fn all(&self) -> impl Iterator<Item = (WorkerId, &Worker)> {
@@ -233,7 +259,8 @@ impl Workers {
     }
 
     fn known(&self, incarnation: u64) -> Option<WorkerId> {
-        self.workers.iter().find(|(_, w)| w.incarnation == incarnation).map(|(id, _)| *id)
+        let is_it = |w: &Worker| w.incarnation == incarnation && w.claim.is_none();
+        self.workers.iter().find(|(_, w)| is_it(w)).map(|(id, _)| *id)
     }
 }
 
@@ -293,8 +320,12 @@ impl Core {
     }
 
     /// A worker's connection broke. What it holds goes on until its lease ends.
-    pub(crate) fn detach(&mut self, id: WorkerId) -> Result<Reply, Refusal> {
+    pub(crate) fn detach(&mut self, id: WorkerId, out: &mut Output) -> Result<Reply, Refusal> {
         let worker = self.workers.workers.get_mut(&id).ok_or_else(|| unknown(id))?;
+        if worker.claim.is_some() {
+            self.end_claim(id, out);
+            return Ok(Reply::Done);
+        }
         worker.attached = false;
         self.timers.set(Timer::Lease(id), self.now + self.config.lease);
         self.unreserve_unrunnable();
@@ -315,6 +346,10 @@ impl Core {
         out: &mut Output,
     ) -> Result<Reply, Refusal> {
         let worker = self.workers.get(id).ok_or_else(|| unknown(id))?;
+        if worker.claim.is_some() {
+            self.end_claim(id, out);
+            return Ok(Reply::Done);
+        }
         let tasks: Vec<TaskId> = worker.tasks.iter().copied().collect();
         let here = |placement: &&Placement| placement.worker == id;
         let placed: Vec<Placement> = self.meta.placed.iter().filter(here).copied().collect();
@@ -344,6 +379,13 @@ impl Core {
     /// connected.
     pub(crate) fn check_lease(&mut self, id: WorkerId, out: &mut Output) {
         let Some(worker) = self.workers.get(id) else { return };
+        if worker.claim.is_some() {
+            // Its connection ends with its process: as long as it stands, nothing need be heard.
+            if !worker.attached {
+                self.end_claim(id, out);
+            }
+            return;
+        }
         if worker.attached && worker.holds_nothing() {
             return;
         }

@@ -163,7 +163,7 @@ impl Play {
                 }
                 self.let_go(worker, token)
             }
-            Effect::Evaluate { .. } | Effect::Fence { .. } => None,
+            Effect::Dismiss { .. } | Effect::Evaluate { .. } | Effect::Fence { .. } => None,
         }
     }
 

@@ -67,6 +67,16 @@ impl FromStr for Mode {
     }
 }
 
+/// What an attempt keeps of a claim that it loosens before its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Kept {
+    /// Nothing: the claim is given back early.
+    Nothing,
+    /// Its amount in mode read, where it had write or exclusive.
+    Read,
+}
+
 /// A resource, a mode and an amount above zero.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Claim {

@@ -32,7 +32,7 @@ mod workflow;
 pub use allotment::{Allotment, CpuBound, JobserverStyle, OverMemory};
 pub use amount::Amount;
 pub use array::{Indices, PLACEHOLDER, TaskRange};
-pub use claim::{Claim, Mode, merge_claims};
+pub use claim::{Claim, Kept, Mode, merge_claims};
 pub use dependency::{Dependency, DependencyTarget, On};
 pub use env::Env;
 pub use glob::Glob;

@@ -11,6 +11,8 @@ use crate::{Amount, Mode, On, Priority, ResourceName, Status, TaskId, Time};
 pub struct Holder {
     /// The task that holds it.
     pub task: TaskId,
+    /// Whether it is an ad-hoc claim, held by a client for code of its own.
+    pub guard: bool,
     /// The task's name.
     pub name: String,
     /// How it is held.

@@ -87,6 +87,8 @@ fn batch(first: u64, count: u64) -> Batch {
             phase: Phase::Ready { since: time },
             array: None,
             more: 0,
+            claimant: None,
+            loosened: Vec::new(),
         };
         let fact = Fact::Submitted { record: Box::new(record.clone()), spec: Some(Arc::new(spec)) };
         batch.events.push(Event {

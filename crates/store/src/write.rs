@@ -100,7 +100,9 @@ impl<'a> Touch<'a> {
             | Fact::Resumed { .. }
             | Fact::ResourceSet { .. }
             | Fact::WorkerJoined { .. }
-            | Fact::WorkerLost { .. } => {}
+            | Fact::WorkerLost { .. }
+            | Fact::WorkerLeft { .. }
+            | Fact::Loosened { .. } => {}
         }
     }
 }

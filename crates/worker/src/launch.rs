@@ -84,6 +84,10 @@ impl Launcher {
     ) -> Result<(u32, OwnedFd), Outcome> {
         let (argv, env, cwd, stdin) = match &assignment.work {
             Work::Command { argv, env, cwd, stdin } => (argv, env, cwd.as_deref(), stdin.as_deref()),
+            Work::Claim => {
+                let message = "this worker runs commands and holds no claims for itself";
+                return Err(Outcome::failed(ErrorType::NotFound, message));
+            }
             Work::Handler { handler, .. } => {
                 return Err(Outcome::failed(
                     ErrorType::NotFound,

@@ -183,6 +183,7 @@ impl<'a> Main<'a> {
             handlers: Vec::new(),
             labels: self.runner.labels(),
             attempts,
+            claim: None,
         }
     }
 
@@ -229,6 +230,9 @@ async fn listen(state: &State, runner: &Runner, receiver: &mut Receiver) -> Sess
             }
             ToWorker::Exit => state.exiting.set(true),
             ToWorker::Welcome { .. } => tracing::warn!("a second welcome"),
+            ToWorker::Loosened { .. } | ToWorker::Refused { .. } => {
+                tracing::warn!("an answer to what was not asked");
+            }
         }
         state.changed.notify_one();
     }

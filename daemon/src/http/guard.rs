@@ -43,6 +43,8 @@ fn right(method: &Method, route: &str) -> Right {
             | routes::STATS
             | routes::RESOURCES
             | routes::WORKERS
+            // There it may claim something for itself, and nothing else.
+            | routes::WORKERS_SESSION
             | routes::EVENTS
             | routes::WORKFLOWS
             | routes::WORKFLOW
@@ -170,7 +172,7 @@ mod tests {
             ("POST", routes::TASKS_CANCEL, Right::OwnSelection),
             ("POST", routes::PAUSE, Right::None),
             ("POST", routes::SHUTDOWN, Right::None),
-            ("GET", routes::WORKERS_SESSION, Right::None),
+            ("GET", routes::WORKERS_SESSION, Right::All),
             ("POST", routes::RESOURCES, Right::None),
             ("POST", "/v1/of/the/future", Right::None),
         ] {

@@ -4,6 +4,7 @@
 //! it decides nothing.
 
 mod answer;
+mod claimants;
 mod cut;
 mod drain;
 mod edit;

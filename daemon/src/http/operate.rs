@@ -136,7 +136,7 @@ pub async fn stats(State(shell): State<Arc<Shell>>) -> Answered<api::Stats> {
     let slowest = shell.statistics.read().distributions.slowest().to_vec();
     let ids: Vec<TaskId> = slowest.iter().map(|(id, _)| *id).collect();
     let (bytes, names) = shell.read(move |history| Ok((history.size_bytes()?, history.names(&ids)?))).await?;
-    let attached = || workers.iter().filter(|worker| worker.attached);
+    let attached = || workers.iter().filter(|worker| worker.attached && !worker.claimant);
     let used: usize = attached().map(|worker| worker.tasks.len()).sum();
     let mut stats = documents::stats(&shell.statistics.read(), shell.clock.now(), shell.clock.started_at());
     stats.workers = attached().count();

@@ -1,5 +1,6 @@
 //! Workers: who is connected, and the session that each of them holds.
 
+use axum::Extension;
 use axum::extract::State;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{Message, Utf8Bytes, WebSocket, WebSocketUpgrade};
@@ -11,14 +12,16 @@ use orchd_model::{Code, Refusal, WorkerId, limits};
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
-use super::Shell;
 use super::answer::{Answered, json, refused_with};
-use crate::engine::{Request, Told};
+use super::{Shell, claimants};
+use crate::engine::{Joining, Request, Told};
+use crate::peer::Peer;
 use crate::sessions::{SessionLink, is_resizable};
 
 /// Every worker that is connected or may still hold attempts.
 pub async fn list(State(shell): State<Arc<Shell>>) -> Answered<Vec<Worker>> {
-    let workers = shell.look(orchd_core::Core::workers).await?;
+    // A client with an ad-hoc claim runs nothing of anybody's: it is shown as a holder.
+    let workers = shell.look(|core| core.workers().into_iter().filter(|w| !w.claimant).collect::<Vec<_>>());
     let document = |view: orchd_core::WorkerView| {
         let connected = shell.sessions.hello(view.id);
         Worker {
@@ -33,12 +36,13 @@ pub async fn list(State(shell): State<Arc<Shell>>) -> Answered<Vec<Worker>> {
             attempts: view.tasks,
         }
     };
-    json(workers.into_iter().map(document).collect())
+    json(workers.await?.into_iter().map(document).collect())
 }
 
 /// Begins a worker session.
 pub async fn session(
     State(shell): State<Arc<Shell>>,
+    Extension(peer): Extension<Peer>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Response {
     let upgrade = match upgrade {
@@ -46,8 +50,8 @@ pub async fn session(
         Err(rejection) => return not_a_websocket(&rejection),
     };
     upgrade.max_message_size(limits::FRAME_BYTES).max_frame_size(limits::FRAME_BYTES).on_upgrade(
-        |socket| async {
-            if let Err(message) = talk(shell, socket).await {
+        move |socket| async move {
+            if let Err(message) = talk(shell, socket, peer).await {
                 tracing::warn!(message, "a worker session ended badly");
             }
         },
@@ -64,25 +68,29 @@ fn not_a_websocket(rejection: &WebSocketUpgradeRejection) -> Response {
     response
 }
 
-async fn talk(shell: Arc<Shell>, mut socket: WebSocket) -> Result<(), String> {
+async fn talk(shell: Arc<Shell>, mut socket: WebSocket, peer: Peer) -> Result<(), String> {
     let hello = match receive(&mut socket).await? {
         Some(FromWorker::Hello(hello)) if hello.protocol == PROTOCOL => hello,
         Some(FromWorker::Hello(hello)) => return Err(format!("a worker speaks protocol {}", hello.protocol)),
         Some(_) => return Err("a worker did not begin with hello".to_owned()),
         None => return Ok(()),
     };
-    let is_process = hello.kind == "process";
+    let (is_process, is_claimant) = (hello.kind == "process", claimants::is_claimant(&hello));
     // One that was started by an earlier daemon may have been given another number.
     let slots =
         Some(shell.live.config().slots).filter(|_| is_resizable(&hello)).filter(|s| *s != hello.slots);
-    let join = Join { slots: slots.unwrap_or(hello.slots), ..join_of(&hello) };
+    let join = match joining(&hello, slots, peer) {
+        Ok(join) => join,
+        Err(refusal) => return send(&mut socket, &ToWorker::Refused { refusal }).await,
+    };
     let (link, receiver) = shell.sessions.link(hello);
     let number = link.number;
     let joining = link.clone();
-    let worker = shell
-        .ask(|answer| Request::Join { join, link: joining, answer })
-        .await
-        .map_err(|refusal| refusal.to_string())?;
+    let worker = match shell.ask(|answer| Request::Join { join, link: joining, answer }).await {
+        Ok(worker) => worker,
+        Err(refusal) if is_claimant => return send(&mut socket, &ToWorker::Refused { refusal }).await,
+        Err(refusal) => return Err(refusal.to_string()),
+    };
     tracing::info!(%worker, "worker connected");
     if let Some(slots) = slots {
         shell.sessions.send(worker, ToWorker::Slots { slots });
@@ -92,15 +100,31 @@ async fn talk(shell: Arc<Shell>, mut socket: WebSocket) -> Result<(), String> {
     if !*shell.stopping.borrow() && shell.sessions.close(worker, number) {
         tracing::info!(%worker, "worker disconnected");
         let command = Command::Detach { worker };
-        shell
-            .send(Request::Command { command, answer: None })
-            .await
-            .map_err(|refusal| refusal.to_string())?;
+        // When its socket closes, what a client has claimed is free on disk, too. It may have been before.
+        let detached = shell.ask(|answer| Request::Command { command, answer: Some(answer) }).await;
+        detached.map(drop).or_else(not_known).map_err(|refusal| refusal.to_string())?;
         if is_process {
             shell.fence.disconnected(worker);
         }
     }
     ended
+}
+
+/// A worker that has gone with its last task is not known any more.
+fn not_known(refusal: Refusal) -> Result<(), Refusal> {
+    if refusal.code == Code::NotFound { Ok(()) } else { Err(refusal) }
+}
+
+/// Who says hello, if it may: what others run is for admins, what it claims for itself is for everybody.
+fn joining(hello: &WorkerHello, slots: Option<u32>, peer: Peer) -> Result<Joining, Refusal> {
+    let join = join_of(hello);
+    if claimants::is_claimant(hello) {
+        return Ok(Joining::Claimant(claimants::new_claim(hello, join, peer)?));
+    }
+    if peer.only_owner().is_some() {
+        return Err(Refusal::new(Code::NotPermitted, "only an admin may run tasks").value(&*hello.kind));
+    }
+    Ok(Joining::Worker(Join { slots: slots.unwrap_or(hello.slots), ..join }))
 }
 
 fn join_of(hello: &WorkerHello) -> Join {
@@ -150,6 +174,14 @@ async fn take(
 ) -> Result<(), String> {
     let request = match message {
         FromWorker::Hello(_) => return Err("a worker said hello twice".to_owned()),
+        FromWorker::Loosen { token, resource, kept } => {
+            let name = resource.clone();
+            let command = Command::Loosen { worker, token, resource, kept };
+            let loosened = shell.ask(|answer| Request::Command { command, answer: Some(answer) }).await;
+            // One that does not read is disconnected as soon as it is sent something else.
+            link.send(ToWorker::Loosened { token, resource: name, refusal: loosened.err() });
+            return Ok(());
+        }
         FromWorker::Heartbeat => Request::Command { command: Command::Heartbeat { worker }, answer: None },
         FromWorker::Report { started, ended, unbegun } => {
             for attempt in &started {

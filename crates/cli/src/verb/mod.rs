@@ -11,6 +11,7 @@ mod events;
 mod explain;
 mod hold;
 mod list;
+mod lock;
 mod logs;
 mod pause;
 mod reprioritize;
@@ -51,7 +52,7 @@ impl Verb {
     /// Whether the verb itself decides what an interrupt means; the others just end by it.
     pub(crate) fn minds_interrupts(&self) -> bool {
         match self {
-            Self::Run(_) | Self::Edit(_) => true,
+            Self::Run(_) | Self::Edit(_) | Self::Lock(_) => true,
             Self::Workflow(workflow) => workflow.minds_interrupts(),
             _ => false,
         }
@@ -67,6 +68,12 @@ verbs! {
     /// somebody's cancel, ended it. 126 and 127 are what shells say of a command that may not be run or does
     /// not exist; 130 is an interrupt here, which cancels the task.
     Run(run);
+    /// Hold claims while a command runs here, and exit with its exit code
+    ///
+    /// The claims wait in the same order as those of tasks, and are given back when the command has ended or this
+    /// program dies. The command finds the fencing token in $ORCHD_TOKEN. Exits with 6 when it was not granted in
+    /// time; with 127 and 126 as shells do when there is no such command or it may not be run.
+    Lock(lock);
     /// Cancel tasks and say for each what became of it
     Cancel(cancel);
     /// List tasks: unfinished first, then the newest ended

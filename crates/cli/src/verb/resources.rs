@@ -125,7 +125,10 @@ fn row(resource: &Resource, limited: bool) -> Vec<Piece> {
     let holders: Vec<String> = resource
         .holders
         .iter()
-        .map(|holder| format!("{} ({}, {})", holder.task, text::plain(&holder.name), holder.mode))
+        .map(|holder| {
+            let guard = if holder.guard { ", guard" } else { "" };
+            format!("{} ({}, {}{guard})", holder.task, text::plain(&holder.name), holder.mode)
+        })
         .collect();
     let concurrency = resource.concurrency.map_or_else(|| "-".to_owned(), |limit| limit.to_string());
     let mut row = vec![

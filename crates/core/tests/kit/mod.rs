@@ -5,8 +5,8 @@
 #![expect(dead_code, reason = "each test uses its own part of the harness")]
 
 use orchd_core::{
-    Command, Config, Core, EdgeTarget, EndedTask, Fact, Join, NewTask, NewWorkflow, Output, Phase, Reply,
-    Runner, SkipCause, Snapshot, Submission, TaskRecord, WorkerNote, WorkflowRecord,
+    Command, Config, Core, EdgeTarget, EndedTask, Fact, Join, NewClaim, NewTask, NewWorkflow, Output, Phase,
+    Reply, Runner, SkipCause, Snapshot, Submission, TaskRecord, WorkerNote, WorkflowRecord,
 };
 use orchd_model::{
     AttemptReport, Body, Matcher, On, Outcome, Refusal, RetryPolicy, Span, Status, TaskId, TaskRange,
@@ -16,6 +16,7 @@ use std::collections::{BTreeMap, BTreeSet, hash_map::DefaultHasher};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
+mod claims;
 pub mod script;
 mod telling;
 
@@ -49,6 +50,8 @@ pub struct World {
     pub now: Time,
     /// What workers said when they joined, by id.
     pub workers: BTreeMap<WorkerId, Join>,
+    /// Ad-hoc claims as they were asked for, by their clients.
+    pub claims: BTreeMap<WorkerId, NewClaim>,
     /// Whether invariants are checked after every step; they look at everything, large tests do without.
     pub checked: bool,
     /// After how many steps the core is told that all is on disk.
@@ -107,6 +110,7 @@ impl World {
             store,
             now: Time(0),
             workers: BTreeMap::new(),
+            claims: BTreeMap::new(),
             checked: true,
             steps_a_batch: 1,
             steps: 0,
@@ -359,9 +363,11 @@ impl World {
     pub fn rejoin(&mut self, workers: &BTreeSet<WorkerId>) -> Output {
         let mut all = Output::default();
         for id in workers {
-            let (id, join) = (*id, self.workers[id].clone());
-            let holds = self.held_by(id);
-            let (_, out) = self.join(Join { holds, ..join });
+            let (id, holds) = (*id, self.held_by(*id));
+            let out = match self.workers.get(&id).cloned() {
+                Some(join) => self.join(Join { holds, ..join }).1,
+                None => self.come_back(id, holds).1,
+            };
             all.events.extend(out.events);
             all.effects.extend(out.effects);
         }

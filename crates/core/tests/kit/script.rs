@@ -107,13 +107,15 @@ impl Script {
             "add" => self.add(rest, false, None),
             "atomic" => self.add(rest, true, None),
             "workflow" => self.add_workflow(rest),
+            "claim" => self.claim(&words),
+            "give_back" | "downgrade" => self.loosen(verb, &words),
             "worker" => self.join(&words),
             "rejoin" => self.rejoin(&words),
             "explain" => words.iter().flat_map(|name| self.explain(name)).collect(),
             "status" => words.iter().map(|name| self.status(name)).collect(),
             "claims" => vec![format!("{} held", self.world().core.claims_held())],
             "resources" => self.resources(),
-            "restart" => self.restart(),
+            "restart" => self.restart(&words),
             "drain" => {
                 self.world().core.set_draining(true);
                 Vec::new()
@@ -331,7 +333,7 @@ impl Script {
         self.add(tasks, true, Some(workflow))
     }
 
-    fn new_task(&self, name: &str, options: &[&str], batch: &[String]) -> NewTask {
+    pub(super) fn new_task(&self, name: &str, options: &[&str], batch: &[String]) -> NewTask {
         let mut new = task(name);
         let mut policy = (*new.retry).clone();
         for option in options {
@@ -406,6 +408,10 @@ impl Script {
                 tasks.iter().map(|task| *self.tokens[&self.task(task)].last().expect("ran")).collect()
             }
         };
+        if self.world().claims.contains_key(&id) {
+            let (reply, out) = self.world().come_back(id, holds);
+            return self.answer(reply, &out);
+        }
         let join = Join { holds, ..self.world().workers[&id].clone() };
         let (_, out) = self.world().join(join);
         self.describe(&out)
@@ -459,7 +465,9 @@ impl Script {
         self.answer(reply, &out)
     }
 
-    fn restart(&mut self) -> Vec<String> {
+    /// `restart`, `restart without NAME...`: these workers do not come back.
+    fn restart(&mut self, words: &[&str]) -> Vec<String> {
+        let gone: Vec<WorkerId> = words.iter().skip(1).map(|name| self.workers[*name]).collect();
         let ids = self.world().core.unfinished_tasks();
         let explained =
             |script: &Self| -> Vec<Vec<String>> { ids.iter().map(|id| script.explain_id(*id)).collect() };
@@ -469,7 +477,7 @@ impl Script {
             .core
             .workers()
             .into_iter()
-            .filter(|view| view.attached)
+            .filter(|view| view.attached && !gone.contains(&view.id))
             .map(|view| view.id)
             .collect();
         let evaluated = self.world().reload();

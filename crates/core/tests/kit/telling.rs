@@ -1,7 +1,9 @@
 //! How a scenario tells what happened: names for ids, one short line for each event and effect.
 
 use orchd_core::{Core, Effect, Event, Fact, Output, Phase, Recall, Reply, SkipCause, Stop, WorkflowStop};
-use orchd_model::{ErrorType, Reason, Refusal, TaskAhead, TaskId, TaskRange, Token, WorkerId, WorkflowId};
+use orchd_model::{
+    ErrorType, Kept, Reason, Refusal, TaskAhead, TaskId, TaskRange, Token, WorkerId, WorkflowId,
+};
 
 use super::script::{Script, at};
 
@@ -76,7 +78,14 @@ impl Script {
                         Fact::Placed { placement } => placement.task == *task && placement.token == *token,
                         _ => false,
                     };
-                    assert!(out.events.iter().any(caused), "only what started or was placed is assigned");
+                    let caused = out.events.iter().any(caused);
+                    match self.world.as_ref().and_then(|world| world.store.task(*task)) {
+                        // Its client has not heard of it.
+                        Some(claim) if claim.claimant.is_some() && !caused => {
+                            said.push(format!("-> {} is told that it has {}", claim.name, claim.name));
+                        }
+                        _ => assert!(caused, "only what started or was placed is assigned"),
+                    }
                 }
                 Effect::Recall { worker, token } => {
                     said.push(format!(
@@ -90,6 +99,9 @@ impl Script {
                     stops += 1;
                     let stop = stop_word(*stop);
                     said.push(format!("-> {} stops {task}: {stop}", self.worker_name(*worker)));
+                }
+                Effect::Dismiss { worker } => {
+                    said.push(format!("-> {} is dismissed", self.worker_name(*worker)));
                 }
                 Effect::Evaluate { task } => said.push(format!("-> evaluate {}", self.name(*task))),
                 Effect::Fence { worker } => said.push(format!("-> fence {}", self.worker_name(*worker))),
@@ -147,6 +159,23 @@ impl Script {
             Fact::Cancelled { .. } => format!("cancelled {name}"),
             Fact::Skipped { cause, .. } => format!("skipped {name}: {}", self.cause(cause)),
             Fact::Revived { was, .. } => format!("revived {name}, was {was}"),
+            Fact::WorkflowSubmitted { .. }
+            | Fact::WorkflowStopped { .. }
+            | Fact::WorkflowEnded { .. }
+            | Fact::WorkflowReopened { .. } => self.of_workflow(&event.fact),
+            Fact::Paused { scope } => format!("paused {}", Core::describe_scope(scope)),
+            Fact::Resumed { scope } => format!("resumed {}", Core::describe_scope(scope)),
+            Fact::ResourceSet { resource, .. } => format!("set {resource}"),
+            Fact::Loosened { .. }
+            | Fact::WorkerJoined { .. }
+            | Fact::WorkerLost { .. }
+            | Fact::WorkerLeft { .. } => self.of_worker(&name, &event.fact),
+        }
+    }
+
+    /// What is told of workflows.
+    fn of_workflow(&self, fact: &Fact) -> String {
+        match fact {
             Fact::WorkflowSubmitted { record } => {
                 format!("workflow {} of {} tasks", record.name, record.task_count)
             }
@@ -163,11 +192,19 @@ impl Script {
                 format!("workflow {} {status}", self.workflow_name(*workflow))
             }
             Fact::WorkflowReopened { record } => format!("workflow {} goes on", record.name),
-            Fact::Paused { scope } => format!("paused {}", Core::describe_scope(scope)),
-            Fact::Resumed { scope } => format!("resumed {}", Core::describe_scope(scope)),
-            Fact::ResourceSet { resource, .. } => format!("set {resource}"),
+            other => format!("{other:?}"),
+        }
+    }
+
+    /// What is told of workers, and of claims that they loosen.
+    fn of_worker(&self, name: &str, fact: &Fact) -> String {
+        match fact {
+            Fact::Loosened { resource, kept: Kept::Nothing, .. } => format!("{name} gives back {resource}"),
+            Fact::Loosened { resource, .. } => format!("{name} only reads {resource}"),
             Fact::WorkerJoined { .. } => "worker joined".to_owned(),
             Fact::WorkerLost { worker } => format!("lost {}", self.worker_name(*worker)),
+            Fact::WorkerLeft { worker } => format!("{} left", self.worker_name(*worker)),
+            other => format!("{other:?}"),
         }
     }
 

@@ -122,6 +122,8 @@ impl World {
             phase: Phase::Ready { since: self.now() },
             array: spec.array.map(|_| id),
             more,
+            claimant: None,
+            loosened: Vec::new(),
         };
         self.tasks.insert(id, record.clone());
         self.tell(Fact::Submitted { record: Box::new(record), spec: Some(Arc::new(spec)) });

@@ -18,7 +18,7 @@ fn with_cpus(mut task: Assignment, cpus: u64, style: JobserverStyle) -> Assignme
 fn env(task: &mut Assignment) -> &mut std::collections::BTreeMap<String, String> {
     match &mut task.work {
         Work::Command { env, .. } => env,
-        Work::Handler { .. } => panic!("a handler has no environment"),
+        Work::Handler { .. } | Work::Claim => panic!("a handler has no environment"),
     }
 }
 

@@ -215,7 +215,7 @@ impl Session<'_> {
                     ended.extend(ends);
                 }
                 FromWorker::Heartbeat => {}
-                FromWorker::Hello(hello) => panic!("{hello:?}"),
+                other @ (FromWorker::Hello(_) | FromWorker::Loosen { .. }) => panic!("{other:?}"),
             }
         }
         assert_eq!((started.len(), ended.len()), (starts, ends));

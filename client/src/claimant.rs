@@ -1,0 +1,377 @@
+//! What keeps an ad-hoc claim: the session with the daemon, in a task of its own, so that the claim does not
+//! depend on how often its owner has time for it.
+//!
+//! ```text
+//!   connect ─► wait for the grant ─► hold ─► leave: report, until it is acknowledged
+//!     ▲            │                  │         │
+//!     └────────────┴──── broken ──────┴─────────┘
+//! ```
+//! A broken session is opened again: the daemon was killed, and gives the time of a lease to come back. What
+//! it has not answered is said again, which changes nothing if it had heard it.
+//!
+//! Invariant: when this ends, the claim is released, withdrawn or lost, or its connection is closed.
+
+use orchd_api::{CLAIMANT, ClaimRequest, FromWorker, HeldAttempt, PROTOCOL, Problem, ToWorker, WorkerHello};
+use orchd_model::{AttemptReport, Code, Kept, Outcome, Refusal, ResourceName, Span, TaskId, Token};
+use std::collections::VecDeque;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite;
+
+use crate::claim::Loss;
+use crate::worker::{self, Backoff, Sender, Session, SessionError};
+use crate::{Error, Settings, socket};
+
+/// Wishes under way from one guard; who wishes faster waits.
+const WISHES: usize = 16;
+
+/// How a wish is answered.
+type Answer = oneshot::Sender<Result<(), Error>>;
+
+/// What was granted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Grant {
+    pub task: TaskId,
+    pub token: Token,
+    pub grace: Span,
+}
+
+/// What the owner of a claim wants of it.
+pub(crate) enum Wish {
+    /// To keep less of one claim.
+    Loosen { resource: ResourceName, kept: Kept, answer: Answer },
+    /// To be rid of all; told when that is durable.
+    Release(Answer),
+}
+
+/// The owner's ends of a claim that is kept.
+pub(crate) struct Ends {
+    pub granted: oneshot::Receiver<Result<Grant, Error>>,
+    pub wishes: mpsc::Sender<Wish>,
+    pub loss: watch::Receiver<Option<Loss>>,
+}
+
+/// Where the claim is.
+enum State {
+    /// Not granted yet.
+    Waits(oneshot::Sender<Result<Grant, Error>>),
+    Holds(Grant, Instant),
+    /// Released, which the daemon has not acknowledged. Nobody may wait for that.
+    Leaves(Grant, Instant, Option<Answer>),
+    Over,
+}
+
+/// Keeps one claim.
+pub(crate) struct Keeper {
+    socket: PathBuf,
+    settings: Settings,
+    hello: WorkerHello,
+    state: State,
+    wishes: mpsc::Receiver<Wish>,
+    /// Wishes that the daemon has not answered, in their order.
+    asked: VecDeque<(ResourceName, Kept, Answer)>,
+    loss: watch::Sender<Option<Loss>>,
+}
+
+/// What happens next in a session.
+enum Next {
+    Said(Result<ToWorker, SessionError>),
+    Wished(Option<Wish>),
+    /// Nobody waits for the grant any more.
+    Unwanted,
+}
+
+/// How a session ended.
+enum Over {
+    Broken,
+    Done,
+}
+
+impl Keeper {
+    /// A claim that is asked for as soon as this runs.
+    pub(crate) fn new(socket: PathBuf, settings: Settings, claim: ClaimRequest) -> (Self, Ends) {
+        let (grant, granted) = oneshot::channel();
+        let (wishes, inbox) = mpsc::channel(WISHES);
+        let (loss, lost) = watch::channel(None);
+        let hello = WorkerHello {
+            protocol: PROTOCOL,
+            features: Vec::new(),
+            // Keyed by the system's random numbers.
+            incarnation: RandomState::new().build_hasher().finish(),
+            kind: CLAIMANT.to_owned(),
+            pid: std::process::id(),
+            slots: 1,
+            handlers: Vec::new(),
+            labels: Vec::new(),
+            attempts: Vec::new(),
+            claim: Some(claim),
+        };
+        let state = State::Waits(grant);
+        let keeper = Self { socket, settings, hello, state, wishes: inbox, asked: VecDeque::new(), loss };
+        (keeper, Ends { granted, wishes, loss: lost })
+    }
+
+    /// Runs until the claim has ended.
+    pub(crate) async fn run(mut self) {
+        let ended = self.keep().await;
+        match (std::mem::replace(&mut self.state, State::Over), ended) {
+            (State::Waits(grant), Err(error)) => drop(grant.send(Err(error))),
+            (State::Holds(..), Err(error)) => {
+                let refusal = match error {
+                    Error::Refused(refusal) => refusal,
+                    other => Refusal::new(Code::StaleToken, "the claims are lost").value(other.to_string()),
+                };
+                self.loss.send_replace(Some(Loss::Gone(refusal)));
+            }
+            (State::Leaves(.., Some(answer)), ended) => drop(answer.send(ended)),
+            // Nobody is left to be told.
+            (State::Waits(_) | State::Holds(..) | State::Leaves(..) | State::Over, _) => {}
+        }
+    }
+
+    async fn keep(&mut self) -> Result<(), Error> {
+        socket::check_owner(&self.socket).map_err(|source| self.unreachable(source))?;
+        let mut session = self.connect_patiently().await?;
+        loop {
+            match self.talk(session).await? {
+                Over::Done => return Ok(()),
+                Over::Broken => session = self.connect_patiently().await?,
+            }
+        }
+    }
+
+    fn unreachable(&self, source: io::Error) -> Error {
+        Error::Unreachable { socket: self.socket.clone(), source }
+    }
+
+    async fn connect(&self) -> Result<Session, Error> {
+        let held = match &self.state {
+            State::Holds(grant, _) | State::Leaves(grant, ..) => Some(grant),
+            State::Waits(_) | State::Over => None,
+        };
+        let attempts = held.map(|grant| HeldAttempt {
+            task: grant.task,
+            attempt: orchd_model::AttemptNumber(1),
+            token: grant.token,
+            spool: None,
+        });
+        let hello = WorkerHello { attempts: attempts.into_iter().collect(), ..self.hello.clone() };
+        let connected = timeout(self.settings.connect_timeout, worker::connect(&self.socket, hello)).await;
+        let silent = || io::Error::new(io::ErrorKind::TimedOut, "it does not answer");
+        match connected {
+            Ok(Ok(session)) => Ok(session),
+            Ok(Err(SessionError::Unreachable(source))) => Err(self.unreachable(source)),
+            Ok(Err(SessionError::Refused(refusal))) => Err(refusal.into()),
+            Ok(Err(SessionError::WebSocket(error))) => Err(refused_at_the_door(&error)
+                .map_or_else(|| self.unreachable(io::Error::other(error)), Error::Refused)),
+            Ok(Err(other @ (SessionError::Unreadable(_) | SessionError::Unwelcome))) => {
+                Err(Error::Protocol(other.to_string()))
+            }
+            Ok(Err(closed @ SessionError::Closed)) => Err(self.unreachable(io::Error::other(closed))),
+            Err(_) => Err(self.unreachable(silent())),
+        }
+    }
+
+    /// There was a daemon. While it is away nobody else can be granted anything, so who holds a claim has it
+    /// for as long as that lasts; who waits, or wants to be rid of it, has the patience of any request.
+    async fn connect_patiently(&mut self) -> Result<Session, Error> {
+        let mut backoff = Backoff::default();
+        let mut impatient_since: Option<Instant> = None;
+        loop {
+            let error = match self.connect().await {
+                Ok(session) => return Ok(session),
+                Err(Error::Refused(refusal)) if !passes(refusal.code) => return Err(refusal.into()),
+                Err(error) => error,
+            };
+            if matches!(self.state, State::Holds(..)) {
+                impatient_since = None;
+            } else if impatient_since.get_or_insert_with(Instant::now).elapsed() > self.settings.reconnect_for
+            {
+                return Err(error);
+            }
+            let pause = tokio::time::sleep(backoff.pause());
+            tokio::pin!(pause);
+            loop {
+                let next = tokio::select! {
+                    () = &mut pause => break,
+                    next = next_wish(&mut self.state, &mut self.wishes) => next,
+                };
+                match next {
+                    Next::Wished(wish) => drop(self.note(wish)),
+                    // No connection: there is nothing to withdraw, the daemon will find it gone.
+                    Next::Said(_) | Next::Unwanted => return Err(Error::Timeout),
+                }
+            }
+        }
+    }
+
+    /// Serves one session.
+    async fn talk(&mut self, session: Session) -> Result<Over, Error> {
+        let Session { mut sender, mut receiver, .. } = session;
+        for message in self.unanswered() {
+            if sender.send(&message).await.is_err() {
+                return Ok(Over::Broken);
+            }
+        }
+        loop {
+            let next = tokio::select! {
+                said = receiver.receive() => Next::Said(said),
+                next = next_wish(&mut self.state, &mut self.wishes) => next,
+            };
+            match next {
+                Next::Said(Err(SessionError::Unreadable(error))) => {
+                    return Err(Error::Protocol(error.to_string()));
+                }
+                Next::Said(Err(_)) => return Ok(Over::Broken),
+                Next::Said(Ok(message)) => {
+                    if self.hear(message)? {
+                        leave(&mut sender, receiver, self.settings.connect_timeout).await;
+                        return Ok(Over::Done);
+                    }
+                }
+                Next::Wished(wish) => {
+                    let message = self.note(wish);
+                    if let Some(message) = message
+                        && sender.send(&message).await.is_err()
+                    {
+                        return Ok(Over::Broken);
+                    }
+                }
+                Next::Unwanted => {
+                    leave(&mut sender, receiver, self.settings.connect_timeout).await;
+                    return Ok(Over::Done);
+                }
+            }
+        }
+    }
+
+    /// Takes in what the daemon says; true when the claim is over.
+    fn hear(&mut self, message: ToWorker) -> Result<bool, Error> {
+        match message {
+            ToWorker::Assign { assignments } => {
+                let Some(assignment) = assignments.first() else { return Ok(false) };
+                let (task, token, grace) = (assignment.task, assignment.token, assignment.grace);
+                let grant = Grant { task, token, grace };
+                if let State::Waits(_) = self.state
+                    && let State::Waits(waiter) =
+                        std::mem::replace(&mut self.state, State::Holds(grant, Instant::now()))
+                {
+                    // Who does not wait any more closes the session, which releases it.
+                    return Ok(waiter.send(Ok(grant)).is_err());
+                }
+                Ok(false)
+            }
+            ToWorker::Stop { orders } => {
+                let token = self.token();
+                if let Some(order) = orders.iter().find(|order| Some(order.token) == token) {
+                    self.loss.send_replace(Some(Loss::Wanted(order.cause)));
+                }
+                Ok(false)
+            }
+            ToWorker::Ack { tokens } => Ok(self.token().is_some_and(|token| tokens.contains(&token))),
+            ToWorker::Loosened { refusal, .. } => {
+                if let Some((.., answer)) = self.asked.pop_front() {
+                    // Who asked may have gone.
+                    let _ = answer.send(refusal.map_or(Ok(()), |refusal| Err(refusal.into())));
+                }
+                Ok(false)
+            }
+            // What was to be released is not held, which is as good.
+            ToWorker::Refused { .. } if matches!(self.state, State::Leaves(..)) => Ok(true),
+            ToWorker::Refused { refusal } => Err(refusal.into()),
+            ToWorker::Welcome { .. } | ToWorker::Recall { .. } | ToWorker::Slots { .. } | ToWorker::Exit => {
+                Ok(false)
+            }
+        }
+    }
+
+    fn token(&self) -> Option<Token> {
+        match &self.state {
+            State::Holds(grant, _) | State::Leaves(grant, ..) => Some(grant.token),
+            State::Waits(_) | State::Over => None,
+        }
+    }
+
+    /// Notes a wish; gives what is to be said about it. No wish any more: the guard was dropped.
+    fn note(&mut self, wish: Option<Wish>) -> Option<FromWorker> {
+        let State::Holds(grant, since) = self.state else { return None };
+        match wish {
+            Some(Wish::Loosen { resource, kept, answer }) => {
+                self.asked.push_back((resource.clone(), kept, answer));
+                Some(FromWorker::Loosen { token: grant.token, resource, kept })
+            }
+            Some(Wish::Release(answer)) => {
+                self.state = State::Leaves(grant, since, Some(answer));
+                Some(released(grant, since))
+            }
+            None => {
+                self.state = State::Leaves(grant, since, None);
+                Some(released(grant, since))
+            }
+        }
+    }
+
+    /// What the daemon has not answered.
+    fn unanswered(&self) -> Vec<FromWorker> {
+        let Some(token) = self.token() else { return Vec::new() };
+        let loosen = |(resource, kept, _): &(ResourceName, Kept, _)| FromWorker::Loosen {
+            token,
+            resource: resource.clone(),
+            kept: *kept,
+        };
+        let mut messages: Vec<FromWorker> = self.asked.iter().map(loosen).collect();
+        if let State::Leaves(grant, since, _) = self.state {
+            messages.push(released(grant, since));
+        }
+        messages
+    }
+}
+
+/// The next wish of the owner, if it may still have one.
+async fn next_wish(state: &mut State, wishes: &mut mpsc::Receiver<Wish>) -> Next {
+    match state {
+        State::Waits(grant) => {
+            grant.closed().await;
+            Next::Unwanted
+        }
+        State::Holds(..) => Next::Wished(wishes.recv().await),
+        State::Leaves(..) | State::Over => std::future::pending().await,
+    }
+}
+
+fn released(grant: Grant, since: Instant) -> FromWorker {
+    let report = AttemptReport {
+        task: grant.task,
+        attempt: orchd_model::AttemptNumber(1),
+        token: grant.token,
+        outcome: Outcome::Succeeded,
+        data: None,
+        execution_time: since.elapsed().into(),
+        usage: None,
+    };
+    FromWorker::Report { started: Vec::new(), ended: vec![report], unbegun: Vec::new() }
+}
+
+/// Closes a session, and waits until the daemon has: then it has let go of what was claimed.
+async fn leave(sender: &mut Sender, mut receiver: worker::Receiver, patience: Duration) {
+    // The end of the connection says the same, only later.
+    if sender.close().await.is_ok() {
+        let _ = timeout(patience, receiver.until_closed()).await;
+    }
+}
+
+/// Whether the same request may be granted a moment later.
+fn passes(code: Code) -> bool {
+    matches!(code, Code::Busy | Code::ShuttingDown)
+}
+
+/// The refusal of a daemon that does not even begin a session.
+fn refused_at_the_door(error: &tungstenite::Error) -> Option<Refusal> {
+    let tungstenite::Error::Http(answer) = error else { return None };
+    let problem: Problem = serde_json::from_slice(answer.body().as_deref()?).ok()?;
+    Some(problem.refusal)
+}

@@ -1,0 +1,150 @@
+//! A command in the foreground, with our own standard streams: it is in our process group, so what the terminal
+//! sends to us it has, too; what is sent to us alone is passed on.
+
+use orchd_client::Loss;
+use rustix::process::{Pid, Signal, getpgrp, kill_process};
+use std::ffi::OsString;
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+use tokio::process::{Child, Command};
+use tokio::signal::unix::{self, SignalKind};
+use tokio::time::{Instant, sleep_until};
+
+use crate::Exit;
+
+/// What can happen while a command runs.
+pub(crate) enum Happened {
+    /// It has ended.
+    Ended(Exit),
+    /// A signal came that is meant for it.
+    Signal(Signal),
+    /// It was asked to end, and has not in time.
+    Overdue,
+    /// The claims under which it runs are lost, or wanted back.
+    Lost(Loss),
+}
+
+/// A command that runs.
+pub(crate) struct Foreground {
+    child: Child,
+    signals: Signals,
+    /// When it is killed if it has not ended.
+    overdue_at: Option<Instant>,
+}
+
+impl Foreground {
+    /// Starts it. `quiet`: standard output is ours alone, so its goes to standard error.
+    pub(crate) fn start(words: &[OsString], variables: &[(&str, OsString)], quiet: bool) -> io::Result<Self> {
+        // Listened for before there is anybody whom they could miss.
+        let signals = Signals::listen()?;
+        let (program, arguments) = words.split_first().ok_or(io::ErrorKind::InvalidInput)?;
+        let mut command = Command::new(program);
+        command.args(arguments).envs(variables.iter().map(|(name, value)| (name, value)));
+        if quiet {
+            command.stdout(Stdio::from(io::stderr().as_fd().try_clone_to_owned()?));
+        }
+        Ok(Self { child: command.spawn()?, signals, overdue_at: None })
+    }
+
+    /// Waits for whatever comes next.
+    pub(crate) async fn happens(&mut self) -> io::Result<Happened> {
+        let overdue = async {
+            match self.overdue_at {
+                Some(at) => sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            status = self.child.wait() => Ok(Happened::Ended(exit(status?))),
+            signal = self.signals.next() => Ok(Happened::Signal(signal)),
+            () = overdue => {
+                self.overdue_at = None;
+                Ok(Happened::Overdue)
+            }
+        }
+    }
+
+    /// Passes a signal on, unless the terminal has sent it to the command as well.
+    pub(crate) fn pass_on(&self, signal: Signal) {
+        let by_keyboard = [Signal::INT, Signal::QUIT].contains(&signal);
+        if !(by_keyboard && in_foreground_of_terminal()) {
+            self.send(signal);
+        }
+    }
+
+    /// Asks it to end; when it has not after this time it is overdue.
+    pub(crate) fn end_within(&mut self, grace: Duration) {
+        self.send(Signal::TERM);
+        self.overdue_at = Some(Instant::now() + grace);
+    }
+
+    /// Ends it.
+    pub(crate) fn kill(&self) {
+        self.send(Signal::KILL);
+    }
+
+    fn send(&self, signal: Signal) {
+        // Its number is its own until it has been waited for; one that has just ended needs no signal.
+        let pid = self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+        if let Some(pid) = pid {
+            let _ = kill_process(pid, signal);
+        }
+    }
+}
+
+/// Whether what is typed at the terminal reaches our process group.
+fn in_foreground_of_terminal() -> bool {
+    let terminal = File::open("/dev/tty");
+    terminal.is_ok_and(|terminal| rustix::termios::tcgetpgrp(terminal).is_ok_and(|group| group == getpgrp()))
+}
+
+fn exit(status: ExitStatus) -> Exit {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => Exit::of_command(code),
+        (None, Some(signal)) => Exit::of_signal(signal),
+        (None, None) => Exit::of_command(-1),
+    }
+}
+
+/// The exit code that shells give to what cannot be run.
+pub(crate) fn cannot_run(error: &io::Error) -> Exit {
+    if error.kind() == io::ErrorKind::NotFound { Exit::NO_COMMAND } else { Exit::NOT_EXECUTABLE }
+}
+
+/// The signals that people send to commands.
+struct Signals {
+    hangup: unix::Signal,
+    interrupt: unix::Signal,
+    quit: unix::Signal,
+    terminate: unix::Signal,
+    user_1: unix::Signal,
+    user_2: unix::Signal,
+}
+
+impl Signals {
+    fn listen() -> io::Result<Self> {
+        Ok(Self {
+            hangup: unix::signal(SignalKind::hangup())?,
+            interrupt: unix::signal(SignalKind::interrupt())?,
+            quit: unix::signal(SignalKind::quit())?,
+            terminate: unix::signal(SignalKind::terminate())?,
+            user_1: unix::signal(SignalKind::user_defined1())?,
+            user_2: unix::signal(SignalKind::user_defined2())?,
+        })
+    }
+
+    async fn next(&mut self) -> Signal {
+        tokio::select! {
+            _ = self.hangup.recv() => Signal::HUP,
+            _ = self.interrupt.recv() => Signal::INT,
+            _ = self.quit.recv() => Signal::QUIT,
+            _ = self.terminate.recv() => Signal::TERM,
+            _ = self.user_1.recv() => Signal::USR1,
+            _ = self.user_2.recv() => Signal::USR2,
+        }
+    }
+}
