@@ -61,6 +61,7 @@ pub fn task(stored: StoredTask, reasons: Vec<Reason>, names: &BTreeMap<TaskId, S
         backoff: retry.backoff,
         max_delay: retry.max_delay,
         jitter: retry.jitter,
+        memory_factor: retry.memory_factor,
         retry_on: retry.retry_on.clone(),
         no_retry_on: retry.no_retry_on.clone(),
         retry_count: record.tries.min(retry.max_retries),

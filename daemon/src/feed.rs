@@ -88,6 +88,7 @@ fn kind_and_data(fact: &Fact) -> Option<(&'static str, Value)> {
         Fact::Edited { record, .. } => {
             ("task.edited", json!({ "name": record.name, "priority": record.priority, "hold": record.hold }))
         }
+        Fact::Enlarged { memory, .. } => ("task.enlarged", json!({ "memory": memory })),
         Fact::Revived { record, was } => ("task.revived", json!({ "name": record.name, "was": was })),
         Fact::Checked { .. } => ("task.checked", json!({})),
         Fact::Readied { .. } => ("task.ready", json!({})),

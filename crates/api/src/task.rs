@@ -120,6 +120,9 @@ pub struct Task {
     pub max_delay: Span,
     /// Spread of the delay.
     pub jitter: f64,
+    /// What its claim on memory is multiplied by after an attempt that ended with `OutOfMemory`.
+    #[serde(default = "unchanged")]
+    pub memory_factor: f64,
     /// Only these failures are retried.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub retry_on: Vec<Matcher>,
@@ -265,4 +268,9 @@ pub struct ListQuery {
     /// At most this many, 0 for all; 100 when not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
+}
+
+/// The factor of a daemon that knows of none.
+fn unchanged() -> f64 {
+    1.0
 }

@@ -64,6 +64,9 @@ pub(crate) struct SpecOptions {
     /// Never retry these failures
     #[arg(long, value_name = "WHAT", value_delimiter = ',')]
     pub(crate) no_retry_on: Vec<Matcher>,
+    /// What the claim on memory is multiplied by after an attempt that ran out of it, up to the capacity
+    #[arg(long, value_name = "FACTOR", allow_negative_numbers = true, value_parser = finite)]
+    pub(crate) memory_factor: Option<f64>,
     /// Start after this time at the earliest
     #[arg(long = "in", value_name = "DUR", allow_negative_numbers = true)]
     pub(crate) delay: Option<Span>,
@@ -176,6 +179,7 @@ impl SpecOptions {
         put("backoff", json_of(self.backoff));
         put("max_delay", json_of(self.max_delay));
         put("jitter", json_of(self.jitter));
+        put("memory_factor", json_of(self.memory_factor));
         put("retry_on", json_list(&self.retry_on));
         put("no_retry_on", json_list(&self.no_retry_on));
         put("not_before", json_of(self.delay).or_else(|| json_of(self.at)));
@@ -311,7 +315,7 @@ mod tests {
     fn every_option_reaches_its_field() {
         let line = "--name n -p high --after 3 --after 4:failure --claim cpu=2 --claim database:main:write \
                     --timeout 1m --deadline 2h --max-retries 3 --retry-delay 250ms --backoff 2 --max-delay 8 \
-                    --jitter 0.1 --retry-on 1-9,SIGKILL --no-retry-on 7 --in 5s --hold --when true -e A=b=c \
+                    --jitter 0.1 --memory-factor 1.5 --retry-on 1-9,SIGKILL --no-retry-on 7 --in 5s --hold --when true -e A=b=c \
                     --cwd /tmp --array 1-9/2 --key k --session 2 --tag x --tag y --meta m=1 --shell -- a | b";
         let spec = spec(&line.split_whitespace().collect::<Vec<_>>());
         assert_eq!(spec.body, Body::Shell { line: "a | b".into() });
@@ -325,6 +329,7 @@ mod tests {
         let policy = spec.retry.policy().unwrap();
         assert_eq!((policy.max_retries, policy.delay), (3, Span::from_millis(250)));
         assert_eq!((policy.backoff, policy.max_delay, policy.jitter), (2.0, Span::from_secs(8), 0.1));
+        assert_eq!(policy.memory_factor, 1.5);
         assert_eq!((policy.retry_on.len(), policy.no_retry_on.len()), (2, 1));
         assert_eq!(spec.not_before, Some(NotBefore::In(Span::from_secs(5))));
         assert!(spec.hold && spec.when.as_deref() == Some("true"));

@@ -23,6 +23,7 @@ impl Core {
                 self.link(record.id);
             }
             Fact::Edited { record, .. } => self.apply_edited(record),
+            Fact::Enlarged { task, memory } => self.apply_enlarged(*task, *memory),
             Fact::Revived { record, was } => self.apply_revived(record, *was),
             Fact::Split { task, at } => self.apply_split(event, *task, *at),
             Fact::Checked { task } => self.set_phase(*task, Phase::Checking),
@@ -40,13 +41,7 @@ impl Core {
             }
             Fact::Stopping { task, stop } => self.apply_stopping(*task, *stop),
             Fact::Loosened { task, resource, kept } => self.apply_loosened(*task, resource, *kept),
-            Fact::Retried { task, attempt, until } => {
-                self.apply_attempt_end(*task, attempt);
-                let lost = matches!(attempt.outcome, orchd_model::Outcome::WorkerLost);
-                let this = self.task_mut(*task);
-                *(if lost { &mut this.losses } else { &mut this.tries }) += 1;
-                self.set_phase(*task, Phase::Delayed { until: *until });
-            }
+            Fact::Retried { task, attempt, until } => self.apply_retried(*task, attempt, *until),
             Fact::Returned { task, attempt, until } => {
                 self.apply_attempt_end(*task, attempt);
                 self.set_phase(*task, Phase::Delayed { until: *until });
@@ -296,6 +291,14 @@ impl Core {
         let counters = &mut self.meta.counters;
         counters.attempts_ended += 1;
         counters.execution_time = Span(counters.execution_time.0.saturating_add(attempt.execution_time.0));
+    }
+
+    fn apply_retried(&mut self, id: TaskId, attempt: &AttemptEnd, until: Time) {
+        self.apply_attempt_end(id, attempt);
+        let lost = matches!(attempt.outcome, orchd_model::Outcome::WorkerLost);
+        let this = self.task_mut(id);
+        *(if lost { &mut this.losses } else { &mut this.tries }) += 1;
+        self.set_phase(id, Phase::Delayed { until });
     }
 
     fn apply_end(&mut self, sequence: Sequence, id: TaskId, attempt: Option<&AttemptEnd>, phase: Phase) {

@@ -1,13 +1,15 @@
 //! Attempts: how they end, and what becomes of their tasks.
 
 use orchd_model::{
-    AttemptReport, Code, ErrorType, Outcome, Refusal, Span, Status, TaskId, TaskResult, Time, WorkerId,
-    limits,
+    Amount, AttemptReport, Code, ErrorType, Mode, Outcome, Refusal, Span, Status, TaskId, TaskResult, Time,
+    WorkerId, limits,
 };
+use std::sync::Arc;
 
 use crate::command::{Effect, Reply};
 use crate::core::{Core, Output};
 use crate::event::{AttemptEnd, Fact};
+use crate::ledger::ResourceKey;
 use crate::record::{Phase, Stop, WorkflowStop};
 use crate::timer::Timer;
 
@@ -76,6 +78,9 @@ impl Core {
             }
             Some(until) => {
                 self.emit(out, Fact::Retried { task: id, attempt, until });
+                if let Some(memory) = self.more_memory(id, &outcome) {
+                    self.emit(out, Fact::Enlarged { task: id, memory });
+                }
                 self.wait_until(id, until, out);
             }
             None => {
@@ -98,6 +103,34 @@ impl Core {
                 self.after_end(id);
             }
         }
+    }
+
+    /// What a task shall claim of memory after an attempt that had too little of it; none: as much as before.
+    fn more_memory(&self, id: TaskId, outcome: &Outcome) -> Option<Amount> {
+        if outcome.error_type() != Some(ErrorType::OutOfMemory) {
+            return None;
+        }
+        let task = self.task(id);
+        let queue = self.queues.get(task.queue);
+        // An exclusive claim has had all there is.
+        let claim = queue.demand.claims.iter().find(|claim| claim.resource.is_memory())?;
+        let resource = queue.needs.iter().map(|need| self.ledger.get(need.resource));
+        let mut named =
+            resource.filter(|resource| resource.key == ResourceKey::Named(claim.resource.clone()));
+        let capacity = named.next().and_then(|resource| resource.capacity);
+        task.retry.more_memory(claim.amount, capacity).filter(|_| claim.mode != Mode::Exclusive)
+    }
+
+    /// The task waits for its next attempt and stands in no queue.
+    pub(crate) fn apply_enlarged(&mut self, id: TaskId, memory: Amount) {
+        let former = self.task(id).queue;
+        let mut demand = (*self.queues.get(former).demand).clone();
+        for claim in demand.claims.iter_mut().filter(|claim| claim.resource.is_memory()) {
+            claim.amount = memory;
+        }
+        let queue = self.queues.join(&Arc::new(demand), &mut self.ledger);
+        self.task_mut(id).queue = queue;
+        self.leave_queue(former);
     }
 
     /// What follows when a task goes back to wait for its next attempt: none if its workflow has stopped.

@@ -1,8 +1,8 @@
 //! Events: durable facts in the past tense, and the only way the state changes.
 
 use orchd_model::{
-    AttemptNumber, Kept, Outcome, Priority, ResourceName, ResourceSetting, Sequence, SessionId, Span, Status,
-    TaskId, TaskResult, TaskSpec, Time, Token, Usage, WorkerId, WorkflowId, WorkflowStatus,
+    Amount, AttemptNumber, Kept, Outcome, Priority, ResourceName, ResourceSetting, Sequence, SessionId, Span,
+    Status, TaskId, TaskResult, TaskSpec, Time, Token, Usage, WorkerId, WorkflowId, WorkflowStatus,
 };
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -275,6 +275,13 @@ pub enum Fact {
         /// The client, as a worker.
         worker: WorkerId,
     },
+    /// A task whose attempt ran out of memory claims more of it.
+    Enlarged {
+        /// The task, which waits for its next attempt.
+        task: TaskId,
+        /// Its claim from now on.
+        memory: Amount,
+    },
 }
 
 impl Fact {
@@ -299,6 +306,7 @@ impl Fact {
             | Self::Stopping { task, .. }
             | Self::Loosened { task, .. }
             | Self::Retried { task, .. }
+            | Self::Enlarged { task, .. }
             | Self::Returned { task, .. }
             | Self::Completed { task, .. }
             | Self::Failed { task, .. }

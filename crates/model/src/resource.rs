@@ -79,6 +79,12 @@ impl ResourceName {
         &self.identifier
     }
 
+    /// Whether it is the memory of the machine.
+    #[must_use]
+    pub fn is_memory(&self) -> bool {
+        (&*self.kind, &*self.identifier) == ("memory", "system_memory")
+    }
+
     /// How resources of this type are counted.
     #[must_use]
     pub fn counted_as(&self) -> ResourceKind {

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
-use crate::{Code, ErrorType, Outcome, Refusal, Span};
+use crate::{Amount, Code, ErrorType, Outcome, Refusal, Span};
 
 /// What a user wrote about retries; what is not given comes from the workflow or the daemon.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -34,6 +34,9 @@ pub struct RetrySpec {
     /// These failures are never retried.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub no_retry_on: Option<Vec<Matcher>>,
+    /// What the claim on memory is multiplied by after an attempt that ended with `OutOfMemory`; from 1 to 100.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_factor: Option<f64>,
 }
 
 impl RetrySpec {
@@ -51,6 +54,7 @@ impl RetrySpec {
             jitter: self.jitter.or(defaults.jitter),
             retry_on: self.retry_on.clone().or_else(|| defaults.retry_on.clone()),
             no_retry_on: self.no_retry_on.clone().or_else(|| defaults.no_retry_on.clone()),
+            memory_factor: self.memory_factor.or(defaults.memory_factor),
         }
     }
 
@@ -69,6 +73,10 @@ impl RetrySpec {
             return Err(refusal);
         }
         let attempts = self.max_attempts.map_or(0, |attempts| attempts.saturating_sub(1));
+        let memory_factor = self.memory_factor.unwrap_or(1.0);
+        if !(1.0..=100.0).contains(&memory_factor) {
+            return Err(out_of_range("memory_factor must be between 1 and 100", memory_factor));
+        }
         Ok(RetryPolicy {
             max_retries: self.max_retries.unwrap_or(attempts),
             delay: self.retry_delay.unwrap_or(Span::from_secs(1)),
@@ -77,6 +85,7 @@ impl RetrySpec {
             jitter: self.jitter.unwrap_or(0.0),
             retry_on: self.retry_on.clone().unwrap_or_default(),
             no_retry_on: self.no_retry_on.clone().unwrap_or_default(),
+            memory_factor,
         })
     }
 }
@@ -129,6 +138,8 @@ pub struct RetryPolicy {
     pub retry_on: Vec<Matcher>,
     /// These failures are never retried.
     pub no_retry_on: Vec<Matcher>,
+    /// Growth of the claim on memory after `OutOfMemory`, at least 1.
+    pub memory_factor: f64,
 }
 
 impl Default for RetryPolicy {
@@ -141,6 +152,7 @@ impl Default for RetryPolicy {
             jitter: 0.0,
             retry_on: Vec::new(),
             no_retry_on: Vec::new(),
+            memory_factor: 1.0,
         }
     }
 }
@@ -157,6 +169,17 @@ impl RetryPolicy {
             return grown;
         }
         grown.scale(1.0 + self.jitter * (2.0 * uniform - 1.0)).min(self.max_delay)
+    }
+
+    /// What to claim of memory after an attempt with this claim had too little of it; at most the capacity.
+    /// None: no more than before.
+    #[must_use]
+    pub fn more_memory(&self, claim: Amount, capacity: Option<Amount>) -> Option<Amount> {
+        // Bytes are whole ones.
+        let bytes = (claim.as_f64() * self.memory_factor).floor();
+        let grown = Amount::from_f64(bytes).ok().or(capacity)?;
+        let grown = capacity.map_or(grown, |capacity| grown.min(capacity));
+        (grown > claim).then_some(grown)
     }
 
     /// Whether a failure of this kind is retried at all, while tries are left.
@@ -319,9 +342,25 @@ mod tests {
             r#"{"max_attempts": 0}"#,
             r#"{"backoff": 0.5}"#,
             r#"{"jitter": 1.5}"#,
+            r#"{"memory_factor": 0.5}"#,
+            r#"{"memory_factor": 101}"#,
         ] {
             assert_eq!(policy(json).unwrap_err().code, Code::Malformed, "{json}");
         }
+    }
+
+    #[test]
+    fn a_claim_on_memory_grows_up_to_the_capacity() {
+        let policy = policy(r#"{"memory_factor": 1.5}"#).unwrap();
+        let grown = |claim, capacity: Option<u64>| {
+            policy.more_memory(Amount::units(claim), capacity.map(Amount::units))
+        };
+        assert_eq!(grown(101, None), Some(Amount::units(151)));
+        assert_eq!(grown(100, Some(120)), Some(Amount::units(120)));
+        assert_eq!(grown(120, Some(120)), None);
+        // The capacity was lowered meanwhile.
+        assert_eq!(grown(120, Some(100)), None);
+        assert_eq!(RetryPolicy::default().more_memory(Amount::units(100), None), None);
     }
 
     #[test]

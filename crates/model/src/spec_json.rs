@@ -80,6 +80,9 @@ pub(crate) struct SpecFields {
     /// These failures are never retried.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     no_retry_on: Option<Vec<Matcher>>,
+    /// What the claim on memory is multiplied by after an attempt that ended with `OutOfMemory`; from 1 to 100.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    memory_factor: Option<f64>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     hold: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -117,7 +120,7 @@ macro_rules! fields {
 fields! {
     "name" "command" "shell" "module" "action" "parameters" "env" "cwd" "stdin" "priority" "claims"
     "dependencies" "when" "not_before" "timeout" "deadline" "max_retries" "max_attempts" "retry_delay"
-    "backoff" "max_delay" "jitter" "retry_on" "no_retry_on" "hold" "key" "ref" "array" "session" "tags"
+    "backoff" "max_delay" "jitter" "retry_on" "no_retry_on" "memory_factor" "hold" "key" "ref" "array" "session" "tags"
     "metadata"
 }
 
@@ -249,6 +252,7 @@ impl TryFrom<SpecFields> for TaskSpec {
                 jitter: fields.jitter,
                 retry_on: fields.retry_on,
                 no_retry_on: fields.no_retry_on,
+                memory_factor: fields.memory_factor,
             },
             hold: fields.hold,
             key: fields.key,
@@ -317,6 +321,7 @@ impl Serialize for Shown<'_> {
         fields.some("jitter", spec.retry.jitter.as_ref())?;
         fields.some("retry_on", spec.retry.retry_on.as_ref())?;
         fields.some("no_retry_on", spec.retry.no_retry_on.as_ref())?;
+        fields.some("memory_factor", spec.retry.memory_factor.as_ref())?;
         fields.some("hold", Some(&true).filter(|_| spec.hold))?;
         fields.some("key", spec.key.as_ref())?;
         fields.some("ref", spec.reference.as_ref())?;

@@ -92,6 +92,7 @@ impl<'a> Touch<'a> {
             | Fact::Stopping { .. }
             | Fact::Retried { .. }
             | Fact::Returned { .. }
+            | Fact::Enlarged { .. }
             | Fact::WorkflowSubmitted { .. }
             | Fact::WorkflowStopped { .. }
             | Fact::WorkflowEnded { .. }

@@ -13,7 +13,7 @@ use crate::field::{flag, list, map, number, object, parsed, text, texts, unknown
 use crate::node::{Content, Entry, Node, Position};
 use crate::scope::Scope;
 
-const RETRY_KEYS: [&str; 8] = [
+const RETRY_KEYS: [&str; 9] = [
     "max_retries",
     "max_attempts",
     "retry_delay",
@@ -22,8 +22,9 @@ const RETRY_KEYS: [&str; 8] = [
     "jitter",
     "retry_on",
     "no_retry_on",
+    "memory_factor",
 ];
-const KEYS: [&str; 29] = [
+const KEYS: [&str; 30] = [
     "name",
     "description",
     "command",
@@ -53,8 +54,9 @@ const KEYS: [&str; 29] = [
     "jitter",
     "retry_on",
     "no_retry_on",
+    "memory_factor",
 ];
-const DEFAULT_KEYS: [&str; 12] = [
+const DEFAULT_KEYS: [&str; 13] = [
     "timeout",
     "priority",
     "env",
@@ -67,6 +69,7 @@ const DEFAULT_KEYS: [&str; 12] = [
     "jitter",
     "retry_on",
     "no_retry_on",
+    "memory_factor",
 ];
 const DURATION: &str = "a duration (seconds, or text such as 1h30m)";
 
@@ -270,6 +273,7 @@ fn retry(spec: &mut RetrySpec, entry: &Entry, report: &mut Report) {
         "backoff" => spec.backoff = number(value, key, NUMBER, report),
         "max_delay" => spec.max_delay = parsed(value, key, DURATION, report),
         "jitter" => spec.jitter = number(value, key, NUMBER, report),
+        "memory_factor" => spec.memory_factor = number(value, key, NUMBER, report),
         "retry_on" => spec.retry_on = Some(matchers(value, key, report)),
         _ => spec.no_retry_on = Some(matchers(value, key, report)),
     }

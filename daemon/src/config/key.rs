@@ -21,7 +21,7 @@ const fn fixed(name: &'static str, default: &'static str) -> Key {
 }
 
 /// All of them.
-pub const KEYS: [Key; 44] = [
+pub const KEYS: [Key; 45] = [
     fixed("daemon.state_dir", "the usual place"),
     fixed("daemon.socket", "the usual place"),
     key("log.level", "info"),
@@ -41,6 +41,7 @@ pub const KEYS: [Key; 44] = [
     key("defaults.jitter", "0"),
     key("defaults.retry_on", "all failures"),
     key("defaults.no_retry_on", "none"),
+    key("defaults.memory_factor", "1"),
     key("resources.*.capacity", "the machine's, for cpu and memory"),
     key("resources.*.concurrency", "none"),
     key("resources.*.tokens", "none"),

@@ -257,6 +257,7 @@ fn defaults(layers: &mut Layers) -> RetrySpec {
         jitter: layers.optional_or("defaults.jitter", policy.jitter),
         retry_on: layers.optional("defaults.retry_on"),
         no_retry_on: layers.optional("defaults.no_retry_on"),
+        memory_factor: layers.optional_or("defaults.memory_factor", policy.memory_factor),
     };
     for (field, refusal) in defaults.mistakes() {
         let value = refusal.value.map(|value| format!(": {value}")).unwrap_or_default();

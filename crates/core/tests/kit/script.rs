@@ -358,6 +358,7 @@ impl Script {
                 "retries" => policy.max_retries = value.parse().expect("a number"),
                 "retry_delay" => policy.delay = span(value),
                 "backoff" => policy.backoff = value.parse().expect("a number"),
+                "memory_factor" => policy.memory_factor = value.parse().expect("a number"),
                 "max_delay" => policy.max_delay = span(value),
                 "retry_on" => policy.retry_on = matchers(value),
                 "no_retry_on" => policy.no_retry_on = matchers(value),

@@ -119,6 +119,7 @@ impl Script {
             Fact::Submitted { .. } => format!("added {name}"),
             Fact::Split { .. } => format!("split {name}"),
             Fact::Edited { .. } => format!("edited {name}"),
+            Fact::Enlarged { memory, .. } => format!("{name} claims {memory} of memory"),
             Fact::Checked { .. } => format!("check {name}"),
             Fact::Readied { .. } => format!("ready {name}"),
             Fact::Delayed { until, .. } => format!("delay {name} until {}", at(*until)),
