@@ -55,6 +55,15 @@ fn only_so_many_ended_tasks_are_kept_and_their_output_with_them() {
 }
 
 #[test]
+fn of_tasks_that_end_at_once_no_more_leave_than_are_too_many() {
+    let daemon = Daemon::configured(1, "[retention]\ntasks = 3\n");
+    daemon.submit_many((0..8).map(|_| orchd_client::TaskSpec { hold: true, ..daemon.shell("true") }));
+    daemon.orchctl(&["cancel", "--all"]).succeeds();
+    until("the oldest have left", || ids(&daemon).len() <= 3);
+    assert_eq!(ids(&daemon), [6, 7, 8]);
+}
+
+#[test]
 fn what_is_too_old_leaves_an_idle_daemon() {
     let daemon = Daemon::configured(2, "[retention]\nage = \"300ms\"\n");
     let file = daemon.write("w.yaml", "tasks: [{ name: a, shell: echo a }]\n");

@@ -322,3 +322,14 @@ fn shutdown_leaves_waits_or_cancels_as_it_is_asked() {
     daemon.ended();
     daemon.orchctl(&["shutdown"]).fails_with(3, &["not reachable"]);
 }
+
+#[test]
+fn what_ends_while_everything_is_cancelled_is_no_failure() {
+    let daemon = Daemon::start(4);
+    daemon.submit_many((0..3000).map(|_| daemon.shell("true")));
+    until("some have ended", || daemon.stats().completed > 10);
+    let said = daemon.orchctl(&["cancel", "--all"]);
+    assert!(!said.succeeds().out.contains("not cancelled"), "{said:?}");
+    daemon.orchctl(&["wait", "--all"]);
+    daemon.orchctl(&["cancel", "1"]).fails_with(1, &[]);
+}

@@ -21,7 +21,7 @@ pub struct SqliteStore {
     envs: KnownEnvs,
     reserve: Reserve,
     /// What is being trimmed in several calls: looking anew where it ends would cost as much as the trimming.
-    trimming: Option<(Retention, i64)>,
+    trimming: Option<(Retention, trim::Cutoff)>,
     /// Keeps other processes out as long as this one may write.
     _dir: StateDir,
 }

@@ -17,10 +17,10 @@ const OTHERS: usize = 100;
 ///
 /// Flaw: a task may outlive what it depends on, when that ended so long ago that it is trimmed; the result
 /// is then missing from the inputs. Within a workflow this cannot happen.
-pub(crate) fn trim(db: &Connection, cutoff: i64) -> Result<Trimmed, StoreError> {
+pub(crate) fn trim(db: &Connection, cutoff: Cutoff) -> Result<Trimmed, StoreError> {
     let tasks = trim_tasks(db, cutoff)?;
-    let workflows = trim_workflows(db, cutoff)?;
-    let journal_batches = trim_journal(db, cutoff)?;
+    let workflows = trim_workflows(db, cutoff.time)?;
+    let journal_batches = trim_journal(db, cutoff.time)?;
     db.execute("DELETE FROM env WHERE last_task < coalesce((SELECT min(id) FROM task), last_task + 1)", [])?;
     let more = tasks.len() == TASKS || workflows == OTHERS || journal_batches == OTHERS;
     Ok(Trimmed { tasks, workflows, journal_batches, more, oldest: oldest(db)? })
@@ -41,27 +41,38 @@ fn oldest(db: &Connection) -> Result<Option<Time>, StoreError> {
     Ok(oldest)
 }
 
-/// What ended before this instant goes: the later of the age limit and the end of the first task too many.
-/// Costs a walk over the ends of all tasks that are kept.
-pub(crate) fn cutoff(db: &Connection, retention: &Retention) -> Result<i64, StoreError> {
-    let first_too_many: Option<i64> = db
-        .prepare_cached(
-            "SELECT finished_at FROM task WHERE finished_at IS NOT NULL ORDER BY finished_at DESC LIMIT 1 OFFSET ?1",
-        )?
-        .query_row([int(retention.tasks)], |row| row.get(0))
-        .optional()?;
-    let since = int(retention.since.0);
-    Ok(first_too_many.map_or(since, |at| since.max(at.saturating_add(1))))
+/// What goes: what ended before this instant, and of the tasks that ended at it those with ids before this one.
+/// Very many tasks may end at the same instant.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Cutoff {
+    time: i64,
+    task: i64,
 }
 
-fn trim_tasks(db: &Connection, cutoff: i64) -> Result<Vec<(TaskId, AttemptNumber)>, StoreError> {
+/// The later of the age limit and the place after the first task too many. Costs a walk over the ends of all
+/// tasks that are kept.
+pub(crate) fn cutoff(db: &Connection, retention: &Retention) -> Result<Cutoff, StoreError> {
+    let first_too_many: Option<Cutoff> = db
+        .prepare_cached(
+            "SELECT finished_at, id FROM task WHERE finished_at IS NOT NULL
+             ORDER BY finished_at DESC, id DESC LIMIT 1 OFFSET ?1",
+        )?
+        .query_row([int(retention.tasks)], |row| {
+            Ok(Cutoff { time: row.get(0)?, task: row.get::<_, i64>(1)?.saturating_add(1) })
+        })
+        .optional()?;
+    let since = Cutoff { time: int(retention.since.0), task: 0 };
+    Ok(first_too_many.map_or(since, |too_many| since.max(too_many)))
+}
+
+fn trim_tasks(db: &Connection, cutoff: Cutoff) -> Result<Vec<(TaskId, AttemptNumber)>, StoreError> {
     let rows: Vec<(i64, Option<i64>)> = db
         .prepare_cached(
-            "SELECT id, array FROM task WHERE finished_at < ?1
+            "SELECT id, array FROM task WHERE finished_at <= ?1 AND (finished_at, id) < (?1, ?2)
              AND (workflow IS NULL OR workflow NOT IN (SELECT id FROM workflow WHERE finished_at IS NULL))
-             ORDER BY finished_at LIMIT ?2",
+             ORDER BY finished_at, id LIMIT ?3",
         )?
-        .query_map(params![cutoff, TASKS as i64], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .query_map(params![cutoff.time, cutoff.task, TASKS as i64], |row| Ok((row.get(0)?, row.get(1)?)))?
         .collect::<Result<_, _>>()?;
     let mut tags = db.prepare_cached("SELECT text FROM spec WHERE task = ?1")?;
     let mut drop_tag = db.prepare_cached("DELETE FROM tag WHERE tag = ?1 AND task = ?2")?;

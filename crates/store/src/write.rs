@@ -11,6 +11,10 @@ use rustc_hash::FxHashMap;
 use crate::codec::encode;
 use crate::{Batch, StoreError};
 
+/// Events in a row of the journal. A batch may have a million, and whoever reads them page by page reads whole
+/// rows.
+const JOURNAL_EVENTS: usize = 1024;
+
 /// Environments whose id is remembered: submitters of one system have few, and one is some kilobytes.
 const KNOWN_ENVS: usize = 64;
 
@@ -129,8 +133,9 @@ pub(crate) fn write(db: &Connection, envs: &mut KnownEnvs, batch: &Batch) -> Res
     write_tasks(db, envs, batch, &touches, &mut buffer)?;
     write_attempts(db, &batch.events, &mut buffer)?;
     write_workflows(db, batch, &mut buffer)?;
-    if let (Some(first), Some(last)) = (batch.events.first(), batch.events.last()) {
-        encode(&batch.events, &mut buffer)?;
+    for events in batch.events.chunks(JOURNAL_EVENTS) {
+        let (Some(first), Some(last)) = (events.first(), events.last()) else { continue };
+        encode(&events, &mut buffer)?;
         db.prepare_cached("INSERT INTO journal (first_seq, time, events) VALUES (?1, ?2, ?3)")?
             .execute(params![int(first.sequence.0), int(last.time.0), buffer])?;
     }

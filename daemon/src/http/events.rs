@@ -166,7 +166,14 @@ impl Subscriber {
     }
 
     fn take(&mut self, events: &[orchd_core::Event]) {
-        for event in events.iter().filter(|event| event.sequence > self.last) {
+        // Most of a long journal is about others: to describe it would cost more than to read it.
+        let concerns = |event: &orchd_core::Event, id: TaskId| {
+            event.fact.task().is_some_and(|first| (first.0..=first.0 + event.more).contains(&id.0))
+        };
+        let is_new = |event: &&orchd_core::Event| {
+            event.sequence > self.last && self.only.task.is_none_or(|id| concerns(event, id))
+        };
+        for event in events.iter().filter(is_new) {
             let event = feed::describe(event);
             let wanted = |event: &Event| self.query.wants_kind(&event.kind) && self.only.admits(event);
             self.ready.extend(event.filter(wanted));

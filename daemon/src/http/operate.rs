@@ -46,10 +46,16 @@ pub async fn cancel(
     State(shell): State<Arc<Shell>>,
     Body(selector): Body<api::Selector>,
 ) -> Answered<Vec<api::OperationResult>> {
+    let is_named = !selector.ids.is_empty();
     let tasks = select(&shell, selector).await?;
     let command = Command::Cancel { tasks };
     let reply = shell.ask(|answer| Request::Command { command, answer: Some(answer) }).await?;
-    json(results(&shell, reply).await?)
+    let mut results = results(&shell, reply).await?;
+    if !is_named {
+        // Meant was what has not ended; some of it may have ended since it was looked for.
+        results.retain(|result| result.error.as_ref().is_none_or(|error| error.code != Code::WrongState));
+    }
+    json(results)
 }
 
 /// Runs ended tasks again.

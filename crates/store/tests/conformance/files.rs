@@ -1,6 +1,6 @@
 //! What the store does with directories and files that it should not touch.
 
-use orchd_model::TaskSpec;
+use orchd_model::{Sequence, TaskSpec};
 use orchd_store::{SqliteStore, StateDir, Store, StoreError};
 use std::fs::{self, Permissions};
 use std::io::{BufRead, Read, Write};
@@ -136,4 +136,25 @@ fn a_file_that_never_got_its_first_page_is_a_new_store() {
     let dir = temp_dir();
     fs::write(dir.path().join("orchd.db"), "").unwrap();
     assert!(open(&dir).load().unwrap().tasks.is_empty());
+}
+
+#[test]
+fn whoever_reads_a_page_of_the_journal_does_not_read_all_of_a_large_batch() {
+    let dir = temp_dir();
+    let (mut store, mut world) = (open(&dir), World::new());
+    for number in 0..3000 {
+        world.submit(TaskSpec { name: format!("n{number}"), ..TaskSpec::shell("true") });
+    }
+    let batch = world.batch();
+    store.commit(&batch).unwrap();
+    let rows = "SELECT max(length(events)) * 2 < sum(length(events)) FROM journal";
+    let file = rusqlite::Connection::open(dir.path().join("orchd.db")).unwrap();
+    assert!(file.query_row(rows, [], |row| row.get::<_, bool>(0)).unwrap());
+    let mut history = store.reader().unwrap();
+    for (after, limit) in [(0, 5000), (1023, 2), (1024, 1), (2047, 100), (2999, 10)] {
+        let events = history.events(Sequence(after), limit).unwrap();
+        let sequences: Vec<u64> = events.iter().map(|event| event.sequence.0).collect();
+        let expected: Vec<u64> = (after + 1..=3000).take(limit).collect();
+        assert!(sequences == expected, "after {after}: {} events", sequences.len());
+    }
 }

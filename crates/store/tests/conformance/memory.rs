@@ -148,16 +148,21 @@ impl Store for MemoryStore {
 
     fn trim(&mut self, retention: &Retention) -> Result<Trimmed, StoreError> {
         let mut state = self.state();
-        let mut ends: Vec<Time> = state.tasks.values().filter_map(|t| t.finished_at).collect();
-        ends.sort_by_key(|t| Reverse(*t));
-        let too_many = ends.get(usize::try_from(retention.tasks).unwrap()).map_or(Time(0), |t| Time(t.0 + 1));
-        let gone = |at: Option<Time>| at.is_some_and(|t| t < retention.since.max(too_many));
+        let mut ends: Vec<(Time, TaskId)> =
+            state.tasks.iter().filter_map(|(id, task)| Some((task.finished_at?, *id))).collect();
+        ends.sort_unstable_by_key(|end| Reverse(*end));
+        let too_many = ends.get(usize::try_from(retention.tasks).unwrap()).copied();
+        let since = too_many.map_or(retention.since, |(at, _)| retention.since.max(at));
+        let gone = |at: Option<Time>| at.is_some_and(|t| t < since);
+        let task_gone = |at: Option<Time>, id| gone(at) || at.is_some_and(|at| Some((at, id)) <= too_many);
         let running: BTreeSet<Option<WorkflowId>> =
             state.workflows.values().filter(|w| w.finished_at.is_none()).map(|w| Some(w.record.id)).collect();
         let before = (state.workflows.len(), state.journal.len());
         let had: BTreeMap<TaskId, Option<Time>> =
             state.tasks.iter().map(|(id, task)| (*id, task.finished_at)).collect();
-        state.tasks.retain(|_, t| !gone(t.finished_at) || running.contains(&t.record.demand.workflow));
+        state
+            .tasks
+            .retain(|id, t| !task_gone(t.finished_at, *id) || running.contains(&t.record.demand.workflow));
         let used: BTreeSet<_> = state.tasks.values().filter_map(|t| t.record.demand.workflow).collect();
         state.workflows.retain(|id, w| !gone(w.finished_at) || used.contains(id));
         let kept: BTreeSet<TaskId> = state.tasks.keys().copied().collect();
