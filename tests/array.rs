@@ -127,6 +127,41 @@ fn elements_are_known_by_their_own_names() {
 }
 
 #[test]
+fn a_long_list_comes_whole_and_in_its_order() {
+    let daemon = Daemon::start(1);
+    daemon.orchctl(&["add", "--hold", "--array", "1-1000000", "--", "true"]).succeeds();
+    let specs = (0..2500).map(|_| TaskSpec { hold: true, ..daemon.shell("true") });
+    daemon.submit_many(specs);
+    daemon.orchctl(&["cancel", "5", "1000001-1001200", "1002000"]).succeeds();
+    let listed = |arguments: &[&str]| -> Vec<String> {
+        let said = daemon.orchctl(&[&["list", "-q"], arguments].concat());
+        said.succeeds().out.lines().map(str::to_owned).collect()
+    };
+    let waiting = ["1-4", "6-1000000"].map(str::to_owned).into_iter();
+    let waiting =
+        waiting.chain((1_001_201..=1_002_500).filter(|id| *id != 1_002_000).map(|id| id.to_string()));
+    let ended = std::iter::once(1_002_000)
+        .chain((1_000_001..=1_001_200).rev())
+        .chain([5])
+        .map(|id: u64| id.to_string());
+    let expected: Vec<String> = waiting.clone().chain(ended).collect();
+    let mut all = listed(&["--limit", "0"]);
+    // Those that were cancelled in one request have ended at once or one after the other.
+    assert_eq!(all.len(), expected.len());
+    all[1301..].sort_unstable();
+    let mut sorted = expected.clone();
+    sorted[1301..].sort_unstable();
+    assert_eq!(all, sorted);
+    assert_eq!(listed(&["--limit", "0", "--status", "pending"]), waiting.collect::<Vec<_>>());
+    assert_eq!(listed(&["--limit", "1200"]), expected[..1200]);
+    assert_eq!(listed(&["--limit", "0", "--tag", "none"]), [""; 0]);
+    assert_eq!(
+        daemon.orchctl(&["list", "--limit", "0", "--tag", "none", "--json"]).json(),
+        serde_json::json!([])
+    );
+}
+
+#[test]
 fn others_can_depend_on_an_array_and_on_a_part_of_it() {
     let daemon = Daemon::start(2);
     let lines = concat!(

@@ -3,18 +3,31 @@
 use orchd_model::{Glob, PLACEHOLDER, TaskId, TaskRange, TaskSpec};
 use std::fmt::Write;
 
-use crate::StoredTask;
+use crate::{Filter, StoredTask};
 
-/// The parts of what a row stands for whose names match, by id. All of it when all have the same name.
-pub(crate) fn matching(glob: &Glob, task: &StoredTask) -> Vec<TaskRange> {
+/// The parts of what a row stands for that a filter means by name and id.
+pub(crate) fn parts(filter: &Filter, task: &StoredTask) -> Vec<TaskRange> {
+    let within = match filter.within {
+        Some(within) => task.record.range().overlap(within),
+        None => Some(task.record.range()),
+    };
+    match (within, &filter.name_glob) {
+        (None, _) => Vec::new(),
+        (Some(range), None) => vec![range],
+        (Some(range), Some(glob)) => matching(glob, task, range),
+    }
+}
+
+/// The parts of a range that a row stands for whose names match, by id. All of it when all have the same name.
+fn matching(glob: &Glob, task: &StoredTask, range: TaskRange) -> Vec<TaskRange> {
     let (record, spec) = (&task.record, &task.spec);
     let Some(indices) = spec.array.filter(|_| spec.names_elements()) else {
-        return if glob.matches(&record.name) { vec![record.range()] } else { Vec::new() };
+        return if glob.matches(&record.name) { vec![range] } else { Vec::new() };
     };
     let first_of_all = record.array_range(spec).first.0;
     let pieces: Vec<&str> = spec.name.split(PLACEHOLDER).collect();
     let (mut name, mut found) = (String::new(), Vec::<TaskRange>::new());
-    for id in record.range().first.0..=record.range().last.0 {
+    for id in range.first.0..=range.last.0 {
         // The same text again and again: there may be millions of elements.
         name.clear();
         for (position, piece) in pieces.iter().enumerate() {

@@ -4,7 +4,7 @@
 //! never keep the log from being written back.
 
 use orchd_core::{EndedTask, Event, Phase, SkipCause, TaskRecord};
-use orchd_model::{Env, Glob, Sequence, Status, TaskId, TaskRange, TaskResult, TaskSpec, Time, WorkflowId};
+use orchd_model::{Env, Sequence, Status, TaskId, TaskRange, TaskResult, TaskSpec, Time, WorkflowId};
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Params, Row, params_from_iter};
 use rustc_hash::FxHashMap;
 use std::collections::BTreeMap;
@@ -155,44 +155,51 @@ impl SqliteHistory {
             let left = filter.limit.map(|limit| limit - tasks.len());
             let Some((tail, values)) = conditions(filter, half, left) else { continue };
             let (sql, values) = (format!("{TASK_COLUMNS}{tail}"), params_from_iter(values));
-            match &filter.name_glob {
-                None => tasks.append(&mut self.stored_tasks(&sql, values)?),
-                Some(glob) => tasks.append(&mut self.named(glob, half, left, &sql, values)?),
+            match filter {
+                Filter { name_glob: None, within: None, .. } => {
+                    tasks.append(&mut self.stored_tasks(&sql, values)?);
+                }
+                _ => self.parts(filter, half, left, &sql, values, |task, range| {
+                    tasks.push(element::part(task, range));
+                })?,
             }
         }
         Ok(tasks)
     }
 
-    /// Of the rows of a half those that stand for tasks with such names, cut to these tasks.
-    fn named<P: Params>(
+    /// The parts of rows of a half that are meant by name and id, where a row may stand for others as well.
+    fn parts<P: Params>(
         &mut self,
-        glob: &Glob,
+        filter: &Filter,
         half: Half,
         limit: Option<usize>,
         sql: &str,
         params: P,
-    ) -> Result<Vec<StoredTask>, StoreError> {
-        let (mut found, limit) = (Vec::new(), limit.unwrap_or(usize::MAX));
+        mut each: impl FnMut(&StoredTask, TaskRange),
+    ) -> Result<(), StoreError> {
+        let mut left = limit.unwrap_or(usize::MAX);
         self.each_stored_task(sql, params, |task| {
-            let mut parts = element::matching(glob, &task);
+            let mut parts = element::parts(filter, &task);
             if half == Half::Ended {
                 parts.reverse();
             }
-            let left = limit - found.len();
-            found.extend(parts.into_iter().take(left).map(|range| element::part(&task, range)));
-            found.len() < limit
-        })?;
-        Ok(found)
+            parts.truncate(left);
+            left -= parts.len();
+            parts.into_iter().for_each(|range| each(&task, range));
+            left > 0
+        })
     }
 
     fn ids_of_halves(&mut self, filter: &Filter) -> Result<Vec<TaskRange>, StoreError> {
-        if filter.name_glob.is_some() {
-            return Ok(self.list_halves(filter)?.iter().map(|task| task.record.range()).collect());
-        }
         let mut ids = Vec::new();
         for half in [Half::Unfinished, Half::Ended] {
             let left = filter.limit.map(|limit| limit - ids.len());
             if let Some((tail, values)) = conditions(filter, half, left) {
+                if filter.name_glob.is_some() || filter.within.is_some() {
+                    let (sql, values) = (format!("{TASK_COLUMNS}{tail}"), params_from_iter(values));
+                    self.parts(filter, half, left, &sql, values, |_, range| ids.push(range))?;
+                    continue;
+                }
                 let sql = format!("SELECT task.id, task.more FROM task{tail}");
                 let mut statement = self.db.prepare_cached(&sql)?;
                 let mut rows = statement.query(params_from_iter(values))?;

@@ -1,6 +1,6 @@
 //! A filter as SQL: one condition a field, values always bound and never spliced.
 
-use orchd_model::Status;
+use orchd_model::{Status, TaskRange};
 use rusqlite::types::Value;
 
 use crate::Filter;
@@ -55,6 +55,16 @@ pub(crate) fn conditions(filter: &Filter, half: Half, limit: Option<usize>) -> O
     and("task.workflow = ?", filter.workflow.map(|w| Value::from(int(w.0))));
     and("task.owner = ?", filter.owner.map(|owner| Value::from(i64::from(owner))));
     and("task.session = ?", filter.session.map(|s| Value::from(int(s.0))));
+    if let Some(TaskRange { first, last }) = filter.within {
+        // The row that the first one stands in may begin before it.
+        let [first, last] = [first, last].map(|id| Some(Value::from(int(id.0))));
+        and(
+            "task.id >= coalesce((SELECT max(other.id) FROM task other WHERE other.id <= ?), 0)",
+            first.clone(),
+        );
+        and("task.id + task.more >= ?", first);
+        and("task.id <= ?", last);
+    }
     // Names of elements are made of the name of their array: whoever reads the rows looks at these.
     let glob = filter.name_glob.as_ref().map(|glob| Value::from(glob.as_str().to_owned()));
     and("(task.name GLOB ? OR instr(task.name, '{index}') > 0)", glob);
@@ -69,7 +79,7 @@ pub(crate) fn conditions(filter: &Filter, half: Half, limit: Option<usize>) -> O
         Half::Ended => " ORDER BY task.finished_at DESC, task.id DESC",
     });
     // Of what a glob lets through some may not match.
-    if let Some(limit) = limit.filter(|_| filter.name_glob.is_none()) {
+    if let Some(limit) = limit.filter(|_| filter.name_glob.is_none() && filter.within.is_none()) {
         sql.push_str(" LIMIT ?");
         values.push(Value::from(int(limit as u64)));
     }

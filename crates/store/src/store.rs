@@ -228,6 +228,8 @@ pub struct Filter {
     pub since: Option<Time>,
     /// Added by this user.
     pub owner: Option<u32>,
+    /// One of these; what stands for others as well is cut to these.
+    pub within: Option<TaskRange>,
     /// At most so many.
     pub limit: Option<usize>,
 }

@@ -16,6 +16,7 @@ pub mod named_session;
 mod openapi;
 mod operate;
 
+mod list;
 mod steer;
 mod store;
 mod tasks;
@@ -145,7 +146,7 @@ fn router(shell: Arc<Shell>) -> Router {
     Router::new()
         .route(routes::DAEMON, get(operate::daemon))
         .route(routes::OPENAPI, get(openapi::openapi))
-        .route(routes::TASKS, post(tasks::add).get(tasks::list))
+        .route(routes::TASKS, post(tasks::add).get(list::list))
         .route(routes::TASK, get(tasks::show))
         .route(routes::TASK_SPEC, get(edit::spec).post(edit::replace))
         .route(routes::TASK_EXPLAIN, get(tasks::explain))

@@ -37,7 +37,7 @@ pub async fn select(shell: &Arc<Shell>, selector: api::Selector) -> Result<Vec<T
             .hint("name ids, a tag, a session, a workflow, or all"));
     }
     let query = api::ListQuery { tag, session, workflow, limit: Some(0), ..api::ListQuery::default() };
-    let filter = Filter { statuses: OPEN.to_vec(), ..super::tasks::filter(shell, query).await? };
+    let filter = Filter { statuses: OPEN.to_vec(), ..super::list::filter(shell, query).await? };
     shell.read(move |history| history.ids(&filter)).await
 }
 

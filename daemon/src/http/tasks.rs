@@ -4,9 +4,9 @@ use axum::extract::{Request, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
-use orchd_api::{AddItem, AddQuery, AddReply, Explanation, ListQuery, Task};
+use orchd_api::{AddItem, AddQuery, AddReply, Explanation, Task};
 use orchd_model::{Code, Refusal, Status, TaskId, TaskRange, TaskSpec, limits};
-use orchd_store::{Filter, StoredTask};
+use orchd_store::StoredTask;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -116,47 +116,6 @@ pub async fn hand_in(
     let (answer, answered) = oneshot::channel();
     shell.send(EngineRequest::Add { specs, atomic, owner: peer.uid, answer }).await?;
     Ok(answered)
-}
-
-/// How many tasks a list shows when nobody says.
-const LISTED: usize = 100;
-
-/// Lists tasks, the unfinished first.
-pub async fn list(
-    State(shell): State<Arc<Shell>>,
-    Extension(peer): Extension<Peer>,
-    Query(query): Query<ListQuery>,
-) -> Answered<Vec<Task>> {
-    let filter = Filter { owner: peer.only_owner(), ..filter(&shell, query).await? };
-    let stored = shell.read(move |history| history.list(&filter)).await?;
-    json(documents_of(&shell, stored).await?)
-}
-
-/// What a list query selects.
-pub async fn filter(shell: &Arc<Shell>, query: ListQuery) -> Result<Filter, Refusal> {
-    let statuses = query.status.as_deref().map(|text| text.split(',').map(|s| s.trim().parse()).collect());
-    let statuses: Vec<Status> = statuses.transpose()?.unwrap_or_default();
-    let workflow = match query.workflow {
-        Some(name) => Some(super::workflows::resolve(shell, &name).await?),
-        None => None,
-    };
-    let session = query.session.as_deref().map(super::named_session::resolve).transpose()?;
-    let name_glob = query.name.map(|glob| glob.parse()).transpose()?;
-    let limit = match query.limit.unwrap_or(LISTED) {
-        0 => None,
-        limit => Some(limit),
-    };
-    Ok(Filter {
-        statuses,
-        priority: query.priority,
-        tag: query.tag,
-        workflow,
-        session,
-        name_glob,
-        since: query.since.map(|span| shell.clock.now() - span),
-        limit,
-        ..Filter::default()
-    })
 }
 
 /// Stored tasks with their reasons and the names of root causes.

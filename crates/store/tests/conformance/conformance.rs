@@ -75,6 +75,7 @@ fn filters(world: &World) -> Vec<Filter> {
         Filter { name_glob: Some("n?_*".parse().unwrap()), ..Filter::default() },
         Filter { name_glob: Some("'; DROP TABLE task; --".parse().unwrap()), ..Filter::default() },
         Filter { since: Some(since), ..Filter::default() },
+        Filter { within: Some(TaskRange { first: TaskId(2), last: TaskId(5) }), ..Filter::default() },
         Filter {
             tag: Some("t0".to_owned()),
             session: Some(SessionId(0)),

@@ -221,6 +221,7 @@ fn passes(task: &StoredTask, filter: &Filter) -> bool {
             .name_glob
             .as_ref()
             .is_none_or(|glob| matches(glob.as_str().as_bytes(), record.name.as_bytes()))
+        && filter.within.is_none_or(|within| record.range().overlap(within).is_some())
         && filter.since.is_none_or(|t| record.created_at >= t || task.finished_at.is_some_and(|at| at >= t))
 }
 
@@ -258,6 +259,12 @@ impl History for MemoryStore {
 
     fn list(&mut self, filter: &Filter) -> Result<Vec<StoredTask>, StoreError> {
         let mut tasks = self.tasks_where(|t| passes(t, filter));
+        for task in &mut tasks {
+            let meant = filter.within.and_then(|within| task.record.range().overlap(within));
+            if let Some(range) = meant {
+                (task.record.id, task.record.more) = (range.first, range.len() - 1);
+            }
+        }
         tasks.sort_by_key(|t| match t.finished_at {
             None => (None, Reverse(TaskId(u64::MAX - t.record.id.0))),
             Some(at) => (Some(Reverse(at)), Reverse(t.record.id)),

@@ -1,0 +1,141 @@
+//! The list of tasks: which ones are looked up at one instant, and what there is to say of them page by page as the
+//! client reads it, so that a list of millions takes no more memory than a page.
+//!
+//! What has changed between the two is shown as it is then; what no longer matches, or is gone, is left out.
+
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
+use futures_util::StreamExt;
+use futures_util::stream::{iter, unfold};
+use orchd_api::ListQuery;
+use orchd_model::{Refusal, Status, TaskRange};
+use orchd_store::{Filter, History, StoreError, StoredTask};
+use std::io;
+use std::sync::Arc;
+
+use super::Shell;
+use super::answer::{Query, Refused};
+use super::tasks::documents_of;
+use crate::peer::Peer;
+
+/// How many tasks a list shows when nobody says.
+const LISTED: usize = 100;
+/// Tasks that are read, described and sent at once.
+const PAGE: usize = 1000;
+
+/// Lists tasks, the unfinished first.
+pub async fn list(
+    State(shell): State<Arc<Shell>>,
+    Extension(peer): Extension<Peer>,
+    Query(query): Query<ListQuery>,
+) -> Result<Response, Refused> {
+    let filter = Filter { owner: peer.only_owner(), ..filter(&shell, query).await? };
+    if filter.limit.is_some_and(|limit| limit <= PAGE) {
+        let stored = shell.read(move |history| history.list(&filter)).await?;
+        return Ok(Json(documents_of(&shell, stored).await?).into_response());
+    }
+    let all = filter.clone();
+    let wanted = shell.read(move |history| history.ids(&all)).await?;
+    let mut pages = Pages { shell, filter, wanted, next: 0, is_first: true };
+    // What goes wrong before the first byte can still be told as what it is.
+    let first = pages.next_text().await?.unwrap_or_default();
+    let rest = unfold(Some(pages), |pages| async {
+        let mut pages = pages?;
+        match pages.next_text().await {
+            Ok(Some(text)) => Some((Ok(text), Some(pages))),
+            Ok(None) => Some((Ok(Bytes::from_static(b"]")), None)),
+            // The answer is cut off, which no client takes for a list.
+            Err(refusal) => Some((Err(io::Error::other(refusal.to_string())), None)),
+        }
+    });
+    let body = iter([Ok(Bytes::from_static(b"[")), Ok(first)]).chain(rest);
+    Ok(([(header::CONTENT_TYPE, "application/json")], Body::from_stream(body)).into_response())
+}
+
+/// A list that is being sent.
+struct Pages {
+    shell: Arc<Shell>,
+    filter: Filter,
+    /// What is listed, in its order.
+    wanted: Vec<TaskRange>,
+    /// How many of these have been sent.
+    next: usize,
+    is_first: bool,
+}
+
+impl Pages {
+    async fn next_text(&mut self) -> Result<Option<Bytes>, Refusal> {
+        if self.next == self.wanted.len() {
+            return Ok(None);
+        }
+        let end = self.wanted.len().min(self.next + PAGE);
+        let wanted = self.wanted[self.next..end].to_vec();
+        self.next = end;
+        let filter = Filter { limit: None, ..self.filter.clone() };
+        let stored = self.shell.read(move |history| read(history, &wanted, &filter)).await?;
+        self.text_of(stored).await.map(Some)
+    }
+
+    /// Tasks as JSON, with a comma between them and what was sent before.
+    async fn text_of(&mut self, stored: Vec<StoredTask>) -> Result<Bytes, Refusal> {
+        let mut text = Vec::new();
+        for task in documents_of(&self.shell, stored).await? {
+            if !std::mem::take(&mut self.is_first) {
+                text.push(b',');
+            }
+            // Writing to memory cannot fail, and these types are plain.
+            drop(serde_json::to_writer(&mut text, &task));
+        }
+        Ok(text.into())
+    }
+}
+
+/// What stands for these tasks now. Those with contiguous ids are one question.
+fn read(
+    history: &mut dyn History,
+    wanted: &[TaskRange],
+    filter: &Filter,
+) -> Result<Vec<StoredTask>, StoreError> {
+    let mut runs: Vec<TaskRange> = Vec::new();
+    for range in wanted {
+        match runs.last_mut() {
+            Some(run) if run.last.0.checked_add(1) == Some(range.first.0) => run.last = range.last,
+            _ => runs.push(*range),
+        }
+    }
+    let mut found = Vec::new();
+    for run in runs {
+        found.append(&mut history.list(&Filter { within: Some(run), ..filter.clone() })?);
+    }
+    Ok(found)
+}
+
+/// What a list query selects.
+pub async fn filter(shell: &Arc<Shell>, query: ListQuery) -> Result<Filter, Refusal> {
+    let statuses = query.status.as_deref().map(|text| text.split(',').map(|s| s.trim().parse()).collect());
+    let statuses: Vec<Status> = statuses.transpose()?.unwrap_or_default();
+    let workflow = match query.workflow {
+        Some(name) => Some(super::workflows::resolve(shell, &name).await?),
+        None => None,
+    };
+    let session = query.session.as_deref().map(super::named_session::resolve).transpose()?;
+    let name_glob = query.name.map(|glob| glob.parse()).transpose()?;
+    let limit = match query.limit.unwrap_or(LISTED) {
+        0 => None,
+        limit => Some(limit),
+    };
+    Ok(Filter {
+        statuses,
+        priority: query.priority,
+        tag: query.tag,
+        workflow,
+        session,
+        name_glob,
+        since: query.since.map(|span| shell.clock.now() - span),
+        limit,
+        ..Filter::default()
+    })
+}
