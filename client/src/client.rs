@@ -74,6 +74,13 @@ impl Client {
         Ok(Self { transport: Arc::new(transport) })
     }
 
+    /// A client that connects with its first request and saves the question whether a daemon answers: for a
+    /// program that has one thing to say and ends. What is wrong with the socket is the first request's error.
+    #[must_use]
+    pub fn lazy(socket: impl Into<PathBuf>, settings: Settings) -> Self {
+        Self { transport: Arc::new(Transport::lazy(socket.into(), settings)) }
+    }
+
     /// The socket of this client.
     #[must_use]
     pub fn socket(&self) -> &Path {

@@ -10,6 +10,9 @@
 //! A socket that accepts and says nothing is found out by the cheap request within the connect timeout, so
 //! requests that may last (waits, streams) need no limit of their own. A client that has never been
 //! connected does not wait for a daemon to come.
+//!
+//! Who has one request and no time to ask first sends it at once ([`Transport::lazy`]); the cheap request
+//! follows on a connection of its own only if the answer is late.
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
@@ -24,16 +27,21 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::io;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 use tokio::net::UnixStream;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::backoff::Backoff;
 use crate::{Error, Settings, socket};
 
 /// Idle connections kept: a client with more requests at once opens more and closes them after use.
 const IDLE: usize = 8;
+
+/// An answer that takes longer than this is late: then it is looked whether a daemon answers at all.
+const LATE: Duration = Duration::from_millis(100);
 
 pub(crate) type RequestBody = UnsyncBoxBody<Bytes, io::Error>;
 pub(crate) type Connection = http1::SendRequest<RequestBody>;
@@ -126,11 +134,18 @@ pub(crate) struct Transport {
     idle: Mutex<Vec<Connection>>,
     /// A daemon has answered here at least once.
     met: AtomicBool,
+    /// The first request goes out before anything has answered.
+    lazy: bool,
 }
 
 impl Transport {
     pub(crate) fn new(socket: PathBuf, settings: Settings) -> Self {
-        Self { socket, settings, idle: Mutex::default(), met: AtomicBool::new(false) }
+        Self { socket, settings, idle: Mutex::default(), met: AtomicBool::new(false), lazy: false }
+    }
+
+    /// Connections that are opened for the first request, and not asked before it.
+    pub(crate) fn lazy(socket: PathBuf, settings: Settings) -> Self {
+        Self { lazy: true, ..Self::new(socket, settings) }
     }
 
     pub(crate) fn socket(&self) -> &std::path::Path {
@@ -170,45 +185,95 @@ impl Transport {
         }
     }
 
-    async fn open(&self) -> Result<Connection, Error> {
-        let unreachable = |source| Error::Unreachable { socket: self.socket.clone(), source };
+    fn unreachable(&self, source: io::Error) -> Error {
+        Error::Unreachable { socket: self.socket.clone(), source }
+    }
+
+    /// Connects, within the time for that, and does on the connection what shall be done first.
+    async fn within_time<T>(&self, connecting: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
         let silent = || io::Error::new(io::ErrorKind::TimedOut, "it does not answer");
-        socket::check_owner(&self.socket).map_err(unreachable)?;
-        let connected = timeout(self.settings.connect_timeout, async {
-            let stream = UnixStream::connect(&self.socket).await.map_err(unreachable)?;
-            let (mut connection, task) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
-            // The task ends when the connection is closed or no longer used; its errors reach the requests.
-            tokio::spawn(async move { task.await.ok() });
+        timeout(self.settings.connect_timeout, connecting)
+            .await
+            .unwrap_or_else(|_| Err(self.unreachable(silent())))
+    }
+
+    async fn dial(&self) -> Result<Connection, Error> {
+        socket::check_owner(&self.socket).map_err(|error| self.unreachable(error))?;
+        let stream = UnixStream::connect(&self.socket).await.map_err(|error| self.unreachable(error))?;
+        let (connection, task) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
+        // The task ends when the connection is closed or no longer used; its errors reach the requests.
+        tokio::spawn(async move { task.await.ok() });
+        Ok(connection)
+    }
+
+    /// Opens a connection on which a daemon has answered.
+    async fn open(&self) -> Result<Connection, Error> {
+        let connecting = async {
+            let mut connection = self.dial().await?;
             let probe = Call::get(routes::DAEMON).request()?;
-            let answer = connection.send_request(probe).await.map_err(|error| {
-                if error.is_parse() {
-                    Error::Protocol("what listens there does not speak HTTP".to_owned())
-                } else {
-                    unreachable(io::Error::other(error))
-                }
-            })?;
+            let answer = connection.send_request(probe).await.map_err(|error| self.unanswered(error))?;
             checked(answer).await.map_err(Fault::into_error)?.into_body().collect().await.map_err(broken)?;
             connection.ready().await.map_err(broken)?;
             Ok(connection)
-        });
-        let connection = connected.await.unwrap_or_else(|_| Err(unreachable(silent())))?;
+        };
+        let connection = self.within_time(connecting).await?;
         self.met.store(true, Ordering::Relaxed);
         Ok(connection)
     }
 
+    /// The error of the first request on a connection.
+    fn unanswered(&self, error: hyper::Error) -> Error {
+        if error.is_parse() {
+            Error::Protocol("what listens there does not speak HTTP".to_owned())
+        } else {
+            self.unreachable(io::Error::other(error))
+        }
+    }
+
+    /// Sends the very first request. When its answer is late, another connection tells whether there is a
+    /// daemon; one that answers there is only slow.
+    async fn first_head(&self, call: &Call) -> Result<(Response<Incoming>, Connection), Fault> {
+        let request = call.request().map_err(Fault::Final)?;
+        let mut connection = self.within_time(self.dial()).await.map_err(Fault::Final)?;
+        let mut sent = pin!(connection.try_send_request(request));
+        let answer = tokio::select! {
+            answer = &mut sent => answer,
+            () = sleep(LATE) => {
+                self.give_back(self.open().await.map_err(Fault::Final)?);
+                self.answer_in_time(call, sent).await?
+            }
+        };
+        let answer = answer.map_err(|mut error| {
+            let unsent = error.take_message().is_some();
+            let error = error.into_error();
+            if unsent || error.is_parse() {
+                return Fault::Final(self.unanswered(error));
+            }
+            Fault::Lost(broken(error))
+        })?;
+        self.met.store(true, Ordering::Relaxed);
+        Ok((checked(answer).await?, connection))
+    }
+
+    /// Waits for the answer, as long as this request may last.
+    async fn answer_in_time<T>(&self, call: &Call, sent: impl Future<Output = T>) -> Result<T, Fault> {
+        if call.patient || call.events {
+            return Ok(sent.await);
+        }
+        timeout(self.settings.request_timeout, sent).await.map_err(|_| Fault::Final(Error::Timeout))
+    }
+
     /// Sends a request once and reads the head of the answer; an error status is an error.
     pub(crate) async fn head(&self, call: &Call) -> Result<(Response<Incoming>, Connection), Fault> {
+        if self.lazy && !self.has_met_daemon() {
+            return self.first_head(call).await;
+        }
         let request = call.request().map_err(Fault::Final)?;
         let mut connection = self.connection().await.map_err(|error| match error {
             Error::Refused(_) | Error::Protocol(_) => Fault::Final(error),
             Error::Unreachable { .. } | Error::Timeout | Error::Io(_) => Fault::Unsent(error),
         })?;
-        let sent = connection.try_send_request(request);
-        let answer = if call.patient || call.events {
-            sent.await
-        } else {
-            timeout(self.settings.request_timeout, sent).await.map_err(|_| Fault::Final(Error::Timeout))?
-        };
+        let answer = self.answer_in_time(call, connection.try_send_request(request)).await?;
         let answer = answer.map_err(|mut error| {
             let unsent = error.take_message().is_some();
             let error = broken(error.into_error());

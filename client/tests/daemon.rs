@@ -325,6 +325,26 @@ async fn nobody_there_is_found_out_at_once_and_a_silent_socket_after_the_timeout
     assert!(unreachable_after(&socket).await < Duration::from_millis(250));
 }
 
+#[tokio::test]
+async fn a_client_with_one_request_asks_nothing_before_it_and_finds_out_the_same() {
+    let answer = |_: &str, _: &str, _| Reply::Answer(200, r#"{"id": 7}"#.into());
+    let fake = Fake::start(answer);
+    let client = Client::lazy(&fake.socket, quick());
+    assert_eq!(client.submit(TaskSpec::command(["true"])).await.unwrap().id, TaskId(7));
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("s");
+    let unreachable = async || match Client::lazy(&socket, quick()).submit(TaskSpec::command(["true"])).await
+    {
+        Err(Error::Unreachable { socket: named, .. }) => assert_eq!(named, socket),
+        other => panic!("{:?}", other.map(|task| task.id)),
+    };
+    unreachable().await;
+    let listener = UnixListener::bind(&socket).unwrap();
+    unreachable().await;
+    drop(listener);
+    unreachable().await;
+}
+
 #[test]
 fn the_blocking_client_asks_the_same() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();

@@ -1,6 +1,7 @@
 //! What a verb works with: the screen, the wishes that all verbs share, and a client when it needs one.
 
 use orchd_client::{Client, Settings, default_socket};
+use std::path::PathBuf;
 
 use crate::screen::Screen;
 use crate::{Failure, GlobalOptions};
@@ -19,10 +20,22 @@ impl Context {
 
     /// Connects to the daemon; verbs that need none do not call this.
     pub(crate) async fn client(&self) -> Result<Client, Failure> {
+        let (socket, settings) = self.daemon();
+        Ok(Client::connect_with(socket, settings).await?)
+    }
+
+    /// A client for a verb that has one request and is used a thousand times in a loop.
+    pub(crate) fn client_for_one(&self) -> Client {
+        let (socket, settings) = self.daemon();
+        Client::lazy(socket, settings)
+    }
+
+    /// Where the daemon is, and how long it is waited for.
+    fn daemon(&self) -> (PathBuf, Settings) {
         let named = self.global.socket.clone().filter(|path| !path.as_os_str().is_empty());
         let socket = named.unwrap_or_else(default_socket);
         let settings =
             Settings { connect_timeout: self.global.connect_timeout.into(), ..Settings::default() };
-        Ok(Client::connect_with(socket, settings).await?)
+        (socket, settings)
     }
 }

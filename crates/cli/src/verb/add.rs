@@ -63,7 +63,7 @@ impl Add {
             None => {
                 let spec = self.spec.spec(&submitter)?;
                 let more = more(&spec);
-                let first = context.client().await?.submit(spec).await?.id;
+                let first = context.client_for_one().submit(spec).await?.id;
                 let added = TaskRange::from_first(first, more);
                 print_ids(context, added)?;
                 (vec![added], Exit::DONE)
