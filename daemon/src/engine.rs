@@ -24,6 +24,7 @@ use tokio::sync::oneshot;
 use crate::clock::Clock;
 use crate::config::Policy;
 use crate::live::Live;
+use crate::memory::Memory;
 use crate::references::References;
 use crate::sessions::{SessionLink, Sessions};
 use crate::statistics::Picture;
@@ -133,6 +134,7 @@ impl Engine {
         let mut gathering = Gathering { output: first, ..Gathering::default() };
         let mut writer_is_free = true;
         let mut stopping: Option<oneshot::Sender<()>> = None;
+        let mut memory = Memory::default();
         self.handle(Command::Tick, &mut gathering);
         loop {
             if writer_is_free && !gathering.is_empty() {
@@ -158,6 +160,7 @@ impl Engine {
                     writer_is_free = true;
                     self.full = done.full;
                     self.handle(Command::Committed { through: done.through }, &mut gathering);
+                    memory.note(self.core.in_memory());
                 }
                 recv(inbox) -> request => match request {
                     Ok(request) => {

@@ -22,6 +22,7 @@ mod last_end;
 mod live;
 mod local_worker;
 mod logs;
+mod memory;
 mod outbox;
 mod peer;
 mod readers;

@@ -92,17 +92,17 @@ impl<S: Store> Writer<S> {
                 batch.figures = self.statistics.write().distributions.due(event.time);
                 full = self.commit(&batch, full);
             }
-            // The engine first: it can go on while the answers travel.
-            if self.committed.send(Committed { through, full }).is_err() {
+            let events = Arc::new(batch.events);
+            // Before anybody hears of it: whoever is told that a task is there finds it in the figures.
+            self.statistics.write().note(&events, picture);
+            // What starts has the longest way to go, the engine can go on while the answers travel.
+            if self.releases.send(Release { events: Arc::clone(&events), effects }).is_err()
+                || self.committed.send(Committed { through, full }).is_err()
+            {
                 return;
             }
-            // Before the answers: whoever is told that a task is there finds it in the figures.
-            self.statistics.write().note(&batch.events, picture);
             answer(responses);
-            self.trimming.note(&batch.events);
-            if self.releases.send(Release { events: Arc::new(batch.events), effects }).is_err() {
-                return;
-            }
+            self.trimming.note(&events);
             if !full && self.trimming.is_behind() {
                 self.trimming.step(&mut self.store);
             }

@@ -21,6 +21,9 @@ use crate::task::Task;
 use crate::timer::Timers;
 use crate::worker::Workers;
 
+/// Room for so many tasks is not worth giving back.
+const SMALLEST_ROOM: usize = 4096;
+
 /// What an operator configures.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
@@ -226,6 +229,13 @@ impl Core {
                 }
             }
         }
+        // After a burst its room is given back; twice what is needed stays, so that this is rare.
+        if self.tasks.capacity() > SMALLEST_ROOM && self.tasks.len() < self.tasks.capacity() / 8 {
+            self.tasks.shrink_to(self.tasks.len() * 2);
+        }
+        if self.ended.capacity() > SMALLEST_ROOM && self.ended.is_empty() {
+            self.ended.shrink_to(0);
+        }
     }
 
     /// A task in memory as it would be stored now: its own record, or the one that stands for it. Tasks that
@@ -277,6 +287,12 @@ impl Core {
     #[must_use]
     pub fn placed(&self) -> usize {
         self.meta.placed.len()
+    }
+
+    /// How many records are in memory.
+    #[must_use]
+    pub fn in_memory(&self) -> usize {
+        self.tasks.len()
     }
 
     /// How many tasks have not ended.

@@ -18,6 +18,11 @@ const APPLICATION_ID: u32 = 0x6f72_6364;
 const LIBRARY: (i32, &str) = (3_051_003, "3.51.3");
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 
+/// Pages that the writing side keeps: those that many tasks change again and again.
+const WRITER_CACHE_KIB: i32 = 32 * 1024;
+/// There are several readers, each keeps what it has once read, and the system has it, too.
+const READER_CACHE_KIB: i32 = 4 * 1024;
+
 /// Each entry takes the schema from the version of its position to the next. Entries are never changed,
 /// only added.
 ///
@@ -97,7 +102,7 @@ pub(crate) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
         .open(path)
         .map_err(|e| StoreError::io("open", path, e))?;
     let mut connection = Connection::open_with_flags(path, flags(OpenFlags::SQLITE_OPEN_READ_WRITE))?;
-    configure(&connection)?;
+    configure(&connection, WRITER_CACHE_KIB)?;
     let mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
     if mode != "wal" {
         return Err(StoreError::Engine(format!("no write-ahead log on this file system, but {mode}").into()));
@@ -121,7 +126,7 @@ pub(crate) fn open_reader(path: &Path) -> Result<Connection, StoreError> {
 /// Opens the store for a copy: whoever may only read may not write another file either.
 pub(crate) fn open_unbound(path: &Path) -> Result<Connection, StoreError> {
     let connection = Connection::open_with_flags(path, flags(OpenFlags::SQLITE_OPEN_READ_WRITE))?;
-    configure(&connection)?;
+    configure(&connection, READER_CACHE_KIB)?;
     Ok(connection)
 }
 
@@ -129,10 +134,10 @@ fn flags(access: OpenFlags) -> OpenFlags {
     access | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_EXRESCODE
 }
 
-fn configure(connection: &Connection) -> Result<(), StoreError> {
+fn configure(connection: &Connection, cache_kib: i32) -> Result<(), StoreError> {
     connection.busy_timeout(Duration::from_secs(10))?;
     connection.set_prepared_statement_cache_capacity(64);
-    connection.pragma_update(None, "cache_size", -32 * 1024)?;
+    connection.pragma_update(None, "cache_size", -cache_kib)?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     connection.pragma_update(None, "trusted_schema", false)?;
     connection.pragma_update(None, "cell_size_check", true)?;
