@@ -2,7 +2,8 @@
 //!
 //! `cargo bench --bench latency [-- SAMPLES]`. The process is a shell that writes into a pipe, so the shell's
 //! own start is in every figure; the reference is what cannot be avoided: one fdatasync and the same process
-//! started directly. The three kinds of samples alternate.
+//! started directly. The kinds of samples alternate. That the answer comes first shows what is spent on the way
+//! to the disk, and what on the way to the worker and in it.
 
 mod kit;
 
@@ -21,13 +22,19 @@ fn main() -> Result<(), Failure> {
     let line = format!("echo > {}", pipe.display());
     let body = format!("{{\"shell\":{line:?}}}");
     let mut connection = Connection::open(&daemon.socket())?;
-    let [mut bare, mut request, mut process]: [Rounds; 3] = Default::default();
+    let held = format!("{{\"shell\":{line:?},\"hold\":true}}");
+    let [mut synced, mut bare, mut answer, mut request, mut process]: [Rounds; 5] = Default::default();
     for _ in 0..samples {
         let started = Instant::now();
-        sync_once(&daemon.path("state"))?;
+        synced.add(millis(sync_once(&daemon.path("state"))?));
         let mut child = Command::new("/bin/sh").args(["-c", &line]).stdin(Stdio::null()).spawn()?;
         bare.add(millis(arrival(&pipe, started)?));
         child.wait()?;
+        settle();
+        let started = Instant::now();
+        connection.send("POST", "/v1/tasks", &held)?;
+        connection.receive()?;
+        answer.add(millis(started.elapsed()));
         settle();
         let started = Instant::now();
         connection.send("POST", "/v1/tasks", &body)?;
@@ -42,11 +49,16 @@ fn main() -> Result<(), Failure> {
         settle();
     }
     println!("{samples} samples each, milliseconds from the add to the process's word");
-    for (name, rounds) in
-        [("fdatasync + sh", &bare), ("request on an open connection", &request), ("orchctl add", &process)]
-    {
+    let rows = [
+        ("fdatasync alone", &synced),
+        ("fdatasync + sh", &bare),
+        ("answer to a request: it is durable", &answer),
+        ("request on an open connection", &request),
+        ("orchctl add", &process),
+    ];
+    for (name, rounds) in rows {
         let (p50, p99) = (rounds.median(), rounds.quantile(0.99));
-        println!("{name:<34} p50 {p50:>6.2}   p99 {p99:>6.2}   {:.2} x", p50 / bare.median());
+        println!("{name:<36} p50 {p50:>6.2}   p99 {p99:>6.2}   {:.2} x", p50 / bare.median());
     }
     Ok(())
 }

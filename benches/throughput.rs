@@ -1,11 +1,12 @@
 //! P1: process tasks per second, from bulk add to all results durable, next to what the machine allows.
 //!
-//! `cargo bench --bench throughput [-- COUNT]`. The reference is a bare loop in the same run: one pinned
-//! thread a core that starts the same program and waits for it, with nothing kept. Beside it run, where installed,
-//! `make -j`, `ninja`, `xargs -P`, GNU `parallel` and task-spooler; then all once more with output, and the
-//! first two beside processes that use up every core. Rounds alternate; medians are printed with their spread.
+//! `cargo bench --bench throughput [-- COUNT]`. The reference is L in the same run: one pinned thread a core
+//! that starts the same program the fastest way there is and waits for it. Beside it run, where installed,
+//! `make -j`, `ninja`, `xargs -P`, GNU `parallel` and task-spooler; then all once more with output, which L
+//! keeps, too, a file a task, and the first two beside processes that use up every core. Rounds alternate; medians are printed with their spread.
 
 mod kit;
+mod limit;
 
 use kit::{Daemon, Failure, Rounds, count};
 use std::fmt::Write as _;
@@ -24,15 +25,18 @@ type Run<'a> = (&'a str, usize, Box<dyn Fn() -> Result<(), Failure> + 'a>);
 fn main() -> Result<(), Failure> {
     let count = count(5000);
     let daemon = Daemon::start(&[])?;
-    for (title, command) in [("/bin/true", ["/bin/true"].as_slice()), ("/bin/echo x", &["/bin/echo", "x"])] {
+    let kept = daemon.path("kept");
+    fs::create_dir(&kept)?;
+    let silent = ("/bin/true", ["/bin/true"].as_slice(), None);
+    for (title, command, keep_in) in [silent, ("/bin/echo x", &["/bin/echo", "x"], Some(&*kept))] {
         println!("{count} x {title}, {ROUNDS} rounds");
-        compare(&runs(&daemon, command, count)?)?;
+        compare(&runs(&daemon, command, count, keep_in)?)?;
     }
     let hogs: Vec<Child> = (0..cores()?)
         .map(|_| Command::new("/bin/sh").args(["-c", "while :; do :; done"]).spawn())
         .collect::<Result<_, _>>()?;
     println!("{count} x /bin/true beside {} processes that use up every core", hogs.len());
-    let runs = runs(&daemon, &["/bin/true"], count)?;
+    let runs = runs(&daemon, &["/bin/true"], count, None)?;
     let measured = compare(&runs[..2]);
     for mut hog in hogs {
         hog.kill()?;
@@ -60,15 +64,20 @@ fn compare(runs: &[Run<'_>]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The bare loop, orchd, and whatever else is installed.
-fn runs<'a>(daemon: &'a Daemon, command: &'a [&'a str], count: usize) -> Result<Vec<Run<'a>>, Failure> {
+/// L, orchd, and whatever else is installed.
+fn runs<'a>(
+    daemon: &'a Daemon,
+    command: &'a [&'a str],
+    count: usize,
+    keep_in: Option<&'a Path>,
+) -> Result<Vec<Run<'a>>, Failure> {
     let cores = cores()?;
     let (specs, makefile, ninja) =
         (daemon.path("specs"), daemon.path("makefile"), daemon.path("build.ninja"));
     let line = command.join(" ");
     fs::write(&specs, format!("{{\"command\":{command:?}}}\n").repeat(count))?;
     let mut runs: Vec<Run<'a>> = vec![
-        ("bare loop", count, Box::new(move || bare_loop(command, count, cores))),
+        ("L, the machine's limit", count, Box::new(move || Ok(limit::run(command, count, cores, keep_in)?))),
         ("orchd", count, Box::new(move || orchd(daemon, &specs))),
     ];
     if is_installed("make") {
@@ -113,29 +122,6 @@ fn is_installed(program: &str) -> bool {
 fn run(command: &mut Command) -> Result<(), Failure> {
     let status = command.stdin(Stdio::null()).stdout(Stdio::null()).status()?;
     if status.success() { Ok(()) } else { Err(format!("{command:?}: {status}").into()) }
-}
-
-/// One thread a core, and pinned to it, as its children are; each starts the program and waits for it, again and again.
-fn bare_loop(command: &[&str], count: usize, threads: usize) -> Result<(), Failure> {
-    let one =
-        || Command::new(command[0]).args(&command[1..]).stdin(Stdio::null()).stdout(Stdio::null()).status();
-    std::thread::scope(|scope| {
-        let loops: Vec<_> = (0..threads)
-            .map(|index| {
-                let share = count / threads + usize::from(index < count % threads);
-                scope.spawn(move || {
-                    let mut core = rustix::thread::CpuSet::new();
-                    core.set(index);
-                    // Without it the figure is lower, but it is one.
-                    let _ = rustix::thread::sched_setaffinity(None, &core);
-                    (0..share).try_for_each(|_| one().map(drop))
-                })
-            })
-            .collect();
-        loops.into_iter().try_for_each(|thread| {
-            thread.join().map_err(|_| "a thread of the bare loop failed")?.map_err(Failure::from)
-        })
-    })
 }
 
 fn orchd(daemon: &Daemon, specs: &Path) -> Result<(), Failure> {
