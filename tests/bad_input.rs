@@ -262,11 +262,11 @@ fn the_store_of_a_later_orchd_is_refused_and_left_as_it_is() {
     let mut later = was.clone();
     later[USER_VERSION].copy_from_slice(&4711_u32.to_be_bytes());
     fs::write(&path, &later).unwrap();
-    daemon.orchd(&[]).fails_with(1, &["4711", "orchd.db"]);
+    daemon.orchd(&[]).fails_with(65, &["4711", "orchd.db"]);
     assert!(fs::read(&path).unwrap() == later, "it is left untouched");
     // Nor is what is no store at all.
     fs::write(&path, "somebody's letters").unwrap();
-    daemon.orchd(&[]).fails_with(1, &["orchd.db"]);
+    daemon.orchd(&[]).fails_with(65, &["orchd.db"]);
     assert_eq!(fs::read_to_string(&path).unwrap(), "somebody's letters");
     fs::write(&path, &was).unwrap();
     daemon.start_again();
