@@ -5,7 +5,7 @@
 #[expect(dead_code, reason = "each test uses a part of the kit")]
 mod kit;
 
-use kit::{Daemon, until};
+use kit::{Daemon, gate, until};
 use orchd_client::model::{Dependency, DependencyTarget, On};
 use orchd_client::{Status, TaskId, TaskSpec};
 use serde_json::Value;
@@ -117,6 +117,21 @@ fn elements_are_known_by_their_own_names() {
     });
     let why = daemon.orchctl(&["why", "7"]);
     assert!(why.succeeds().out.starts_with("7 (n20.x) "), "{why:?}");
+    let why = daemon.orchctl(&["why", &after]);
+    assert!(why.succeeds().out.contains("7 (n20.x, pending)"), "{why:?}");
+    daemon.orchctl(&["pause"]).succeeds();
+    let add = ["add", "--array", "1-2", "--name", "m{index}", "--claim", "lock:l:write", "--", "sh", "-c"];
+    let claiming = daemon.orchctl(&[&add[..], &[&gate("go")]].concat()).succeeds().out.trim().to_owned();
+    let (first, second) = claiming.split_once('-').unwrap();
+    let why = daemon.orchctl(&["why", second]);
+    assert!(why.succeeds().out.contains(&format!("{first} (m1, ")), "{why:?}");
+    daemon.orchctl(&["resume"]).succeeds();
+    daemon.until_status(first.parse().unwrap(), Status::Running);
+    for verb in [&["why", second][..], &["resources"], &["stats"], &["list", "--status", "pending"]] {
+        let said = daemon.orchctl(verb);
+        assert!(said.succeeds().out.contains(&format!("{first} (m1, ")), "{said:?}");
+    }
+    daemon.write("go", "");
     daemon.orchctl(&["release", "7-8"]).succeeds();
     daemon.wait(&[TaskId(7), TaskId(8), inputs]);
     let skipped = daemon.orchctl(&["list", "--status", "skipped", "--json"]).json();

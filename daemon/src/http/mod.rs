@@ -8,6 +8,7 @@ mod claimants;
 mod cut;
 mod drain;
 mod edit;
+mod element_names;
 mod events;
 mod guard;
 mod lines;

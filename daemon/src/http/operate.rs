@@ -8,9 +8,9 @@ use orchd_store::Filter;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::Shell;
 use super::answer::{Answered, Body, json};
 use super::tasks::unknown;
+use super::{Shell, element_names};
 use crate::documents;
 use crate::engine::Request;
 
@@ -138,7 +138,8 @@ pub async fn resume(State(shell): State<Arc<Shell>>, Body(request): Body<api::Pa
 
 /// Counts, times, rates, resources.
 pub async fn stats(State(shell): State<Arc<Shell>>) -> Answered<api::Stats> {
-    let (resources, workers) = shell.look(|core| (core.resources(), core.workers())).await?;
+    let (mut resources, workers) = shell.look(|core| (core.resources(), core.workers())).await?;
+    element_names::fill(&shell, &mut resources).await?;
     let slowest = shell.statistics.read().distributions.slowest().to_vec();
     let ids: Vec<TaskId> = slowest.iter().map(|(id, _)| *id).collect();
     let (bytes, names) = shell.read(move |history| Ok((history.size_bytes()?, history.names(&ids)?))).await?;
@@ -158,7 +159,8 @@ pub async fn stats(State(shell): State<Arc<Shell>>) -> Answered<api::Stats> {
 
 /// Every resource.
 pub async fn resources(State(shell): State<Arc<Shell>>) -> Answered<Vec<api::Resource>> {
-    let resources = shell.look(orchd_core::Core::resources).await?;
+    let mut resources = shell.look(orchd_core::Core::resources).await?;
+    element_names::fill(&shell, &mut resources).await?;
     json(resources.into_iter().map(documents::resource).collect())
 }
 

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::answer::{Answered, Id, Query, Refused, bytes, json, parse};
-use super::{Shell, guard};
+use super::{Shell, element_names, guard};
 use crate::documents;
 use crate::engine::Request as EngineRequest;
 use crate::peer::Peer;
@@ -129,6 +129,7 @@ pub async fn documents_of(shell: &Arc<Shell>, stored: Vec<StoredTask>) -> Result
         true => BTreeMap::new(),
         false => shell.look(move |core| documents::reasons(core, &waiting)).await?,
     };
+    element_names::fill(shell, reasons.values_mut().flatten()).await?;
     let roots: Vec<TaskId> = stored.iter().filter_map(|task| documents::root_cause(&task.record)).collect();
     let names = names(shell, roots).await?;
     let document = |task: StoredTask| {
@@ -176,7 +177,8 @@ pub async fn show(State(shell): State<Arc<Shell>>, Id(id): Id) -> Answered<Task>
 /// Why a task does not run.
 pub async fn explain(State(shell): State<Arc<Shell>>, Id(id): Id) -> Answered<Explanation> {
     let id = TaskId(id);
-    let explained = shell.look(move |core| core.explain(id)).await?;
+    let mut explained = shell.look(move |core| core.explain(id)).await?;
+    element_names::fill(&shell, &mut explained).await?;
     let stored = shell.read(move |history| history.task(id)).await?.ok_or_else(|| unknown(id))?;
     let stored = alone(stored, id);
     let names = names(&shell, documents::root_cause(&stored.record).into_iter().collect()).await?;
