@@ -5,7 +5,7 @@ use orchd_api::{HeldAttempt, ToWorker, WorkerHello};
 use orchd_model::{AttemptNumber, TaskId, Time, Token, WorkerId};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 /// Messages under way to one worker. Assignments are bounded by its slots; a worker that does not read so
 /// many messages is disconnected.
@@ -17,11 +17,17 @@ pub struct SessionLink {
     /// Tells this connection from a later one of the same worker.
     pub number: u64,
     sender: mpsc::Sender<ToWorker>,
+    cut: Arc<Notify>,
     /// What the worker said of itself.
     pub hello: Arc<WorkerHello>,
 }
 
 impl SessionLink {
+    /// Returns when the worker was found not to read.
+    pub async fn cut(&self) {
+        self.cut.notified().await;
+    }
+
     /// Sends without waiting; false when the worker is gone or does not read.
     pub fn send(&self, message: ToWorker) -> bool {
         self.sender.try_send(message).is_ok()
@@ -71,7 +77,7 @@ impl Sessions {
     pub fn link(&self, hello: WorkerHello) -> (SessionLink, mpsc::Receiver<ToWorker>) {
         let (sender, receiver) = mpsc::channel(OUTBOX_MESSAGES);
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        (SessionLink { number, sender, hello: Arc::new(hello) }, receiver)
+        (SessionLink { number, sender, cut: Arc::default(), hello: Arc::new(hello) }, receiver)
     }
 
     /// From now on messages for this worker go to this link; welcomes it.
@@ -90,14 +96,13 @@ impl Sessions {
     }
 
     /// Sends a message to a worker. One that does not read is disconnected: it says hello again and is told
-    /// all it needs.
+    /// all it needs. Its session stays until its connection is done with it, which tells the engine.
     pub fn send(&self, worker: WorkerId, message: ToWorker) {
         let link = self.sessions.get(&worker).map(|session| session.link.clone());
         if let Some(link) = link
             && !link.send(message)
         {
-            tracing::warn!(%worker, "a worker does not read its messages: disconnected");
-            self.close(worker, link.number);
+            link.cut.notify_one();
         }
     }
 

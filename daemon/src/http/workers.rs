@@ -95,7 +95,10 @@ async fn talk(shell: Arc<Shell>, mut socket: WebSocket, peer: Peer) -> Result<()
     if let Some(slots) = slots {
         shell.sessions.send(worker, ToWorker::Slots { slots });
     }
-    let ended = relay(&shell, &mut socket, worker, link, receiver).await;
+    let ended = tokio::select! {
+        ended = relay(&shell, &mut socket, worker, &link, receiver) => ended,
+        () = link.cut() => Err(format!("worker {worker} does not read its messages: disconnected")),
+    };
     // A daemon that stops leaves its workers as they are. A later connection may have taken over.
     if !*shell.stopping.borrow() && shell.sessions.close(worker, number) {
         tracing::info!(%worker, "worker disconnected");
@@ -147,7 +150,7 @@ async fn relay(
     shell: &Arc<Shell>,
     socket: &mut WebSocket,
     worker: WorkerId,
-    link: SessionLink,
+    link: &SessionLink,
     mut outgoing: mpsc::Receiver<ToWorker>,
 ) -> Result<(), String> {
     let mut stopping = shell.stopping.clone();
@@ -158,7 +161,7 @@ async fn relay(
                 None => return Ok(()),
             },
             message = receive(socket) => match message? {
-                Some(message) => take(shell, worker, &link, message).await?,
+                Some(message) => take(shell, worker, link, message).await?,
                 None => return Ok(()),
             },
             () = super::until_stopped(&mut stopping) => return Ok(()),
