@@ -29,6 +29,9 @@ use crate::{Error, Settings, socket};
 /// Wishes under way from one guard; who wishes faster waits.
 const WISHES: usize = 16;
 
+/// Between two tries to find the daemon again: others wait until it knows who is still there.
+const LONGEST_PAUSE: Duration = Duration::from_millis(100);
+
 /// How a wish is answered.
 type Answer = oneshot::Sender<Result<(), Error>>;
 
@@ -60,9 +63,19 @@ enum State {
     /// Not granted yet.
     Waits(oneshot::Sender<Result<Grant, Error>>),
     Holds(Grant, Instant),
-    /// Released, which the daemon has not acknowledged. Nobody may wait for that.
-    Leaves(Grant, Instant, Option<Answer>),
+    /// Released, which the daemon has not acknowledged.
+    Leaves(Grant, Instant, Leaving),
+    /// Nobody waits for the grant any more, and the daemon is to know.
+    Withdraws,
     Over,
+}
+
+/// A release under way.
+struct Leaving {
+    /// Who waits for it, if somebody does.
+    answer: Option<Answer>,
+    /// Whether it was said while the claim was held: then a daemon that knows of no claim has heard it.
+    said: bool,
 }
 
 /// Keeps one claim.
@@ -127,9 +140,14 @@ impl Keeper {
                 };
                 self.loss.send_replace(Some(Loss::Gone(refusal)));
             }
-            (State::Leaves(.., Some(answer)), ended) => drop(answer.send(ended)),
+            (State::Leaves(.., Leaving { answer: Some(answer), said }), ended) => {
+                let settled = said && ended.as_ref().is_err_and(|e| e.code() == Some(Code::StaleToken));
+                // Who asked may have gone.
+                drop(answer.send(if settled { Ok(()) } else { ended }));
+            }
             // Nobody is left to be told.
-            (State::Waits(_) | State::Holds(..) | State::Leaves(..) | State::Over, _) => {}
+            (State::Waits(_) | State::Holds(..) | State::Leaves(..), _)
+            | (State::Withdraws | State::Over, _) => {}
         }
     }
 
@@ -151,7 +169,7 @@ impl Keeper {
     async fn connect(&self) -> Result<Session, Error> {
         let held = match &self.state {
             State::Holds(grant, _) | State::Leaves(grant, ..) => Some(grant),
-            State::Waits(_) | State::Over => None,
+            State::Waits(_) | State::Withdraws | State::Over => None,
         };
         let attempts = held.map(|grant| HeldAttempt {
             task: grant.task,
@@ -179,7 +197,7 @@ impl Keeper {
     /// There was a daemon. While it is away nobody else can be granted anything, so who holds a claim has it
     /// for as long as that lasts; who waits, or wants to be rid of it, has the patience of any request.
     async fn connect_patiently(&mut self) -> Result<Session, Error> {
-        let mut backoff = Backoff::default();
+        let mut backoff = Backoff::up_to(LONGEST_PAUSE);
         let mut impatient_since: Option<Instant> = None;
         loop {
             let error = match self.connect().await {
@@ -202,8 +220,8 @@ impl Keeper {
                 };
                 match next {
                     Next::Wished(wish) => drop(self.note(wish)),
-                    // No connection: there is nothing to withdraw, the daemon will find it gone.
-                    Next::Said(_) | Next::Unwanted => return Err(Error::Timeout),
+                    // It may be granted on disk: without a word it would be held until the lease is over.
+                    Next::Said(_) | Next::Unwanted => self.state = State::Withdraws,
                 }
             }
         }
@@ -212,8 +230,12 @@ impl Keeper {
     /// Serves one session.
     async fn talk(&mut self, session: Session) -> Result<Over, Error> {
         let Session { mut sender, mut receiver, .. } = session;
+        if matches!(self.state, State::Withdraws) {
+            leave(&mut sender, receiver, self.settings.connect_timeout).await;
+            return Ok(Over::Done);
+        }
         for message in self.unanswered() {
-            if sender.send(&message).await.is_err() {
+            if !self.say(&mut sender, &message).await {
                 return Ok(Over::Broken);
             }
         }
@@ -236,7 +258,7 @@ impl Keeper {
                 Next::Wished(wish) => {
                     let message = self.note(wish);
                     if let Some(message) = message
-                        && sender.send(&message).await.is_err()
+                        && !self.say(&mut sender, &message).await
                     {
                         return Ok(Over::Broken);
                     }
@@ -247,6 +269,15 @@ impl Keeper {
                 }
             }
         }
+    }
+
+    /// Says something; false when the session is broken.
+    async fn say(&mut self, sender: &mut Sender, message: &FromWorker) -> bool {
+        let is_said = sender.send(message).await.is_ok();
+        if let (State::Leaves(.., leaving), FromWorker::Report { .. }) = (&mut self.state, message) {
+            leaving.said |= is_said;
+        }
+        is_said
     }
 
     /// Takes in what the daemon says; true when the claim is over.
@@ -292,7 +323,7 @@ impl Keeper {
     fn token(&self) -> Option<Token> {
         match &self.state {
             State::Holds(grant, _) | State::Leaves(grant, ..) => Some(grant.token),
-            State::Waits(_) | State::Over => None,
+            State::Waits(_) | State::Withdraws | State::Over => None,
         }
     }
 
@@ -305,11 +336,11 @@ impl Keeper {
                 Some(FromWorker::Loosen { token: grant.token, resource, kept })
             }
             Some(Wish::Release(answer)) => {
-                self.state = State::Leaves(grant, since, Some(answer));
+                self.state = State::Leaves(grant, since, Leaving { answer: Some(answer), said: false });
                 Some(released(grant, since))
             }
             None => {
-                self.state = State::Leaves(grant, since, None);
+                self.state = State::Leaves(grant, since, Leaving { answer: None, said: false });
                 Some(released(grant, since))
             }
         }
@@ -339,7 +370,7 @@ async fn next_wish(state: &mut State, wishes: &mut mpsc::Receiver<Wish>) -> Next
             Next::Unwanted
         }
         State::Holds(..) => Next::Wished(wishes.recv().await),
-        State::Leaves(..) | State::Over => std::future::pending().await,
+        State::Leaves(..) | State::Withdraws | State::Over => std::future::pending().await,
     }
 }
 

@@ -150,6 +150,7 @@ impl Receiver {
 #[derive(Clone, Copy, Debug)]
 pub struct Backoff {
     next: Duration,
+    longest: Duration,
 }
 
 impl Backoff {
@@ -159,14 +160,20 @@ impl Backoff {
     /// How long to pause before the next try.
     pub fn pause(&mut self) -> Duration {
         let pause = self.next;
-        self.next = (pause * 2).min(Self::LONGEST);
+        self.next = (pause * 2).min(self.longest);
         pause
+    }
+
+    /// One whose pauses do not grow beyond this.
+    #[must_use]
+    pub fn up_to(longest: Duration) -> Self {
+        Self { longest, ..Self::default() }
     }
 }
 
 impl Default for Backoff {
     fn default() -> Self {
-        Self { next: Self::FIRST }
+        Self { next: Self::FIRST, longest: Self::LONGEST }
     }
 }
 
