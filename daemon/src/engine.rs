@@ -24,6 +24,7 @@ use tokio::sync::oneshot;
 use crate::clock::Clock;
 use crate::config::Policy;
 use crate::live::Live;
+use crate::load_guard::UNMEASURED;
 use crate::memory::Memory;
 use crate::references::References;
 use crate::sessions::{SessionLink, Sessions};
@@ -68,6 +69,8 @@ pub enum Request {
     Inspect(Box<dyn FnOnce(&Core) + Send>),
     /// Start nothing new from now on, or again.
     Drain(bool),
+    /// Start nothing, for this reason, until the load of the machine is looked at again; or start again.
+    HoldBack(Option<String>),
     /// End the thread when everything is durable.
     Stop(oneshot::Sender<()>),
 }
@@ -111,6 +114,8 @@ pub struct Engine {
     pub inbox: Receiver<Request>,
     pub batches: Sender<Outgoing>,
     pub committed: Receiver<Committed>,
+    /// Asks for a look at the load of the machine.
+    pub load_watch: Sender<()>,
 }
 
 /// What one batch will hold.
@@ -148,6 +153,10 @@ impl Engine {
                 // Who asked may have gone; the thread ends all the same.
                 let _ = done.send(());
                 return;
+            }
+            if self.core.held_back() == Some(UNMEASURED) && self.core.backlog() > 0 {
+                // A look that is asked for already is as good.
+                let _ = self.load_watch.try_send(());
             }
             let takes_more = gathering.output.events.len() < BATCH_EVENTS;
             let never = crossbeam_channel::never();
@@ -239,6 +248,10 @@ impl Engine {
             Request::Inspect(look) => look(&self.core),
             Request::Drain(draining) => {
                 self.core.set_draining(draining);
+                self.handle(Command::Tick, gathering);
+            }
+            Request::HoldBack(because) => {
+                self.core.hold_back(because);
                 self.handle(Command::Tick, gathering);
             }
             Request::Stop(done) => *stopping = Some(done),

@@ -20,6 +20,7 @@ mod feed;
 mod http;
 mod last_end;
 mod live;
+mod load_guard;
 mod local_worker;
 mod logs;
 mod memory;

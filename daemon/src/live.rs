@@ -66,6 +66,7 @@ pub async fn reload(shell: &Arc<Shell>, flags: &Flags, logs: &Logs) -> Result<()
     let command = Command::Configure(Box::new(config.core.clone()));
     // The answer goes through the writer, which so learns that something may be due earlier.
     shell.ask(|answer| Request::Command { command, answer: Some(answer) }).await?;
+    shell.send(Request::HoldBack(crate::load_guard::at_first(&config.load_guard))).await?;
     if config.access.lets_others_in() != former.access.lets_others_in() {
         crate::socket::share(&config.socket, config.access.lets_others_in())?;
     }

@@ -31,6 +31,7 @@ use crate::feed::Feed;
 use crate::http::{self, Shell};
 use crate::last_end::{LastEnd, Marker};
 use crate::live::{self, Live};
+use crate::load_guard;
 use crate::local_worker::{self, Asks, Fence, LocalWorker};
 use crate::logs::Logs;
 use crate::outbox::{Outbox, Recent};
@@ -357,10 +358,9 @@ impl Threads {
         let distributions = Distributions::load(&mut *store.reader()?)?;
         let clock = Clock::start(snapshot.meta.last_time);
         let config = live.config();
-        let sessions = Arc::new(Sessions::new(config.core.lease));
-        let feed = Arc::new(Feed::new());
+        let (sessions, feed) = (Arc::new(Sessions::new(config.core.lease)), Arc::new(Feed::new()));
         let mut first = Output::default();
-        let core = Core::load(config.core.clone(), snapshot, clock.now(), &mut first);
+        let mut core = Core::load(config.core.clone(), snapshot, clock.now(), &mut first);
         let statistics = Arc::new(RwLock::new(Statistics::new(&core, distributions)));
         let (engine, inbox) = crossbeam_channel::bounded(limits::INBOX);
         // One batch is committed while the next one gathers; a third would only wait.
@@ -372,6 +372,7 @@ impl Threads {
         let orphans = if last_end == LastEnd::Clean { None } else { Some(store.reader()?) };
         let (sweeper, sweeper_thread) = start_sweeper(&state_dir, orphans)?;
         let engine_thread = Engine {
+            load_watch: start_load_watch(&engine, &live, &mut core)?,
             core,
             clock,
             history: engine_reader,
@@ -432,6 +433,18 @@ fn start_sweeper(
     let (sweeper, sweepings) = sweeper::channel();
     let paths = StatePaths::new(state_dir);
     Ok((sweeper, spawn("sweeper", move || sweepings.run(&paths, orphans))?))
+}
+
+/// The thread that looks at the load of the machine; it ends with the engine.
+fn start_load_watch(
+    engine: &crossbeam_channel::Sender<Request>,
+    live: &Arc<Live>,
+    core: &mut Core,
+) -> Result<crossbeam_channel::Sender<()>> {
+    let (load_watch, watching) = load_guard::channel(engine.clone(), Arc::clone(live));
+    core.hold_back(load_guard::at_first(&live.config().load_guard));
+    drop(spawn("load", move || watching.run())?);
+    Ok(load_watch)
 }
 
 /// A thread whose panic ends the process: nothing may go on without it.

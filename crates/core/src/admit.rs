@@ -16,7 +16,7 @@ impl Core {
         if std::mem::take(&mut self.placements_doubted) {
             self.reconsider_placements(out);
         }
-        if self.paused || self.draining {
+        if self.starts_nothing() {
             return;
         }
         // Whether tasks are looked at for which no slot is free: until one of them waits for a slot alone.

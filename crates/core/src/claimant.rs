@@ -105,6 +105,9 @@ impl Core {
         if self.draining {
             return Some(Reason::Paused { scope: "draining".to_owned() });
         }
+        if let Some(because) = &self.held_back {
+            return Some(Reason::Guard { because: because.clone() });
+        }
         if self.queues.is_class_paused(priority) {
             return Some(Reason::Paused { scope: format!("priority {priority}") });
         }

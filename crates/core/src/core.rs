@@ -91,6 +91,8 @@ pub struct Core {
     pub(crate) paused: bool,
     /// Whether the daemon is about to stop: like a pause, but forgotten with the process.
     pub(crate) draining: bool,
+    /// Why the load of the machine lets nothing start, if so; forgotten with the process, too.
+    pub(crate) held_back: Option<String>,
     /// Whether something has changed that tasks placed ahead may have to come back for.
     pub(crate) placements_doubted: bool,
     /// Tasks that ended in this step and whose dependents and workflow have not been told.
@@ -319,6 +321,23 @@ impl Core {
     #[must_use]
     pub fn is_draining(&self) -> bool {
         self.draining
+    }
+
+    /// Starts nothing, for this reason, or starts again. Not a fact: who measures the load says it again.
+    pub fn hold_back(&mut self, because: Option<String>) {
+        self.held_back = because;
+        self.placements_doubted = true;
+    }
+
+    /// Why the load of the machine lets nothing start, if so.
+    #[must_use]
+    pub fn held_back(&self) -> Option<&str> {
+        self.held_back.as_deref()
+    }
+
+    /// Whether nothing at all may start now.
+    pub(crate) fn starts_nothing(&self) -> bool {
+        self.paused || self.draining || self.held_back.is_some()
     }
 
     /// What is paused.

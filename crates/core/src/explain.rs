@@ -85,6 +85,9 @@ impl Core {
         if self.draining {
             reasons.push(Reason::Paused { scope: "draining".to_owned() });
         }
+        if let Some(because) = &self.held_back {
+            reasons.push(Reason::Guard { because: because.clone() });
+        }
         if self.queues.is_class_paused(task.base_class()) {
             reasons.push(Reason::Paused { scope: format!("priority {}", task.base_class()) });
         }

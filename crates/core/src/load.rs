@@ -42,6 +42,7 @@ impl Core {
             timers: Timers::default(),
             paused: false,
             draining: false,
+            held_back: None,
             placements_doubted: false,
             unsettled: VecDeque::new(),
             workflow_ends: BTreeMap::new(),

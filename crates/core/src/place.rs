@@ -69,7 +69,7 @@ impl Core {
 
     /// Something has changed for placed tasks: those that would not be placed as they are come back.
     pub(crate) fn reconsider_placements(&mut self, out: &mut Output) {
-        let nothing_starts = self.paused || self.draining;
+        let nothing_starts = self.starts_nothing();
         let (now, placing) = (self.now, self.workers.placing().map(|(id, _)| id));
         let is_outdated = |placement: &&Placement| {
             let task = self.task(placement.task);

@@ -102,6 +102,11 @@ pub enum Reason {
         /// `all`, `priority low`, `workflow 3`, ….
         scope: String,
     },
+    /// The load of the machine holds back every start.
+    Guard {
+        /// What was measured, and the limit.
+        because: String,
+    },
     /// Its workflow or session runs as many tasks as it may.
     MaxParallel {
         /// `workflow 3`.
@@ -167,6 +172,7 @@ impl fmt::Display for Reason {
             Self::NoWorker { handler } => write!(f, "no worker for {handler}"),
             Self::NoSlot { slots } => write!(f, "no free slot ({})", plural(*slots as usize, "slot")),
             Self::Paused { scope } => write!(f, "paused ({scope})"),
+            Self::Guard { because } => write!(f, "held back by the load guard: {because}"),
             Self::MaxParallel { group, limit } => write!(f, "{group} runs its limit of {limit} at once"),
             Self::Unsatisfiable { resource, wants, capacity } => {
                 write!(f, "wants {wants} of {resource}, which has only {capacity} in all")

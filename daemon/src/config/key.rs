@@ -21,7 +21,7 @@ const fn fixed(name: &'static str, default: &'static str) -> Key {
 }
 
 /// All of them.
-pub const KEYS: [Key; 45] = [
+pub const KEYS: [Key; 49] = [
     fixed("daemon.state_dir", "the usual place"),
     fixed("daemon.socket", "the usual place"),
     key("log.level", "info"),
@@ -54,6 +54,10 @@ pub const KEYS: [Key; 45] = [
     key("enforcement.cpu", "limit"),
     key("enforcement.memory", "warn"),
     key("enforcement.jobserver", "auto"),
+    key("guard.free_memory", "none"),
+    key("guard.cpu_pressure", "none"),
+    key("guard.memory_pressure", "none"),
+    key("guard.io_pressure", "none"),
     key("retention.age", "7d"),
     key("retention.tasks", "1000000"),
     fixed("output.max_bytes", "1GiB"),

@@ -6,6 +6,7 @@ mod access;
 mod enforcement;
 mod key;
 mod layers;
+mod load_guard;
 mod logging;
 mod policy;
 mod resources;
@@ -18,6 +19,7 @@ use std::path::PathBuf;
 
 pub use access::{Access, Role};
 pub use enforcement::Enforcement;
+pub use load_guard::LoadGuard;
 pub use logging::{LogFormat, LogSettings};
 pub use policy::Policy;
 pub use source::Setting;
@@ -68,6 +70,8 @@ pub struct Config {
     pub grace: Span,
     /// How attempts are kept to their claims.
     pub enforcement: Enforcement,
+    /// When starts are held back for the load of the machine.
+    pub load_guard: LoadGuard,
     /// Retries where a task says nothing.
     pub defaults: RetrySpec,
     /// What holds for every workflow that does not say otherwise.
@@ -113,6 +117,7 @@ impl Config {
         let core = core(&mut layers, &machine);
         let grace = layers.value("scheduler.grace", Span::from_secs(10));
         let enforcement = Enforcement::read(&mut layers);
+        let load_guard = LoadGuard::read(&mut layers);
         let defaults = defaults(&mut layers);
         let retention = Retention {
             age: layers.value("retention.age", Span::from_secs(7 * 86_400)),
@@ -133,6 +138,7 @@ impl Config {
             core,
             grace,
             enforcement,
+            load_guard,
             defaults,
             workflows,
             handlers,

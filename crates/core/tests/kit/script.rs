@@ -120,6 +120,11 @@ impl Script {
                 self.world().core.set_draining(true);
                 Vec::new()
             }
+            "hold_back" => {
+                self.world().core.hold_back((!rest.is_empty()).then(|| rest.to_owned()));
+                let (reply, out) = self.world().handle(Command::Tick);
+                self.answer(reply, &out)
+            }
             "retry" => {
                 let ids: Vec<TaskId> = words.iter().map(|name| self.task(name)).collect();
                 let (reply, out) = self.world().retry(&ids);
