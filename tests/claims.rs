@@ -223,7 +223,8 @@ fn classes_are_strict_and_a_class_is_first_in_first_out() {
 fn a_claim_is_held_as_long_as_any_process_of_the_task_lives() {
     let daemon = Daemon::configured(2, "[scheduler]\ngrace = '100ms'");
     // The shell obeys SIGTERM, its child does not: the lock is free only when that is gone, too.
-    let line = "(trap '' TERM; echo > begun; while :; do echo >> alive; sleep 0.01; done) & wait";
+    let line =
+        "(trap '' TERM; echo > alive; echo > begun; while :; do echo >> alive; sleep 0.01; done) & wait";
     let first = daemon.submit(TaskSpec { claims: claims(&["lock:one:exclusive"]), ..daemon.shell(line) });
     until("it has begun", || daemon.path("begun").exists());
     let next = "wc -l < alive; sleep 0.1; wc -l < alive";

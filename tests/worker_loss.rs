@@ -178,3 +178,15 @@ fn what_ended_before_the_worker_died_is_not_run_again() {
     assert_eq!(daemon.lines("ran").len(), 200);
     assert!(ended.iter().all(|id| daemon.task(*id).attempts == 1));
 }
+
+#[test]
+fn what_a_task_leaves_behind_is_ended_and_not_those_that_come_after_it() {
+    let daemon = Daemon::start(1);
+    let first = daemon.submit(daemon.shell("sleep 1000 & exit 0"));
+    let after = daemon.submit_many((0..5).map(|_| daemon.shell("sleep 0.01 & wait")));
+    daemon.wait(&after);
+    assert!(daemon.processes_of(first).is_empty());
+    for id in after.into_iter().chain([first]) {
+        assert_eq!(daemon.task(id).status, Status::Completed, "{:?}", daemon.task(id).result);
+    }
+}

@@ -19,6 +19,7 @@ use orchd_model::{Amount, CpuBound, OverMemory};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
+use std::cell::Cell;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -132,6 +133,7 @@ impl Cgroups {
             open: None,
             limits: Limits::default(),
             fresh: false,
+            was_killed: Cell::new(false),
             cpu_before: Cpu::default(),
         }
     }
@@ -224,6 +226,9 @@ pub(crate) struct SlotGroup {
     limits: Limits,
     /// Whether nothing but the attempt that is in it has used it.
     fresh: bool,
+    /// Whether it was killed. Since Linux 6.15 a process that is cloned into a group that was killed before may
+    /// be killed, too: `cgroup_css_set_fork` compares the count of kills with that of its parent's group.
+    was_killed: Cell<bool>,
     cpu_before: Cpu,
 }
 
@@ -232,8 +237,9 @@ impl SlotGroup {
     pub(crate) fn prepare(&mut self, bounds: Option<Bounds>) -> io::Result<BorrowedFd<'_>> {
         let limits = bounds.map_or_else(Limits::default, |bounds| Limits::new(bounds, self.controllers));
         self.fresh = limits.memory.is_some();
-        if self.fresh {
+        if self.fresh || self.was_killed.get() {
             self.remove()?;
+            self.was_killed.set(false);
         }
         let open = match self.open.take() {
             Some(open) => open,
@@ -294,6 +300,7 @@ impl SlotGroup {
         if !is_populated(open.events.as_fd()) {
             return true;
         }
+        self.was_killed.set(true);
         if let Err(error) = rustix::io::write(&open.kill, b"1") {
             tracing::error!(%error, group = %self.directory.display(), "a group could not be killed");
         }
