@@ -231,8 +231,7 @@ impl Keeper {
     async fn talk(&mut self, session: Session) -> Result<Over, Error> {
         let Session { mut sender, mut receiver, .. } = session;
         if matches!(self.state, State::Withdraws) {
-            leave(&mut sender, receiver, self.settings.connect_timeout).await;
-            return Ok(Over::Done);
+            return Ok(leave(&mut sender, receiver, self.settings.connect_timeout).await);
         }
         for message in self.unanswered() {
             if !self.say(&mut sender, &message).await {
@@ -251,8 +250,10 @@ impl Keeper {
                 Next::Said(Err(_)) => return Ok(Over::Broken),
                 Next::Said(Ok(message)) => {
                     if self.hear(message)? {
-                        leave(&mut sender, receiver, self.settings.connect_timeout).await;
-                        return Ok(Over::Done);
+                        let withdrawn = leave(&mut sender, receiver, self.settings.connect_timeout).await;
+                        // What was acknowledged is over, however the connection ends.
+                        let is_over = !matches!(self.state, State::Withdraws);
+                        return Ok(if is_over { Over::Done } else { withdrawn });
                     }
                 }
                 Next::Wished(wish) => {
@@ -264,8 +265,8 @@ impl Keeper {
                     }
                 }
                 Next::Unwanted => {
-                    leave(&mut sender, receiver, self.settings.connect_timeout).await;
-                    return Ok(Over::Done);
+                    self.state = State::Withdraws;
+                    return Ok(leave(&mut sender, receiver, self.settings.connect_timeout).await);
                 }
             }
         }
@@ -292,7 +293,11 @@ impl Keeper {
                         std::mem::replace(&mut self.state, State::Holds(grant, Instant::now()))
                 {
                     // Who does not wait any more closes the session, which releases it.
-                    return Ok(waiter.send(Ok(grant)).is_err());
+                    let is_unwanted = waiter.send(Ok(grant)).is_err();
+                    if is_unwanted {
+                        self.state = State::Withdraws;
+                    }
+                    return Ok(is_unwanted);
                 }
                 Ok(false)
             }
@@ -387,11 +392,16 @@ fn released(grant: Grant, since: Instant) -> FromWorker {
     FromWorker::Report { started: Vec::new(), ended: vec![report], unbegun: Vec::new() }
 }
 
-/// Closes a session, and waits until the daemon has: then it has let go of what was claimed.
-async fn leave(sender: &mut Sender, mut receiver: worker::Receiver, patience: Duration) {
-    // The end of the connection says the same, only later.
-    if sender.close().await.is_ok() {
-        let _ = timeout(patience, receiver.until_closed()).await;
+/// Closes a session, and waits until the daemon has: then it has let go of what was claimed. One that breaks
+/// instead may not have heard it.
+async fn leave(sender: &mut Sender, mut receiver: worker::Receiver, patience: Duration) -> Over {
+    if sender.close().await.is_err() {
+        return Over::Broken;
+    }
+    match timeout(patience, receiver.until_closed()).await {
+        // A daemon that says nothing sees the end of the connection, sooner or later.
+        Ok(true) | Err(_) => Over::Done,
+        Ok(false) => Over::Broken,
     }
 }
 

@@ -121,9 +121,14 @@ impl Sender {
 }
 
 impl Receiver {
-    /// Waits until the daemon has closed the connection.
-    pub(crate) async fn until_closed(&mut self) {
-        while let Some(Ok(_)) = self.stream.next().await {}
+    /// Waits until the daemon has closed the session; false when the connection broke instead.
+    #[cfg(feature = "claims")]
+    pub(crate) async fn until_closed(&mut self) -> bool {
+        let mut closed = false;
+        while let Some(Ok(message)) = self.stream.next().await {
+            closed |= matches!(message, Message::Close(_));
+        }
+        closed
     }
 
     /// Waits for the next message. The future may be dropped without a loss.

@@ -6,6 +6,7 @@ use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{Message, Utf8Bytes, WebSocket, WebSocketUpgrade};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
+use futures_util::SinkExt;
 use orchd_api::{FromWorker, PROTOCOL, ToWorker, Worker, WorkerHello};
 use orchd_core::{Command, Join, WorkerNote};
 use orchd_model::{Code, Refusal, WorkerId, limits};
@@ -106,6 +107,8 @@ async fn talk(shell: Arc<Shell>, mut socket: WebSocket, peer: Peer) -> Result<()
         // When its socket closes, what a client has claimed is free on disk, too. It may have been before.
         let detached = shell.ask(|answer| Request::Command { command, answer: Some(answer) }).await;
         detached.map(drop).or_else(not_known).map_err(|refusal| refusal.to_string())?;
+        // Answers the worker's own goodbye, if it said one.
+        drop(socket.close().await);
         if is_process {
             shell.fence.disconnected(worker);
         }
