@@ -32,6 +32,20 @@ fn a_task_that_ran_out_of_memory_gets_more_and_shows_both() {
 }
 
 #[test]
+fn what_left_its_process_group_is_ended_and_the_next_in_the_slot_is_not() {
+    let daemon = Daemon::start(1);
+    for _ in 0..3 {
+        let stray = daemon
+            .submit(daemon.shell("setsid sh -c 'echo > away; sleep 1000' & until [ -e away ]; do :; done"));
+        let next = daemon.submit(daemon.shell("true"));
+        daemon.wait(&[stray, next]);
+        let statuses = [stray, next].map(|id| daemon.status(id));
+        assert_eq!(statuses, [Status::Completed; 2], "{:?}", daemon.task(next));
+        std::fs::remove_file(daemon.path("away")).unwrap();
+    }
+}
+
+#[test]
 fn more_memory_than_claimed_is_marked_in_what_show_prints() {
     let daemon = Daemon::configured(1, "[enforcement]\ncgroup = \"off\"\n");
     let line = "x=$(head -c 67108864 /dev/zero | tr '\\0' x)";

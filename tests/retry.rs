@@ -185,7 +185,7 @@ fn tasks_that_are_cancelled_while_they_start_have_run_or_have_not_but_are_ended(
         daemon.client().cancel(ids.clone().into()).unwrap();
         daemon.wait(&ids);
         for id in ids {
-            assert_eq!(daemon.status(id), Status::Cancelled);
+            assert_eq!(daemon.status(id), Status::Cancelled, "{:?}", daemon.task(id));
             assert!(daemon.processes_of(id).is_empty());
         }
     }

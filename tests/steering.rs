@@ -156,8 +156,10 @@ fn a_setting_that_makes_no_sense_is_refused() {
         (&["cpu"], 2, &["KEY=VALUE"]),
         (&["lock", "capacity=1"], 2, &["lock:NAME"]),
         (&["cpu", "capacity=1", "capacity=2"], 2, &["twice"]),
-        (&["lock:a", "concurrency=0"], 5, &["at least 1", "pause --resource lock:a"]),
-        (&["external_api:x", "tokens=60", "per=1m", "burst=10"], 5, &["external_api:x", "rates"]),
+        (&["lock:a", "concurrency=0"], 5, &["more than nothing", "resources close lock:a"]),
+        (&["external_api:x", "tokens=60"], 5, &["external_api:x", "tokens=60 per=1m"]),
+        (&["external_api:x", "tokens=60", "per=0", "burst=10"], 5, &["per", "more than nothing"]),
+        (&["cpu", "tokens=60", "per=1m"], 5, &["cpu:system_cpu", "no rate"]),
         (&["external_api:x", "capacity=3"], 5, &["concurrency"]),
     ] {
         daemon.orchctl(&[&["resources", "set"], settings].concat()).fails_with(code, words);

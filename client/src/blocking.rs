@@ -15,11 +15,12 @@
 
 use orchd_api::{
     Backup, Daemon, DrainReply, Event, EventQuery, Explanation, ListQuery, LogQuery, OperationResult,
-    PauseRequest, Resource, ResourceRequest, Selector, ShutdownMode, Stats, StoreCheck, Task, WaitReply,
-    WaitRequest, Worker, Workflow, WorkflowAdded,
+    PauseRequest, Resource, ResourceRequest, Selector, SettleRequest, ShutdownMode, Stats, StoreCheck, Task,
+    ThrottleRequest, WaitReply, WaitRequest, Worker, Workflow, WorkflowAdded,
 };
 use orchd_model::{
-    Priority, Refusal, Span, Status, TaskId, TaskRange, TaskResult, TaskSpec, WorkflowId, WorkflowSpec,
+    Priority, Refusal, ResourceName, Span, Status, TaskId, TaskRange, TaskResult, TaskSpec, WorkflowId,
+    WorkflowSpec,
 };
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -145,6 +146,14 @@ impl Client {
         resources() -> Vec<Resource>;
         /// Says what a resource has; gives it as it is then.
         set_resource(request: ResourceRequest) -> Resource;
+        /// Gives a resource to nobody for a while.
+        throttle(request: ThrottleRequest) -> Resource;
+        /// Gives a resource to nobody until it is opened.
+        close_resource(resource: &ResourceName) -> Resource;
+        /// Gives a closed or throttled resource out again.
+        open_resource(resource: &ResourceName) -> Resource;
+        /// Says how many tokens of a rate a running attempt has really used.
+        settle(request: SettleRequest) -> Resource;
         /// Starts nothing new, and waits until nothing runs or the timeout has passed.
         drain(timeout: Option<Span>) -> DrainReply;
         /// Who answers on the socket.

@@ -4,12 +4,12 @@ use bytes::Bytes;
 use futures_util::Stream;
 use orchd_api::{
     Added, Backup, BackupRequest, Daemon, DrainReply, DrainRequest, EventQuery, Explanation, ListQuery,
-    LogQuery, OperationResult, PauseRequest, ReprioritizeRequest, Resource, ResourceRequest, Selector,
-    ShutdownMode, ShutdownRequest, Stats, StoreCheck, Task, TaskIds, WaitReply, WaitRequest, Worker,
-    Workflow, WorkflowAdded, routes,
+    LogQuery, OperationResult, PauseRequest, ReprioritizeRequest, Resource, ResourceNamed, ResourceRequest,
+    Selector, SettleRequest, ShutdownMode, ShutdownRequest, Stats, StoreCheck, Task, TaskIds,
+    ThrottleRequest, WaitReply, WaitRequest, Worker, Workflow, WorkflowAdded, routes,
 };
 use orchd_model::{
-    Priority, Refusal, Span, TaskId, TaskRange, TaskResult, TaskSpec, WorkflowId, WorkflowSpec,
+    Priority, Refusal, ResourceName, Span, TaskId, TaskRange, TaskResult, TaskSpec, WorkflowId, WorkflowSpec,
 };
 use serde::de::IgnoredAny;
 use std::path::{Path, PathBuf};
@@ -312,6 +312,41 @@ impl Client {
     /// A refusal, or no connection.
     pub async fn set_resource(&self, request: ResourceRequest) -> Result<Resource, Error> {
         self.transport.ask(Call::post(routes::RESOURCES, &request)?.repeatable(true)).await
+    }
+
+    /// Gives a resource to nobody for a while. With the token of a running attempt, that was told to wait, the
+    /// attempt's task starts again afterwards if it fails now, and that is no try.
+    ///
+    /// # Errors
+    /// `stale_token` when the attempt is over, another refusal, or no connection.
+    pub async fn throttle(&self, request: ThrottleRequest) -> Result<Resource, Error> {
+        self.transport.ask(Call::post(routes::RESOURCES_THROTTLE, &request)?.repeatable(true)).await
+    }
+
+    /// Gives a resource to nobody until it is opened.
+    ///
+    /// # Errors
+    /// `wrong_state` when it is closed already, another refusal, or no connection.
+    pub async fn close_resource(&self, resource: &ResourceName) -> Result<Resource, Error> {
+        let request = ResourceNamed { resource: resource.clone() };
+        self.transport.ask(Call::post(routes::RESOURCES_CLOSE, &request)?).await
+    }
+
+    /// Gives a closed or throttled resource out again.
+    ///
+    /// # Errors
+    /// `wrong_state` when it is neither, another refusal, or no connection.
+    pub async fn open_resource(&self, resource: &ResourceName) -> Result<Resource, Error> {
+        let request = ResourceNamed { resource: resource.clone() };
+        self.transport.ask(Call::post(routes::RESOURCES_OPEN, &request)?).await
+    }
+
+    /// Says how many tokens of a rate a running attempt has really used, in place of those it drew.
+    ///
+    /// # Errors
+    /// `stale_token` when the attempt is over, another refusal, or no connection.
+    pub async fn settle(&self, request: SettleRequest) -> Result<Resource, Error> {
+        self.transport.ask(Call::post(routes::RESOURCES_SETTLE, &request)?.repeatable(true)).await
     }
 
     /// Starts nothing new, and waits until nothing runs or the timeout has passed: then `done` is false.

@@ -317,10 +317,26 @@ pub fn resource(view: orchd_core::ResourceView) -> api::Resource {
                 mode: h.mode,
                 amount: h.amount,
                 since: h.since,
+                until: h.until,
             })
             .collect(),
         concurrency: view.concurrency,
-        state: if view.paused { "closed" } else { "open" }.to_owned(),
+        state: match view {
+            _ if view.closed => "closed",
+            _ if view.paused => "paused",
+            _ if view.throttled_until.is_some() => "throttled",
+            _ => "open",
+        }
+        .to_owned(),
+        throttled_until: view.throttled_until,
+        rate: view.rate.map(|view| api::ResourceRate {
+            tokens: view.rate.tokens,
+            per: view.rate.per,
+            burst: view.rate.burst,
+            left: view.left,
+            next_refill: view.next_refill,
+        }),
+        blocked_time: view.blocked,
     }
 }
 

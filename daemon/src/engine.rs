@@ -245,7 +245,10 @@ impl Engine {
                 gathering.responses.push(Response::Join(answer, joined));
             }
             Request::Reports { worker, told, link } => self.take_reports(worker, told, link, gathering),
-            Request::Inspect(look) => look(&self.core),
+            Request::Inspect(look) => {
+                self.core.note_time(now);
+                look(&self.core);
+            }
             Request::Drain(draining) => {
                 self.core.set_draining(draining);
                 self.handle(Command::Tick, gathering);

@@ -126,6 +126,14 @@ fn kind_and_data(fact: &Fact) -> Option<(&'static str, Value)> {
         Fact::ResourceSet { resource, setting } => {
             ("resource.set", json!({ "resource": resource, "setting": setting }))
         }
+        Fact::Throttled { resource, until, .. } => {
+            ("resource.throttled", json!({ "resource": resource, "until": until }))
+        }
+        Fact::Closed { resource } => ("resource.closed", json!({ "resource": resource })),
+        Fact::Opened { resource } => ("resource.opened", json!({ "resource": resource })),
+        Fact::Settled { resource, drawn, used, .. } => {
+            ("resource.settled", json!({ "resource": resource, "drawn": drawn, "used": used }))
+        }
         Fact::WorkerJoined { worker } => ("worker.joined", json!({ "worker": worker.id })),
         Fact::WorkerLost { worker } => ("worker.lost", json!({ "worker": worker })),
         Fact::WorkerLeft { worker } => ("worker.left", json!({ "worker": worker })),

@@ -24,8 +24,8 @@ pub use event::{Event, EventKind, EventQuery};
 pub use log::{LogChunk, LogEnd, LogQuery, LogStream};
 pub use operate::{
     Backup, BackupRequest, Daemon, DrainReply, DrainRequest, OperationResult, PauseRequest,
-    ReprioritizeRequest, ResourceRequest, Selector, ShutdownMode, ShutdownRequest, StoreCheck, TaskIds,
-    WaitReply, WaitRequest,
+    ReprioritizeRequest, ResourceNamed, ResourceRequest, Selector, SettleRequest, ShutdownMode,
+    ShutdownRequest, StoreCheck, TaskIds, ThrottleRequest, WaitReply, WaitRequest,
 };
 pub use problem::{MEDIA_TYPE, Problem};
 pub use session::{
@@ -33,7 +33,8 @@ pub use session::{
     ToWorker, Work, WorkerHello,
 };
 pub use stats::{
-    Distribution, Resource, ResourceHolder, Slots, SlowTask, Stats, StoreStats, Throughput, Worker,
+    Distribution, Resource, ResourceHolder, ResourceRate, Slots, SlowTask, Stats, StoreStats, Throughput,
+    Worker,
 };
 pub use task::{ArrayPlace, Attempt, Explanation, ListQuery, ReasonText, StatusReasonText, Task};
 pub use workflow::{Workflow, WorkflowAdded};

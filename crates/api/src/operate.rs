@@ -1,6 +1,6 @@
 //! What operators ask of tasks and of the daemon.
 
-use orchd_model::{Amount, Priority, Refusal, ResourceName, Span, Status, TaskId, TaskRange};
+use orchd_model::{Amount, Priority, Refusal, ResourceName, Span, Status, TaskId, TaskRange, Token};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -112,6 +112,40 @@ pub struct ResourceRequest {
     /// The most tokens that gather.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub burst: Option<Amount>,
+}
+
+/// One resource.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ResourceNamed {
+    /// `type:identifier`.
+    pub resource: ResourceName,
+}
+
+/// A resource is given to nobody for a while, because whoever serves it said so.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ThrottleRequest {
+    /// `type:identifier`.
+    pub resource: ResourceName,
+    /// For how long.
+    pub retry_after: Span,
+    /// The token of the running attempt that was told so, which claims the resource. If it fails after that,
+    /// it starts again when the time is over, and that is no try. Without a token an operator says it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<Token>,
+}
+
+/// What a running attempt has really used of a rate, in place of what it drew.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SettleRequest {
+    /// `type:identifier`.
+    pub resource: ResourceName,
+    /// Tokens used in all.
+    pub used: Amount,
+    /// The token of the attempt.
+    pub token: Token,
 }
 
 /// Start nothing new, and wait until nothing runs.

@@ -38,6 +38,14 @@ pub const STATS: &str = "/v1/stats";
 /// `GET`: resources (array of [`crate::Resource`]). `POST`: say what one has ([`crate::ResourceRequest`] →
 /// [`crate::Resource`]).
 pub const RESOURCES: &str = "/v1/resources";
+/// `POST`: give a resource to nobody for a while ([`crate::ThrottleRequest`] → [`crate::Resource`]).
+pub const RESOURCES_THROTTLE: &str = "/v1/resources/throttle";
+/// `POST`: give a resource to nobody ([`crate::ResourceNamed`] → [`crate::Resource`]).
+pub const RESOURCES_CLOSE: &str = "/v1/resources/close";
+/// `POST`: give a closed or throttled resource out again ([`crate::ResourceNamed`] → [`crate::Resource`]).
+pub const RESOURCES_OPEN: &str = "/v1/resources/open";
+/// `POST`: put right what an attempt has drawn of a rate ([`crate::SettleRequest`] → [`crate::Resource`]).
+pub const RESOURCES_SETTLE: &str = "/v1/resources/settle";
 /// `GET`: connected workers (array of [`crate::Worker`]).
 pub const WORKERS: &str = "/v1/workers";
 /// `GET`: a worker session, a WebSocket ([`crate::FromWorker`], [`crate::ToWorker`]).

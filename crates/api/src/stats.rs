@@ -140,8 +140,30 @@ pub struct Resource {
     pub holders: Vec<ResourceHolder>,
     /// How many holders at once.
     pub concurrency: Option<u32>,
-    /// `open` or `closed`.
+    /// `open`, `paused`, `throttled` or `closed`.
     pub state: String,
+    /// Until when it is throttled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub throttled_until: Option<Time>,
+    /// Its rate; none when its claims are not limited in time.
+    pub rate: Option<ResourceRate>,
+    /// For how long somebody has waited for it since the daemon started, or it came into being.
+    pub blocked_time: Span,
+}
+
+/// A rate and what is left of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ResourceRate {
+    /// Tokens that come in a time of `per`.
+    pub tokens: Amount,
+    /// The time in which so many tokens come.
+    pub per: Span,
+    /// The most tokens that gather.
+    pub burst: Amount,
+    /// Tokens that are there now.
+    pub left: Amount,
+    /// When there is one more; none when there are as many as gather.
+    pub next_refill: Option<Time>,
 }
 
 /// A holder of a resource.
@@ -159,6 +181,9 @@ pub struct ResourceHolder {
     pub amount: Amount,
     /// Since when.
     pub since: Time,
+    /// When its timeout or deadline ends it at the latest, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Time>,
 }
 
 /// A connected worker.

@@ -5,9 +5,12 @@ use orchd_model::{Allotment, Amount, Mode};
 use crate::command::Effect;
 use crate::core::{Core, Output};
 use crate::event::Fact;
-use crate::ledger::{Block, Need, ResourceIndex, ResourceKey};
-use crate::queue::{Queue, Waits};
+use crate::ledger::ResourceIndex;
+use crate::parking::Waits;
+use crate::queue::Queue;
 use crate::rank::Rank;
+use crate::resource::{Asker, Block, Need, ResourceKey};
+use crate::timer::Timer;
 
 impl Core {
     /// Starts every task that fits, in order. What is blocked on a resource is parked there and no longer
@@ -23,7 +26,7 @@ impl Core {
         let mut looks_ahead = true;
         loop {
             while let Some(resource) = self.ledger.take_changed() {
-                self.queues.wake(resource, &mut self.ledger);
+                self.queues.wake(resource, self.now, &mut self.ledger);
             }
             let workers = &self.workers;
             let candidate = self.queues.best_candidate(|pool| {
@@ -39,42 +42,71 @@ impl Core {
 
     /// The head of a queue cannot have all it needs.
     fn park_head(&mut self, index: usize, rank: Rank, (need, block): (Need, Block)) {
-        let resource = self.ledger.get(need.resource);
-        let is_group = !matches!(resource.key, ResourceKey::Named(_));
+        let is_group = !matches!(self.ledger.get(need.resource).key, ResourceKey::Named(_));
         let waits = match block {
             // What an exclusive claim takes varies with the capacity, so any change may be the one.
-            Block::Short | Block::Unsatisfiable if need.mode == Mode::Exclusive => {
+            Block::Short | Block::Crowded | Block::Unsatisfiable if need.mode == Mode::Exclusive => {
                 Waits::ForAmount(Amount::ZERO)
             }
-            Block::Short | Block::Unsatisfiable => Waits::ForAmount(need.amount),
-            Block::Paused | Block::Mode | Block::Behind(_) => Waits::InOrder,
+            Block::Short | Block::Crowded | Block::Unsatisfiable => Waits::ForAmount(need.amount),
+            Block::Beside(_) => Waits::Beside(need.amount),
+            Block::Paused
+            | Block::Closed
+            | Block::Throttled(_)
+            | Block::Mode
+            | Block::Rate(_)
+            | Block::Behind(_) => Waits::InOrder,
         };
         match block {
             // The first in order is not overtaken: a waiting writer stops later readers.
-            Block::Mode | Block::Behind(_) => self.ledger.reserve(need, rank),
+            Block::Mode | Block::Rate(_) | Block::Behind(_) => self.ledger.reserve(need, rank, None),
             // What an operator, a group's limit or its own size keeps back must not keep others back.
-            Block::Paused | Block::Unsatisfiable => self.ledger.unreserve(rank.task),
+            _ if block.is_bar() => self.ledger.unreserve(rank.task),
             Block::Short if is_group => self.ledger.unreserve(rank.task),
-            Block::Short => {}
+            Block::Short => self.reserve_amount(index, rank, need),
+            _ => {}
+        }
+        if let Block::Rate(until) | Block::Throttled(until) = block {
+            self.timers.set_earlier(Timer::Resource(need.resource), until);
         }
         self.queues.park(index, need.resource, waits, &mut self.ledger);
+    }
+
+    /// A task that is short of an amount has reserved it once it has been ready for long enough.
+    fn reserve_amount(&mut self, index: usize, rank: Rank, need: Need) {
+        let due = rank.since + self.config.reservation_delay;
+        if due <= self.now {
+            self.ledger.reserve(need, rank, Some(due));
+        } else {
+            self.timers.set(Timer::Reservation(index), due);
+        }
+    }
+
+    /// Who asks, when the head of a queue does.
+    pub(crate) fn asker(&self, rank: Rank) -> Asker {
+        let timeout = self.queues.get(self.task(rank.task).queue).timeout;
+        let ends_by = timeout.map(|timeout| self.now + timeout + self.config.grace);
+        Asker { rank, now: self.now, ends_by }
     }
 
     /// What keeps the head of a queue from starting. A task waits for one thing at a time: what no waiting
     /// helps against comes first, then what it was found to wait for, until that lets it pass.
     fn first_block(&self, index: usize, rank: Rank) -> Option<(Need, Block)> {
         let queue = self.queues.get(index);
+        if queue.needs.is_empty() {
+            return None;
+        }
+        let asker = self.asker(rank);
         let block_of = |need: &Need| {
             let resource = self.ledger.get(need.resource);
-            resource.block(need.mode, need.amount, rank).map(|block| (*need, block))
+            resource.block(need.mode, need.amount, &asker).map(|block| (*need, block))
         };
         let mut blocks = queue.needs.iter().filter_map(block_of);
         let first = blocks.next()?;
-        let for_good = |block: &Block| matches!(block, Block::Paused | Block::Unsatisfiable);
         let former = |(need, _): &(Need, Block)| Some(need.resource) == queue.waits_for;
         let mut chosen = first;
         for other in std::iter::once(first).chain(blocks) {
-            if for_good(&other.1) {
+            if other.1.is_bar() {
                 return Some(other);
             }
             if former(&other) {
@@ -127,7 +159,8 @@ impl Core {
         for task in self.ledger.reserving_tasks() {
             let needs = &self.queues.get(self.task(task).queue).needs;
             let need = needs.iter().find(|need| need.resource == resource);
-            if need.is_some_and(|need| self.ledger.get(resource).is_barred(need.mode, need.amount)) {
+            let bar = |need: &Need| self.ledger.get(resource).bar(need.mode, need.amount, self.now);
+            if need.and_then(bar).is_some() {
                 self.ledger.unreserve(task);
             }
         }

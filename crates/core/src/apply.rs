@@ -1,16 +1,13 @@
 //! Applying facts: the only writer of what facts say. Cannot fail: whether a fact may happen was decided
 //! before it was emitted.
 
-use orchd_model::{
-    Priority, ResourceName, ResourceSetting, Sequence, Span, Status, TaskId, Time, Token, WorkflowId,
-    WorkflowStatus,
-};
+use orchd_model::{Priority, Sequence, Span, Status, TaskId, Time, Token, WorkflowId, WorkflowStatus};
 
 use crate::claimant::loosened;
 use crate::core::{Core, Ended};
 use crate::event::{AttemptEnd, Event, Fact};
-use crate::ledger::ResourceKey;
-use crate::record::{Phase, Scope, Stop, TaskRecord, WorkflowRecord, WorkflowStop};
+use crate::record::{Phase, ResourceState, Scope, Stop, TaskRecord, WorkflowRecord, WorkflowStop};
+use crate::resource::ResourceKey;
 use crate::task::Task;
 use crate::timer::Timer;
 
@@ -68,6 +65,10 @@ impl Core {
             Fact::Paused { scope } => self.apply_paused(scope, true),
             Fact::Resumed { scope } => self.apply_paused(scope, false),
             Fact::ResourceSet { resource, setting } => self.apply_resource_set(resource, setting),
+            Fact::Throttled { resource, until, task } => self.apply_throttled(resource, *until, *task),
+            Fact::Closed { resource } => self.change_state(resource, |state| state.closed = true),
+            Fact::Opened { resource } => self.change_state(resource, ResourceState::open),
+            Fact::Settled { resource, task, used, .. } => self.apply_settled(resource, *task, *used),
             Fact::WorkerJoined { worker } => {
                 self.meta.next_worker = self.meta.next_worker.max(worker.id.next());
                 self.meta.workers.push(worker.clone());
@@ -93,7 +94,7 @@ impl Core {
     /// Takes a task into memory, with all that follows from its record but its edges; see `link`.
     pub(crate) fn insert(&mut self, record: TaskRecord) {
         let id = record.id;
-        let queue = self.queues.join(&record.demand, &mut self.ledger);
+        let queue = self.queues.join(&record.demand, record.timeout, &mut self.ledger);
         let mut task = Box::new(Task::new(record, queue));
         if let Some(claimant) = task.claimant() {
             task.away = !self.workers.take_claim(claimant, id);
@@ -191,6 +192,7 @@ impl Core {
         self.queues.leave(queue, &mut self.ledger);
         if !self.queues.exists(queue) {
             self.timers.clear(Timer::Aging(queue));
+            self.timers.clear(Timer::Reservation(queue));
         }
     }
 
@@ -248,6 +250,7 @@ impl Core {
         }
         let timeout = task.timeout();
         self.take_claims(id);
+        self.draw_tokens(id);
         if let Some(timeout) = timeout {
             self.timers.set(Timer::Timeout(id), at + timeout);
         }
@@ -257,9 +260,10 @@ impl Core {
     pub(crate) fn take_claims(&mut self, id: TaskId) {
         let task = self.tasks.get(&id).expect("facts and lists refer to tasks in memory");
         let Phase::Running { token, worker, started_at, .. } = task.phase else { return };
+        let ends_by = task.ends_by(started_at).map(|end| end + self.config.grace);
         for need in &self.queues.get(task.queue).needs {
             if let Some(need) = loosened(*need, task, &self.ledger) {
-                self.ledger.hold(need, id, started_at);
+                self.ledger.hold(need, id, started_at, ends_by);
             }
         }
         self.tokens.insert(token, id);
@@ -283,6 +287,7 @@ impl Core {
         }
         self.task_mut(id).note_kept(None);
         self.tokens.remove(&attempt.token);
+        self.meta.told_to_wait.remove(&attempt.token);
         self.workers.free_slot(attempt.worker, id, attempt.execution_time);
         self.ease_lease(attempt.worker);
         if self.task(id).timeout().is_some() {
@@ -409,20 +414,6 @@ impl Core {
         let index = self.ledger.intern(&key);
         self.ledger.set_paused(index, paused);
         self.reconsider(index);
-    }
-
-    fn apply_resource_set(&mut self, resource: &ResourceName, setting: &ResourceSetting) {
-        let index = self.ledger.intern(&ResourceKey::Named(resource.clone()));
-        self.ledger.configure(index, setting);
-        self.reconsider(index);
-        match self.meta.resources.iter_mut().find(|(name, _)| name == resource) {
-            // What is not said stays, over a restart, too.
-            Some((_, kept)) => {
-                kept.capacity = setting.capacity.or(kept.capacity);
-                kept.concurrency = setting.concurrency.or(kept.concurrency);
-            }
-            None => self.meta.resources.push((resource.clone(), setting.clone())),
-        }
     }
 
     fn set_class_paused(&mut self, class: Priority, paused: bool) {

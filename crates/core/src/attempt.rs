@@ -9,8 +9,8 @@ use std::sync::Arc;
 use crate::command::{Effect, Reply};
 use crate::core::{Core, Output};
 use crate::event::{AttemptEnd, Fact};
-use crate::ledger::ResourceKey;
 use crate::record::{Phase, Stop, WorkflowStop};
+use crate::resource::Resource;
 use crate::timer::Timer;
 
 impl Core {
@@ -63,7 +63,11 @@ impl Core {
     ) {
         let task = self.task(id);
         let Phase::Running { token, worker, started_at, stop } = task.phase else { return };
-        let outcome = effective(outcome, stop);
+        let outcome = match (effective(outcome, stop), self.meta.told_to_wait.get(&token)) {
+            // It failed because it was told to come back later, and has said so.
+            (Outcome::Failed { .. }, Some(until)) => Outcome::Snoozed { delay: until.since(self.now) },
+            (outcome, _) => outcome,
+        };
         let (execution_time, usage, data) = match report {
             Some(report) => (report.execution_time, report.usage, report.data),
             None => (self.now.since(started_at), None, None),
@@ -115,9 +119,8 @@ impl Core {
         // An exclusive claim has had all there is.
         let claim = queue.demand.claims.iter().find(|claim| claim.resource.is_memory())?;
         let resource = queue.needs.iter().map(|need| self.ledger.get(need.resource));
-        let mut named =
-            resource.filter(|resource| resource.key == ResourceKey::Named(claim.resource.clone()));
-        let capacity = named.next().and_then(|resource| resource.capacity);
+        let mut named = resource.filter(|resource| resource.is_named(&claim.resource));
+        let capacity = named.next().and_then(Resource::capacity);
         task.retry.more_memory(claim.amount, capacity).filter(|_| claim.mode != Mode::Exclusive)
     }
 
@@ -128,7 +131,8 @@ impl Core {
         for claim in demand.claims.iter_mut().filter(|claim| claim.resource.is_memory()) {
             claim.amount = memory;
         }
-        let queue = self.queues.join(&Arc::new(demand), &mut self.ledger);
+        let timeout = self.task(id).timeout();
+        let queue = self.queues.join(&Arc::new(demand), timeout, &mut self.ledger);
         self.task_mut(id).queue = queue;
         self.leave_queue(former);
     }
@@ -198,6 +202,8 @@ impl Core {
                 self.queues.age(queue, self.now, &mut self.ledger);
                 self.watch_aging(queue);
             }
+            Timer::Reservation(queue) => self.queues.look_at(queue, &mut self.ledger),
+            Timer::Resource(resource) => self.time_has_passed_for(resource),
             Timer::Placed(_) => self.placements_doubted = true,
             Timer::Lease(worker) => self.check_lease(worker, out),
             Timer::Workflow(workflow) => {

@@ -19,9 +19,10 @@ use std::sync::Arc;
 use crate::command::{Effect, Join, NewClaim, NewTask, Reply};
 use crate::core::{Core, Output};
 use crate::event::Fact;
-use crate::ledger::{Ledger, Need, ResourceKey};
+use crate::ledger::Ledger;
 use crate::rank::Rank;
 use crate::record::{Phase, TaskRecord, WorkerRecord};
+use crate::resource::{Asker, Need, ResourceKey};
 use crate::task::Task;
 
 fn stale(token: Token) -> Refusal {
@@ -112,9 +113,11 @@ impl Core {
             return Some(Reason::Paused { scope: format!("priority {priority}") });
         }
         let rank = Rank { class: priority, since: self.now, task: self.meta.next_task };
+        let asker = Asker { rank, now: self.now, ends_by: None };
         new.spec.claims.iter().find_map(|claim| {
             let resource = self.ledger.find(&ResourceKey::Named(claim.resource.clone()))?;
-            self.block_reason(&Need { resource, mode: claim.mode, amount: claim.amount }, rank)
+            let need = Need { resource, mode: claim.mode, amount: claim.amount };
+            self.block_reasons(&need, &asker).into_iter().next()
         })
     }
 

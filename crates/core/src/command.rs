@@ -1,7 +1,7 @@
 //! Commands: wishes that come in and may be refused; replies; effects: instructions to the shell.
 
 use orchd_model::{
-    Allotment, AttemptReport, FailFast, Kept, On, Priority, Refusal, ResourceName, ResourceSetting,
+    Allotment, Amount, AttemptReport, FailFast, Kept, On, Priority, Refusal, ResourceName, ResourceSetting,
     RetryPolicy, Sequence, Span, Status, TaskId, TaskRange, TaskSpec, Time, Token, WorkerId, WorkflowId,
 };
 use std::collections::BTreeMap;
@@ -168,6 +168,34 @@ pub enum Command {
         resource: ResourceName,
         /// What is said.
         setting: ResourceSetting,
+    },
+    /// Give a resource to nobody for a while.
+    Throttle {
+        /// Which.
+        resource: ResourceName,
+        /// For how long.
+        pause: Span,
+        /// The running attempt that asks for it; none for an operator.
+        by: Option<Token>,
+    },
+    /// Give a resource to nobody until it is opened.
+    Close {
+        /// Which.
+        resource: ResourceName,
+    },
+    /// Give a closed or throttled resource out again.
+    Open {
+        /// Which.
+        resource: ResourceName,
+    },
+    /// A running attempt has used another number of tokens than it drew.
+    Settle {
+        /// The attempt.
+        token: Token,
+        /// What they are tokens of.
+        resource: ResourceName,
+        /// How many it has used in all.
+        used: Amount,
     },
     /// Go on with another configuration.
     Configure(Box<Config>),

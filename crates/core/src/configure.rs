@@ -4,7 +4,6 @@
 use orchd_model::{Amount, ResourceKind, ResourceName, ResourceSetting, WorkerId};
 
 use crate::core::{Config, Core};
-use crate::ledger::ResourceKey;
 
 impl Core {
     /// Goes on with another configuration. The lease and the seed stay as they are: workers were told one, and
@@ -17,6 +16,7 @@ impl Core {
         self.config = Config { lease: former.lease, seed: former.seed, ..config };
         self.placements_doubted = true;
         self.workers.set_ahead(self.config.ahead);
+        self.queues.grace = self.config.grace;
         if former.aging != self.config.aging {
             self.set_aging();
         }
@@ -40,20 +40,19 @@ impl Core {
     }
 
     fn reconfigure_resource(&mut self, name: &ResourceName, setting: Option<ResourceSetting>) {
-        let index = self.ledger.intern(&ResourceKey::Named(name.clone()));
         let nothing = match name.counted_as() {
-            ResourceKind::Quantity => Some(Amount::ZERO),
-            ResourceKind::Rate | ResourceKind::Lock => None,
+            ResourceKind::Quantity => ResourceSetting::capacity(Amount::ZERO),
+            ResourceKind::Rate | ResourceKind::Lock => ResourceSetting::default(),
         };
-        let is_configured = setting.is_some();
-        let setting = setting.unwrap_or(ResourceSetting { capacity: nothing, concurrency: None });
-        self.ledger.reconfigure(index, &setting, is_configured);
+        let set = self.meta.resources.iter().find(|(set, _)| set == name).map(|(_, set)| set);
+        let is_configured = setting.is_some() || set.is_some();
+        let setting = setting.unwrap_or(nothing);
+        let setting = set.map_or(setting.clone(), |set| setting.overlaid(set));
+        let index = self.resource(name);
+        self.ledger.reconfigure(index, setting, is_configured, self.now);
         self.reconsider(index);
-        let set = self.meta.resources.iter().find(|(set, _)| set == name).map(|(_, set)| set.clone());
-        if let Some(set) = set {
-            let index = self.ledger.intern(&ResourceKey::Named(name.clone()));
-            self.ledger.configure(index, &set);
-            self.reconsider(index);
+        if self.ledger.exists(index) {
+            self.note_state(name, index);
         }
     }
 

@@ -29,6 +29,11 @@ const SMALLEST_ROOM: usize = 4096;
 pub struct Config {
     /// How long a task waits before it competes one class higher; zero: never.
     pub aging: Span,
+    /// How long a task that is short of an amount is overtaken by others before it reserves it; zero: not at
+    /// all.
+    pub reservation_delay: Span,
+    /// How long an attempt may live on after its timeout.
+    pub grace: Span,
     /// How often a task may lose its worker before it fails.
     pub max_worker_losses: u32,
     /// How long a worker may be silent before its attempts are lost.
@@ -45,6 +50,8 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             aging: Span::from_secs(600),
+            reservation_delay: Span::from_secs(10),
+            grace: Span::from_secs(10),
             max_worker_losses: 3,
             lease: Span::from_secs(30),
             seed: 0,
@@ -118,6 +125,7 @@ impl Core {
     /// The refusal of the whole command; refusals of single tasks are in the reply.
     pub fn handle(&mut self, now: Time, command: Command, out: &mut Output) -> Result<Reply, Refusal> {
         self.now = self.now.max(now);
+        self.ledger.now = self.now;
         self.meta.last_time = self.now;
         let reply = self.decide(command, out);
         self.settle(out);
@@ -148,6 +156,10 @@ impl Core {
             Command::Pause(scope) => self.pause(scope, out),
             Command::Resume(scope) => self.resume(scope, out),
             Command::SetResource { resource, setting } => self.set_resource(resource, setting, out),
+            Command::Throttle { resource, pause, by } => self.throttle(resource, pause, by, out),
+            Command::Close { resource } => self.close(resource, out),
+            Command::Open { resource } => self.open(resource, out),
+            Command::Settle { token, resource, used } => self.settle_tokens(token, resource, used, out),
             Command::Configure(config) => {
                 self.reconfigure(*config);
                 Ok(Reply::Done)
@@ -174,6 +186,11 @@ impl Core {
                 Ok(Reply::Done)
             }
         }
+    }
+
+    /// Tells what time it is, for those who look: what is due happens at the next command.
+    pub fn note_time(&mut self, now: Time) {
+        self.now = self.now.max(now);
     }
 
     /// When the passing of time next changes something: send [`Command::Tick`] then.

@@ -95,7 +95,7 @@ impl Core {
         self.dequeue(id);
         self.timers.clear(Timer::Delay(id));
         self.timers.clear(Timer::Deadline(id));
-        let queue = self.queues.join(&record.demand, &mut self.ledger);
+        let queue = self.queues.join(&record.demand, record.timeout, &mut self.ledger);
         let task = Task::new(record.clone(), queue);
         let (priority, deadline) = (task.priority, task.deadline_at());
         let former = std::mem::replace(self.task_mut(id), task);

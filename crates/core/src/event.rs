@@ -243,6 +243,36 @@ pub enum Fact {
         /// What was said about it.
         setting: ResourceSetting,
     },
+    /// A resource is given to nobody for a while.
+    Throttled {
+        /// The resource.
+        resource: ResourceName,
+        /// Until when.
+        until: Time,
+        /// The task that was told to wait; none when an operator said so.
+        task: Option<TaskId>,
+    },
+    /// A resource is given to nobody until it is opened.
+    Closed {
+        /// The resource.
+        resource: ResourceName,
+    },
+    /// A closed or throttled resource is given out again.
+    Opened {
+        /// The resource.
+        resource: ResourceName,
+    },
+    /// A task has used another number of tokens than it drew.
+    Settled {
+        /// The resource.
+        resource: ResourceName,
+        /// The task.
+        task: TaskId,
+        /// What it was taken to use so far.
+        drawn: Amount,
+        /// What it has used in all.
+        used: Amount,
+    },
     /// A worker said hello for the first time.
     WorkerJoined {
         /// The worker.
@@ -293,7 +323,9 @@ impl Fact {
                 Some(record.id)
             }
             Self::Placed { placement } => Some(placement.task),
+            Self::Throttled { task, .. } => *task,
             Self::Split { task, .. }
+            | Self::Settled { task, .. }
             | Self::Checked { task }
             | Self::Readied { task }
             | Self::Delayed { task, .. }
@@ -319,6 +351,8 @@ impl Fact {
             | Self::Paused { .. }
             | Self::Resumed { .. }
             | Self::ResourceSet { .. }
+            | Self::Closed { .. }
+            | Self::Opened { .. }
             | Self::WorkerJoined { .. }
             | Self::WorkerLost { .. }
             | Self::WorkerLeft { .. } => None,
@@ -329,7 +363,11 @@ impl Fact {
     pub fn tasks(&self) -> impl Iterator<Item = TaskId> + use<> {
         let (task, other) = match self {
             Self::Split { task, at } => (Some(*task), Some(*at)),
-            Self::Placed { .. } | Self::Recalling { .. } | Self::Recalled { .. } => (None, None),
+            Self::Placed { .. }
+            | Self::Recalling { .. }
+            | Self::Recalled { .. }
+            | Self::Throttled { .. }
+            | Self::Settled { .. } => (None, None),
             _ => (self.task(), None),
         };
         task.into_iter().chain(other)

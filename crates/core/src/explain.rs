@@ -1,12 +1,15 @@
 //! Why a task does not run: every reason at once, who holds what it needs, and what is ahead of it.
 
-use orchd_model::{Holder, Priority, Reason, Status, TaskAhead, TaskId, Time, UnmetDependency};
+use orchd_model::{
+    Amount, Holder, Priority, Reason, ResourceName, Status, TaskAhead, TaskId, Time, UnmetDependency,
+};
 
 use crate::core::Core;
-use crate::ledger::{Block, Need, Resource, ResourceKey};
+
 use crate::queue::Queue;
 use crate::rank::{Rank, aged};
 use crate::record::{Phase, Runner, Scope};
+use crate::resource::{Asker, Block, Hold, Need, Resource, ResourceKey};
 
 /// The full answer to "why does it not run?".
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,20 +46,40 @@ impl Core {
             ahead.push(self.task_ahead(id));
         }
         let ahead_count = before + usize::try_from(asked.0 - id.0).unwrap_or(usize::MAX);
+        let reasons = self.reasons(id);
         Some(Explained {
             status: task.status(),
             priority: task.priority,
             competes_as: rank.class,
             inherited_from: self.lender(id),
-            reasons: self.reasons(id),
+            earliest_start: self.earliest_start(id, &reasons),
+            reasons,
             ahead,
             ahead_count,
-            earliest_start: match task.phase {
-                Phase::Delayed { until } => Some(until),
-                Phase::Waiting | Phase::Checking => task.not_before().filter(|at| *at > self.now),
-                Phase::Ready { .. } | Phase::Running { .. } | Phase::Ended(_) | Phase::Skipped(_) => None,
-            },
         })
+    }
+
+    /// When the last of the reasons is over: delays, refills and pauses are known; when those who hold what it
+    /// needs have given it back at the latest counts only if nothing else is unknown.
+    fn earliest_start(&self, id: TaskId, reasons: &[Reason]) -> Option<Time> {
+        let known = reasons.iter().filter_map(|reason| match reason {
+            Reason::Delayed { until } | Reason::Rate { until, .. } | Reason::Throttled { until, .. } => {
+                Some(*until)
+            }
+            _ => None,
+        });
+        let needs = &self.queues.get(self.task(id).queue).needs;
+        let free_by = |name: &ResourceName| {
+            let need = needs.iter().find(|need| self.ledger.get(need.resource).is_named(name))?;
+            self.ledger.get(need.resource).free_by(need.mode, need.amount)
+        };
+        let others = reasons.iter().filter_map(|reason| match reason {
+            Reason::Delayed { .. } | Reason::Rate { .. } | Reason::Throttled { .. } => None,
+            Reason::Resource { resource, .. } => Some(free_by(resource)),
+            _ => Some(None),
+        });
+        let estimates: Option<Vec<Time>> = others.collect();
+        known.chain(estimates.unwrap_or_default()).max()
     }
 
     /// Every reason why a task in memory does not run; none for one that runs or has ended.
@@ -96,8 +119,9 @@ impl Core {
         }
         let queue = self.queues.get(task.queue);
         let rank = self.rank_of(id);
+        let asker = self.asker(rank);
         for need in &queue.needs {
-            reasons.extend(self.block_reason(need, rank));
+            reasons.extend(self.block_reasons(need, &asker));
         }
         reasons
             .extend(self.worker_reason(&queue.demand.runner, task.queued_since().is_some() || task.placed));
@@ -128,26 +152,42 @@ impl Core {
         Some(Reason::Dependencies { tasks: unmet.take(Reason::SHOWN).collect(), count: task.unmet as usize })
     }
 
-    pub(crate) fn block_reason(&self, need: &Need, rank: Rank) -> Option<Reason> {
+    /// Everything that stands against one need.
+    pub(crate) fn block_reasons(&self, need: &Need, asker: &Asker) -> Vec<Reason> {
         let resource = self.ledger.get(need.resource);
-        let block = resource.block(need.mode, need.amount, rank)?;
-        let wants = resource.charge(need.mode, need.amount);
-        let name = match &resource.key {
-            ResourceKey::Named(name) => name.clone(),
-            ResourceKey::Workflow(id) => {
-                return Some(group_reason(block, resource, format!("workflow {id}")));
+        let mut blocks = resource.blocks(need.mode, need.amount, asker);
+        let group = match &resource.key {
+            ResourceKey::Named(name) => {
+                return blocks.map(|block| self.block_reason(block, need, resource, name)).collect();
             }
-            ResourceKey::Session(id) => return Some(group_reason(block, resource, format!("session {id}"))),
+            ResourceKey::Workflow(id) => format!("workflow {id}"),
+            ResourceKey::Session(id) => format!("session {id}"),
         };
-        Some(match block {
+        blocks.next().map(|block| group_reason(block, resource, group)).into_iter().collect()
+    }
+
+    fn block_reason(&self, block: Block, need: &Need, resource: &Resource, name: &ResourceName) -> Reason {
+        let wants = resource.charge(need.mode, need.amount);
+        let name = name.clone();
+        match block {
             Block::Paused => Reason::Paused { scope: format!("resource {name}") },
             Block::Unsatisfiable => Reason::Unsatisfiable {
                 resource: name,
                 wants,
-                capacity: resource.capacity.unwrap_or_default(),
+                capacity: resource.whole().unwrap_or_default(),
             },
-            Block::Behind(first) => Reason::Reservation { resource: name, behind: self.task_ahead(first) },
-            Block::Mode | Block::Short => Reason::Resource {
+            Block::Closed => Reason::Closed { resource: name },
+            Block::Throttled(until) => Reason::Throttled { resource: name, until },
+            Block::Rate(until) => Reason::Rate {
+                resource: name,
+                wants,
+                left: resource.rate(self.now).map_or(Amount::ZERO, |(_, bucket)| bucket.left()),
+                until,
+            },
+            Block::Behind(first) | Block::Beside(first) => {
+                Reason::Reservation { resource: name, behind: self.task_ahead(first) }
+            }
+            Block::Mode | Block::Short | Block::Crowded => Reason::Resource {
                 resource: name,
                 mode: need.mode,
                 wants,
@@ -155,18 +195,19 @@ impl Core {
                 holders: self.holders(resource),
                 holder_count: resource.holders.len(),
             },
-        })
+        }
     }
 
     /// The first holders of a resource.
     pub(crate) fn holders(&self, resource: &Resource) -> Vec<Holder> {
-        let holder = |(task, hold): (&TaskId, &crate::ledger::Hold)| Holder {
+        let holder = |(task, hold): (&TaskId, &Hold)| Holder {
             task: *task,
             guard: self.task(*task).claimant().is_some(),
             name: self.task(*task).name.to_string(),
             mode: hold.mode,
             amount: hold.amount,
             since: hold.since,
+            until: hold.ends_by,
         };
         resource.holders.iter().take(Reason::SHOWN).map(holder).collect()
     }
@@ -208,12 +249,10 @@ impl Core {
             return (Vec::new(), 0);
         }
         let own = self.queues.get(task.queue);
-        let blocking: Vec<usize> = own
-            .needs
-            .iter()
-            .filter(|need| self.ledger.get(need.resource).block(need.mode, need.amount, rank).is_some())
-            .map(|need| need.resource)
-            .collect();
+        let asker = self.asker(rank);
+        let blocks =
+            |need: &&Need| self.ledger.get(need.resource).block(need.mode, need.amount, &asker).is_some();
+        let blocking: Vec<usize> = own.needs.iter().filter(blocks).map(|need| need.resource).collect();
         let competes = |queue: &Queue| {
             if blocking.is_empty() {
                 queue.pool == own.pool
@@ -256,11 +295,10 @@ impl Core {
 }
 
 fn group_reason(block: Block, resource: &Resource, group: String) -> Reason {
-    let limit = resource.capacity.map_or(0, |c| u32::try_from(c.as_thousandths() / 1000).unwrap_or(u32::MAX));
+    let limit =
+        resource.capacity().map_or(0, |c| u32::try_from(c.as_thousandths() / 1000).unwrap_or(u32::MAX));
     match block {
         Block::Paused => Reason::Paused { scope: group },
-        Block::Unsatisfiable | Block::Mode | Block::Short | Block::Behind(_) => {
-            Reason::MaxParallel { group, limit }
-        }
+        _ => Reason::MaxParallel { group, limit },
     }
 }

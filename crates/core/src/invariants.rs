@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::claimant::loosened;
 use crate::core::Core;
-use crate::ledger::Need;
 use crate::record::Phase;
+use crate::resource::Need;
 
 impl Core {
     /// Checks every invariant.

@@ -1,158 +1,17 @@
-//! The ledger of claims: what each resource has, who holds it, who has reserved it.
+//! The ledger of claims: all resources, and the reservations of each task.
 //!
 //! Invariant: held amounts never exceed a capacity that was not lowered meanwhile; a write or exclusive
 //! holder is the only one. Which tasks wait for a resource is the business of the queues.
 
-use orchd_model::{Amount, Mode, ResourceName, ResourceSetting, SessionId, TaskId, Time, WorkflowId};
+use orchd_model::{Amount, Mode, ResourceSetting, TaskId, Time};
 use rustc_hash::FxHashMap;
-use std::collections::{BTreeMap, BTreeSet};
 
 use crate::rank::Rank;
-
-/// What can be claimed: a user's resource, or the right of a group's tasks to run side by side.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) enum ResourceKey {
-    Named(ResourceName),
-    Workflow(WorkflowId),
-    Session(SessionId),
-}
+use crate::record::ResourceState;
+use crate::resource::{Hold, Need, Reservation, Resource, ResourceKey};
 
 /// Position of a resource in the ledger.
 pub(crate) type ResourceIndex = usize;
-
-/// One claim of a demand, resolved.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Need {
-    pub resource: ResourceIndex,
-    pub mode: Mode,
-    pub amount: Amount,
-}
-
-/// What one holder holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Hold {
-    pub mode: Mode,
-    pub amount: Amount,
-    pub since: Time,
-}
-
-/// Why a need cannot be granted now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Block {
-    /// An operator paused the resource.
-    Paused,
-    /// The whole resource is smaller.
-    Unsatisfiable,
-    /// A holder's mode excludes it.
-    Mode,
-    /// Too little is free.
-    Short,
-    /// A task that stands before it has reserved the resource.
-    Behind(TaskId),
-}
-
-/// A resource.
-#[derive(Debug)]
-pub(crate) struct Resource {
-    pub key: ResourceKey,
-    pub capacity: Option<Amount>,
-    pub concurrency: Option<u32>,
-    /// Whether an operator or the machine says what it has; if not it vanishes with its last user.
-    pub configured: bool,
-    pub paused: bool,
-    pub holders: BTreeMap<TaskId, Hold>,
-    /// Invariant: the sum of the holders' amounts.
-    pub held: Amount,
-    /// Queues that need it.
-    pub users: u32,
-    /// Reservations in read mode, and in the modes that share with nobody.
-    reserved_shared: BTreeSet<Rank>,
-    reserved_single: BTreeSet<Rank>,
-}
-
-impl Resource {
-    fn new(key: ResourceKey) -> Self {
-        Self {
-            key,
-            capacity: None,
-            concurrency: None,
-            configured: false,
-            paused: false,
-            holders: BTreeMap::new(),
-            held: Amount::ZERO,
-            users: 0,
-            reserved_shared: BTreeSet::new(),
-            reserved_single: BTreeSet::new(),
-        }
-    }
-
-    /// Whether its only holder shares with nobody.
-    pub fn is_held_alone(&self) -> bool {
-        self.holders.len() == 1 && self.holders.values().any(|hold| hold.mode != Mode::Read)
-    }
-
-    /// What is left of the capacity.
-    pub fn free(&self) -> Option<Amount> {
-        self.capacity.map(|capacity| capacity.saturating_sub(self.held))
-    }
-
-    /// Whether one more holder is allowed, whatever it wants.
-    pub fn takes_a_holder(&self) -> bool {
-        self.concurrency.is_none_or(|limit| self.holders.len() < limit as usize)
-    }
-
-    /// How much a grant of this need takes: an exclusive holder has the whole.
-    pub fn charge(&self, mode: Mode, amount: Amount) -> Amount {
-        if mode == Mode::Exclusive { self.capacity.unwrap_or(amount) } else { amount }
-    }
-
-    /// Whether no waiting for holders helps: it is paused, or smaller than the claim.
-    pub fn is_barred(&self, mode: Mode, amount: Amount) -> bool {
-        self.paused || self.capacity.is_some_and(|capacity| self.charge(mode, amount) > capacity)
-    }
-
-    /// Why the need of a task with this rank cannot be granted now, if it cannot.
-    pub fn block(&self, mode: Mode, amount: Amount, rank: Rank) -> Option<Block> {
-        if self.is_barred(mode, amount) {
-            return Some(if self.paused { Block::Paused } else { Block::Unsatisfiable });
-        }
-        let charge = self.charge(mode, amount);
-        if self.holders.values().next().is_some_and(|hold| !hold.mode.admits(mode)) {
-            return Some(Block::Mode);
-        }
-        if self.free().is_some_and(|free| charge > free) || !self.takes_a_holder() {
-            return Some(Block::Short);
-        }
-        self.reserved_before(mode, rank).map(|rank| Block::Behind(rank.task))
-    }
-
-    /// The first reservation before `rank` that excludes a claim in `mode`.
-    fn reserved_before(&self, mode: Mode, rank: Rank) -> Option<Rank> {
-        let single = self.reserved_single.first();
-        let shared = self.reserved_shared.first().filter(|_| mode != Mode::Read);
-        single.into_iter().chain(shared).min().copied().filter(|first| *first < rank)
-    }
-
-    /// How many tasks have a reservation.
-    pub fn reservations(&self) -> usize {
-        self.reserved_shared.len() + self.reserved_single.len()
-    }
-
-    fn reservations_of(&mut self, mode: Mode) -> &mut BTreeSet<Rank> {
-        if mode == Mode::Read { &mut self.reserved_shared } else { &mut self.reserved_single }
-    }
-
-    fn is_idle(&self) -> bool {
-        self.users == 0 && self.holders.is_empty() && !self.configured && !self.paused
-    }
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Reservation {
-    resource: ResourceIndex,
-    mode: Mode,
-    rank: Rank,
-}
 
 /// All resources.
 #[derive(Debug, Default)]
@@ -163,6 +22,8 @@ pub(crate) struct Ledger {
     reservations: FxHashMap<TaskId, Vec<Reservation>>,
     /// Resources on which something became free since the queues last looked.
     changed: Vec<ResourceIndex>,
+    /// The present, for what is counted over time.
+    pub now: Time,
 }
 
 impl Ledger {
@@ -232,30 +93,52 @@ impl Ledger {
         }
     }
 
-    /// Sets what an operator says; what is not said stays.
-    pub fn configure(&mut self, index: ResourceIndex, setting: &ResourceSetting) {
+    /// Says something more of a resource; what is not said stays.
+    pub fn configure(&mut self, index: ResourceIndex, setting: &ResourceSetting, now: Time) {
         let resource = self.get_mut(index);
         resource.configured = true;
-        resource.capacity = setting.capacity.or(resource.capacity);
-        resource.concurrency = setting.concurrency.or(resource.concurrency);
+        resource.set(resource.setting.overlaid(setting), now);
         self.note_change(index);
     }
 
     /// Sets all that is configured; what is not said is without a limit. A resource that is not configured
     /// any more goes with its last user.
-    pub fn reconfigure(&mut self, index: ResourceIndex, setting: &ResourceSetting, is_configured: bool) {
+    pub fn reconfigure(
+        &mut self,
+        index: ResourceIndex,
+        setting: ResourceSetting,
+        is_configured: bool,
+        now: Time,
+    ) {
         let resource = self.get_mut(index);
         resource.configured = is_configured;
-        resource.capacity = setting.capacity;
-        resource.concurrency = setting.concurrency;
+        resource.set(setting, now);
         self.note_change(index);
         self.vacate_if_idle(index);
     }
 
     /// Limits how many tasks of a group run at once.
     pub fn limit_group(&mut self, index: ResourceIndex, max_parallel: Option<u32>) {
-        self.get_mut(index).capacity = max_parallel.map(|limit| Amount::units(u64::from(limit)));
+        self.get_mut(index).setting.capacity = max_parallel.map(|limit| Amount::units(u64::from(limit)));
         self.note_change(index);
+    }
+
+    /// What is known of a resource beyond what is said of it, and worth keeping.
+    pub fn state(&self, index: ResourceIndex) -> ResourceState {
+        let Resource { closed, throttled_until, bucket, .. } = self.get(index);
+        ResourceState { closed: *closed, throttled_until: *throttled_until, bucket: *bucket }
+    }
+
+    /// Changes what is known of a resource beyond what is said of it.
+    pub fn set_state(&mut self, index: ResourceIndex, state: ResourceState) {
+        let resource = self.get_mut(index);
+        resource.closed = state.closed;
+        resource.throttled_until = state.throttled_until;
+        if resource.bucket.is_some() {
+            resource.bucket = state.bucket.or(resource.bucket);
+        }
+        self.note_change(index);
+        self.vacate_if_idle(index);
     }
 
     /// Pauses or resumes a resource.
@@ -265,12 +148,31 @@ impl Ledger {
         self.vacate_if_idle(index);
     }
 
-    /// Grants a need.
-    pub fn hold(&mut self, need: Need, task: TaskId, since: Time) {
+    /// Grants a need. Tokens are drawn apart from that.
+    pub fn hold(&mut self, need: Need, task: TaskId, since: Time, ends_by: Option<Time>) {
         let resource = self.get_mut(need.resource);
         let amount = resource.charge(need.mode, need.amount);
-        resource.holders.insert(task, Hold { mode: need.mode, amount, since });
+        resource.holders.insert(task, Hold { mode: need.mode, amount, since, ends_by });
         resource.held += amount;
+    }
+
+    /// Draws the tokens of a granted need; false when it has no rate.
+    pub fn draw(&mut self, need: Need, now: Time) -> bool {
+        let resource = self.get_mut(need.resource);
+        let Some((_, bucket)) = resource.rate(now) else { return false };
+        resource.bucket = Some(bucket.without(resource.charge(need.mode, need.amount)));
+        true
+    }
+
+    /// A holder has used so many tokens: what it drew too much comes back, what it drew too little is a debt.
+    pub fn settle(&mut self, index: ResourceIndex, task: TaskId, used: Amount, now: Time) {
+        let resource = self.get_mut(index);
+        let Some((rate, bucket)) = resource.rate(now) else { return };
+        let Some(hold) = resource.holders.get_mut(&task) else { return };
+        resource.bucket = Some(bucket.with(hold.amount, rate).without(used));
+        let drawn = std::mem::replace(&mut hold.amount, used);
+        resource.held = resource.held - drawn + used;
+        self.note_change(index);
     }
 
     /// Gives back what a task holds of a resource.
@@ -292,33 +194,34 @@ impl Ledger {
         }
     }
 
-    /// Reserves a resource for a task, or moves its reservation to a new rank.
-    pub fn reserve(&mut self, need: Need, rank: Rank) {
-        let Need { resource, mode, .. } = need;
+    /// Reserves a resource for a task, or moves its reservation to a new rank. With an instant it reserves the
+    /// amount as well, since then.
+    pub fn reserve(&mut self, need: Need, rank: Rank, short_since: Option<Time>) {
+        let Need { resource, mode, amount } = need;
         let of_task = self.reservations.entry(rank.task).or_default();
-        let old =
-            of_task.iter_mut().find(|r| r.resource == resource).map(|r| std::mem::replace(&mut r.rank, rank));
-        if old.is_none() {
-            of_task.push(Reservation { resource, mode, rank });
-        }
-        let reserved = self.get_mut(resource).reservations_of(mode);
-        if let Some(old) = old.filter(|old| *old != rank) {
-            reserved.remove(&old);
-        }
-        self.get_mut(resource).reservations_of(mode).insert(rank);
+        let amount = short_since.map(|since| (amount, since));
+        let index = of_task.iter().position(|r| r.resource == resource).unwrap_or_else(|| {
+            of_task.push(Reservation { resource, mode, rank, amount });
+            of_task.len() - 1
+        });
+        let old = of_task[index];
+        let new = Reservation { rank, amount: old.amount.or(amount), ..old };
+        of_task[index] = new;
+        self.get_mut(resource).remove_reservation(&old);
+        self.get_mut(resource).insert_reservation(&new);
     }
 
     /// Moves all reservations of a task to its new rank.
     pub fn rerank_reservations(&mut self, rank: Rank) {
         let Some(mut of_task) = self.reservations.remove(&rank.task) else { return };
         for reservation in &mut of_task {
-            let reserved = self.get_mut(reservation.resource).reservations_of(reservation.mode);
-            reserved.remove(&reservation.rank);
-            reserved.insert(rank);
-            if rank > reservation.rank {
-                self.note_change(reservation.resource);
-            }
+            let old = *reservation;
             reservation.rank = rank;
+            self.get_mut(old.resource).remove_reservation(&old);
+            self.get_mut(old.resource).insert_reservation(reservation);
+            if rank > old.rank {
+                self.note_change(old.resource);
+            }
         }
         self.reservations.insert(rank.task, of_task);
     }
@@ -326,7 +229,7 @@ impl Ledger {
     /// Gives up every reservation of a task.
     pub fn unreserve(&mut self, task: TaskId) {
         for reservation in self.reservations.remove(&task).unwrap_or_default() {
-            self.get_mut(reservation.resource).reservations_of(reservation.mode).remove(&reservation.rank);
+            self.get_mut(reservation.resource).remove_reservation(&reservation);
             self.note_change(reservation.resource);
         }
     }
@@ -336,6 +239,18 @@ impl Ledger {
         let mut tasks: Vec<TaskId> = self.reservations.keys().copied().collect();
         tasks.sort_unstable();
         tasks
+    }
+
+    /// One more queue waits for a resource.
+    pub fn begin_wait(&mut self, index: ResourceIndex) {
+        let now = self.now;
+        self.get_mut(index).begin_wait(now);
+    }
+
+    /// One queue less waits for a resource.
+    pub fn end_wait(&mut self, index: ResourceIndex) {
+        let now = self.now;
+        self.get_mut(index).end_wait(now);
     }
 
     /// Whoever waits for this resource should look again.
@@ -374,10 +289,15 @@ impl Ledger {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use orchd_model::Priority;
+    use crate::resource::{Asker, Block};
+    use orchd_model::{Priority, WorkflowId};
 
     fn rank(task: u64) -> Rank {
         Rank { class: Priority::Normal, since: Time(0), task: TaskId(task) }
+    }
+
+    fn asker(task: u64) -> Asker {
+        Asker { rank: rank(task), now: Time(0), ends_by: None }
     }
 
     /// Every pair of modes and amounts on a resource of 2: what is granted beside what.
@@ -390,8 +310,8 @@ mod tests {
                     let index = ledger.intern(&ResourceKey::Workflow(WorkflowId(1)));
                     ledger.limit_group(index, Some(2));
                     let need = |mode, units| Need { resource: index, mode, amount: Amount::units(units) };
-                    ledger.hold(need(held, held_amount), TaskId(1), Time(0));
-                    let block = ledger.get(index).block(asked, Amount::units(asked_amount), rank(2));
+                    ledger.hold(need(held, held_amount), TaskId(1), Time(0), None);
+                    let block = ledger.get(index).block(asked, Amount::units(asked_amount), &asker(2));
                     let expected = if held != Mode::Read || asked != Mode::Read {
                         Some(Block::Mode)
                     } else if held_amount + asked_amount > 2 {
@@ -411,13 +331,13 @@ mod tests {
         let mut ledger = Ledger::default();
         let index = ledger.intern(&ResourceKey::Workflow(WorkflowId(1)));
         let need = |mode| Need { resource: index, mode, amount: Amount::ONE };
-        ledger.reserve(need(Mode::Write), rank(5));
-        let block = |ledger: &Ledger, mode, task| ledger.get(index).block(mode, Amount::ONE, rank(task));
+        ledger.reserve(need(Mode::Write), rank(5), None);
+        let block = |ledger: &Ledger, mode, task| ledger.get(index).block(mode, Amount::ONE, &asker(task));
         assert_eq!(block(&ledger, Mode::Read, 6), Some(Block::Behind(TaskId(5))));
         assert_eq!(block(&ledger, Mode::Read, 4), None);
         assert_eq!(block(&ledger, Mode::Write, 5), None);
         ledger.unreserve(TaskId(5));
-        ledger.reserve(need(Mode::Read), rank(5));
+        ledger.reserve(need(Mode::Read), rank(5), None);
         assert_eq!(block(&ledger, Mode::Read, 6), None);
         assert_eq!(block(&ledger, Mode::Exclusive, 6), Some(Block::Behind(TaskId(5))));
     }

@@ -8,11 +8,11 @@
 //! | what may come in and go out | `command`, `event`, `record` |
 //! | how a task is added and begins | `submit`, `dependency` |
 //! | arrays of tasks | `array` |
-//! | the order of ready tasks | `rank`, `class`, `queue` |
-//! | claims | `ledger`, `admit` |
+//! | the order of ready tasks | `rank`, `class`, `queue`, `parking` |
+//! | claims | `resource`, `ledger`, `bucket`, `admit` |
 //! | attempts, retries, lost workers | `attempt`, `worker` |
 //! | tasks given to workers ahead of their slots | `place` |
-//! | operators' verbs | `operate` |
+//! | operators' verbs | `operate`, `steer` |
 //! | why a task waits | `explain` |
 //! | what is always true | `invariants` |
 //!
@@ -23,6 +23,7 @@ mod admit;
 mod apply;
 mod array;
 mod attempt;
+mod bucket;
 mod claimant;
 mod class;
 mod command;
@@ -36,10 +37,13 @@ mod invariants;
 mod ledger;
 mod load;
 mod operate;
+mod parking;
 mod place;
 mod queue;
 mod rank;
 mod record;
+mod resource;
+mod steer;
 mod submit;
 mod task;
 mod timer;
@@ -47,13 +51,14 @@ mod view;
 mod worker;
 
 pub use crate::core::{Config, Core, Output};
+pub use bucket::Bucket;
 pub use command::{
     Command, EdgeTarget, Effect, EndedTask, Join, NewClaim, NewTask, NewWorkflow, Reply, Submission,
 };
 pub use event::{AttemptEnd, Event, Fact};
 pub use explain::Explained;
 pub use record::{
-    Counters, Demand, Edge, Key, Meta, Phase, Placement, Recall, Runner, Scope, SkipCause, Snapshot, Stop,
-    TaskRecord, WorkerNote, WorkerRecord, WorkflowRecord, WorkflowStop,
+    Counters, Demand, Edge, Key, Meta, Phase, Placement, Recall, ResourceState, Runner, Scope, SkipCause,
+    Snapshot, Stop, TaskRecord, WorkerNote, WorkerRecord, WorkflowRecord, WorkflowStop,
 };
-pub use view::{ResourceView, WorkerView};
+pub use view::{RateView, ResourceView, WorkerView};

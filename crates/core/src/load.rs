@@ -1,12 +1,12 @@
 //! Beginning: an empty scheduler, or one that goes on where a snapshot ends.
 
-use orchd_model::{ResourceName, ResourceSetting, Sequence, Span, TaskId, Time, Token, WorkerId, WorkflowId};
+use orchd_model::{Sequence, Span, TaskId, Time, Token, WorkerId, WorkflowId};
 use rustc_hash::FxHashMap;
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::command::Effect;
 use crate::core::{Config, Core, Output};
-use crate::ledger::{Ledger, ResourceKey};
+use crate::ledger::Ledger;
 use crate::queue::Queues;
 use crate::record::{Meta, Phase, Snapshot};
 use crate::timer::{Timer, Timers};
@@ -27,7 +27,7 @@ impl Core {
         let now = now.max(meta.last_time);
         let ahead = config.ahead;
         let mut core = Self {
-            queues: Queues::new(config.aging),
+            queues: Queues::new(config.aging, config.grace),
             // A lease of nothing would be over again the moment it is set.
             config: Config { lease: config.lease.max(SHORTEST_LEASE), ..config },
             now,
@@ -51,7 +51,13 @@ impl Core {
         for (resource, setting) in
             core.config.resources.iter().chain(&core.meta.resources).cloned().collect::<Vec<_>>()
         {
-            core.configure(&resource, &setting);
+            let index = core.resource(&resource);
+            core.ledger.configure(index, &setting, now);
+        }
+        for (resource, state) in core.meta.states.clone() {
+            let index = core.resource(&resource);
+            core.ledger.set_state(index, state);
+            core.note_state(&resource, index);
         }
         for worker in core.meta.workers.clone() {
             core.workers.add(&worker);
@@ -96,11 +102,6 @@ impl Core {
             | Phase::Ended(_)
             | Phase::Skipped(_) => {}
         }
-    }
-
-    fn configure(&mut self, resource: &ResourceName, setting: &ResourceSetting) {
-        let index = self.ledger.intern(&ResourceKey::Named(resource.clone()));
-        self.ledger.configure(index, setting);
     }
 }
 

@@ -1,8 +1,6 @@
 //! What operators do to tasks, groups and resources.
 
-use orchd_model::{
-    Code, Priority, Refusal, ResourceName, ResourceSetting, Status, TaskId, TaskRange, WorkflowStatus,
-};
+use orchd_model::{Code, Priority, Refusal, Status, TaskId, TaskRange, WorkflowStatus};
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::command::{EndedTask, Reply};
@@ -136,16 +134,6 @@ impl Core {
             return Err(Refusal::new(Code::WrongState, "this is not paused"));
         }
         self.emit(out, Fact::Resumed { scope });
-        Ok(Reply::Done)
-    }
-
-    pub(crate) fn set_resource(
-        &mut self,
-        resource: ResourceName,
-        setting: ResourceSetting,
-        out: &mut Output,
-    ) -> Result<Reply, Refusal> {
-        self.emit(out, Fact::ResourceSet { resource, setting });
         Ok(Reply::Done)
     }
 

@@ -23,18 +23,11 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::ledger::{Ledger, Need, ResourceIndex, ResourceKey};
+use crate::ledger::{Ledger, ResourceIndex};
+use crate::parking::{Entry, Parking, Waits};
 use crate::rank::{Rank, aged, next_aging};
 use crate::record::{Demand, Runner};
-
-/// How a queue waits for the resource it is parked on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Waits {
-    /// For its turn: a mode, a reservation or a pause stands against it.
-    InOrder,
-    /// For this much to become free; smaller ones may pass.
-    ForAmount(Amount),
-}
+use crate::resource::{Need, ResourceKey};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
@@ -43,10 +36,16 @@ enum Place {
     Parked(ResourceIndex, Waits),
 }
 
+/// Queues with the same demand whose tasks may run for different times stand apart, so that short ones can be
+/// let in before a reservation is due.
+type QueueKey = (Arc<Demand>, Option<Span>);
+
 /// The ready tasks of one demand.
 #[derive(Debug)]
 pub(crate) struct Queue {
     pub demand: Arc<Demand>,
+    /// The limit of an attempt, where there are claims.
+    pub timeout: Option<Span>,
     /// The claims of the demand, and the groups it belongs to, groups first.
     pub needs: Box<[Need]>,
     pub pool: usize,
@@ -91,93 +90,24 @@ pub(crate) struct Pool {
     candidates: PriorityQueue<usize, Reverse<Rank>>,
 }
 
-/// Who is parked on a resource. Those that wait for an amount are filed by it, and again by its size, so
-/// that finding the first that fits looks at few of them however many different amounts there are.
-#[derive(Debug, Default)]
-struct Parking {
-    in_order: BTreeSet<(Rank, usize)>,
-    by_amount: BTreeMap<Amount, BTreeSet<(Rank, usize)>>,
-    by_size: BTreeMap<u64, BTreeSet<(Rank, usize)>>,
-}
-
-/// Sizes are the amounts to their four leading binary digits. The order of sizes is that of the amounts.
-fn size_of(amount: Amount) -> u64 {
-    let dropped = (u64::BITS - amount.as_thousandths().leading_zeros()).saturating_sub(4);
-    (u64::from(dropped) << 4) | (amount.as_thousandths() >> dropped)
-}
-
-/// The least amount of a size.
-fn least_of(size: u64) -> Amount {
-    Amount::thousandths((size & 15) << (size >> 4))
-}
-
-fn file<K: Ord>(index: &mut BTreeMap<K, BTreeSet<(Rank, usize)>>, key: K, entry: (Rank, usize)) {
-    index.entry(key).or_default().insert(entry);
-}
-
-fn unfile<K: Ord>(index: &mut BTreeMap<K, BTreeSet<(Rank, usize)>>, key: &K, entry: &(Rank, usize)) {
-    if let Some(same) = index.get_mut(key) {
-        same.remove(entry);
-        if same.is_empty() {
-            index.remove(key);
-        }
-    }
-}
-
-impl Parking {
-    fn add(&mut self, waits: Waits, entry: (Rank, usize)) {
-        match waits {
-            Waits::InOrder => drop(self.in_order.insert(entry)),
-            Waits::ForAmount(amount) => {
-                file(&mut self.by_amount, amount, entry);
-                file(&mut self.by_size, size_of(amount), entry);
-            }
-        }
-    }
-
-    fn remove(&mut self, waits: Waits, entry: &(Rank, usize)) {
-        match waits {
-            Waits::InOrder => drop(self.in_order.remove(entry)),
-            Waits::ForAmount(amount) => {
-                unfile(&mut self.by_amount, &amount, entry);
-                unfile(&mut self.by_size, &size_of(amount), entry);
-            }
-        }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.in_order.is_empty() && self.by_amount.is_empty()
-    }
-
-    fn all(&self) -> impl Iterator<Item = &(Rank, usize)> {
-        self.in_order.iter().chain(self.by_amount.values().flatten())
-    }
-
-    /// The first of those that wait for no more than `free`.
-    fn first_that_fits(&self, free: Amount) -> Option<&(Rank, usize)> {
-        let size = size_of(free);
-        let smaller = self.by_size.range(..size).filter_map(|(_, same)| same.first());
-        let same_size = self.by_amount.range(least_of(size)..=free).filter_map(|(_, same)| same.first());
-        smaller.chain(same_size).min()
-    }
-}
-
 /// All queues, pools and parking places.
 #[derive(Debug)]
 pub(crate) struct Queues {
     queues: Vec<Option<Queue>>,
     vacant: Vec<usize>,
-    index: FxHashMap<Arc<Demand>, usize>,
+    index: FxHashMap<QueueKey, usize>,
     pools: Vec<Pool>,
     /// Who is parked on a resource, by pool.
     parked: BTreeMap<(ResourceIndex, usize), Parking>,
     paused_classes: [bool; 4],
     aging: Span,
+    /// How long an attempt may live on after its timeout.
+    pub grace: Span,
     backlog: u64,
 }
 
 impl Queues {
-    pub fn new(aging: Span) -> Self {
+    pub fn new(aging: Span, grace: Span) -> Self {
         Self {
             queues: Vec::new(),
             vacant: Vec::new(),
@@ -186,13 +116,16 @@ impl Queues {
             parked: BTreeMap::new(),
             paused_classes: [false; 4],
             aging,
+            grace,
             backlog: 0,
         }
     }
 
     /// The queue of a demand, with one more task in memory that refers to it.
-    pub fn join(&mut self, demand: &Arc<Demand>, ledger: &mut Ledger) -> usize {
-        if let Some(index) = self.index.get(demand) {
+    pub fn join(&mut self, demand: &Arc<Demand>, timeout: Option<Span>, ledger: &mut Ledger) -> usize {
+        let timeout = timeout.filter(|_| !demand.claims.is_empty());
+        let key = (Arc::clone(demand), timeout);
+        if let Some(index) = self.index.get(&key) {
             let index = *index;
             self.get_mut(index).tasks += 1;
             return index;
@@ -209,6 +142,7 @@ impl Queues {
         }
         let queue = Queue {
             demand: Arc::clone(demand),
+            timeout,
             needs,
             pool: self.pool_of(&demand.runner),
             tasks: 1,
@@ -229,7 +163,7 @@ impl Queues {
                 self.queues.len() - 1
             }
         };
-        self.index.insert(Arc::clone(demand), index);
+        self.index.insert(key, index);
         index
     }
 
@@ -241,7 +175,7 @@ impl Queues {
             return;
         }
         let queue = self.queues[index].take().expect("looked at just now");
-        self.index.remove(&queue.demand);
+        self.index.remove(&(queue.demand, queue.timeout));
         self.vacant.push(index);
         for need in &queue.needs {
             ledger.drop_user(need.resource);
@@ -434,12 +368,15 @@ impl Queues {
 
     fn take_from_place(&mut self, index: usize, ledger: &mut Ledger) {
         let queue = self.get_mut(index);
-        let (place, rank, pool) = (queue.place, queue.rank, queue.pool);
+        let (place, rank, pool, timeout) = (queue.place, queue.rank, queue.pool, queue.timeout);
         let woken_by = queue.woken_by.take();
         queue.place = Place::Empty;
         match (place, rank) {
             (Place::Candidate, _) => drop(self.pools[pool].candidates.remove(&index)),
-            (Place::Parked(resource, waits), Some(rank)) => self.unfile(resource, pool, waits, (rank, index)),
+            (Place::Parked(resource, waits), Some(rank)) => {
+                self.unfile((resource, pool), waits, timeout, (rank, index));
+                ledger.end_wait(resource);
+            }
             (Place::Empty | Place::Parked(..), _) => {}
         }
         if let Some(resource) = woken_by {
@@ -447,51 +384,73 @@ impl Queues {
         }
     }
 
-    fn unfile(&mut self, resource: ResourceIndex, pool: usize, waits: Waits, entry: (Rank, usize)) {
-        let Some(parking) = self.parked.get_mut(&(resource, pool)) else { return };
-        parking.remove(waits, &entry);
+    fn unfile(&mut self, place: (ResourceIndex, usize), waits: Waits, timeout: Option<Span>, entry: Entry) {
+        let Some(parking) = self.parked.get_mut(&place) else { return };
+        parking.remove(waits, timeout, &entry);
         if parking.is_empty() {
-            self.parked.remove(&(resource, pool));
+            self.parked.remove(&place);
+        }
+    }
+
+    /// A parked queue is looked at again.
+    pub fn look_at(&mut self, index: usize, ledger: &mut Ledger) {
+        if matches!(self.get(index).place, Place::Parked(..)) {
+            self.take_from_place(index, ledger);
+            self.stand_as_candidate(index);
         }
     }
 
     /// Parks a candidate on the resource that blocks its head.
     pub fn park(&mut self, index: usize, resource: ResourceIndex, waits: Waits, ledger: &mut Ledger) {
-        // Parked in order where it was woken: nobody behind it can go either. Else the next one may.
         let queue = self.get_mut(index);
         queue.waits_for = Some(resource);
-        if queue.woken_by == Some(resource) && waits == Waits::InOrder {
-            queue.woken_by = None;
-        }
+        let woken_by = queue.woken_by.take();
         self.take_from_place(index, ledger);
         let queue = self.get_mut(index);
         let Some(rank) = queue.rank else { return };
         queue.place = Place::Parked(resource, waits);
-        let pool = queue.pool;
-        self.parked.entry((resource, pool)).or_default().add(waits, (rank, index));
+        let (pool, timeout) = (queue.pool, queue.timeout);
+        self.parked.entry((resource, pool)).or_default().add(waits, timeout, (rank, index));
+        ledger.begin_wait(resource);
+        if let Some(by) = woken_by {
+            // Parked in order where it was woken: nobody behind it can go either. Nor is it woken again for
+            // nothing, for ever. Else the next one may go.
+            let again = || self.first_to_wake(by, pool, ledger.now, ledger) == Some(index);
+            if by != resource || (waits != Waits::InOrder && !again()) {
+                ledger.note_change(by);
+            }
+        }
     }
 
     /// A resource changed: in each pool the first queue that may fit becomes a candidate.
-    pub fn wake(&mut self, resource: ResourceIndex, ledger: &mut Ledger) {
+    pub fn wake(&mut self, resource: ResourceIndex, now: Time, ledger: &mut Ledger) {
         if !ledger.exists(resource) || ledger.get(resource).is_held_alone() {
             return;
         }
         let pools: Vec<usize> =
             self.parked.range((resource, 0)..=(resource, usize::MAX)).map(|((_, pool), _)| *pool).collect();
         for pool in pools {
-            let Some(index) = self.first_to_wake(resource, pool, ledger) else { continue };
+            let Some(index) = self.first_to_wake(resource, pool, now, ledger) else { continue };
             self.take_from_place(index, ledger);
             self.get_mut(index).woken_by = Some(resource);
             self.stand_as_candidate(index);
         }
     }
 
-    fn first_to_wake(&self, resource: ResourceIndex, pool: usize, ledger: &Ledger) -> Option<usize> {
-        let parking = self.parked.get(&(resource, pool))?;
-        let resource = ledger.get(resource);
-        let fits = parking.first_that_fits(resource.free().unwrap_or(Amount::MAX));
-        let fits = fits.filter(|_| resource.takes_a_holder());
-        parking.in_order.first().into_iter().chain(fits).min().map(|(_, index)| *index)
+    fn first_to_wake(&self, index: ResourceIndex, pool: usize, now: Time, ledger: &Ledger) -> Option<usize> {
+        let parking = self.parked.get(&(index, pool))?;
+        let resource = ledger.get(index);
+        let free = resource.free().or(resource.whole()).unwrap_or(Amount::MAX);
+        let spare = resource.spare();
+        let until = spare.and_then(|spare| spare.until);
+        let longest = until.and_then(|until| until.0.checked_sub(now.0)?.checked_sub(self.grace.0)).map(Span);
+        let amount_of = |queue: usize| {
+            let need = self.get(queue).needs.iter().find(|need| need.resource == index);
+            need.map_or(Amount::ZERO, |need| need.amount)
+        };
+        let fits = parking.first_for_amount(free).filter(|_| resource.takes_a_holder());
+        let beside = parking.first_beside(free, spare, longest, amount_of);
+        parking.in_order.first().into_iter().chain(fits).chain(beside).min().map(|(_, index)| *index)
     }
 
     /// The candidate that comes first among the pools that `is_open` lets through.
@@ -525,7 +484,7 @@ impl Queues {
                     filed.map(|Reverse(rank)| *rank) == queue.rank && queue.rank.is_some()
                 }
                 Place::Parked(resource, waits) => {
-                    queue.rank.is_some_and(|rank| self.is_filed(resource, queue.pool, waits, (rank, index)))
+                    queue.rank.is_some_and(|rank| self.is_filed(resource, queue, waits, (rank, index)))
                 }
             };
             if !filed {
@@ -550,33 +509,8 @@ impl Queues {
         Ok(())
     }
 
-    fn is_filed(&self, resource: ResourceIndex, pool: usize, waits: Waits, entry: (Rank, usize)) -> bool {
-        self.parked.get(&(resource, pool)).is_some_and(|parking| match waits {
-            Waits::InOrder => parking.in_order.contains(&entry),
-            Waits::ForAmount(amount) => {
-                parking.by_amount.get(&amount).is_some_and(|same| same.contains(&entry))
-                    && parking.by_size.get(&size_of(amount)).is_some_and(|same| same.contains(&entry))
-            }
-        })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_are_in_the_order_of_the_amounts_and_begin_where_they_say() {
-        let amounts =
-            (0..2000).chain((4..64).flat_map(|bits| [(1_u64 << bits) - 1, 1 << bits, 3 << (bits - 1)]));
-        let mut amounts: Vec<Amount> = amounts.chain([u64::MAX]).map(Amount::thousandths).collect();
-        amounts.sort_unstable();
-        for pair in amounts.windows(2) {
-            assert!(size_of(pair[0]) <= size_of(pair[1]), "{pair:?}");
-        }
-        for amount in amounts {
-            let least = least_of(size_of(amount));
-            assert!(least <= amount && size_of(least) == size_of(amount), "{amount} {least}");
-        }
+    fn is_filed(&self, resource: ResourceIndex, queue: &Queue, waits: Waits, entry: Entry) -> bool {
+        let parking = self.parked.get(&(resource, queue.pool));
+        parking.is_some_and(|parking| parking.contains(waits, queue.timeout, &entry))
     }
 }

@@ -8,7 +8,10 @@ use orchd_model::{
     SessionId, Span, Status, TaskId, TaskRange, TaskSpec, Time, Token, WorkerId, WorkflowId, WorkflowStatus,
 };
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::sync::Arc;
+
+use crate::bucket::Bucket;
 
 /// What runs a task.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -337,6 +340,24 @@ pub enum Recall {
     End(Stop),
 }
 
+/// What is known of a resource beyond what the configuration and operators say of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResourceState {
+    /// Whether an operator has closed it.
+    pub closed: bool,
+    /// Nobody gets it before this instant.
+    pub throttled_until: Option<Time>,
+    /// How full its bucket is, if it has a rate.
+    pub bucket: Option<Bucket>,
+}
+
+impl ResourceState {
+    /// Gives it out again.
+    pub(crate) fn open(&mut self) {
+        (self.closed, self.throttled_until) = (false, None);
+    }
+}
+
 /// Counts over the life of the state directory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Counters {
@@ -375,6 +396,11 @@ pub struct Meta {
     pub paused: Vec<Scope>,
     /// What operators set at run time.
     pub resources: Vec<(ResourceName, ResourceSetting)>,
+    /// Running attempts that were told to come back at an instant, and have passed it on: if they fail now,
+    /// that is no try.
+    pub told_to_wait: BTreeMap<Token, Time>,
+    /// Resources that are closed, throttled or have a rate.
+    pub states: BTreeMap<ResourceName, ResourceState>,
     /// Workers that may hold attempts.
     pub workers: Vec<WorkerRecord>,
     /// What was placed ahead and has neither begun nor come back, by token. Bounded by the workers' windows.

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use crate::command::{EdgeTarget, EndedTask, NewTask, NewWorkflow, Reply, Submission};
 use crate::core::{Core, Output};
 use crate::event::Fact;
-use crate::ledger::ResourceKey;
 use crate::record::{Demand, Edge, Key, Phase, Runner, TaskRecord, WorkflowRecord};
+use crate::resource::ResourceKey;
 use orchd_model::{AttemptNumber, NotBefore};
 
 /// What has been found out about one task of a submission.
@@ -168,20 +168,24 @@ impl Core {
             self.ledger.find(&ResourceKey::Named(claim.resource.clone())).map(|i| self.ledger.get(i));
         let resource = resource.filter(|r| r.configured);
         let Some(resource) = resource else {
-            return match claim.resource.counted_as() {
-                ResourceKind::Lock => Ok(()),
-                ResourceKind::Quantity | ResourceKind::Rate => {
-                    Err(Refusal::new(Code::NotConfigured, "this resource is not configured")
-                        .value(claim.to_string())
-                        .hint(format!("give it a capacity: [resources.\"{}\"]", claim.resource)))
-                }
+            let hint = match claim.resource.counted_as() {
+                ResourceKind::Lock => return Ok(()),
+                ResourceKind::Quantity => "give it a capacity",
+                ResourceKind::Rate => "give it a rate (tokens and per) or a concurrency",
             };
+            return Err(Refusal::new(Code::NotConfigured, "this resource is not configured")
+                .value(claim.to_string())
+                .hint(format!("{hint}: [resources.\"{}\"], or orchctl resources set", claim.resource)));
         };
-        match resource.capacity {
-            Some(capacity) if claim.amount > capacity => {
+        match resource.whole() {
+            Some(whole) if claim.amount > whole => {
+                let hint = match resource.setting.rate() {
+                    Some(rate) => format!("{} has {rate}: the burst is the most at once", claim.resource),
+                    None => format!("{} has {whole}", claim.resource),
+                };
                 Err(Refusal::new(Code::Unsatisfiable, "more than there is in all")
                     .value(claim.to_string())
-                    .hint(format!("{} has {capacity}", claim.resource)))
+                    .hint(hint))
             }
             Some(Amount::ZERO) => {
                 Err(Refusal::new(Code::Unsatisfiable, "this resource has no capacity")

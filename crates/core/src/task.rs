@@ -234,6 +234,12 @@ impl Task {
         self.limits.as_ref()?.timeout
     }
 
+    /// When an attempt that starts at `start` is ended at the latest, if it is.
+    pub fn ends_by(&self, start: Time) -> Option<Time> {
+        let timeout = self.timeout().map(|timeout| start + timeout);
+        timeout.into_iter().chain(self.deadline_at()).min()
+    }
+
     /// When this run may start at the earliest.
     pub fn not_before(&self) -> Option<Time> {
         self.limits.as_ref()?.not_before

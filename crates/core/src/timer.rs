@@ -4,6 +4,8 @@ use orchd_model::{TaskId, Time, WorkerId, WorkflowId};
 use priority_queue::PriorityQueue;
 use std::cmp::Reverse;
 
+use crate::ledger::ResourceIndex;
+
 /// What happens when a timer fires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Timer {
@@ -15,6 +17,10 @@ pub(crate) enum Timer {
     Deadline(TaskId),
     /// The head of one of this queue's lists may have climbed a class: the queue is ranked anew.
     Aging(usize),
+    /// The head of this queue has been short of an amount for long enough to reserve it.
+    Reservation(usize),
+    /// The resource has tokens for the first that waits for them, or is no longer throttled.
+    Resource(ResourceIndex),
     /// What was placed ahead may have climbed a class: it may have to be placed anew.
     Placed(TaskId),
     /// The worker was not heard of for a lease: it is fenced.
@@ -33,6 +39,13 @@ impl Timers {
     /// Sets a timer, in place of the one there may be.
     pub fn set(&mut self, timer: Timer, at: Time) {
         self.queue.push(timer, Reverse((at, timer)));
+    }
+
+    /// Sets a timer unless it is set to an earlier instant.
+    pub fn set_earlier(&mut self, timer: Timer, at: Time) {
+        if self.queue.get_priority(&timer).is_none_or(|Reverse((set, _))| at < *set) {
+            self.set(timer, at);
+        }
     }
 
     /// Removes a timer, if it is set.

@@ -1,11 +1,12 @@
 //! Pictures of the scheduler for people: resources and workers.
 
-use orchd_model::{Amount, Holder, ResourceName, TaskId, WorkerId};
+use orchd_model::{Amount, Holder, Rate, ResourceName, Span, TaskId, Time, WorkerId};
 
 use crate::core::Core;
-use crate::ledger::ResourceKey;
+use crate::ledger::ResourceIndex;
 use crate::queue::Queue;
 use crate::record::WorkerNote;
+use crate::resource::{Resource, ResourceKey};
 
 /// A resource as it is now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +29,25 @@ pub struct ResourceView {
     pub holders: Vec<Holder>,
     /// Whether an operator has paused it.
     pub paused: bool,
+    /// Whether an operator has closed it.
+    pub closed: bool,
+    /// Nobody gets it before this instant.
+    pub throttled_until: Option<Time>,
+    /// Its rate, if it has one, and the tokens that are there.
+    pub rate: Option<RateView>,
+    /// For how long somebody has waited for it since the daemon started, or it came into being.
+    pub blocked: Span,
+}
+
+/// A rate as it is now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RateView {
+    /// What flows in.
+    pub rate: Rate,
+    /// Tokens that are there.
+    pub left: Amount,
+    /// When there is one more; none when the bucket is full.
+    pub next_refill: Option<Time>,
 }
 
 /// A worker as it is now.
@@ -57,19 +77,39 @@ impl Core {
             ResourceKey::Named(name) => Some((index, resource, name)),
             ResourceKey::Workflow(_) | ResourceKey::Session(_) => None,
         });
-        named
-            .map(|(index, resource, name)| ResourceView {
-                name: name.clone(),
-                capacity: resource.capacity,
-                concurrency: resource.concurrency,
-                held: resource.held,
-                free: resource.free(),
-                reserved: resource.reservations(),
-                waiting: self.queues.parked_on(index).map(Queue::backlog).sum(),
-                holders: self.holders(resource),
-                paused: resource.paused,
-            })
-            .collect()
+        named.map(|(index, resource, name)| self.view_of(index, resource, name)).collect()
+    }
+
+    /// A resource; one of which nothing is known has nothing.
+    #[must_use]
+    pub fn resource_view(&self, name: &ResourceName) -> ResourceView {
+        let key = ResourceKey::Named(name.clone());
+        match self.ledger.find(&key) {
+            Some(index) => self.view_of(index, self.ledger.get(index), name),
+            None => self.view_of(ResourceIndex::MAX, &Resource::new(key), name),
+        }
+    }
+
+    fn view_of(&self, index: ResourceIndex, resource: &Resource, name: &ResourceName) -> ResourceView {
+        ResourceView {
+            name: name.clone(),
+            capacity: resource.capacity(),
+            concurrency: resource.setting.concurrency,
+            held: resource.held,
+            free: resource.free(),
+            reserved: resource.reservations(),
+            waiting: self.queues.parked_on(index).map(Queue::backlog).sum(),
+            holders: self.holders(resource),
+            paused: resource.paused,
+            closed: resource.closed,
+            throttled_until: resource.throttled_until.filter(|until| *until > self.now),
+            rate: resource.rate(self.now).map(|(rate, bucket)| RateView {
+                rate,
+                left: bucket.left(),
+                next_refill: bucket.next_refill(rate),
+            }),
+            blocked: resource.blocked(self.now),
+        }
     }
 
     /// Every worker that is connected or may still hold attempts, by id.

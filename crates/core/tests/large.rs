@@ -193,7 +193,7 @@ fn one_hundred_thousand_tasks_over_a_thousand_locks_finish() {
 fn twenty_thousand_tasks_that_each_want_another_amount_finish() {
     let memory = (
         "memory:system_memory".parse().expect("a resource"),
-        ResourceSetting { capacity: Some(Amount::units(16_000_000)), concurrency: None },
+        ResourceSetting::capacity(Amount::units(16_000_000)),
     );
     let mut world = world(Config { resources: vec![memory], ..Config::default() }, 64);
     let tasks = (0..20_000).map(|i| claiming("t", &format!("memory={}", 1_000_000 + i * 7919 % 20_000 * 50)));
@@ -295,7 +295,7 @@ fn a_random_load_never_exceeds_a_capacity_and_leaves_nothing_held() {
         names.push(name);
     }
     let resources = capacity.iter().map(|(name, units)| {
-        let setting = ResourceSetting { capacity: Some(*units), concurrency: None };
+        let setting = ResourceSetting::capacity(*units);
         (name.parse().expect("a resource"), setting)
     });
     let mut world = world(Config { resources: resources.collect(), ..Config::default() }, 30);

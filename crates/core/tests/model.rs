@@ -10,8 +10,8 @@ mod kit;
 mod naive;
 
 use kit::{World, spec_of, started, task};
-use naive::steps::{CPU, GPU, HANDLER, How, LOCKS, Paused, Step, Steps, Wish, steps};
-use naive::{Naive, State, Task, Worker, Workflow};
+use naive::steps::{API, BURST, CPU, GPU, HANDLER, How, LOCKS, Paused, Step, Steps, Wish, steps};
+use naive::{Bucket, Naive, State, Task, Worker, Workflow};
 use orchd_core::{
     Command, Config, EdgeTarget, Join, NewTask, NewWorkflow, Output, Phase, Runner, Scope, SkipCause,
 };
@@ -44,18 +44,30 @@ impl Pair {
     fn new(exact: bool, steps_a_batch: u32) -> Self {
         let resource = |name: &str, units| {
             let capacity = Some(Amount::units(units));
-            (name.parse().expect("a resource"), ResourceSetting { capacity, concurrency: None })
+            (name.parse().expect("a resource"), ResourceSetting { capacity, ..ResourceSetting::default() })
+        };
+        // A thousandth of a token in each microsecond.
+        let rate = ResourceSetting {
+            tokens: Some(Amount::ONE),
+            per: Some(Span::from_millis(1)),
+            burst: Some(Amount::units(BURST)),
+            ..ResourceSetting::default()
         };
         let config = Config {
             aging: Span::from_millis(30),
             max_worker_losses: 1,
             lease: Span::from_secs(1_000_000),
             seed: 0,
-            resources: vec![resource(CPU, 4), resource(GPU, 2)],
+            resources: vec![resource(CPU, 4), resource(GPU, 2), (API.parse().expect("a resource"), rate)],
             ahead: 0,
+            reservation_delay: Span::from_millis(10),
+            grace: Span::from_secs(50_000),
         };
         let capacity = [(CPU.to_owned(), Amount::units(4)), (GPU.to_owned(), Amount::units(2))];
-        let naive = Naive::new(config.aging, config.max_worker_losses, capacity.into());
+        let mut naive = Naive::new(config.aging, config.max_worker_losses, capacity.into());
+        let burst = Amount::units(BURST).as_thousandths();
+        naive.buckets.insert(API.to_owned(), Bucket { burst, level: burst, at: Time(0) });
+        (naive.reservation_delay, naive.grace) = (config.reservation_delay, config.grace);
         let mut pair = Self { world: World::new(config), naive, exact, workers: Vec::new() };
         pair.world.steps_a_batch = steps_a_batch;
         for pool in [0, 0, 1] {
@@ -89,6 +101,7 @@ impl Pair {
             Step::End { which, how } => self.end(which, *how),
             Step::Advance(ms) => self.advance(self.world.now + Span::from_millis(*ms)),
             Step::Pause(what, on) => self.pause(*what, *on),
+            Step::Throttle(ms) => self.throttle(Span::from_millis(*ms)),
             Step::Lose(place) => self.lose(*place),
             Step::Detach(place, back) => self.detach(*place, *back),
             Step::Restart => self.restart(),
@@ -171,13 +184,18 @@ impl Pair {
         let mut claims = orchd_model::merge_claims(wish.claims.iter().map(claim).collect());
         for claim in &mut claims {
             // Two claims on one resource may be more than there is.
-            claim.amount =
-                claim.amount.min(Amount::units(if claim.resource.kind() == "gpu" { 2 } else { 4 }));
+            let most = match claim.resource.kind() {
+                "gpu" => 2,
+                "external_api" => BURST,
+                _ => 4,
+            };
+            claim.amount = claim.amount.min(Amount::units(most));
         }
         let spec = spec_of(&mut new);
         let count = wish.count as u64;
         spec.array = (count > 1).then(|| Indices::new(1, count, 1).expect("indices"));
         spec.claims = claims;
+        spec.timeout = wish.timeout.map(Span::from_secs);
         spec.priority = wish.class;
         spec.hold = wish.hold;
         spec.session = wish.in_session.then_some(SessionId(1));
@@ -220,7 +238,10 @@ impl Pair {
             tries: 0,
             losses: 0,
             root: None,
+            timeout: wish.timeout.map(Span::from_secs),
+            started: Time(0),
             reserved: Default::default(),
+            reserved_amounts: Default::default(),
         }
     }
 
@@ -285,7 +306,13 @@ impl Pair {
     fn instants(&self, task: &Task) -> Vec<Time> {
         match task.state {
             State::Delayed(until) => vec![until],
-            State::Ready(since) => [1, 2, 3].map(|steps| since + Span(self.naive.aging.0 * steps)).to_vec(),
+            State::Ready(since) => {
+                let aging = [1, 2, 3].map(|steps| since + Span(self.naive.aging.0 * steps));
+                let refills = task.needs.iter().filter_map(|need| self.naive.refill(need));
+                let throttles = self.naive.throttled.values().copied();
+                let reserves = [since + self.naive.reservation_delay];
+                aging.into_iter().chain(reserves).chain(throttles).chain(refills).collect()
+            }
             State::Waiting | State::Running(..) | State::Ended(_) => Vec::new(),
         }
     }
@@ -359,19 +386,29 @@ impl Pair {
         let scope = match what {
             Paused::All => Scope::All,
             Paused::Class(class) => Scope::Priority(class),
+            Paused::Api => Scope::Resource(API.parse().expect("a resource")),
             Paused::Lock => Scope::Resource(LOCKS[1].parse().expect("a resource")),
             Paused::Session => Scope::Session(SessionId(1)),
             Paused::Workflow => Scope::Workflow(WorkflowId(1)),
         };
         let name = Some(match what {
+            Paused::Api => API,
             Paused::Lock => LOCKS[1],
             Paused::Session => "session 1",
             Paused::Workflow => "workflow 1",
             Paused::All | Paused::Class(_) => "",
         });
-        let command = if on { Command::Pause(scope) } else { Command::Resume(scope) };
+        let command = match scope {
+            Scope::Resource(resource) if what == Paused::Api && on => Command::Close { resource },
+            Scope::Resource(resource) if what == Paused::Api => Command::Open { resource },
+            scope if on => Command::Pause(scope),
+            scope => Command::Resume(scope),
+        };
         let (reply, out) = self.world.handle(command);
         if reply.is_ok() {
+            if what == Paused::Api && !on {
+                self.naive.throttled.clear();
+            }
             match (what, name) {
                 (Paused::All, _) => self.naive.paused_all = on,
                 (Paused::Class(class), _) if on => drop(self.naive.paused_classes.insert(class)),
@@ -380,6 +417,14 @@ impl Pair {
                 (_, name) => drop(self.naive.paused.remove(name.unwrap_or_default())),
             }
         }
+        self.compare(&out);
+    }
+
+    fn throttle(&mut self, pause: Span) {
+        let resource = API.parse().expect("a resource");
+        let (reply, out) = self.world.handle(Command::Throttle { resource, pause, by: None });
+        assert!(reply.is_ok(), "{reply:?}");
+        self.naive.throttled.insert(API.to_owned(), self.naive.now + pause);
         self.compare(&out);
     }
 
@@ -463,7 +508,7 @@ impl Pair {
                     panic!("the core should not have started: {why}");
                 }
                 let worker = self.naive.choose_worker(self.naive.tasks[task].pool);
-                self.naive.tasks[task].state = State::Running(worker, false);
+                self.naive.start(task, worker);
             }
             if let Some(task) = self.naive.forgotten() {
                 panic!("the core should have started {task}: {:?}", self.world.core.explain(id(task)));
@@ -476,7 +521,7 @@ impl Pair {
         for class in Priority::ALL {
             self.pause(Paused::Class(class), false);
         }
-        for what in [Paused::All, Paused::Lock, Paused::Session, Paused::Workflow] {
+        for what in [Paused::All, Paused::Api, Paused::Lock, Paused::Session, Paused::Workflow] {
             self.pause(what, false);
         }
         for place in 0..self.workers.len() {

@@ -21,6 +21,9 @@ pub struct Holder {
     pub amount: Amount,
     /// Since when.
     pub since: Time,
+    /// When its timeout or deadline ends it at the latest, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Time>,
 }
 
 /// A task that stands before another one in the order.
@@ -79,6 +82,29 @@ pub enum Reason {
         holders: Vec<Holder>,
         /// How many holders there are.
         holder_count: usize,
+    },
+    /// There are too few tokens.
+    Rate {
+        /// Of what.
+        resource: ResourceName,
+        /// How many it wants.
+        wants: Amount,
+        /// How many there are.
+        left: Amount,
+        /// When there are enough for it, if nobody is served before it.
+        until: Time,
+    },
+    /// A claimant of the resource, or an operator, was told to wait; so everybody does.
+    Throttled {
+        /// Which resource.
+        resource: ResourceName,
+        /// Until when.
+        until: Time,
+    },
+    /// An operator has closed the resource.
+    Closed {
+        /// Which resource.
+        resource: ResourceName,
     },
     /// A task that stands before it has reserved the resource.
     Reservation {
@@ -160,12 +186,21 @@ impl fmt::Display for Reason {
                     let before = if i == 0 { "; held by" } else { "," };
                     write!(
                         f,
-                        "{before} {} ({}, {} {})",
+                        "{before} {} ({}, {} {}",
                         holder.task, holder.name, holder.amount, holder.mode
                     )?;
+                    if let Some(until) = holder.until {
+                        write!(f, ", until {until} at the latest")?;
+                    }
+                    f.write_str(")")?;
                 }
                 f.write_str(if *holder_count > holders.len() { ", …" } else { "" })
             }
+            Self::Rate { resource, wants, left, until } => {
+                write!(f, "rate limited until {until}: wants {wants} of {resource}, {left} left")
+            }
+            Self::Throttled { resource, until } => write!(f, "{resource} is throttled until {until}"),
+            Self::Closed { resource } => write!(f, "{resource} is closed"),
             Self::Reservation { resource, behind } => {
                 write!(f, "behind {} ({}), which has reserved {resource}", behind.task, behind.name)
             }

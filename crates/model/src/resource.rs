@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
-use crate::{Amount, Code, Refusal, limits};
+use crate::{Amount, Code, Rate, Refusal, Span, limits};
 
 /// `type:identifier`, for example `database:main`. Both parts are checked: no colon, equals sign or white
 /// space, no mode word as the identifier.
@@ -34,9 +34,89 @@ pub struct ResourceSetting {
     /// Units that can be held at once.
     #[serde(default)]
     pub capacity: Option<Amount>,
-    /// How many holders at once, whatever their amounts (`external_api`).
+    /// How many holders at once, whatever their amounts.
     #[serde(default)]
     pub concurrency: Option<u32>,
+    /// Tokens that come in a time of `per`.
+    #[serde(default)]
+    pub tokens: Option<Amount>,
+    /// The time in which so many tokens come.
+    #[serde(default)]
+    pub per: Option<Span>,
+    /// The most tokens that gather; as many as `tokens` unless it is given.
+    #[serde(default)]
+    pub burst: Option<Amount>,
+}
+
+impl ResourceSetting {
+    /// So many units, and nothing else.
+    #[must_use]
+    pub fn capacity(capacity: Amount) -> Self {
+        Self { capacity: Some(capacity), ..Self::default() }
+    }
+
+    /// What holds when `new` is said of something of which this was said before.
+    #[must_use]
+    pub fn overlaid(&self, new: &Self) -> Self {
+        Self {
+            capacity: new.capacity.or(self.capacity),
+            concurrency: new.concurrency.or(self.concurrency),
+            tokens: new.tokens.or(self.tokens),
+            per: new.per.or(self.per),
+            burst: new.burst.or(self.burst),
+        }
+    }
+
+    /// The rate, if it has one.
+    #[must_use]
+    pub fn rate(&self) -> Option<Rate> {
+        let (tokens, per) = (self.tokens?, self.per?);
+        Some(Rate { tokens, per, burst: self.burst.unwrap_or(tokens) })
+    }
+
+    /// Whether all of it can be said of the resource with this name.
+    ///
+    /// # Errors
+    /// `malformed` for what is nothing, incomplete, or makes no sense for the resource's type.
+    pub fn check(&self, name: &ResourceName) -> Result<(), Refusal> {
+        let wrong = |message: &str, hint: &str| {
+            Err(Refusal::new(Code::Malformed, message).value(name.to_string()).hint(hint))
+        };
+        let kind = name.counted_as();
+        let rated = self.tokens.is_some() || self.per.is_some() || self.burst.is_some();
+        for (key, is_nothing) in [
+            ("concurrency", self.concurrency == Some(0)),
+            ("tokens", self.tokens == Some(Amount::ZERO)),
+            ("per", self.per == Some(Span::ZERO)),
+            ("burst", self.burst == Some(Amount::ZERO)),
+        ] {
+            if is_nothing {
+                return Err(Refusal::new(Code::Malformed, format!("{key} must be more than nothing"))
+                    .value("0")
+                    .hint(format!("to start nothing that needs it: orchctl resources close {name}")));
+            }
+        }
+        match kind {
+            ResourceKind::Quantity if rated => wrong("a quantity has no rate", "give it a capacity"),
+            ResourceKind::Quantity if self.capacity.is_none() => {
+                wrong("this resource needs a capacity", "give capacity=AMOUNT")
+            }
+            ResourceKind::Rate if self.capacity.is_some() => wrong(
+                "this resource has a rate or a concurrency, not a capacity",
+                "give tokens=N per=DURATION, or concurrency=N",
+            ),
+            _ if rated && (self.tokens.is_none() || self.per.is_none()) => {
+                wrong("a rate needs tokens and per", "give tokens=60 per=1m")
+            }
+            _ if rated && self.capacity.is_some() => {
+                wrong("a resource has either a capacity or a rate", "limit its holders with concurrency=N")
+            }
+            _ if !rated && self.capacity.is_none() && self.concurrency.is_none() => {
+                wrong("nothing is set", "give a capacity, a rate (tokens and per) or a concurrency")
+            }
+            ResourceKind::Quantity | ResourceKind::Rate | ResourceKind::Lock => Ok(()),
+        }
+    }
 }
 
 const MODE_WORDS: [&str; 3] = ["read", "write", "exclusive"];

@@ -104,6 +104,10 @@ impl<'a> Touch<'a> {
             | Fact::Paused { .. }
             | Fact::Resumed { .. }
             | Fact::ResourceSet { .. }
+            | Fact::Throttled { .. }
+            | Fact::Closed { .. }
+            | Fact::Opened { .. }
+            | Fact::Settled { .. }
             | Fact::WorkerJoined { .. }
             | Fact::WorkerLost { .. }
             | Fact::WorkerLeft { .. }

@@ -255,10 +255,9 @@ impl SlotGroup {
     }
 
     fn make(&mut self) -> io::Result<Open> {
-        match fs::create_dir(&self.directory) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-            _ => {}
-        }
+        // One that an earlier worker has left may have been killed.
+        absent(fs::remove_dir(&self.directory))?;
+        fs::create_dir(&self.directory)?;
         let file = |name: &str, flags| {
             rustix::fs::open(self.directory.join(name), flags | OFlags::CLOEXEC, Mode::empty())
         };

@@ -46,7 +46,7 @@ pub const KEYS: [Key; 49] = [
     key("resources.*.concurrency", "none"),
     key("resources.*.tokens", "none"),
     key("resources.*.per", "none"),
-    key("resources.*.burst", "none"),
+    key("resources.*.burst", "as tokens"),
     key("resources.cpu_limit", "none"),
     key("resources.memory_limit_gb", "none"),
     key("resources.disk_space_gb", "none"),

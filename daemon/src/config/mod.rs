@@ -114,8 +114,8 @@ impl Config {
         let socket = layers.flagged("daemon.socket", socket, orchd_client::default_socket(), Source::Default);
         let log = LogSettings::read(flags, &mut layers);
         let slots = slots(flags, &mut layers, machine.cores);
-        let core = core(&mut layers, &machine);
         let grace = layers.value("scheduler.grace", Span::from_secs(10));
+        let core = core(&mut layers, &machine, grace);
         let enforcement = Enforcement::read(&mut layers);
         let load_guard = LoadGuard::read(&mut layers);
         let defaults = defaults(&mut layers);
@@ -228,10 +228,10 @@ fn slots(flags: &Flags, layers: &mut Layers, cores: u32) -> u32 {
     slots
 }
 
-fn core(layers: &mut Layers, machine: &Machine) -> orchd_core::Config {
+fn core(layers: &mut Layers, machine: &Machine, grace: Span) -> orchd_core::Config {
     let defaults = orchd_core::Config::default();
     let aging = layers.value("scheduler.aging", defaults.aging);
-    layers.value("scheduler.reservation_delay", Span::from_secs(10));
+    let reservation_delay = layers.value("scheduler.reservation_delay", defaults.reservation_delay);
     let lease = layers.value("scheduler.lease", defaults.lease);
     if lease == Span::ZERO {
         layers.wrong_value("scheduler.lease", "a lease must be more than nothing: 0");
@@ -239,7 +239,16 @@ fn core(layers: &mut Layers, machine: &Machine) -> orchd_core::Config {
     let max_worker_losses = layers.value("scheduler.max_worker_losses", defaults.max_worker_losses);
     let resources = resources::read(layers, machine);
     let seed = u64::from(std::process::id());
-    orchd_core::Config { aging, lease, max_worker_losses, seed, resources, ahead: AHEAD }
+    orchd_core::Config {
+        aging,
+        reservation_delay,
+        grace,
+        max_worker_losses,
+        lease,
+        seed,
+        resources,
+        ahead: AHEAD,
+    }
 }
 
 fn output_bytes(layers: &mut Layers) -> u64 {

@@ -1,7 +1,8 @@
 //! What the machine and the file say about resources.
 
 use anyhow::{Context, Result};
-use orchd_model::{Amount, Refusal, ResourceKind, ResourceName, ResourceSetting};
+use orchd_model::{Amount, Refusal, ResourceName, ResourceSetting};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -10,8 +11,6 @@ use super::source::Source;
 
 /// Bytes of a gigabyte in the keys that count in them.
 const GIB: f64 = (1_u64 << 30) as f64;
-/// Keys of a rate, which no resource can have yet.
-const RATE: [&str; 3] = ["tokens", "per", "burst"];
 
 /// What the machine has (cgroup limits respected).
 pub struct Machine {
@@ -40,10 +39,9 @@ type Found = BTreeMap<ResourceName, (ResourceSetting, Source)>;
 /// The machine's resources with what is configured put on top, by name.
 pub fn read(layers: &mut Layers, machine: &Machine) -> Vec<(ResourceName, ResourceSetting)> {
     let mut found = Found::new();
-    let capacity = |units: u64| ResourceSetting { capacity: Some(Amount::units(units)), concurrency: None };
     for (kind, units) in [("cpu", u64::from(machine.cores)), ("memory", machine.memory)] {
         if let Ok(name) = ResourceName::new(kind, None) {
-            found.insert(name, (capacity(units), Source::Machine));
+            found.insert(name, (ResourceSetting::capacity(Amount::units(units)), Source::Machine));
         }
     }
     read_limits(layers, &mut found);
@@ -53,11 +51,16 @@ pub fn read(layers: &mut Layers, machine: &Machine) -> Vec<(ResourceName, Resour
         }
     }
     for (name, (setting, source)) in &found {
-        if let Some(capacity) = setting.capacity {
-            layers.note(&format!("resources.\"{name}\".capacity"), capacity.shown(), source.clone());
-        }
-        if let Some(concurrency) = setting.concurrency {
-            layers.note(&format!("resources.\"{name}\".concurrency"), concurrency.into(), source.clone());
+        for (key, value) in [
+            ("capacity", setting.capacity.map(|capacity| capacity.shown())),
+            ("tokens", setting.tokens.map(|tokens| tokens.shown())),
+            ("per", setting.per.map(|per| per.shown())),
+            ("burst", setting.burst.map(|burst| burst.shown())),
+            ("concurrency", setting.concurrency.map(Value::from)),
+        ] {
+            if let Some(value) = value {
+                layers.note(&format!("resources.\"{name}\".{key}"), value, source.clone());
+            }
         }
     }
     found.into_iter().map(|(name, (setting, _))| (name, setting)).collect()
@@ -79,7 +82,7 @@ fn read_limits(layers: &mut Layers, found: &mut Found) {
                     let message = format!("resources.{key} means the capacity of {other}: give only one");
                     layers.wrong(&path, &message);
                 }
-                let setting = ResourceSetting { capacity: Some(amount), concurrency: None };
+                let setting = ResourceSetting::capacity(amount);
                 found.insert(name, (setting, source));
             }
             Err(refusal) => layers.wrong(&path, &format!("resources.{key}: {}: {number}", refusal.message)),
@@ -105,43 +108,42 @@ fn read_one(layers: &mut Layers, name: &str, found: &mut Found) {
         }
     };
     let mistakes = layers.errors.len();
-    if let Some(key) = RATE.iter().find(|key| layers.table(&path).contains_key(**key)) {
-        let message = format!("resources.\"{name}\".{key}: rates are not supported yet: {key}");
-        let hint = "limit it with concurrency";
-        layers.wrong(&["resources", name, key], &format!("{message}\n  hint: {hint}"));
-    }
-    let capacity = layers.find_in_file::<Amount>(&["resources", name, "capacity"]);
-    let concurrency = layers.find_in_file::<u32>(&["resources", name, "concurrency"]);
-    for (key, is_nothing) in [
-        ("capacity", capacity.as_ref().is_some_and(|(capacity, _)| *capacity == Amount::ZERO)),
-        ("concurrency", concurrency.as_ref().is_some_and(|(concurrency, _)| *concurrency == 0)),
-    ] {
-        if is_nothing {
-            let message = format!("resources.\"{name}\".{key} must be more than nothing: 0");
-            layers.wrong(&["resources", name, key], &message);
-        }
+    let mut sources = Vec::new();
+    let setting = ResourceSetting {
+        capacity: find(layers, name, "capacity", &mut sources),
+        concurrency: find(layers, name, "concurrency", &mut sources),
+        tokens: find(layers, name, "tokens", &mut sources),
+        per: find(layers, name, "per", &mut sources),
+        burst: find(layers, name, "burst", &mut sources),
+    };
+    if setting.capacity == Some(Amount::ZERO) {
+        let message = format!("resources.\"{name}\".capacity must be more than nothing: 0");
+        layers.wrong(&["resources", name, "capacity"], &message);
     }
     if layers.errors.len() > mistakes {
         return;
     }
-    if parsed.counted_as() == ResourceKind::Quantity && capacity.is_none() {
-        let message = format!("resources.\"{name}\": a {} needs a capacity", parsed.kind());
-        return layers.wrong(&path, &message);
+    if let Err(Refusal { message, hint, .. }) = setting.check(&parsed) {
+        let hint = hint.map_or_else(String::new, |hint| format!("\n  hint: {hint}"));
+        return layers.wrong(&path, &format!("resources.\"{name}\": {message}{hint}"));
     }
-    if capacity.is_none() && concurrency.is_none() {
-        let message = format!("resources.\"{name}\" says neither capacity nor concurrency");
-        return layers.wrong(&path, &message);
-    }
-    let source = capacity.as_ref().map(|(_, source)| source).or(concurrency.as_ref().map(|(_, s)| s));
-    let source = source.cloned().unwrap_or_else(|| layers.source(&path));
-    let setting = ResourceSetting {
-        capacity: capacity.map(|(capacity, _)| capacity),
-        concurrency: concurrency.map(|(concurrency, _)| concurrency),
-    };
+    let source = sources.into_iter().next().unwrap_or_else(|| layers.source(&path));
     let twice = found.insert(parsed.clone(), (setting, source));
     if twice.is_some_and(|(_, source)| matches!(source, Source::File { .. })) {
         layers.wrong(&path, &format!("resources.\"{name}\": {parsed} is configured twice"));
     }
+}
+
+/// One key of a resource, if it is given.
+fn find<T: DeserializeOwned>(
+    layers: &mut Layers,
+    name: &str,
+    key: &str,
+    sources: &mut Vec<Source>,
+) -> Option<T> {
+    let (value, source) = layers.find_in_file(&["resources", name, key])?;
+    sources.push(source);
+    Some(value)
 }
 
 impl Shown for Value {

@@ -166,14 +166,17 @@ resources: { cpu_limit: 4, memory_limit_gb: 8, disk_space_gb: 1.5 }
 #[test]
 fn resources_that_cannot_be_are_refused() {
     for (text, part) in [
-        ("[resources.gpu]", "a gpu needs a capacity"),
+        ("[resources.gpu]", "needs a capacity"),
         ("[resources.gpu]\ncapacity = 0", "capacity must be more than nothing"),
-        ("[resources.\"external_api:a\"]\ntokens = 60", "rates are not supported yet: tokens"),
-        ("[resources.\"external_api:a\"]\nconcurrency = 2\nburst = 1", "rates are not supported yet: burst"),
+        ("[resources.\"external_api:a\"]\ntokens = 60", "a rate needs tokens and per"),
+        ("[resources.\"external_api:a\"]\nconcurrency = 2\nburst = 1", "a rate needs tokens and per"),
+        ("[resources.\"external_api:a\"]\ntokens = 60\nper = 0", "per must be more than nothing"),
+        ("[resources.cpu]\ncapacity = 2\ntokens = 60\nper = 1", "a quantity has no rate"),
+        ("[resources.\"lock:a\"]\ncapacity = 2\ntokens = 60\nper = 1", "either a capacity or a rate"),
         ("[resources.\"a b\"]\ncapacity = 1", "resources.\"a b\""),
         ("[resources.cpu]\ncapacity = 1\n[resources.\"cpu:system_cpu\"]\ncapacity = 2", "configured twice"),
         ("[resources]\ncpu_limit = 2\ncpu.capacity = 2", "give only one"),
-        ("[resources.\"lock:a\"]", "neither capacity nor concurrency"),
+        ("[resources.\"lock:a\"]", "nothing is set"),
     ] {
         let error = toml(text).unwrap_err().to_string();
         assert!(error.contains(part) && error.starts_with("c.toml:"), "{text}: {error}");
@@ -190,6 +193,9 @@ aging = 90
 retry_on = [7, \"SIGKILL\"]
 [resources.\"external_api:x\"]
 concurrency = 2
+tokens = 60
+per = \"1m\"
+burst = 10
 [resources.memory]
 capacity = \"8GiB\"
 [handlers.\"a.b\"]

@@ -3,7 +3,7 @@
 use axum::extract::State;
 use orchd_api as api;
 use orchd_core::{Command, Reply};
-use orchd_model::{Code, Priority, Refusal, ResourceKind, ResourceSetting, TaskRange};
+use orchd_model::{Code, Priority, Refusal, ResourceName, ResourceSetting, TaskRange};
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
@@ -64,37 +64,56 @@ pub async fn set_resource(
     State(shell): State<Arc<Shell>>,
     Body(request): Body<api::ResourceRequest>,
 ) -> Answered<api::Resource> {
-    let (resource, setting) = setting(request)?;
-    let name = resource.clone();
-    let command = Command::SetResource { resource, setting };
-    shell.ask(|answer| Request::Command { command, answer: Some(answer) }).await?;
-    let resources = shell.look(orchd_core::Core::resources).await?;
-    let view = resources.into_iter().find(|view| view.name == name);
-    let view =
-        view.ok_or_else(|| Refusal::new(Code::NotFound, "no such resource").value(name.to_string()))?;
-    json(documents::resource(view))
-}
-
-/// What can be set of a resource of this type.
-fn setting(request: api::ResourceRequest) -> Result<(orchd_model::ResourceName, ResourceSetting), Refusal> {
     let api::ResourceRequest { resource, capacity, concurrency, tokens, per, burst } = request;
-    if tokens.is_some() || per.is_some() || burst.is_some() {
-        let rate = Refusal::new(Code::Unsupported, "this daemon does not limit rates yet");
-        return Err(rate.value(resource.to_string()).hint("set capacity or concurrency"));
-    }
-    if capacity.is_none() && concurrency.is_none() {
+    let setting = ResourceSetting { capacity, concurrency, tokens, per, burst };
+    if setting == ResourceSetting::default() {
         return Err(Refusal::new(Code::Malformed, "nothing is set")
             .value(resource.to_string())
-            .hint("give capacity or concurrency"));
+            .hint("give capacity, concurrency, or tokens and per")
+            .into());
     }
-    if concurrency == Some(0) {
-        return Err(Refusal::new(Code::Malformed, "a concurrency is at least 1")
-            .value("0")
-            .hint(format!("to start nothing that needs it: orchctl pause --resource {resource}")));
-    }
-    if resource.counted_as() == ResourceKind::Rate && capacity.is_some() {
-        return Err(Refusal::new(Code::Malformed, "this resource has a concurrency, not a capacity")
-            .value(resource.to_string()));
-    }
-    Ok((resource, ResourceSetting { capacity, concurrency }))
+    change(&shell, resource.clone(), Command::SetResource { resource, setting }).await
+}
+
+/// Gives a resource to nobody for a while.
+pub async fn throttle(
+    State(shell): State<Arc<Shell>>,
+    Body(request): Body<api::ThrottleRequest>,
+) -> Answered<api::Resource> {
+    let api::ThrottleRequest { resource, retry_after, token } = request;
+    let command = Command::Throttle { resource: resource.clone(), pause: retry_after, by: token };
+    change(&shell, resource, command).await
+}
+
+/// Gives a resource to nobody until it is opened.
+pub async fn close(
+    State(shell): State<Arc<Shell>>,
+    Body(api::ResourceNamed { resource }): Body<api::ResourceNamed>,
+) -> Answered<api::Resource> {
+    change(&shell, resource.clone(), Command::Close { resource }).await
+}
+
+/// Gives a closed or throttled resource out again.
+pub async fn open(
+    State(shell): State<Arc<Shell>>,
+    Body(api::ResourceNamed { resource }): Body<api::ResourceNamed>,
+) -> Answered<api::Resource> {
+    change(&shell, resource.clone(), Command::Open { resource }).await
+}
+
+/// Puts right what an attempt has drawn of a rate.
+pub async fn settle(
+    State(shell): State<Arc<Shell>>,
+    Body(request): Body<api::SettleRequest>,
+) -> Answered<api::Resource> {
+    let api::SettleRequest { resource, used, token } = request;
+    let command = Command::Settle { token, resource: resource.clone(), used };
+    change(&shell, resource, command).await
+}
+
+/// Changes a resource; answers with it as it is then.
+async fn change(shell: &Arc<Shell>, name: ResourceName, command: Command) -> Answered<api::Resource> {
+    shell.ask(|answer| Request::Command { command, answer: Some(answer) }).await?;
+    let view = shell.look(move |core| core.resource_view(&name)).await?;
+    json(documents::resource(view))
 }

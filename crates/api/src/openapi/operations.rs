@@ -7,8 +7,9 @@ use super::operation::{Content, NDJSON, Operation, schema};
 use crate::{
     AddBody, AddItem, AddQuery, AddReply, Backup, BackupRequest, Daemon, DrainReply, DrainRequest, Event,
     EventQuery, Explanation, FromWorker, ListQuery, LogChunk, LogEnd, LogQuery, OperationResult,
-    PauseRequest, ReprioritizeRequest, Resource, ResourceRequest, Selector, ShutdownRequest, Stats,
-    StoreCheck, Task, TaskIds, ToWorker, WaitReply, WaitRequest, Worker, Workflow, WorkflowAdded, routes,
+    PauseRequest, ReprioritizeRequest, Resource, ResourceNamed, ResourceRequest, Selector, SettleRequest,
+    ShutdownRequest, Stats, StoreCheck, Task, TaskIds, ThrottleRequest, ToWorker, WaitReply, WaitRequest,
+    Worker, Workflow, WorkflowAdded, routes,
 };
 
 /// Every operation, in the order of [`routes`].
@@ -24,6 +25,22 @@ pub fn operations() -> Vec<Operation> {
             .answers::<Vec<Resource>>(),
         Operation::post(routes::RESOURCES, "setResource", "Say what a resource has; it may be a new one")
             .reads::<ResourceRequest>()
+            .answers::<Resource>(),
+        Operation::post(
+            routes::RESOURCES_THROTTLE,
+            "throttleResource",
+            "Give a resource to nobody for a while",
+        )
+        .reads::<ThrottleRequest>()
+        .answers::<Resource>(),
+        Operation::post(routes::RESOURCES_CLOSE, "closeResource", "Give a resource to nobody")
+            .reads::<ResourceNamed>()
+            .answers::<Resource>(),
+        Operation::post(routes::RESOURCES_OPEN, "openResource", "Give a closed or throttled one out again")
+            .reads::<ResourceNamed>()
+            .answers::<Resource>(),
+        Operation::post(routes::RESOURCES_SETTLE, "settleResource", "Say what was really used of a rate")
+            .reads::<SettleRequest>()
             .answers::<Resource>(),
         Operation::get(routes::WORKERS, "listWorkers", "Every worker that is connected or holds attempts")
             .answers::<Vec<Worker>>(),

@@ -1,8 +1,8 @@
 //! `resources`: what can be claimed, and who holds it.
 
 use clap::{Args, Subcommand};
-use orchd_api::{Resource, ResourceRequest};
-use orchd_model::{Amount, Refusal, ResourceName, Span};
+use orchd_api::{Resource, ResourceHolder, ResourceRequest, SettleRequest, ThrottleRequest};
+use orchd_model::{Amount, Refusal, ResourceName, Span, Token};
 
 use crate::context::Context;
 use crate::screen::{Piece, Tint};
@@ -26,6 +26,45 @@ enum Action {
         /// capacity=AMOUNT, concurrency=N, tokens=N per=DUR burst=N
         #[arg(required = true, value_name = "KEY=VALUE", value_parser = setting)]
         settings: Vec<Setting>,
+    },
+    /// Give it to nobody for a while, because whoever serves it said so (HTTP status 429)
+    ///
+    /// In a task (where $ORCHD_TOKEN is set) it speaks for that task: if the task fails after that, it starts
+    /// again when the time is over, and that is no try.
+    Throttle {
+        /// TYPE:IDENTIFIER
+        #[arg(value_name = "R")]
+        resource: ResourceName,
+        /// For how long
+        #[arg(value_name = "DUR")]
+        retry_after: Span,
+        /// The attempt that was told so
+        #[arg(long, env = "ORCHD_TOKEN", hide_env_values = true)]
+        token: Option<Token>,
+    },
+    /// Give it to nobody until it is opened
+    Close {
+        /// TYPE:IDENTIFIER
+        #[arg(value_name = "R")]
+        resource: ResourceName,
+    },
+    /// Give it out again after it was closed or throttled
+    Open {
+        /// TYPE:IDENTIFIER
+        #[arg(value_name = "R")]
+        resource: ResourceName,
+    },
+    /// Say how many tokens a running task has really used, in place of those it drew
+    Settle {
+        /// TYPE:IDENTIFIER
+        #[arg(value_name = "R")]
+        resource: ResourceName,
+        /// Tokens used in all
+        #[arg(value_name = "USED")]
+        used: Amount,
+        /// The attempt that used them
+        #[arg(long, env = "ORCHD_TOKEN", hide_env_values = true)]
+        token: Token,
     },
 }
 
@@ -64,6 +103,20 @@ impl Resources {
         match self.action {
             None | Some(Action::List) => list(context).await,
             Some(Action::Set { resource, settings }) => set(context, resource, settings).await,
+            Some(Action::Throttle { resource, retry_after, token }) => {
+                let request = ThrottleRequest { resource, retry_after, token };
+                show(context, &context.client().await?.throttle(request).await?)
+            }
+            Some(Action::Close { resource }) => {
+                show(context, &context.client().await?.close_resource(&resource).await?)
+            }
+            Some(Action::Open { resource }) => {
+                show(context, &context.client().await?.open_resource(&resource).await?)
+            }
+            Some(Action::Settle { resource, used, token }) => {
+                let request = SettleRequest { resource, used, token };
+                show(context, &context.client().await?.settle(request).await?)
+            }
         }
     }
 }
@@ -83,13 +136,17 @@ async fn set(context: &Context, resource: ResourceName, settings: Vec<Setting>) 
             return Err(Failure::Usage("a key is given twice".to_owned()));
         }
     }
-    let resource = context.client().await?.set_resource(request).await?;
+    show(context, &context.client().await?.set_resource(request).await?)
+}
+
+/// A resource after it was changed.
+fn show(context: &Context, resource: &Resource) -> Result<Exit, Failure> {
     if context.json {
-        context.screen.json(&resource)?;
+        context.screen.json(resource)?;
     } else if context.quiet {
         context.screen.line(text::plain(&resource.resource))?;
     } else {
-        print(context, &[resource])?;
+        print(context, std::slice::from_ref(resource))?;
     }
     Ok(Exit::DONE)
 }
@@ -108,42 +165,69 @@ async fn list(context: &Context) -> Result<Exit, Failure> {
     Ok(Exit::DONE)
 }
 
+/// A column, what a resource has in it, and whether it is shown for these resources.
+type Column = (&'static str, fn(&Resource) -> Piece, fn(&Resource) -> bool);
+
+/// Columns that say nothing of any of the resources are left out.
+const COLUMNS: [Column; 10] = [
+    ("RESOURCE", |resource| Piece::text(text::plain(&resource.resource)), |_| true),
+    ("CAPACITY", |resource| Piece::number(capacity(resource)), |_| true),
+    ("CONCURRENCY", |resource| Piece::number(concurrency(resource)), |r| r.concurrency.is_some()),
+    ("HELD", |resource| Piece::number(amount(resource, Some(resource.held))), |_| true),
+    ("FREE", |resource| Piece::number(free(resource)), |_| true),
+    ("RESERVED", |resource| Piece::number(resource.reserved), |resource| resource.reserved > 0),
+    ("WAITING", |resource| Piece::number(resource.waiting), |_| true),
+    ("BLOCKED", |r| Piece::number(text::duration(r.blocked_time)), |r| r.blocked_time > Span::ZERO),
+    ("STATE", state, |_| true),
+    ("HOLDERS", |resource| Piece::text(holders(resource)), |_| true),
+];
+
 pub(super) fn print(context: &Context, resources: &[Resource]) -> Result<(), Failure> {
-    const COLUMNS: [&str; 8] =
-        ["RESOURCE", "CAPACITY", "CONCURRENCY", "HELD", "FREE", "WAITING", "STATE", "HOLDERS"];
-    // Most resources have none.
-    let limited = resources.iter().any(|resource| resource.concurrency.is_some());
-    let columns: Vec<&str> = COLUMNS.into_iter().filter(|name| limited || *name != "CONCURRENCY").collect();
-    context.screen.table(&columns, resources.iter().map(|resource| row(resource, limited)).collect())?;
+    let shown: Vec<&Column> = COLUMNS.iter().filter(|column| resources.iter().any(column.2)).collect();
+    let names: Vec<&str> = shown.iter().map(|column| column.0).collect();
+    let row = |resource| shown.iter().map(|column| column.1(resource)).collect();
+    context.screen.table(&names, resources.iter().map(row).collect())?;
     Ok(())
 }
 
-fn row(resource: &Resource, limited: bool) -> Vec<Piece> {
-    let amount = |amount: Amount| amount_of(&resource.kind, amount);
-    let amount_or_dash = |given: Option<Amount>| given.map_or_else(|| "-".to_owned(), amount);
-    let tint = if resource.state == "open" { Tint::Plain } else { Tint::Waiting };
-    let holders: Vec<String> = resource
-        .holders
-        .iter()
-        .map(|holder| {
-            let guard = if holder.guard { ", guard" } else { "" };
-            format!("{} ({}, {}{guard})", holder.task, text::plain(&holder.name), holder.mode)
-        })
-        .collect();
-    let concurrency = resource.concurrency.map_or_else(|| "-".to_owned(), |limit| limit.to_string());
-    let mut row = vec![
-        Piece::text(text::plain(&resource.resource)),
-        Piece::number(amount_or_dash(resource.capacity)),
-        Piece::number(amount(resource.held)),
-        Piece::number(amount_or_dash(resource.free)),
-        Piece::number(resource.waiting),
-        Piece::tinted(tint, &resource.state),
-        Piece::text(holders.join(", ")),
-    ];
-    if limited {
-        row.insert(2, Piece::number(concurrency));
+/// Units, or tokens and the time in which they come.
+fn capacity(resource: &Resource) -> String {
+    match &resource.rate {
+        Some(rate) => format!("{}/{}", rate.tokens, rate.per),
+        None => amount(resource, resource.capacity),
     }
-    row
+}
+
+/// Units, or tokens that are there.
+fn free(resource: &Resource) -> String {
+    match &resource.rate {
+        Some(rate) => format!("{}/{}", rate.left, rate.burst),
+        None => amount(resource, resource.free),
+    }
+}
+
+fn concurrency(resource: &Resource) -> String {
+    resource.concurrency.map_or_else(|| "-".to_owned(), |limit| limit.to_string())
+}
+
+fn state(resource: &Resource) -> Piece {
+    let tint = if resource.state == "open" { Tint::Plain } else { Tint::Waiting };
+    match resource.throttled_until {
+        Some(until) => Piece::tinted(tint, format!("{} until {}", resource.state, text::instant(until))),
+        None => Piece::tinted(tint, &resource.state),
+    }
+}
+
+fn holders(resource: &Resource) -> String {
+    let holder = |holder: &ResourceHolder| {
+        let guard = if holder.guard { ", guard" } else { "" };
+        format!("{} ({}, {}{guard})", holder.task, text::plain(&holder.name), holder.mode)
+    };
+    resource.holders.iter().map(holder).collect::<Vec<_>>().join(", ")
+}
+
+fn amount(resource: &Resource, amount: Option<Amount>) -> String {
+    amount.map_or_else(|| "-".to_owned(), |amount| amount_of(&resource.kind, amount))
 }
 
 /// Memory and disk are counted in bytes.

@@ -58,7 +58,13 @@ pub(super) fn at(time: Time) -> Span {
 impl Script {
     fn new() -> Self {
         Self {
-            config: Config { aging: Span::ZERO, lease: span("30d"), ..Config::default() },
+            config: Config {
+                aging: Span::ZERO,
+                lease: span("30d"),
+                reservation_delay: span("30d"),
+                grace: Span::ZERO,
+                ..Config::default()
+            },
             world: None,
             tasks: BTreeMap::new(),
             arrays: BTreeMap::new(),
@@ -159,6 +165,18 @@ impl Script {
                 let (resource, setting) = resource_setting(name, settings);
                 Command::SetResource { resource, setting }
             }
+            ("throttle", [name, pause, by @ ..]) => Command::Throttle {
+                resource: name.parse().expect("a resource"),
+                pause: span(pause),
+                by: by.first().map(|task| self.token(task)),
+            },
+            ("close", [name]) => Command::Close { resource: name.parse().expect("a resource") },
+            ("open", [name]) => Command::Open { resource: name.parse().expect("a resource") },
+            ("settle", [task, name, used]) => Command::Settle {
+                token: self.token(task),
+                resource: name.parse().expect("a resource"),
+                used: used.parse().expect("an amount"),
+            },
             ("decide", [name, verdict, why @ ..]) => {
                 let verdict = verdict.parse().map_err(|_| why.join(" "));
                 Command::Decide { task: self.task(name), verdict }
@@ -181,6 +199,12 @@ impl Script {
             }
             _ => panic!("not a command: {verb} {words:?}"),
         }
+    }
+
+    /// The token of a task's latest attempt; one that was never given when it has not run.
+    fn token(&self, name: &str) -> Token {
+        let tokens = self.tokens.get(&self.task(name));
+        tokens.and_then(|tokens| tokens.last()).copied().unwrap_or(Token(0))
     }
 
     /// `a`, all of an array or one task; `a[2]`, `a[2-4]`: elements of it, from 1; or ids.
@@ -235,6 +259,8 @@ impl Script {
         match words {
             ["ahead", count] => self.config.ahead = count.parse().expect("a number"),
             ["aging", span_text] => self.config.aging = span(span_text),
+            ["grace", span_text] => self.config.grace = span(span_text),
+            ["reservation_delay", span_text] => self.config.reservation_delay = span(span_text),
             ["lease", span_text] => self.config.lease = span(span_text),
             ["max_worker_losses", count] => {
                 self.config.max_worker_losses = count.parse().expect("a number");
@@ -504,6 +530,9 @@ fn resource_setting(name: &str, settings: &[&str]) -> (orchd_model::ResourceName
     for word in settings {
         match word.split_once('=').expect("key=value") {
             ("capacity", amount) => setting.capacity = Some(amount.parse().expect("an amount")),
+            ("tokens", amount) => setting.tokens = Some(amount.parse().expect("an amount")),
+            ("burst", amount) => setting.burst = Some(amount.parse().expect("an amount")),
+            ("per", time) => setting.per = Some(span(time)),
             ("concurrency", count) => setting.concurrency = Some(count.parse().expect("a number")),
             other => panic!("not a setting: {other:?}"),
         }

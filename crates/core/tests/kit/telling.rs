@@ -2,7 +2,7 @@
 
 use orchd_core::{Core, Effect, Event, Fact, Output, Phase, Recall, Reply, SkipCause, Stop, WorkflowStop};
 use orchd_model::{
-    ErrorType, Kept, Reason, Refusal, TaskAhead, TaskId, TaskRange, Token, WorkerId, WorkflowId,
+    ErrorType, Kept, Reason, Refusal, Span, TaskAhead, TaskId, TaskRange, Time, Token, WorkerId, WorkflowId,
 };
 
 use super::script::{Script, at};
@@ -164,9 +164,13 @@ impl Script {
             | Fact::WorkflowStopped { .. }
             | Fact::WorkflowEnded { .. }
             | Fact::WorkflowReopened { .. } => self.of_workflow(&event.fact),
-            Fact::Paused { scope } => format!("paused {}", Core::describe_scope(scope)),
-            Fact::Resumed { scope } => format!("resumed {}", Core::describe_scope(scope)),
-            Fact::ResourceSet { resource, .. } => format!("set {resource}"),
+            Fact::Paused { .. }
+            | Fact::Resumed { .. }
+            | Fact::ResourceSet { .. }
+            | Fact::Throttled { .. }
+            | Fact::Closed { .. }
+            | Fact::Opened { .. }
+            | Fact::Settled { .. } => self.of_resource(&name, &event.fact),
             Fact::Loosened { .. }
             | Fact::WorkerJoined { .. }
             | Fact::WorkerLost { .. }
@@ -193,6 +197,25 @@ impl Script {
                 format!("workflow {} {status}", self.workflow_name(*workflow))
             }
             Fact::WorkflowReopened { record } => format!("workflow {} goes on", record.name),
+            other => format!("{other:?}"),
+        }
+    }
+
+    /// What is told of resources, and of what is paused.
+    fn of_resource(&self, name: &str, fact: &Fact) -> String {
+        match fact {
+            Fact::Paused { scope } => format!("paused {}", Core::describe_scope(scope)),
+            Fact::Resumed { scope } => format!("resumed {}", Core::describe_scope(scope)),
+            Fact::ResourceSet { resource, .. } => format!("set {resource}"),
+            Fact::Throttled { resource, until, task } => {
+                let by = task.map_or_else(String::new, |id| format!(", says {}", self.name(id)));
+                format!("throttled {resource} until {}{by}", at(*until))
+            }
+            Fact::Closed { resource } => format!("closed {resource}"),
+            Fact::Opened { resource } => format!("opened {resource}"),
+            Fact::Settled { resource, drawn, used, .. } => {
+                format!("settled {resource} of {name}: {used} instead of {drawn}")
+            }
             other => format!("{other:?}"),
         }
     }
@@ -245,19 +268,29 @@ impl Script {
     }
 
     pub(super) fn resources(&mut self) -> Vec<String> {
+        let now = self.world().now;
+        self.world().core.note_time(now);
         let views = self.world().core.resources();
         let describe = |view: &orchd_core::ResourceView| {
             let free = view.free.map_or_else(String::new, |free| format!(", {free} free"));
             let capacity = view.capacity.map_or_else(String::new, |capacity| format!(" of {capacity}"));
             let waits = format!("{} waiting, {} reserved", view.waiting, view.reserved);
-            format!("{}: {} held{capacity}{free}, {waits}", view.name, view.held)
+            let rate = view.rate.map_or_else(String::new, |view| {
+                let next =
+                    view.next_refill.map_or_else(String::new, |next| format!(", next at {}", at(next)));
+                format!(", {}: {} left{next}", view.rate, view.left)
+            });
+            let blocked = format!(", blocked for {}", view.blocked);
+            let blocked = if view.blocked == Span::ZERO { String::new() } else { blocked };
+            format!("{}: {} held{capacity}{free}{rate}, {waits}{blocked}", view.name, view.held)
         };
         views.iter().map(describe).collect()
     }
 
     pub(super) fn explain(&mut self, name: &str) -> Vec<String> {
         let id = self.task(name);
-        self.world();
+        let now = self.world().now;
+        self.world().core.note_time(now);
         self.explain_id(id)
     }
 
@@ -276,16 +309,27 @@ impl Script {
             first += &format!(", not before {}", at(start));
         }
         let mut said = vec![first];
-        said.extend(explained.reasons.iter().map(|reason| match reason {
-            Reason::Delayed { until } => format!("- delayed until {}", at(*until)),
-            reason => format!("- {reason}"),
-        }));
+        said.extend(explained.reasons.iter().map(|reason| format!("- {}", in_virtual_time(reason))));
         if explained.ahead_count > 0 {
             let names: Vec<String> = explained.ahead.iter().map(ahead).collect();
             said.push(format!("- {} ahead: {}", explained.ahead_count, names.join(", ")));
         }
         said
     }
+}
+
+/// A reason with its instants as times since the beginning.
+fn in_virtual_time(reason: &Reason) -> String {
+    let instants: Vec<Time> = match reason {
+        Reason::Delayed { until } | Reason::Rate { until, .. } | Reason::Throttled { until, .. } => {
+            vec![*until]
+        }
+        Reason::Resource { holders, .. } => holders.iter().filter_map(|holder| holder.until).collect(),
+        _ => Vec::new(),
+    };
+    instants.into_iter().fold(reason.to_string(), |text, instant| {
+        text.replace(&instant.to_string(), &at(instant).to_string())
+    })
 }
 
 fn stop_word(stop: Stop) -> &'static str {

@@ -3,8 +3,9 @@
 //! How it reserves: a ready task that comes first of its demand and whose workers have a free slot is looked
 //! at in order. It waits for one thing at a time: for what is paused or too small for it, else for what it was
 //! found to wait for before, until that lets it pass, else for its first need that is not free. If that is
-//! held in a conflicting mode or reserved by a task before it, it reserves it, until it starts, ends, is held
-//! or paused, or has no worker.
+//! held in a conflicting mode or reserved by a task before it, or has too few tokens, it reserves it, until it
+//! starts, ends, is held or paused, or has no worker; and if it is short of an amount, once it has been ready
+//! for the reservation delay.
 
 use orchd_model::{Amount, Mode, On, Priority, Span, Status, Time};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -13,6 +14,8 @@ pub mod steps;
 
 /// A resource, `workflow 1` or `session 1`; how; how much.
 pub type Need = (String, Mode, Amount);
+/// The pool, the needs, and the timeout of those that claim something.
+type Demand = (usize, Vec<Need>, Option<Span>);
 /// Class, ready since, task.
 pub type Rank = (Priority, Time, usize);
 
@@ -44,7 +47,12 @@ pub struct Task {
     pub losses: u32,
     /// Why it was skipped.
     pub root: Option<usize>,
+    pub timeout: Option<Span>,
+    /// When its latest attempt began.
+    pub started: Time,
     pub reserved: BTreeSet<String>,
+    /// Of which it was short of an amount that it has reserved, and since when.
+    pub reserved_amounts: BTreeMap<String, (Amount, Time)>,
 }
 
 impl Task {
@@ -60,6 +68,11 @@ impl Task {
 
     fn has_ended(&self) -> bool {
         matches!(self.state, State::Ended(_))
+    }
+
+    fn unreserve(&mut self) {
+        self.reserved.clear();
+        self.reserved_amounts.clear();
     }
 }
 
@@ -84,6 +97,22 @@ enum Block {
     Mode,
     Short,
     Behind,
+    Rate,
+    Beside,
+}
+
+/// A token bucket into which one thousandth of a token flows in each microsecond.
+#[derive(Clone, Copy, Debug)]
+pub struct Bucket {
+    pub burst: u64,
+    pub level: u64,
+    pub at: Time,
+}
+
+impl Bucket {
+    pub fn level(&self, now: Time) -> u64 {
+        self.burst.min(self.level + now.since(self.at).0)
+    }
 }
 
 #[derive(Debug, Default)]
@@ -95,11 +124,15 @@ pub struct Naive {
     pub workflows: Vec<Workflow>,
     pub workers: Vec<Worker>,
     pub capacity: BTreeMap<String, Amount>,
+    pub buckets: BTreeMap<String, Bucket>,
+    pub throttled: BTreeMap<String, Time>,
+    pub reservation_delay: Span,
+    pub grace: Span,
     pub paused: BTreeSet<String>,
     pub paused_classes: BTreeSet<Priority>,
     pub paused_all: bool,
     /// What the first task of a demand, with this rank, was found to wait for.
-    waits_for: BTreeMap<(usize, Vec<Need>), (Rank, String)>,
+    waits_for: BTreeMap<Demand, (Rank, String)>,
     ended: VecDeque<usize>,
 }
 
@@ -257,8 +290,10 @@ impl Naive {
         ranks
     }
 
-    fn demand(&self, id: usize) -> (usize, Vec<Need>) {
-        (self.tasks[id].pool, self.tasks[id].needs.clone())
+    fn demand(&self, id: usize) -> Demand {
+        let Task { pool, needs, timeout, .. } = &self.tasks[id];
+        let claims = needs.iter().any(|need| !need.0.contains(' '));
+        (*pool, needs.clone(), timeout.filter(|_| claims))
     }
 
     pub fn is_open(&self, pool: usize) -> bool {
@@ -287,13 +322,18 @@ impl Naive {
     }
 
     fn charge(&self, resource: &str, mode: Mode, amount: Amount) -> Amount {
-        let capacity = self.capacity.get(resource).filter(|_| mode == Mode::Exclusive);
-        capacity.copied().unwrap_or(amount)
+        if mode == Mode::Exclusive { self.whole(resource).unwrap_or(amount) } else { amount }
+    }
+
+    fn whole(&self, resource: &str) -> Option<Amount> {
+        let burst = self.buckets.get(resource).map(|bucket| Amount::thousandths(bucket.burst));
+        self.capacity.get(resource).copied().or(burst)
     }
 
     fn is_barred(&self, (resource, mode, amount): &Need) -> bool {
         let charge = self.charge(resource, *mode, *amount);
-        self.paused.contains(resource) || self.capacity.get(resource).is_some_and(|c| charge > *c)
+        let is_throttled = self.throttled.get(resource).is_some_and(|until| *until > self.now);
+        self.paused.contains(resource) || is_throttled || self.whole(resource).is_some_and(|c| charge > c)
     }
 
     fn held_block(&self, need: &Need) -> Option<Block> {
@@ -312,14 +352,64 @@ impl Naive {
         }
     }
 
+    /// When there are tokens enough for this need, if there are not.
+    pub fn refill(&self, (resource, mode, amount): &Need) -> Option<Time> {
+        let level = self.buckets.get(resource)?.level(self.now);
+        let missing = self.charge(resource, *mode, *amount).as_thousandths().saturating_sub(level);
+        (missing > 0).then(|| self.now + Span(missing))
+    }
+
     fn block(&self, need: &Need, rank: Rank, classes: &[Priority]) -> Option<Block> {
         let excludes = |task: &Task| {
             let mode = task.needs.iter().find(|(name, ..)| *name == need.0).map(|(_, mode, _)| *mode);
-            task.reserved.contains(&need.0) && (need.1, mode) != (Mode::Read, Some(Mode::Read))
+            let shares = (need.1, mode) == (Mode::Read, Some(Mode::Read));
+            task.reserved.contains(&need.0) && (!shares || self.buckets.contains_key(&need.0))
         };
         let before = |id: usize| self.rank(id, classes).is_some_and(|other| other < rank);
         let is_reserved = (0..self.tasks.len()).any(|id| excludes(&self.tasks[id]) && before(id));
-        self.held_block(need).or(is_reserved.then_some(Block::Behind))
+        let held = self.held_block(need);
+        if held.is_none_or(|block| block == Block::Short) && !self.fits_beside(need, rank, classes) {
+            return Some(Block::Beside);
+        }
+        let held = held.or(is_reserved.then_some(Block::Behind));
+        held.or(self.refill(need).map(|_| Block::Rate))
+    }
+
+    /// Whether it may be granted beside what the first before it has reserved: it is left over once all that
+    /// held the resource then have ended, or has ended when that can be honoured at the latest.
+    fn fits_beside(&self, (resource, mode, amount): &Need, rank: Rank, classes: &[Priority]) -> bool {
+        let reserving =
+            (0..self.tasks.len()).filter(|id| self.tasks[*id].reserved_amounts.contains_key(resource));
+        let first = reserving.filter_map(|id| self.rank(id, classes)).min().filter(|first| *first < rank);
+        let Some((wanted, since)) = first.map(|first| self.tasks[first.2].reserved_amounts[resource]) else {
+            return true;
+        };
+        let holds = |task: &&Task| {
+            matches!(task.state, State::Running(..)) && task.needs.iter().any(|need| need.0 == *resource)
+        };
+        let held = |task: &Task| {
+            let need = task.needs.iter().find(|need| need.0 == *resource).expect("it holds it");
+            self.charge(resource, need.1, need.2)
+        };
+        let holders: Vec<&Task> = self.tasks.iter().filter(holds).collect();
+        let sum = |tasks: &[&Task]| tasks.iter().fold(Amount::ZERO, |sum, task| sum + held(task));
+        let capacity = self.capacity[resource];
+        let later: Vec<&Task> = holders.iter().filter(|task| task.started > since).copied().collect();
+        let charge = self.charge(resource, *mode, *amount);
+        if sum(&later) + wanted + charge <= capacity {
+            return true;
+        }
+        let end = |task: &Task| Some(task.started + task.timeout? + self.grace);
+        // The first end of a holder after which, all who must have ended by then gone, it can be honoured.
+        let mut ends: Vec<Time> = holders.iter().filter_map(|task| end(task)).collect();
+        ends.sort_unstable();
+        let honoured = ends.into_iter().find(|at| {
+            let left: Vec<&Task> =
+                holders.iter().filter(|task| end(task).is_none_or(|end| end > *at)).copied().collect();
+            sum(&left) + wanted <= capacity
+        });
+        let own_end = self.tasks[rank.2].timeout.map(|timeout| self.now + timeout + self.grace);
+        own_end.zip(honoured).is_some_and(|(end, honoured)| end <= honoured)
     }
 
     /// Starts what fits, in order; gives what it started.
@@ -335,10 +425,22 @@ impl Naive {
             }
             let Some(next) = heads.into_iter().find(|rank| self.look(*rank)) else { return started };
             let worker = self.choose_worker(self.tasks[next.2].pool);
-            self.tasks[next.2].state = State::Running(worker, false);
-            self.tasks[next.2].reserved.clear();
+            self.start(next.2, worker);
             started.push(next.2);
         }
+    }
+
+    /// A task takes all it needs.
+    pub fn start(&mut self, id: usize, worker: u64) {
+        for (resource, mode, amount) in self.tasks[id].needs.clone() {
+            let charge = self.charge(&resource, mode, amount).as_thousandths();
+            if let Some(bucket) = self.buckets.get_mut(&resource) {
+                *bucket = Bucket { level: bucket.level(self.now) - charge, at: self.now, ..*bucket };
+            }
+        }
+        let task = &mut self.tasks[id];
+        (task.state, task.started) = (State::Running(worker, false), self.now);
+        task.unreserve();
     }
 
     fn drop_reservations(&mut self) {
@@ -348,7 +450,7 @@ impl Naive {
             let has_worker = self.workers.iter().any(|w| w.attached && w.pool == task.pool && w.slots > 0);
             let is_barred = task.needs.iter().any(|need| self.is_barred(need));
             if self.rank(id, &classes).is_none() || !has_worker || is_barred {
-                self.tasks[id].reserved.clear();
+                self.tasks[id].unreserve();
             }
         }
     }
@@ -370,19 +472,30 @@ impl Naive {
         };
         let is_group = need.contains(' ');
         match block {
-            Block::Mode | Block::Behind => drop(self.tasks[id].reserved.insert(need.clone())),
-            Block::Barred => self.tasks[id].reserved.clear(),
-            Block::Short if is_group => self.tasks[id].reserved.clear(),
-            Block::Short => {}
+            Block::Mode | Block::Behind | Block::Rate => drop(self.tasks[id].reserved.insert(need.clone())),
+            Block::Barred => self.tasks[id].unreserve(),
+            Block::Short if is_group => self.tasks[id].unreserve(),
+            Block::Short => self.reserve_amount(rank, &need),
+            Block::Beside => {}
         }
         self.waits_for.insert(demand, (rank, need));
         false
     }
 
+    fn reserve_amount(&mut self, rank: Rank, resource: &str) {
+        let due = rank.1 + self.reservation_delay;
+        if due <= self.now {
+            let task = &mut self.tasks[rank.2];
+            let amount = task.needs.iter().find(|need| need.0 == resource).expect("it waits for it").2;
+            task.reserved.insert(resource.to_owned());
+            task.reserved_amounts.entry(resource.to_owned()).or_insert((amount, due));
+        }
+    }
+
     /// After a restart nobody remembers who has reserved what, and workers are away.
     pub fn restart(&mut self) {
         self.waits_for.clear();
-        self.tasks.iter_mut().for_each(|task| task.reserved.clear());
+        self.tasks.iter_mut().for_each(Task::unreserve);
         self.workers.iter_mut().for_each(|worker| worker.attached = false);
     }
 
@@ -397,7 +510,8 @@ impl Naive {
         if self.paused_all || !self.is_open(self.tasks[id].pool) {
             return Err(format!("{id} has no slot, or all is paused"));
         }
-        if let Some(need) = self.tasks[id].needs.iter().find(|need| self.held_block(need).is_some()) {
+        let is_short = |need: &&Need| self.held_block(need).is_some() || self.refill(need).is_some();
+        if let Some(need) = self.tasks[id].needs.iter().find(is_short) {
             return Err(format!("{id} cannot have {need:?}"));
         }
         let startable = self.startable();
@@ -407,7 +521,8 @@ impl Naive {
             }
             let is_looked_at = self.is_open(self.tasks[other.2].pool);
             let needs = &self.tasks[other.2].needs;
-            let mut blocks = needs.iter().filter_map(|need| Some((need, self.held_block(need)?)));
+            let block = |need| self.held_block(need).or(self.refill(need).map(|_| Block::Rate));
+            let mut blocks = needs.iter().filter_map(|need| Some((need, block(need)?)));
             if let (Some((need, Block::Mode)), None, true) = (blocks.next(), blocks.next(), is_looked_at)
                 && self.excludes(id, other.2, &need.0)
                 && !self.may_wait_elsewhere(*other, &need.0)
@@ -423,7 +538,15 @@ impl Naive {
         let classes = self.classes();
         let before = |id: &usize| self.rank(*id, &classes).is_some_and(|other| other < rank);
         let mut others = self.tasks[rank.2].needs.iter().filter(|need| need.0 != resource);
-        others.any(|need| (0..self.tasks.len()).filter(before).any(|id| self.excludes(rank.2, id, &need.0)))
+        let might = |id: usize, resource: &str| self.might_exclude(rank.2, id, resource);
+        others.any(|need| (0..self.tasks.len()).filter(before).any(|id| might(id, &need.0)))
+    }
+
+    /// Whether one might have reserved this resource so that the other cannot have it.
+    fn might_exclude(&self, one: usize, other: usize, resource: &str) -> bool {
+        let needs = |id: usize| self.tasks[id].needs.iter().any(|need| need.0 == resource);
+        let is_counted = self.capacity.contains_key(resource) || self.buckets.contains_key(resource);
+        self.excludes(one, other, resource) || (is_counted && needs(one) && needs(other))
     }
 
     /// Whether both need this resource, and not side by side.
@@ -441,8 +564,9 @@ impl Naive {
         let (mut startable, mut waiting) = (Vec::new(), Vec::new());
         for rank in ranks {
             let (id, needs) = (rank.2, &self.tasks[rank.2].needs);
-            let shares = |other: &usize| needs.iter().any(|need| self.excludes(id, *other, &need.0));
-            let fits = needs.iter().all(|need| self.held_block(need).is_none());
+            let shares = |other: &usize| needs.iter().any(|need| self.might_exclude(id, *other, &need.0));
+            let fits = |need: &Need| self.held_block(need).is_none() && self.refill(need).is_none();
+            let fits = needs.iter().all(fits);
             let is_first = heads.contains(&rank) && self.is_open(self.tasks[id].pool);
             if is_first && fits && !waiting.iter().any(shares) {
                 startable.push(id);

@@ -7,6 +7,9 @@ use std::fmt;
 
 pub const CPU: &str = "cpu:system_cpu";
 pub const GPU: &str = "gpu:system_gpu";
+/// A rate.
+pub const API: &str = "external_api:x";
+pub const BURST: u64 = 10;
 pub const LOCKS: [&str; 3] = ["lock:a", "lock:b", "lock:c"];
 pub const HANDLER: &str = "m.a";
 
@@ -21,6 +24,8 @@ pub struct Wish {
     pub in_ms: u64,
     pub hold: bool,
     pub in_session: bool,
+    /// In seconds; more than any of these stories takes.
+    pub timeout: Option<u64>,
     /// Elements, if it is an array.
     pub count: usize,
 }
@@ -36,6 +41,9 @@ impl fmt::Debug for Wish {
         )?;
         f.write_str(if self.hold { " held" } else { "" })?;
         f.write_str(if self.in_session { " session" } else { "" })?;
+        if let Some(timeout) = self.timeout {
+            write!(f, " timeout {timeout}")?;
+        }
         write!(f, " x{}", self.count)
     }
 }
@@ -61,6 +69,7 @@ pub enum Step {
     Reprioritize(Index, Priority),
     Retry(Index),
     Pause(Paused, bool),
+    Throttle(u64),
     Lose(usize),
     Detach(usize, bool),
     Restart,
@@ -73,10 +82,12 @@ pub enum How {
     Snoozed(u64),
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Paused {
     All,
     Class(Priority),
+    /// Closed, not paused.
+    Api,
     Lock,
     Session,
     Workflow,
@@ -88,7 +99,9 @@ fn wish(mixed: bool) -> impl Strategy<Value = Wish> {
     let counted_mode = move || if mixed { mode().boxed() } else { Just(Mode::Read).boxed() };
     let cpu = (counted_mode(), 1_u64..=8).prop_map(|(mode, halves)| (CPU, mode, halves * 500));
     let gpu = (counted_mode(), 1_u64..=2).prop_map(|(mode, units)| (GPU, mode, units * 1000));
-    let claim = prop_oneof![3 => lock, 2 => cpu, 1 => gpu];
+    let api = (counted_mode(), 1_u64..=BURST).prop_map(|(mode, tokens)| (API, mode, tokens * 1000));
+    let claim = prop_oneof![3 => lock, 3 => cpu, 1 => gpu, 2 => api];
+    let timeout = prop_oneof![2 => Just(None), 1 => select(vec![100_000, 200_000, 300_000]).prop_map(Some)];
     let on = select(vec![On::Success, On::Success, On::Failure, On::Completion]);
     (
         select(Priority::ALL.to_vec()),
@@ -99,20 +112,23 @@ fn wish(mixed: bool) -> impl Strategy<Value = Wish> {
         (0_u32..3, select(vec![0_u64, 5, 20])),
         prop_oneof![9 => Just(0_u64), 1 => 1_u64..30],
         prop::bool::weighted(0.05),
-        (prop::bool::weighted(0.1), prop_oneof![4 => Just(1_usize), 1 => 2_usize..6]),
+        (prop::bool::weighted(0.1), timeout, prop_oneof![4 => Just(1_usize), 1 => 2_usize..6]),
     )
         .prop_map(
-            |(class, claims, pool, edges, (retries, delay_ms), in_ms, hold, (in_session, count))| Wish {
-                class,
-                claims,
-                pool,
-                edges,
-                retries,
-                delay_ms,
-                in_ms,
-                hold,
-                in_session,
-                count,
+            |(class, claims, pool, edges, (retries, delay_ms), in_ms, hold, (in_session, timeout, count))| {
+                Wish {
+                    class,
+                    claims,
+                    pool,
+                    edges,
+                    retries,
+                    delay_ms,
+                    in_ms,
+                    hold,
+                    in_session,
+                    timeout,
+                    count,
+                }
             },
         )
 }
@@ -128,6 +144,7 @@ fn step(mixed: bool) -> impl Strategy<Value = Step> {
     let paused = prop_oneof![
         Just(Paused::All),
         class().prop_map(Paused::Class),
+        Just(Paused::Api),
         Just(Paused::Lock),
         Just(Paused::Session),
         Just(Paused::Workflow)
@@ -148,6 +165,7 @@ fn step(mixed: bool) -> impl Strategy<Value = Step> {
         2 => (index(), class()).prop_map(|(which, class)| Step::Reprioritize(which, class)),
         2 => index().prop_map(Step::Retry),
         3 => (paused, any::<bool>()).prop_map(|(what, on)| Step::Pause(what, on)),
+        1 => (0_u64..30).prop_map(Step::Throttle),
         1 => (0_usize..3).prop_map(Step::Lose),
         2 => (0_usize..3, any::<bool>()).prop_map(|(which, back)| Step::Detach(which, back)),
         1 => Just(Step::Restart),

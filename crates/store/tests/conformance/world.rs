@@ -322,7 +322,8 @@ impl World {
 
     /// Sets a resource with any of its two parts left open.
     pub fn set_resource(&mut self, capacity: Option<u64>, concurrency: Option<u32>) {
-        let setting = ResourceSetting { capacity: capacity.map(Amount::thousandths), concurrency };
+        let capacity = capacity.map(Amount::thousandths);
+        let setting = ResourceSetting { capacity, concurrency, ..ResourceSetting::default() };
         let resource: orchd_model::ResourceName = "external_api:one".parse().unwrap();
         self.meta.resources = vec![(resource.clone(), setting.clone())];
         self.meta.paused = vec![Scope::Resource(resource.clone())];

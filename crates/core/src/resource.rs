@@ -1,0 +1,367 @@
+//! One resource: what it has, who holds it, who has reserved it, and what that means for the next who asks.
+
+use orchd_model::{
+    Amount, Mode, Rate, ResourceName, ResourceSetting, SessionId, Span, TaskId, Time, WorkflowId,
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::bucket::Bucket;
+use crate::ledger::ResourceIndex;
+use crate::rank::Rank;
+
+/// What can be claimed: a user's resource, or the right of a group's tasks to run side by side.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum ResourceKey {
+    Named(ResourceName),
+    Workflow(WorkflowId),
+    Session(SessionId),
+}
+
+/// One claim of a demand, resolved.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Need {
+    pub resource: ResourceIndex,
+    pub mode: Mode,
+    pub amount: Amount,
+}
+
+/// What one holder holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Hold {
+    pub mode: Mode,
+    pub amount: Amount,
+    pub since: Time,
+    /// When it ends at the latest, where its limits promise that.
+    pub ends_by: Option<Time>,
+}
+
+/// Who asks for a need, and when.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asker {
+    pub rank: Rank,
+    pub now: Time,
+    /// When it would have ended at the latest if it started now, where its limits promise that.
+    pub ends_by: Option<Time>,
+}
+
+/// Why a need cannot be granted now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Block {
+    /// An operator paused the resource.
+    Paused,
+    /// An operator closed the resource.
+    Closed,
+    /// It was told to wait until this instant.
+    Throttled(Time),
+    /// The whole resource is smaller.
+    Unsatisfiable,
+    /// A holder's mode excludes it.
+    Mode,
+    /// As many hold it as may.
+    Crowded,
+    /// Too little is free.
+    Short,
+    /// There are too few tokens before this instant.
+    Rate(Time),
+    /// A task that stands before it has reserved the resource.
+    Behind(TaskId),
+    /// A task that stands before it has reserved so much of the resource that too little is left beside it.
+    Beside(TaskId),
+}
+
+impl Block {
+    /// Whether no waiting for holders helps.
+    pub fn is_bar(self) -> bool {
+        matches!(self, Self::Paused | Self::Closed | Self::Throttled(_) | Self::Unsatisfiable)
+    }
+}
+
+/// What tasks that stand behind the first reservation of an amount can have of a resource.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Spare {
+    /// The reservation.
+    pub behind: Rank,
+    /// So much for as long as they like.
+    pub amount: Amount,
+    /// Whatever is free, if they have ended by this instant.
+    pub until: Option<Time>,
+}
+
+/// A resource.
+#[derive(Debug)]
+pub(crate) struct Resource {
+    pub key: ResourceKey,
+    /// What the machine, the configuration and operators say of it.
+    pub setting: ResourceSetting,
+    /// Whether any of them says something; if not it vanishes with its last user.
+    pub configured: bool,
+    pub paused: bool,
+    pub closed: bool,
+    pub throttled_until: Option<Time>,
+    /// Invariant: there if and only if it has a rate.
+    pub bucket: Option<Bucket>,
+    pub holders: BTreeMap<TaskId, Hold>,
+    /// Invariant: the sum of the holders' amounts.
+    pub held: Amount,
+    /// Queues that need it.
+    pub users: u32,
+    /// Queues that are parked on it, since when there is one, and for how long there was one before.
+    waiting: u32,
+    waiting_since: Time,
+    waited: Span,
+    /// Reservations in read mode, and in the modes that share with nobody.
+    reserved_shared: BTreeSet<Rank>,
+    reserved_single: BTreeSet<Rank>,
+    /// Those of the first kind that were short of an amount, which they have reserved since an instant.
+    reserved_amounts: BTreeMap<Rank, (Amount, Time)>,
+}
+
+impl Resource {
+    pub fn new(key: ResourceKey) -> Self {
+        Self {
+            key,
+            setting: ResourceSetting::default(),
+            configured: false,
+            paused: false,
+            closed: false,
+            throttled_until: None,
+            bucket: None,
+            holders: BTreeMap::new(),
+            held: Amount::ZERO,
+            users: 0,
+            waiting: 0,
+            waiting_since: Time(0),
+            waited: Span::ZERO,
+            reserved_shared: BTreeSet::new(),
+            reserved_single: BTreeSet::new(),
+            reserved_amounts: BTreeMap::new(),
+        }
+    }
+
+    /// Whether it is the user's resource with this name.
+    pub fn is_named(&self, name: &ResourceName) -> bool {
+        matches!(&self.key, ResourceKey::Named(own) if own == name)
+    }
+
+    /// Units that can be held at once.
+    pub fn capacity(&self) -> Option<Amount> {
+        self.setting.capacity
+    }
+
+    /// The rate, with the bucket as it is now.
+    pub fn rate(&self, now: Time) -> Option<(Rate, Bucket)> {
+        let rate = self.setting.rate()?;
+        Some((rate, self.bucket?.at(rate, now)))
+    }
+
+    /// Whether its only holder shares with nobody.
+    pub fn is_held_alone(&self) -> bool {
+        self.holders.len() == 1 && self.holders.values().any(|hold| hold.mode != Mode::Read)
+    }
+
+    /// What is left of the capacity.
+    pub fn free(&self) -> Option<Amount> {
+        self.capacity().map(|capacity| capacity.saturating_sub(self.held))
+    }
+
+    /// Whether one more holder is allowed, whatever it wants.
+    pub fn takes_a_holder(&self) -> bool {
+        self.setting.concurrency.is_none_or(|limit| self.holders.len() < limit as usize)
+    }
+
+    /// The most that one claim can have: the whole capacity, or a full bucket.
+    pub fn whole(&self) -> Option<Amount> {
+        self.capacity().or(self.setting.rate().map(|rate| rate.burst))
+    }
+
+    /// How much a grant of this need takes: an exclusive holder has the whole.
+    pub fn charge(&self, mode: Mode, amount: Amount) -> Amount {
+        if mode == Mode::Exclusive { self.whole().unwrap_or(amount) } else { amount }
+    }
+
+    /// What stands against it however much is free: it is paused, closed, throttled, or smaller than the
+    /// claim.
+    pub fn bar(&self, mode: Mode, amount: Amount, now: Time) -> Option<Block> {
+        let throttled = self.throttled_until.filter(|until| *until > now);
+        if self.closed {
+            Some(Block::Closed)
+        } else if self.paused {
+            Some(Block::Paused)
+        } else if self.whole().is_some_and(|whole| self.charge(mode, amount) > whole) {
+            Some(Block::Unsatisfiable)
+        } else {
+            throttled.map(Block::Throttled)
+        }
+    }
+
+    /// Why the need of this task cannot be granted now, if it cannot.
+    pub fn block(&self, mode: Mode, amount: Amount, asker: &Asker) -> Option<Block> {
+        self.blocks(mode, amount, asker).next()
+    }
+
+    /// Everything that stands against it, each kind of cause once.
+    pub fn blocks<'a>(
+        &'a self,
+        mode: Mode,
+        amount: Amount,
+        asker: &'a Asker,
+    ) -> impl Iterator<Item = Block> + 'a {
+        let excluded = move || self.holders.values().next().is_some_and(|hold| !hold.mode.admits(mode));
+        let bar = std::iter::once_with(move || self.bar(mode, amount, asker.now));
+        let mode_block = std::iter::once_with(move || excluded().then_some(Block::Mode));
+        let beside = std::iter::once_with(move || self.beside_block(mode, amount, asker));
+        let short = std::iter::once_with(move || self.short_block(mode, amount));
+        let behind = std::iter::once_with(move || {
+            self.reserved_before(mode, asker.rank).map(|first| Block::Behind(first.task))
+        });
+        let rate = std::iter::once_with(move || self.rate_block(mode, amount, asker.now));
+        bar.chain(mode_block).chain(beside).chain(short).chain(behind).chain(rate).flatten()
+    }
+
+    /// What a task before it leaves that has reserved an amount. Comes before what is free now: only the first
+    /// that is short reserves.
+    fn beside_block(&self, mode: Mode, amount: Amount, asker: &Asker) -> Option<Block> {
+        // What shares with nobody is behind it all the same.
+        let spare = self.spare().filter(|spare| mode == Mode::Read && spare.behind < asker.rank);
+        let spare = spare.filter(|spare| !spare.admits(amount, asker.ends_by));
+        spare.map(|spare| Block::Beside(spare.behind.task))
+    }
+
+    /// What its holders leave.
+    fn short_block(&self, mode: Mode, amount: Amount) -> Option<Block> {
+        if self.free().is_some_and(|free| self.charge(mode, amount) > free) {
+            return Some(Block::Short);
+        }
+        (!self.takes_a_holder()).then_some(Block::Crowded)
+    }
+
+    /// What the bucket has.
+    fn rate_block(&self, mode: Mode, amount: Amount, now: Time) -> Option<Block> {
+        let (rate, bucket) = self.rate(now)?;
+        let ready = bucket.ready_at(self.charge(mode, amount), rate);
+        (ready > now).then_some(Block::Rate(ready))
+    }
+
+    /// The first reservation before `rank` that excludes a claim in `mode`. Tokens go strictly in order: those
+    /// that one task draws would make another wait.
+    fn reserved_before(&self, mode: Mode, rank: Rank) -> Option<Rank> {
+        let single = self.reserved_single.first();
+        let in_order = mode != Mode::Read || self.bucket.is_some();
+        let shared = self.reserved_shared.first().filter(|_| in_order);
+        single.into_iter().chain(shared).min().copied().filter(|first| *first < rank)
+    }
+
+    /// What those behind the first reservation of an amount can have: what is left beside it once all that
+    /// held the resource when it was reserved have ended, and for a while what they have not given back yet.
+    /// (EASY backfilling: D. Lifka, "The ANL/IBM SP scheduling system", JSSPP 1995.)
+    pub fn spare(&self) -> Option<Spare> {
+        let (behind, (wanted, since)) = self.reserved_amounts.first_key_value()?;
+        let capacity = self.capacity()?;
+        let later = self.holders.values().filter(|hold| hold.since > *since);
+        let later = later.fold(Amount::ZERO, |sum, hold| sum + hold.amount);
+        let mut ends: Vec<(Time, Amount)> =
+            self.holders.values().filter_map(|hold| Some((hold.ends_by?, hold.amount))).collect();
+        ends.sort_unstable();
+        let mut free = self.free().unwrap_or_default();
+        let until = ends.into_iter().find_map(|(at, amount)| {
+            free += amount;
+            (free >= *wanted).then_some(at)
+        });
+        let amount = capacity.saturating_sub(*wanted).saturating_sub(later);
+        Some(Spare { behind: *behind, amount, until })
+    }
+
+    /// When its holders will have given back what this claim needs at the latest, where their limits promise
+    /// that.
+    pub fn free_by(&self, mode: Mode, amount: Amount) -> Option<Time> {
+        let mut left: Vec<&Hold> = self.holders.values().collect();
+        // Those without a limit end last, so what they have is there last.
+        left.sort_by_key(|hold| std::cmp::Reverse(hold.ends_by.unwrap_or(Time(u64::MAX))));
+        loop {
+            let last = left.pop()?;
+            let held = left.iter().fold(Amount::ZERO, |sum, hold| sum + hold.amount);
+            let fits = self.capacity().is_none_or(|capacity| held + self.charge(mode, amount) <= capacity);
+            let admits = left.iter().all(|hold| hold.mode.admits(mode));
+            let has_room = self.setting.concurrency.is_none_or(|limit| left.len() < limit as usize);
+            if fits && admits && has_room {
+                return last.ends_by;
+            }
+        }
+    }
+
+    /// One more queue waits for it.
+    pub fn begin_wait(&mut self, now: Time) {
+        if self.waiting == 0 {
+            self.waiting_since = now;
+        }
+        self.waiting += 1;
+    }
+
+    /// One queue less waits for it.
+    pub fn end_wait(&mut self, now: Time) {
+        self.waited = self.blocked(now);
+        self.waiting -= 1;
+        self.waiting_since = now;
+    }
+
+    /// For how long somebody has waited for it, all in all.
+    pub fn blocked(&self, now: Time) -> Span {
+        let current = if self.waiting > 0 { now.since(self.waiting_since) } else { Span::ZERO };
+        Span(self.waited.0 + current.0)
+    }
+
+    /// How many tasks have a reservation.
+    pub fn reservations(&self) -> usize {
+        self.reserved_shared.len() + self.reserved_single.len()
+    }
+
+    fn reservations_of(&mut self, mode: Mode) -> &mut BTreeSet<Rank> {
+        if mode == Mode::Read { &mut self.reserved_shared } else { &mut self.reserved_single }
+    }
+
+    pub fn remove_reservation(&mut self, reservation: &Reservation) {
+        self.reservations_of(reservation.mode).remove(&reservation.rank);
+        self.reserved_amounts.remove(&reservation.rank);
+    }
+
+    pub fn insert_reservation(&mut self, reservation: &Reservation) {
+        self.reservations_of(reservation.mode).insert(reservation.rank);
+        if let Some(amount) = reservation.amount {
+            self.reserved_amounts.insert(reservation.rank, amount);
+        }
+    }
+
+    /// Says something of it; a bucket that it did not have before is full.
+    pub fn set(&mut self, setting: ResourceSetting, now: Time) {
+        let (old, new) = (self.setting.rate(), setting.rate());
+        self.bucket = match (old, self.bucket, new) {
+            (Some(old), Some(bucket), Some(new)) if old != new => Some(bucket.rerated(old, new, now)),
+            (_, Some(bucket), Some(_)) => Some(bucket),
+            (_, None, Some(new)) => Some(Bucket::full(new, now)),
+            (_, _, None) => None,
+        };
+        self.setting = setting;
+    }
+
+    pub fn is_idle(&self) -> bool {
+        let is_kept = self.configured || self.paused || self.closed || self.throttled_until.is_some();
+        self.users == 0 && self.holders.is_empty() && !is_kept
+    }
+}
+
+impl Spare {
+    /// Whether a claim of this amount fits beside the reservation, if its holder has ended by then.
+    pub fn admits(&self, amount: Amount, ends_by: Option<Time>) -> bool {
+        amount <= self.amount || ends_by.zip(self.until).is_some_and(|(end, until)| end <= until)
+    }
+}
+
+/// A task's turn on a resource.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reservation {
+    pub resource: ResourceIndex,
+    pub mode: Mode,
+    pub rank: Rank,
+    /// The amount that it was short of, and since when that counts.
+    pub amount: Option<(Amount, Time)>,
+}

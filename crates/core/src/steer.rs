@@ -1,0 +1,206 @@
+//! What happens to resources while the scheduler runs: they are set, closed and opened, told to wait by whoever
+//! was told so himself, and put right where more or less was used than drawn.
+
+use orchd_model::{
+    Amount, Code, Refusal, ResourceKind, ResourceName, ResourceSetting, Span, TaskId, Time, Token,
+};
+
+use crate::command::Reply;
+use crate::core::{Core, Output};
+use crate::event::Fact;
+use crate::ledger::ResourceIndex;
+use crate::record::{Phase, ResourceState};
+use crate::resource::ResourceKey;
+use crate::timer::Timer;
+
+impl Core {
+    /// Where a resource is; it comes into being if it does not exist.
+    pub(crate) fn resource(&mut self, name: &ResourceName) -> ResourceIndex {
+        self.ledger.intern(&ResourceKey::Named(name.clone()))
+    }
+
+    pub(crate) fn set_resource(
+        &mut self,
+        resource: ResourceName,
+        setting: ResourceSetting,
+        out: &mut Output,
+    ) -> Result<Reply, Refusal> {
+        let former = self.ledger.find(&ResourceKey::Named(resource.clone()));
+        let former = former.map(|index| self.ledger.get(index).setting.clone()).unwrap_or_default();
+        former.overlaid(&setting).check(&resource)?;
+        self.emit(out, Fact::ResourceSet { resource, setting });
+        Ok(Reply::Done)
+    }
+
+    /// Nobody gets the resource for a while; an attempt may say so of what it claims.
+    pub(crate) fn throttle(
+        &mut self,
+        resource: ResourceName,
+        pause: Span,
+        by: Option<Token>,
+        out: &mut Output,
+    ) -> Result<Reply, Refusal> {
+        let task = by.map(|token| self.claimant(token, &resource)).transpose()?;
+        self.check_known(&resource)?;
+        let until = self.now + pause;
+        let former = self.meta.states.get(&resource).and_then(|state| state.throttled_until);
+        // Who was told to wait longer knows better; an operator has the last word.
+        let until = former.filter(|former| task.is_some() && *former > until).unwrap_or(until);
+        self.emit(out, Fact::Throttled { resource, until, task });
+        Ok(Reply::Done)
+    }
+
+    pub(crate) fn close(&mut self, resource: ResourceName, out: &mut Output) -> Result<Reply, Refusal> {
+        self.check_known(&resource)?;
+        if self.meta.states.get(&resource).is_some_and(|state| state.closed) {
+            let refusal = Refusal::new(Code::WrongState, "this resource is closed already");
+            return Err(refusal.value(resource.to_string()));
+        }
+        self.emit(out, Fact::Closed { resource });
+        Ok(Reply::Done)
+    }
+
+    pub(crate) fn open(&mut self, resource: ResourceName, out: &mut Output) -> Result<Reply, Refusal> {
+        let now = self.now;
+        let is_shut =
+            |state: &ResourceState| state.closed || state.throttled_until.is_some_and(|until| until > now);
+        if !self.meta.states.get(&resource).is_some_and(is_shut) {
+            let refusal = Refusal::new(Code::WrongState, "this resource is neither closed nor throttled");
+            return Err(refusal.value(resource.to_string()));
+        }
+        self.emit(out, Fact::Opened { resource });
+        Ok(Reply::Done)
+    }
+
+    /// An attempt says how many tokens it has really used.
+    pub(crate) fn settle_tokens(
+        &mut self,
+        token: Token,
+        resource: ResourceName,
+        used: Amount,
+        out: &mut Output,
+    ) -> Result<Reply, Refusal> {
+        let task = self.claimant(token, &resource)?;
+        let index = self.resource(&resource);
+        let held = self.ledger.get(index);
+        if held.bucket.is_none() {
+            let refusal =
+                Refusal::new(Code::WrongState, "only a rate is settled, and this resource has none");
+            return Err(refusal.value(resource.to_string()));
+        }
+        let drawn = held.holders.get(&task).map_or(Amount::ZERO, |hold| hold.amount);
+        self.emit(out, Fact::Settled { resource, task, drawn, used });
+        Ok(Reply::Done)
+    }
+
+    /// The task whose running attempt has this token, if it claims the resource.
+    fn claimant(&self, token: Token, resource: &ResourceName) -> Result<TaskId, Refusal> {
+        let task = self
+            .tokens
+            .get(&token)
+            .copied()
+            .filter(|id| matches!(self.task(*id).phase, Phase::Running { .. }));
+        let Some(task) = task else {
+            let refusal = Refusal::new(Code::StaleToken, "no attempt with this token is running");
+            return Err(refusal.value(token.to_string()));
+        };
+        let demand = &self.queues.get(self.task(task).queue).demand;
+        if demand.claims.iter().any(|claim| claim.resource == *resource) {
+            return Ok(task);
+        }
+        let refusal = Refusal::new(Code::WrongState, format!("task {task} does not claim this resource"));
+        Err(refusal.value(resource.to_string()))
+    }
+
+    /// Only locks are known before anything is said of them.
+    fn check_known(&self, resource: &ResourceName) -> Result<(), Refusal> {
+        let known = self.ledger.find(&ResourceKey::Named(resource.clone()));
+        if resource.counted_as() == ResourceKind::Lock || known.is_some() {
+            return Ok(());
+        }
+        let refusal = Refusal::new(Code::NotFound, "no such resource").value(resource.to_string());
+        Err(refusal.hint("orchctl resources lists them"))
+    }
+
+    pub(crate) fn apply_resource_set(&mut self, resource: &ResourceName, setting: &ResourceSetting) {
+        let index = self.resource(resource);
+        self.ledger.configure(index, setting, self.now);
+        self.reconsider(index);
+        self.note_state(resource, index);
+        match self.meta.resources.iter_mut().find(|(name, _)| name == resource) {
+            // What is not said stays, over a restart, too.
+            Some((_, kept)) => *kept = kept.overlaid(setting),
+            None => self.meta.resources.push((resource.clone(), setting.clone())),
+        }
+    }
+
+    pub(crate) fn apply_throttled(&mut self, resource: &ResourceName, until: Time, task: Option<TaskId>) {
+        self.change_state(resource, |state| state.throttled_until = Some(until));
+        let phase = task.map(|id| &self.task(id).phase);
+        if let Some(Phase::Running { token, .. }) = phase {
+            self.meta.told_to_wait.insert(*token, until);
+        }
+    }
+
+    /// Changes what is known of a resource.
+    pub(crate) fn change_state(&mut self, resource: &ResourceName, change: impl FnOnce(&mut ResourceState)) {
+        let index = self.resource(resource);
+        let mut state = self.ledger.state(index);
+        change(&mut state);
+        self.ledger.set_state(index, state);
+        if self.ledger.exists(index) {
+            self.note_state(resource, index);
+            self.reconsider(index);
+        } else {
+            self.meta.states.remove(resource);
+        }
+    }
+
+    /// More or less was used than drawn.
+    pub(crate) fn apply_settled(&mut self, resource: &ResourceName, task: TaskId, used: Amount) {
+        let index = self.resource(resource);
+        self.ledger.settle(index, task, used, self.now);
+        self.note_state(resource, index);
+    }
+
+    /// Draws the tokens that a task takes when it starts.
+    pub(crate) fn draw_tokens(&mut self, id: TaskId) {
+        let needs = self.queues.get(self.task(id).queue).needs.clone();
+        for need in needs {
+            if self.ledger.draw(need, self.now)
+                && let ResourceKey::Named(name) = self.ledger.get(need.resource).key.clone()
+            {
+                self.note_state(&name, need.resource);
+            }
+        }
+    }
+
+    /// Keeps what is known of a resource for a restart.
+    pub(crate) fn note_state(&mut self, resource: &ResourceName, index: ResourceIndex) {
+        let state = self.ledger.state(index);
+        if let Some(until) = state.throttled_until {
+            self.timers.set_earlier(Timer::Resource(index), until);
+        }
+        if state == ResourceState::default() {
+            self.meta.states.remove(resource);
+        } else {
+            self.meta.states.insert(resource.clone(), state);
+        }
+    }
+
+    /// An instant that a resource was waited for has come.
+    pub(crate) fn time_has_passed_for(&mut self, index: ResourceIndex) {
+        if !self.ledger.exists(index) {
+            return;
+        }
+        let ResourceKey::Named(name) = self.ledger.get(index).key.clone() else { return };
+        let mut state = self.ledger.state(index);
+        state.throttled_until = state.throttled_until.filter(|until| *until > self.now);
+        self.ledger.set_state(index, state);
+        if self.ledger.exists(index) {
+            self.note_state(&name, index);
+        } else {
+            self.meta.states.remove(&name);
+        }
+    }
+}
