@@ -154,6 +154,10 @@ impl Ledger {
         let amount = resource.charge(need.mode, need.amount);
         resource.holders.insert(task, Hold { mode: need.mode, amount, since, ends_by });
         resource.held += amount;
+        // What has to wait for it leaves room for those that end before it.
+        if resource.first_amount().is_some() {
+            self.note_change(need.resource);
+        }
     }
 
     /// Draws the tokens of a granted need; false when it has no rate.
@@ -207,8 +211,13 @@ impl Ledger {
         let old = of_task[index];
         let new = Reservation { rank, amount: old.amount.or(amount), ..old };
         of_task[index] = new;
+        let first = self.get(resource).first_amount();
         self.get_mut(resource).remove_reservation(&old);
         self.get_mut(resource).insert_reservation(&new);
+        // Who stands beside the first may have more beside another.
+        if first != self.get(resource).first_amount() {
+            self.note_change(resource);
+        }
     }
 
     /// Moves all reservations of a task to its new rank.
@@ -219,7 +228,7 @@ impl Ledger {
             reservation.rank = rank;
             self.get_mut(old.resource).remove_reservation(&old);
             self.get_mut(old.resource).insert_reservation(reservation);
-            if rank > old.rank {
+            if rank != old.rank {
                 self.note_change(old.resource);
             }
         }

@@ -310,6 +310,11 @@ impl Resource {
         Span(self.waited.0 + current.0)
     }
 
+    /// The first reservation of an amount, which alone counts.
+    pub fn first_amount(&self) -> Option<Rank> {
+        self.reserved_amounts.first_key_value().map(|(rank, _)| *rank)
+    }
+
     /// How many tasks have a reservation.
     pub fn reservations(&self) -> usize {
         self.reserved_shared.len() + self.reserved_single.len()

@@ -195,12 +195,17 @@ impl Core {
         }
         let ResourceKey::Named(name) = self.ledger.get(index).key.clone() else { return };
         let mut state = self.ledger.state(index);
-        state.throttled_until = state.throttled_until.filter(|until| *until > self.now);
+        let is_over = state.throttled_until.is_some_and(|until| until <= self.now);
+        state.throttled_until = state.throttled_until.filter(|_| !is_over);
         self.ledger.set_state(index, state);
-        if self.ledger.exists(index) {
-            self.note_state(&name, index);
-        } else {
+        if !self.ledger.exists(index) {
             self.meta.states.remove(&name);
+            return;
+        }
+        self.note_state(&name, index);
+        // Who was barred stands in line again, everybody at his place.
+        if is_over {
+            self.reconsider(index);
         }
     }
 }

@@ -1,10 +1,11 @@
 //! The core against a naive scheduler: whatever happens, both start the same tasks in the same order, and
 //! give the same statuses and the same reasons for what was skipped.
 //!
-//! The comparison is exact where every resource is either a lock or a quantity that is only read. Where
-//! modes and amounts meet on one resource, which of several lawful reservations is taken depends on when a
-//! waiting task is looked at; there every start of the core is judged instead: that it was allowed, that
-//! nobody who could go was passed, and that nobody who could go was left behind.
+//! The comparison is exact where every resource is a lock, a rate or a quantity that is only read, and no amounts
+//! are reserved. Where modes and amounts meet on one resource, or amounts are reserved, which of several lawful
+//! reservations is taken depends on when a waiting task is looked at; there every start of the core is judged
+//! instead: that it was allowed, that nobody who could go was passed, and that nobody who could go was left
+//! behind.
 
 mod kit;
 mod naive;
@@ -60,7 +61,7 @@ impl Pair {
             seed: 0,
             resources: vec![resource(CPU, 4), resource(GPU, 2), (API.parse().expect("a resource"), rate)],
             ahead: 0,
-            reservation_delay: Span::from_millis(10),
+            reservation_delay: if exact { Span::MAX } else { Span::from_millis(10) },
             grace: Span::from_secs(50_000),
         };
         let capacity = [(CPU.to_owned(), Amount::units(4)), (GPU.to_owned(), Amount::units(2))];
