@@ -28,11 +28,16 @@ fn assignment(text: &str) -> Result<(String, String), String> {
 }
 
 impl WorkflowFile {
-    /// The workflow, or everything that is wrong with the file.
+    /// The workflow to look at, or everything that is wrong with the file. Parameters that are required to
+    /// run it may be missing.
     ///
     /// # Errors
     /// The file cannot be read.
     pub fn read(&self) -> Result<Result<WorkflowSpec, Vec<FileError>>, Failure> {
+        self.with(orchd_workflow::inspect)
+    }
+
+    fn with<T>(&self, read: impl FnOnce(&str, &str, &BTreeMap<String, Value>) -> T) -> Result<T, Failure> {
         let text = self.text()?;
         let overrides: BTreeMap<String, Value> = self
             .parameters
@@ -40,7 +45,7 @@ impl WorkflowFile {
             .map(|(name, value)| (name.clone(), Value::String(value.clone())))
             .collect();
         let name = if self.is_standard_input() { "stdin.yaml".into() } else { self.file.to_string_lossy() };
-        Ok(orchd_workflow::load(&name, &text, &overrides))
+        Ok(read(&name, &text, &overrides))
     }
 
     /// The workflow to run.
@@ -48,7 +53,7 @@ impl WorkflowFile {
     /// # Errors
     /// A usage failure with everything that is wrong.
     pub fn load(&self) -> Result<WorkflowSpec, Failure> {
-        self.read()?.map_err(|errors| {
+        self.with(orchd_workflow::load)?.map_err(|errors| {
             let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
             Failure::Usage(format!("invalid workflow file: {}\n{}", self.file.display(), errors.join("\n")))
         })
@@ -89,6 +94,10 @@ mod tests {
         assert_eq!(good.load().unwrap().name, "w");
         let given = WorkflowFile { parameters: vec![("n".into(), "7".into())], ..good };
         assert_eq!(given.load().unwrap().parameters["n"], 7);
+        let needs =
+            file("needs.yaml", b"parameters: {n: {type: integer}}\ntasks:\n  - {name: a, shell: 'true'}\n");
+        assert!(needs.read().unwrap().is_ok(), "nothing is needed for a look");
+        assert!(needs.load().unwrap_err().to_string().contains("a parameter without a value: n"));
         let bad = file("bad.yaml", b"name: w\ntasks:\n  - {name: a, shel: 'true'}\n");
         let failure = bad.load().unwrap_err();
         assert_eq!(failure.exit(), Exit::USAGE);

@@ -9,6 +9,7 @@ use crate::document;
 use crate::error::{FileError, Report, shown};
 use crate::file::workflow;
 use crate::node::{Content, Entry, Node, Position};
+use crate::parameters::Given;
 
 /// A workflow of a configuration.
 #[derive(Clone, Debug)]
@@ -29,9 +30,11 @@ pub fn configured(file_name: &str, text: &str) -> Result<Vec<Configured>, Vec<Fi
         return Ok(Vec::new());
     };
     let mut report = Report::new(file_name);
+    // Who runs one gives what it requires.
+    let given = Given { values: &BTreeMap::new(), all: false };
     let mut found: Vec<(Configured, Position)> = Vec::new();
     for (key, at, node) in candidates(&document) {
-        let Some(spec) = workflow(&node, key, &BTreeMap::new(), &mut report) else { continue };
+        let Some(spec) = workflow(&node, key, given, &mut report) else { continue };
         if let Some((first, _)) = found.iter().find(|(other, _)| other.spec.name == spec.name) {
             let first = format!("the first one is in line {}", first.line);
             report.add_hint(at, format!("a second workflow of this name: {}", shown(&spec.name)), first);

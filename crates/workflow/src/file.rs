@@ -6,10 +6,10 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::document;
 use crate::error::{FileError, Report, shown};
-use crate::field::{map, number, object, parsed, text, unknown_key, wrong};
+use crate::field::{map, number, parsed, text, unknown_key, wrong};
 use crate::graph::Graph;
 use crate::node::{Content, Entry, Node, Position};
-use crate::parameters::overridden;
+use crate::parameters::{Declarations, Given};
 use crate::task::{self, Defaults, Draft, Shared};
 
 /// The largest file that is read: what a request to the daemon may carry.
@@ -33,7 +33,7 @@ const KEYS: [&str; 9] = [
 ///
 /// `file_name` tells the format (`.json` is JSON, `.toml` TOML, everything else YAML), names a workflow that does not name
 /// itself, and stands in the errors. `overrides` replace parameters of the file; text is read as JSON where
-/// the default is not text. The tasks keep their templates as text; each depends on others by name; a task
+/// text is not what is wanted. The tasks keep their templates as text; each depends on others by name; a task
 /// without `cwd` has none, for the caller to set.
 ///
 /// # Errors
@@ -43,20 +43,32 @@ pub fn load(
     text: &str,
     overrides: &BTreeMap<String, Value>,
 ) -> Result<WorkflowSpec, Vec<FileError>> {
+    load_with(file_name, text, Given { values: overrides, all: true })
+}
+
+/// Like [`load`], to look at the graph and not to run it: required parameters may be missing, and are then
+/// missing in the spec.
+///
+/// # Errors
+/// Everything that is wrong, in the order of the file.
+pub fn inspect(
+    file_name: &str,
+    text: &str,
+    overrides: &BTreeMap<String, Value>,
+) -> Result<WorkflowSpec, Vec<FileError>> {
+    load_with(file_name, text, Given { values: overrides, all: false })
+}
+
+fn load_with(file_name: &str, text: &str, given: Given<'_>) -> Result<WorkflowSpec, Vec<FileError>> {
     let mut report = Report::new(file_name);
-    let spec = read(file_name, text, overrides, &mut report);
+    let spec = read(file_name, text, given, &mut report);
     match spec {
         Some(spec) if report.is_clean() => Ok(spec),
         _ => Err(report.into_errors()),
     }
 }
 
-fn read(
-    file_name: &str,
-    text: &str,
-    overrides: &BTreeMap<String, Value>,
-    report: &mut Report,
-) -> Option<WorkflowSpec> {
+fn read(file_name: &str, text: &str, given: Given<'_>, report: &mut Report) -> Option<WorkflowSpec> {
     if text.len() > FILE_BYTES {
         report.add(
             Position::default(),
@@ -65,14 +77,14 @@ fn read(
         return None;
     }
     let document = document::read(file_name, text, report);
-    workflow(&document?, file_name, overrides, report)
+    workflow(&document?, file_name, given, report)
 }
 
 /// Reads and checks a workflow that stands in a file, alone or among other things.
 pub(crate) fn workflow(
     document: &Node,
     file_name: &str,
-    overrides: &BTreeMap<String, Value>,
+    given: Given<'_>,
     report: &mut Report,
 ) -> Option<WorkflowSpec> {
     let entries = map(document, "a workflow file", report)?;
@@ -85,9 +97,9 @@ pub(crate) fn workflow(
         timeout: None,
         tasks: Vec::new(),
     };
-    let defaults = find("parameters").and_then(|e| object(&e.node, "parameters", report));
-    spec.parameters = overridden(defaults.unwrap_or_default(), overrides, report);
-    let mut shared = Shared { parameters: spec.parameters.keys().cloned().collect(), ..Shared::default() };
+    let declared = find("parameters").map(|e| Declarations::read(&e.node, report)).unwrap_or_default();
+    spec.parameters = declared.values(given, report);
+    let mut shared = Shared { parameters: declared.names(), ..Shared::default() };
     if let Some(entry) = find("defaults") {
         shared.defaults = Defaults::read(&entry.node, &shared.parameters, report);
     }

@@ -44,6 +44,6 @@ mod yaml;
 pub use configured::{Configured, configured};
 pub use document::{Document, read_document};
 pub use error::FileError;
-pub use file::{FILE_BYTES, load};
+pub use file::{FILE_BYTES, inspect, load};
 pub use plan::{CriticalPath, Edge, Plan};
 pub use template::{check_expression, evaluate, overlay, render, uses_templates};

@@ -1,60 +1,310 @@
-//! The parameters of a workflow: defaults from the file, overridden by who runs it (`-P k=v`).
+//! The parameters of a workflow: plain values or declarations with a type, from the file; values given by who
+//! runs it (`-P k=v`) take their place and are checked, all of them, before anything is submitted.
+//!
+//! A map with one of the keys `type`, `default`, `required` and `enum` is a declaration; every other value is
+//! the default itself, and what is given instead must be of its kind. Values are never templates: nothing
+//! that is given is looked at for `{{ }}`, so none can name another, or itself.
 
 use serde_json::{Map, Value};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
-use crate::error::{Report, shown};
-use crate::node::Position;
+use crate::error::{Report, did_you_mean, shown};
+use crate::field::{flag, map, text, unknown_key, wrong};
+use crate::jinja::is_template;
+use crate::node::{Content, Entry, Node, Position};
 
-/// The defaults with the overrides put over them.
-///
-/// An override that is text, for a parameter whose default is not, is read as JSON, so that `-P rows=50`
-/// stays a number; a parameter without a default value (`null`) takes JSON or else text.
-pub(crate) fn overridden(
-    mut parameters: Map<String, Value>,
-    overrides: &BTreeMap<String, Value>,
-    report: &mut Report,
-) -> Map<String, Value> {
-    for (name, given) in overrides {
-        let Some(default) = parameters.get(name) else {
-            report.unknown(
-                Position::default(),
-                "the workflow has no such parameter",
-                name,
-                parameters.keys().map(String::as_str),
-            );
-            continue;
-        };
-        match typed(default, given) {
-            Some(value) => drop(parameters.insert(name.clone(), value)),
-            None => report.add_hint(
-                Position::default(),
-                format!("parameter {} must be {}: {}", shown(name), kind(default), shown(&given.to_string())),
-                format!("its default is {}", shown(&default.to_string())),
-            ),
+/// Keys of a declaration; the first four tell one from a plain map.
+const KEYS: [&str; 5] = ["type", "default", "required", "enum", "description"];
+const TELLING_KEYS: usize = 4;
+
+/// Values for parameters from outside of the file.
+#[derive(Clone, Copy)]
+pub(crate) struct Given<'g> {
+    pub(crate) values: &'g BTreeMap<String, Value>,
+    /// Whether every required parameter must be there: what is only looked at needs none.
+    pub(crate) all: bool,
+}
+
+/// What kind of value a parameter takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Any,
+    Text,
+    Integer,
+    Number,
+    Flag,
+    List,
+    Map,
+}
+
+impl Kind {
+    const ALL: [Self; 7] =
+        [Self::Any, Self::Text, Self::Integer, Self::Number, Self::Flag, Self::List, Self::Map];
+
+    /// The word for it in a declaration.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Any => "any",
+            Self::Text => "string",
+            Self::Integer => "integer",
+            Self::Number => "number",
+            Self::Flag => "boolean",
+            Self::List => "list",
+            Self::Map => "map",
         }
     }
-    parameters
+
+    fn in_words(self) -> &'static str {
+        match self {
+            Self::Any => "anything",
+            Self::Text => "text",
+            Self::Integer => "a whole number",
+            Self::Number => "a number",
+            Self::Flag => "true or false",
+            Self::List => "a list",
+            Self::Map => "a map",
+        }
+    }
+
+    /// What a plain value takes in its place.
+    fn of(value: &Value) -> Self {
+        match value {
+            Value::Null => Self::Any,
+            Value::Bool(_) => Self::Flag,
+            Value::Number(_) => Self::Number,
+            Value::String(_) => Self::Text,
+            Value::Array(_) => Self::List,
+            Value::Object(_) => Self::Map,
+        }
+    }
+
+    fn takes(self, value: &Value) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Integer => value.is_i64() || value.is_u64(),
+            Self::Text | Self::Number | Self::Flag | Self::List | Self::Map => Self::of(value) == self,
+        }
+    }
+
+    /// A value from the command line: text is read as JSON where text is not what is wanted.
+    fn read(self, given: &Value) -> Option<Value> {
+        let value = match (self, given) {
+            (Self::Text, _) => given.clone(),
+            (_, Value::String(text)) => serde_json::from_str(text).unwrap_or_else(|_| given.clone()),
+            _ => given.clone(),
+        };
+        self.takes(&value).then_some(value)
+    }
 }
 
-fn typed(default: &Value, given: &Value) -> Option<Value> {
-    let value = match (default, given) {
-        (Value::String(_), _) => given.clone(),
-        (_, Value::String(text)) => serde_json::from_str(text).unwrap_or_else(|_| given.clone()),
-        _ => given.clone(),
+/// One parameter as the file has it.
+struct Declaration {
+    kind: Kind,
+    /// A parameter without one that is not required is null.
+    default: Option<Value>,
+    required: bool,
+    /// Invariant: not empty where it is given.
+    choices: Option<Vec<Value>>,
+    description: Option<String>,
+    /// Whether null may stand in its place: a plain value has no say in that.
+    nullable: bool,
+    at: Position,
+}
+
+/// The parameters of a workflow as the file has them.
+#[derive(Default)]
+pub(crate) struct Declarations(BTreeMap<String, Declaration>);
+
+impl Declarations {
+    /// Reads the key `parameters` of a workflow.
+    pub(crate) fn read(node: &Node, report: &mut Report) -> Self {
+        let entries = map(node, "parameters", report).unwrap_or_default();
+        let declared =
+            entries.iter().filter_map(|entry| Some((entry.key.clone(), declaration(entry, report)?)));
+        Self(declared.collect())
+    }
+
+    /// Their names.
+    pub(crate) fn names(&self) -> HashSet<String> {
+        self.0.keys().cloned().collect()
+    }
+
+    /// The values that the workflow runs with. Those that are missing are left out where that is no mistake.
+    pub(crate) fn values(&self, given: Given<'_>, report: &mut Report) -> Map<String, Value> {
+        for name in given.values.keys().filter(|name| !self.0.contains_key(*name)) {
+            let known = self.0.keys().map(String::as_str);
+            report.unknown(Position::default(), "the workflow has no such parameter", name, known);
+        }
+        let mut values = Map::new();
+        for (name, declaration) in &self.0 {
+            let value = match (given.values.get(name), &declaration.default) {
+                (Some(value), _) => declaration.take(name, value, report),
+                (None, Some(default)) => Some(default.clone()),
+                (None, None) if !declaration.required => Some(Value::Null),
+                (None, None) if given.all => {
+                    declaration.miss(name, report);
+                    None
+                }
+                (None, None) => None,
+            };
+            values.extend(value.map(|value| (name.clone(), value)));
+        }
+        values
+    }
+}
+
+impl Declaration {
+    fn plain(entry: &Entry) -> Self {
+        let default = entry.node.to_json();
+        Self {
+            kind: Kind::of(&default),
+            default: Some(default),
+            required: false,
+            choices: None,
+            description: None,
+            nullable: true,
+            at: entry.at,
+        }
+    }
+
+    fn take(&self, name: &str, given: &Value, report: &mut Report) -> Option<Value> {
+        let value = match self.kind.read(given) {
+            None if self.nullable && matches!(given, Value::String(text) if text == "null") => {
+                Some(Value::Null)
+            }
+            value => value,
+        };
+        let Some(value) = value else {
+            let written = match given {
+                Value::String(text) => shown(text),
+                _ => shown(&given.to_string()),
+            };
+            let message = format!("parameter {} must be {}: {written}", shown(name), self.kind.in_words());
+            report.add_with(Position::default(), || (message, self.hint()));
+            return None;
+        };
+        match &self.choices {
+            Some(choices) if !choices.contains(&value) => {
+                let message = format!(
+                    "parameter {} is none of its choices: {}",
+                    shown(name),
+                    shown(&value.to_string())
+                );
+                report.add_hint(Position::default(), message, format!("one of {}", listed(choices)));
+                None
+            }
+            _ => Some(value),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        let default =
+            self.default.as_ref().map(|default| format!("its default is {}", shown(&default.to_string())));
+        default.or_else(|| self.description.as_deref().map(shown))
+    }
+
+    fn miss(&self, name: &str, report: &mut Report) {
+        report.add_with(self.at, || {
+            let give = format!("give it with -P {}={}", shown(name), self.kind.word().to_uppercase());
+            let hint = match &self.description {
+                Some(description) => format!("{}; {give}", shown(description)),
+                None => give,
+            };
+            (format!("a parameter without a value: {}", shown(name)), Some(hint))
+        });
+    }
+}
+
+fn listed(choices: &[Value]) -> String {
+    let words: Vec<String> = choices.iter().map(|choice| shown(&choice.to_string())).collect();
+    shown(&words.join(", "))
+}
+
+fn declaration(entry: &Entry, report: &mut Report) -> Option<Declaration> {
+    refuse_templates(&entry.node, &entry.key, report);
+    let Content::Map(keys) = &entry.node.content else { return Some(Declaration::plain(entry)) };
+    if !keys.iter().any(|key| KEYS[..TELLING_KEYS].contains(&key.key.as_str())) {
+        return Some(Declaration::plain(entry));
+    }
+    let before = report.count();
+    let find =
+        |name: &str| keys.iter().find(|key| key.key == name && !key.node.is_null()).map(|key| &key.node);
+    for key in keys.iter().filter(|key| !KEYS.contains(&key.key.as_str())) {
+        unknown_key(key, "a parameter's declaration", &KEYS, report);
+        let hint = "write it as {type: map, default: {...}}";
+        report.add_hint(entry.at, format!("if a plain map is meant: {}", shown(&entry.key)), hint);
+    }
+    let kind = find("type").map_or(Some(Kind::Any), |node| read_kind(node, report))?;
+    let choices = find("enum").and_then(|node| read_choices(node, kind, report));
+    let default = find("default").and_then(|node| read_default(node, kind, choices.as_deref(), report));
+    let required = find("required").and_then(|node| flag(node, "required", report));
+    if let (Some(true), Some(node)) = (required, find("default")) {
+        report.add_hint(node.at, "a required parameter has no default", "leave out one of the two");
+    }
+    let description = find("description").and_then(|node| text(node, "description", report));
+    let required = required.unwrap_or(default.is_none());
+    let declared =
+        Declaration { kind, default, required, choices, description, nullable: false, at: entry.at };
+    (report.count() == before).then_some(declared)
+}
+
+fn read_kind(node: &Node, report: &mut Report) -> Option<Kind> {
+    let word = text(node, "type", report)?;
+    let kind = Kind::ALL.into_iter().find(|kind| kind.word() == word);
+    if kind.is_none() {
+        report.add_with(node.at, || {
+            let words = Kind::ALL.map(Kind::word);
+            let hint = did_you_mean(&word, words).unwrap_or_else(|| format!("one of {}", words.join(", ")));
+            (format!("no such type of a parameter: {}", shown(&word)), Some(hint))
+        });
+    }
+    kind
+}
+
+/// A value of the file where one of a kind is wanted: what is meant as text may look like a number.
+fn read_value(node: &Node, kind: Kind, what: &str, report: &mut Report) -> Option<Value> {
+    let value = match (kind, node.as_text()) {
+        (Kind::Text, Some(text)) => Value::String(text.to_owned()),
+        _ => node.to_json(),
     };
-    let fits = default.is_null() || value.is_null() || kind(default) == kind(&value);
-    fits.then_some(value)
+    if !kind.takes(&value) {
+        wrong(node, what, kind.in_words(), report);
+        return None;
+    }
+    Some(value)
 }
 
-fn kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "anything",
-        Value::Bool(_) => "true or false",
-        Value::Number(_) => "a number",
-        Value::String(_) => "text",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "a map",
+fn read_choices(node: &Node, kind: Kind, report: &mut Report) -> Option<Vec<Value>> {
+    let Content::List(items) = &node.content else {
+        wrong(node, "enum", "a list of values", report);
+        return None;
+    };
+    if items.is_empty() {
+        report.add(node.at, "enum must name at least one value: []");
+    }
+    Some(items.iter().filter_map(|item| read_value(item, kind, "a value of enum", report)).collect())
+}
+
+fn read_default(node: &Node, kind: Kind, choices: Option<&[Value]>, report: &mut Report) -> Option<Value> {
+    let value = read_value(node, kind, "default", report)?;
+    if let Some(choices) = choices.filter(|choices| !choices.contains(&value)) {
+        let message = format!("default is none of the choices: {}", shown(&value.to_string()));
+        report.add_hint(node.at, message, format!("one of {}", listed(choices)));
+    }
+    Some(value)
+}
+
+/// A template would be pasted as it is, which nobody can mean.
+fn refuse_templates(node: &Node, name: &str, report: &mut Report) {
+    match &node.content {
+        Content::Text(text) if is_template(&text.text) => report.add_hint(
+            node.at,
+            format!("a parameter of a workflow is a value and no template: {}", shown(name)),
+            "templates are filled in within tasks; a task has parameters of its own for that",
+        ),
+        Content::List(items) => items.iter().for_each(|item| refuse_templates(item, name, report)),
+        Content::Map(entries) => entries.iter().for_each(|entry| refuse_templates(&entry.node, name, report)),
+        Content::Null | Content::Bool(_) | Content::Number(..) | Content::Text(_) => {}
     }
 }
 
@@ -63,31 +313,96 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn run(name: &str, given: Value) -> Result<Value, String> {
-        let defaults = json!({"rows": 10, "path": ".", "any": null, "on": true});
+    /// The values, or everything that is wrong.
+    fn values(parameters: &str, given: &[(&str, Value)], all: bool) -> Result<Value, Vec<String>> {
         let mut report = Report::new("f.yaml");
-        let overrides = BTreeMap::from([(name.to_owned(), given)]);
-        let parameters = overridden(defaults.as_object().unwrap().clone(), &overrides, &mut report);
-        match report.into_errors().first() {
-            Some(error) => Err(error.to_string()),
-            None => Ok(parameters[name].clone()),
+        let node = crate::yaml::read(parameters, &mut report).unwrap();
+        let declarations = Declarations::read(&node, &mut report);
+        let values: BTreeMap<String, Value> =
+            given.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+        let values = declarations.values(Given { values: &values, all }, &mut report);
+        let errors: Vec<String> = report.into_errors().iter().map(ToString::to_string).collect();
+        if errors.is_empty() { Ok(Value::Object(values)) } else { Err(errors) }
+    }
+
+    fn plain(name: &str, given: Value) -> Result<Value, Vec<String>> {
+        let values = values("{rows: 10, path: ., any: null, on: true}", &[(name, given)], true)?;
+        Ok(values[name].clone())
+    }
+
+    const DECLARED: &str = "
+rows: { type: integer, default: 1000, description: how many }
+region: { type: string, enum: [eu, us] }
+ratio: { type: number, required: false }
+tags: { type: list, default: [a] }
+dry: { type: boolean, default: false }
+options: { mode: fast }
+version: { type: string, default: 1.10 }
+";
+
+    #[test]
+    fn a_plain_value_is_replaced_by_one_of_its_kind() {
+        assert_eq!(plain("rows", json!("50")), Ok(json!(50)));
+        assert_eq!(plain("path", json!("50")), Ok(json!("50")));
+        assert_eq!(plain("any", json!("text")), Ok(json!("text")));
+        assert_eq!(plain("any", json!("[1]")), Ok(json!([1])));
+        assert_eq!(plain("on", json!("false")), Ok(json!(false)));
+        assert!(plain("rows", json!("many")).unwrap_err()[0].contains("must be a number: many"));
+        assert!(plain("path", json!(5)).unwrap_err()[0].contains("must be text"));
+    }
+
+    #[test]
+    fn an_unknown_value_names_the_nearest_parameter() {
+        let errors = plain("row", json!(1)).unwrap_err();
+        assert_eq!(errors, ["f.yaml: the workflow has no such parameter: row\n  hint: did you mean rows?"]);
+    }
+
+    #[test]
+    fn declared_parameters_have_types_defaults_and_choices() {
+        let given = [("region", json!("eu")), ("rows", json!("7")), ("tags", json!("[\"x\"]"))];
+        let expected = json!({"rows": 7, "region": "eu", "ratio": null, "tags": ["x"], "dry": false,
+                              "options": {"mode": "fast"}, "version": "1.10"});
+        assert_eq!(values(DECLARED, &given, true), Ok(expected));
+        let inspected = values(DECLARED, &[], false).unwrap();
+        assert_eq!((inspected.get("region"), &inspected["rows"]), (None, &json!(1000)));
+    }
+
+    #[test]
+    fn every_wrong_value_is_told_at_once() {
+        let given =
+            [("rows", json!("1.5")), ("dry", json!("yes")), ("tags", json!("a,b")), ("nope", json!(1))];
+        let errors = values(DECLARED, &given, true).unwrap_err();
+        for (part, hint) in [
+            ("parameter rows must be a whole number: 1.5", "its default is 1000"),
+            ("parameter dry must be true or false: yes", "its default is false"),
+            ("parameter tags must be a list: a,b", "its default is"),
+            ("the workflow has no such parameter: nope", ""),
+            ("f.yaml:3:1: a parameter without a value: region", "-P region=STRING"),
+        ] {
+            assert!(errors.iter().any(|e| e.contains(part) && e.contains(hint)), "{part}: {errors:#?}");
         }
+        let errors = values(DECLARED, &[("region", json!("asia"))], true).unwrap_err();
+        assert_eq!(errors.len(), 1);
+        assert!(errors[0].contains("none of its choices: \"asia\"") && errors[0].contains("\"eu\", \"us\""));
     }
 
     #[test]
-    fn overrides_take_the_type_of_the_default() {
-        assert_eq!(run("rows", json!("50")), Ok(json!(50)));
-        assert_eq!(run("path", json!("50")), Ok(json!("50")));
-        assert_eq!(run("any", json!("text")), Ok(json!("text")));
-        assert_eq!(run("any", json!("[1]")), Ok(json!([1])));
-        assert_eq!(run("on", json!("false")), Ok(json!(false)));
-        assert!(run("rows", json!("many")).unwrap_err().contains("must be a number"));
-        assert!(run("path", json!(5)).unwrap_err().contains("must be text"));
-    }
-
-    #[test]
-    fn an_unknown_override_names_the_nearest_parameter() {
-        let error = run("row", json!(1)).unwrap_err();
-        assert_eq!(error, "f.yaml: the workflow has no such parameter: row\n  hint: did you mean rows?");
+    fn a_declaration_that_makes_no_sense_is_told_with_its_place() {
+        for (text, part) in [
+            (
+                "a: { type: integr }",
+                "f.yaml:1:12: no such type of a parameter: integr\n  hint: did you mean integer?",
+            ),
+            ("a: { type: integer, default: x }", "default must be a whole number, not text"),
+            ("a: { type: string, default: c, enum: [a, b] }", "default is none of the choices: \"c\""),
+            ("a: { type: string, required: true, default: x }", "a required parameter has no default"),
+            ("a: { type: string, defualt: x }", "did you mean default?"),
+            ("a: { default: 1, size: 2 }", "write it as {type: map, default: {...}}"),
+            ("a: { enum: [] }", "enum must name at least one value"),
+            ("a: [\"{{ parameters.a }}\"]", "a parameter of a workflow is a value and no template: a"),
+        ] {
+            let errors = values(text, &[], false).unwrap_err();
+            assert!(errors.iter().any(|error| error.contains(part)), "{text}: {errors:#?}");
+        }
     }
 }

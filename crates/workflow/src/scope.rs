@@ -11,6 +11,9 @@ use crate::node::{Content, Entry, Node, Position};
 use crate::reference::{Reference, expression_references, references};
 use crate::template::check_expression;
 
+/// What is known of a task that others depend on.
+const TASK_FACTS: [&str; 4] = ["status", "output", "exit_code", "attempts"];
+
 /// What the templates of one task may name.
 pub(crate) struct Scope<'s> {
     /// The task, for hints.
@@ -69,8 +72,8 @@ impl Scope<'_> {
 
     fn check_reference(&self, reference: &Reference, at: Position, sees_own: bool, report: &mut Report) {
         let mut parts = reference.0.iter().map(String::as_str);
-        match (parts.next(), parts.next()) {
-            (Some("parameters"), Some(name)) => {
+        match (parts.next(), parts.next(), parts.next()) {
+            (Some("parameters"), Some(name), _) => {
                 let is_known = self.parameters.contains(name) || (sees_own && self.own.contains_key(name));
                 if !is_known {
                     let own = self.own.keys().map(String::as_str).filter(|_| sees_own);
@@ -78,11 +81,19 @@ impl Scope<'_> {
                     report.unknown(at, "unknown parameter in a template", name, known);
                 }
             }
-            (Some("tasks"), Some(name)) if !self.depends_on(name) => {
+            (Some("tasks"), Some(name), _) if !self.depends_on(name) => {
                 report.add_with(at, || self.not_a_dependency(name));
             }
-            (Some("parameters" | "tasks"), _) | (None, _) => {}
-            (Some(root), _) => report.add_with(at, || {
+            (Some("tasks"), Some(name), Some(fact)) if !TASK_FACTS.contains(&fact) => {
+                report.add_with(at, || {
+                    let hint = did_you_mean(fact, TASK_FACTS);
+                    let hint = hint.unwrap_or_else(|| format!("known are {}", TASK_FACTS.join(", ")));
+                    let message = format!("unknown fact of a task in a template: {}", shown(fact));
+                    (message, Some(format!("tasks.{}: {hint}", shown(name))))
+                });
+            }
+            (Some("parameters" | "tasks"), ..) | (None, ..) => {}
+            (Some(root), ..) => report.add_with(at, || {
                 let hint = did_you_mean(root, ["parameters", "tasks"])
                     .unwrap_or_else(|| "known are parameters.NAME, tasks.NAME and tasks[\"a-b\"]".to_owned());
                 (format!("unknown name in a template: {}", shown(root)), Some(hint))
