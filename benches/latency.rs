@@ -1,34 +1,34 @@
-//! P4: from an add to the first instruction of its process, on an idle daemon.
+//! P4: from an add to the start of its process, on an idle daemon.
 //!
-//! `cargo bench --bench latency [-- SAMPLES]`. The process is a shell that writes into a pipe, so the shell's
-//! own start is in every figure; the reference is what cannot be avoided: one fdatasync and the same process
-//! started directly. The kinds of samples alternate. That the answer comes first shows what is spent on the way
-//! to the disk, and what on the way to the worker and in it.
+//! `cargo bench --bench latency [-- SAMPLES]`. A process has started when the kernel opens its program, which is a
+//! copy of `/bin/true` that inotify(7) watches. The reference is what cannot be avoided: one fdatasync, and the same
+//! process started directly. The kinds of samples alternate. That the answer comes first shows what is spent on the
+//! way to the disk, and what on the way to the worker and in it.
 
 mod kit;
 
 use kit::{Connection, Daemon, Failure, Rounds, count, sync_once};
-use std::fs::File;
-use std::io::Read;
-use std::path::Path;
+use rustix::fs::inotify;
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 fn main() -> Result<(), Failure> {
     let samples = count(300);
     let daemon = Daemon::start(&[])?;
-    let pipe = daemon.path("pipe");
-    rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR)?;
-    let line = format!("echo > {}", pipe.display());
-    let body = format!("{{\"shell\":{line:?}}}");
+    let program = Program::in_directory(&daemon.path("state"))?;
+    let path = program.path.display().to_string();
+    let body = format!("{{\"command\":[{path:?}]}}");
     let mut connection = Connection::open(&daemon.socket())?;
-    let held = format!("{{\"shell\":{line:?},\"hold\":true}}");
+    let held = format!("{{\"command\":[{path:?}],\"hold\":true}}");
     let [mut synced, mut bare, mut answer, mut request, mut process]: [Rounds; 5] = Default::default();
     for _ in 0..samples {
         let started = Instant::now();
         synced.add(millis(sync_once(&daemon.path("state"))?));
-        let mut child = Command::new("/bin/sh").args(["-c", &line]).stdin(Stdio::null()).spawn()?;
-        bare.add(millis(arrival(&pipe, started)?));
+        let mut child = Command::new(&program.path).stdin(Stdio::null()).spawn()?;
+        bare.add(millis(program.start_after(started)?));
         child.wait()?;
         settle();
         let started = Instant::now();
@@ -38,20 +38,19 @@ fn main() -> Result<(), Failure> {
         settle();
         let started = Instant::now();
         connection.send("POST", "/v1/tasks", &body)?;
-        request.add(millis(arrival(&pipe, started)?));
+        request.add(millis(program.start_after(started)?));
         connection.receive()?;
         settle();
         let started = Instant::now();
-        let mut add =
-            daemon.orchctl_command(&["add", "--shell", "--", &line]).stdout(Stdio::null()).spawn()?;
-        process.add(millis(arrival(&pipe, started)?));
+        let mut add = daemon.orchctl_command(&["add", "--", &path]).stdout(Stdio::null()).spawn()?;
+        process.add(millis(program.start_after(started)?));
         add.wait()?;
         settle();
     }
-    println!("{samples} samples each, milliseconds from the add to the process's word");
+    println!("{samples} samples each, milliseconds from the add to the start of its process");
     let rows = [
         ("fdatasync alone", &synced),
-        ("fdatasync + sh", &bare),
+        ("fdatasync + process", &bare),
         ("answer to a request: it is durable", &answer),
         ("request on an open connection", &request),
         ("orchctl add", &process),
@@ -72,8 +71,25 @@ fn millis(time: Duration) -> f64 {
     time.as_secs_f64() * 1000.0
 }
 
-fn arrival(pipe: &Path, started: Instant) -> Result<Duration, Failure> {
-    let mut byte = [0];
-    File::open(pipe)?.read_exact(&mut byte)?;
-    Ok(started.elapsed())
+/// A program of which one learns when it is started.
+struct Program {
+    path: PathBuf,
+    watch: OwnedFd,
+}
+
+impl Program {
+    fn in_directory(directory: &Path) -> Result<Self, Failure> {
+        let path = directory.join("program");
+        std::fs::copy("/bin/true", &path)?;
+        let watch = inotify::init(inotify::CreateFlags::CLOEXEC)?;
+        inotify::add_watch(&watch, &path, inotify::WatchFlags::OPEN)?;
+        Ok(Self { path, watch })
+    }
+
+    /// Waits until it is started, and gives the time since this moment.
+    fn start_after(&self, started: Instant) -> Result<Duration, Failure> {
+        let mut space = [MaybeUninit::uninit(); 4096];
+        inotify::Reader::new(&self.watch, &mut space).next()?;
+        Ok(started.elapsed())
+    }
 }
