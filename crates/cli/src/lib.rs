@@ -8,6 +8,7 @@
 
 mod command_line;
 mod context;
+mod deferred;
 mod definitions;
 mod diagnosis;
 mod documents;

@@ -28,6 +28,7 @@ mod workflow;
 use clap::Subcommand;
 
 use crate::context::Context;
+use crate::deferred::Deferred;
 use crate::{Exit, Failure};
 
 /// Declares the verbs and how each is run.
@@ -35,13 +36,13 @@ macro_rules! verbs {
     ($($(#[$attribute:meta])* $name:ident($module:ident);)*) => {
         #[derive(Debug, Subcommand)]
         pub(crate) enum Verb {
-            $($(#[$attribute])* $name($module::$name),)*
+            $($(#[$attribute])* $name(Deferred<$module::$name>),)*
         }
 
         impl Verb {
             pub(crate) async fn run(self, context: &Context) -> Result<Exit, Failure> {
                 match self {
-                    $(Self::$name(verb) => verb.run(context).await,)*
+                    $(Self::$name(verb) => verb.0.run(context).await,)*
                 }
             }
         }
@@ -53,7 +54,7 @@ impl Verb {
     pub(crate) fn minds_interrupts(&self) -> bool {
         match self {
             Self::Run(_) | Self::Edit(_) | Self::Lock(_) => true,
-            Self::Workflow(workflow) => workflow.minds_interrupts(),
+            Self::Workflow(workflow) => workflow.0.minds_interrupts(),
             _ => false,
         }
     }
