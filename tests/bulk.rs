@@ -113,7 +113,7 @@ fn an_interrupted_add_leaves_whole_tasks_only() {
     assert!(!tasks.is_empty() && tasks.len() <= LINES, "{}", tasks.len());
     let acknowledged: BTreeSet<TaskId> = said.out.lines().map(|line| line.parse().unwrap()).collect();
     let there: BTreeSet<TaskId> = tasks.iter().map(|task| task.id).collect();
-    assert!(acknowledged.is_subset(&there), "what was printed is there");
+    assert_eq!(acknowledged, there, "what is there was printed");
     for task in tasks {
         let number = task.metadata["n"].as_u64().unwrap().to_string();
         assert_eq!(task.command.unwrap(), ["true", &number]);

@@ -11,11 +11,13 @@ use std::collections::{HashMap, VecDeque};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::mpsc;
 
 use crate::command_line::PROGRAM;
 use crate::context::Context;
+use crate::interrupt::Interrupt;
 use crate::spec_options::{SpecOptions, spec_of, with_defaults};
 use crate::{Exit, Failure, Submitter, follow};
 
@@ -77,11 +79,21 @@ impl Add {
                 .await
                 .map(|ended| ended.as_status());
         }
-        if self.wait && !added.is_empty() {
-            let ended = wait_for(&context.client().await?, added).await?;
+        if self.wait && !added.is_empty() && exit != Exit::INTERRUPTED {
+            let mut interrupt = Interrupt::listen()?;
+            let client = context.client().await?;
+            let ended = tokio::select! {
+                ended = wait_for(&client, added) => ended?,
+                () = interrupt.come() => Exit::INTERRUPTED,
+            };
             return Ok(if exit == Exit::DONE { ended } else { exit });
         }
         Ok(exit)
+    }
+
+    /// Adding lines that come in ends by itself when it is interrupted: what was sent is answered first.
+    pub(crate) fn minds_interrupts(&self) -> bool {
+        self.from.is_some() && !self.atomic
     }
 }
 
@@ -248,7 +260,8 @@ fn send(
     read.map(|()| all_good)
 }
 
-/// Adds the good lines as they are read, names the bad ones.
+/// Adds the good lines as they are read, names the bad ones. An interrupt ends the reading; the ids of what was sent
+/// until then are printed all the same. A second one ends that, too.
 async fn add_lines(
     context: &Context,
     lines: Lines,
@@ -259,44 +272,56 @@ async fn add_lines(
         File::open(&file).map_err(|error| Failure::unreadable(&file, &error))?;
     }
     let client = context.client().await?;
+    let (mut first, mut second) = (Interrupt::listen()?, Interrupt::listen()?);
+    let is_interrupted = Arc::new(AtomicBool::new(false));
     let (sender, mut receiver) = mpsc::channel(READ_AHEAD);
     let numbers = Arc::new(Numbers::default());
     let sent_numbers = numbers.clone();
     // Reading may block for ever, so it has a thread of its own.
     let reader = std::thread::spawn(move || send(&lines, &file, &sent_numbers, &sender));
     let batches = futures_util::stream::poll_fn(move |context| receiver.poll_recv(context));
-    let specs = batches.flat_map(futures_util::stream::iter);
+    let told = is_interrupted.clone();
+    let until = async move {
+        first.come().await;
+        told.store(true, Ordering::Relaxed);
+    };
+    let specs = batches.flat_map(futures_util::stream::iter).take_until(until);
     let (mut added, mut refused, mut printed) = (Vec::new(), false, Ok(()));
     let mut printer = Printer::new(context);
-    let outcome = client
-        .submit_stream(specs, false, |item| {
-            let (number, is_last) = {
-                let mut numbers = numbers.lock().unwrap_or_else(PoisonError::into_inner);
-                (numbers.pop_front().unwrap_or(0), numbers.is_empty())
-            };
-            match item {
-                Ok(tasks) => {
-                    added.push(tasks);
-                    if printed.is_ok() {
-                        printed = printer.add(tasks);
-                    }
-                }
-                Err(refusal) => {
-                    complain(number, refusal);
-                    refused = true;
+    let submitting = client.submit_stream(specs, false, |item| {
+        let (number, is_last) = {
+            let mut numbers = numbers.lock().unwrap_or_else(PoisonError::into_inner);
+            (numbers.pop_front().unwrap_or(0), numbers.is_empty())
+        };
+        match item {
+            Ok(tasks) => {
+                added.push(tasks);
+                if printed.is_ok() {
+                    printed = printer.add(tasks);
                 }
             }
-            // Nothing is under way that could come with it.
-            if is_last && printed.is_ok() {
-                printed = printer.flush();
+            Err(refusal) => {
+                complain(number, refusal);
+                refused = true;
             }
-        })
-        .await;
+        }
+        // Nothing is under way that could come with it.
+        if is_last && printed.is_ok() {
+            printed = printer.flush();
+        }
+    });
+    let outcome = tokio::select! {
+        outcome = submitting => outcome,
+        () = async { second.come().await; second.come().await } => Ok(()),
+    };
     if printed.is_ok() {
         printed = printer.flush();
     }
     outcome?;
     printed?;
+    if is_interrupted.load(Ordering::Relaxed) {
+        return Ok((added, Exit::INTERRUPTED));
+    }
     let all_good = reader.join().map_err(|_| Failure::Usage("reading the lines broke off".to_owned()))??;
     Ok((added, if refused || !all_good { Exit::REFUSED } else { Exit::DONE }))
 }

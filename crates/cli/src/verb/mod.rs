@@ -54,6 +54,7 @@ impl Verb {
     pub(crate) fn minds_interrupts(&self) -> bool {
         match self {
             Self::Run(_) | Self::Edit(_) | Self::Lock(_) => true,
+            Self::Add(add) => add.0.minds_interrupts(),
             Self::Workflow(workflow) => workflow.0.minds_interrupts(),
             _ => false,
         }
