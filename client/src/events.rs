@@ -12,6 +12,8 @@ use crate::{Client, Error};
 
 /// What the daemon says to a subscriber that was too slow: the events in between are to be read again.
 const LAGGED: &str = "lagged";
+/// What it says to one that wants to read what is not kept any more: handed on, for nothing can be done about it.
+const TRIMMED: &str = "trimmed";
 
 /// Events in their total order, without gaps: after a broken connection, and after the daemon dropped some
 /// because they were not read fast enough, the stream goes on behind the last event that was seen.
@@ -96,7 +98,9 @@ impl Reader {
                 continue;
             }
             self.query.since = Some(event.sequence.0);
-            self.query.limit = self.query.limit.map(|left| left - 1);
+            if event.kind != TRIMMED {
+                self.query.limit = self.query.limit.map(|left| left - 1);
+            }
             return Ok(Some(event));
         }
     }

@@ -1,38 +1,121 @@
 //! The feed of events: what subscribers see, live and from the journal.
+//!
+//! Live, there is one queue for all: the latest events, held only while somebody listens. A subscriber is no more
+//! than a place in it, so the daemon never waits for one, and one that is slow costs no memory of its own. What
+//! leaves the queue unread is told to be lost, and is still in the journal.
 
-use orchd_api::Event;
-use orchd_core::{AttemptEnd, Core, Fact, SkipCause};
-use orchd_model::{Sequence, TaskId, WorkflowStatus};
+use orchd_api::{EVENT_TYPES, Event};
+use orchd_core::{AttemptEnd, Core, Fact, Scope, SkipCause, WorkflowStop};
+use orchd_model::{Sequence, SessionId, TaskId, WorkflowId, WorkflowStatus};
+use parking_lot::Mutex;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
+use std::collections::VecDeque;
 use std::sync::Arc;
-use tokio::sync::broadcast;
+use tokio::sync::watch;
 
-/// Batches that a subscriber may lag behind before it is told that it lost some.
-const BATCHES: usize = 1024;
+/// Events that the queue holds: three seconds of a busy daemon, some 16 MB. The latest batch is held whatever its
+/// size.
+const QUEUE_EVENTS: usize = 32_768;
+
+/// The events of one commit.
+pub type EventBatch = Arc<Vec<orchd_core::Event>>;
 
 /// Batches of durable events, as they come.
 pub struct Feed {
-    sender: broadcast::Sender<Arc<Vec<orchd_core::Event>>>,
+    queue: Arc<Mutex<Queue>>,
+    /// How many batches there have been.
+    count: watch::Sender<u64>,
+}
+
+/// The latest batches.
+#[derive(Default)]
+struct Queue {
+    batches: VecDeque<EventBatch>,
+    /// Invariant: the sum over `batches`.
+    events: usize,
+    /// How many batches have left it.
+    gone: u64,
+}
+
+/// A place in the queue.
+pub struct Subscription {
+    queue: Arc<Mutex<Queue>>,
+    count: watch::Receiver<u64>,
+    /// How many batches it has seen, or lost.
+    seen: u64,
+}
+
+/// Why a subscription has no batch to give.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Missed {
+    /// Some have left the queue unread; it goes on with what comes from now on.
+    Lagged,
+    /// Nothing more will come.
+    Closed,
 }
 
 impl Feed {
     /// A feed without subscribers.
     pub fn new() -> Self {
-        Self { sender: broadcast::channel(BATCHES).0 }
+        Self { queue: Arc::default(), count: watch::channel(0).0 }
     }
 
     /// Hands a batch to every subscriber, without waiting for any.
-    pub fn publish(&self, events: &Arc<Vec<orchd_core::Event>>) {
-        if !events.is_empty() {
-            // Nobody listens: nothing to do.
-            drop(self.sender.send(Arc::clone(events)));
+    pub fn publish(&self, events: &EventBatch) {
+        if events.is_empty() {
+            return;
         }
+        let mut queue = self.queue.lock();
+        queue.batches.push_back(Arc::clone(events));
+        queue.events += events.len();
+        let listened_to = self.count.receiver_count() > 0;
+        let keep = if listened_to { 1 } else { 0 };
+        while queue.batches.len() > keep && (queue.events > QUEUE_EVENTS || !listened_to) {
+            let Some(oldest) = queue.batches.pop_front() else { break };
+            queue.events -= oldest.len();
+            queue.gone += 1;
+        }
+        // Under the lock, so that who subscribes sees a number that the queue agrees with.
+        self.count.send_modify(|count| *count += 1);
     }
 
     /// Everything from now on.
-    pub fn subscribe(&self) -> broadcast::Receiver<Arc<Vec<orchd_core::Event>>> {
-        self.sender.subscribe()
+    pub fn subscribe(&self) -> Subscription {
+        let queue = self.queue.lock();
+        let count = self.count.subscribe();
+        let seen = queue.gone + queue.batches.len() as u64;
+        Subscription { queue: Arc::clone(&self.queue), count, seen }
+    }
+}
+
+impl Subscription {
+    /// The next batch, as soon as there is one.
+    ///
+    /// # Errors
+    /// [`Missed`].
+    pub async fn recv(&mut self) -> Result<EventBatch, Missed> {
+        loop {
+            // Before the look: what comes after it is noticed.
+            self.count.borrow_and_update();
+            if let Some(next) = self.take() {
+                return next;
+            }
+            if self.count.changed().await.is_err() {
+                return self.take().unwrap_or(Err(Missed::Closed));
+            }
+        }
+    }
+
+    fn take(&mut self) -> Option<Result<EventBatch, Missed>> {
+        let queue = self.queue.lock();
+        let Some(place) = self.seen.checked_sub(queue.gone) else {
+            self.seen = queue.gone + queue.batches.len() as u64;
+            return Some(Err(Missed::Lagged));
+        };
+        let batch = Arc::clone(queue.batches.get(usize::try_from(place).ok()?)?);
+        self.seen += 1;
+        Some(Ok(batch))
     }
 }
 
@@ -51,6 +134,15 @@ pub fn lagged(lost: u64, after: Sequence, time: orchd_model::Time) -> Event {
     }
 }
 
+/// The event that tells a subscriber that what it wants to read again is not kept any more.
+pub fn trimmed(after: Sequence, first: Sequence, time: orchd_model::Time) -> Event {
+    let lost = first.0.saturating_sub(after.0).saturating_sub(1);
+    let data = object(json!({ "lost": lost, "after": after }));
+    let sequence = Sequence(first.0.saturating_sub(1));
+    let kind = "trimmed".to_owned();
+    Event { sequence, time, kind, task: None, last: None, workflow: None, session: None, data }
+}
+
 /// The task that this event ended.
 pub fn ended_task(event: &orchd_core::Event) -> Option<TaskId> {
     match event.fact {
@@ -64,83 +156,144 @@ pub fn ended_task(event: &orchd_core::Event) -> Option<TaskId> {
 
 /// An event as users see it; none for what changes nothing that they see.
 pub fn describe(event: &orchd_core::Event) -> Option<Event> {
-    let (kind, data) = kind_and_data(&event.fact)?;
+    let kind = kind(&event.fact)?;
+    debug_assert!(EVENT_TYPES.iter().any(|known| known.name == kind), "not in the list of types: {kind}");
+    let data = data(&event.fact);
     let task = event.fact.task();
+    let (workflow, session) = paused_ids(&event.fact);
     Some(Event {
         sequence: event.sequence,
         time: event.time,
         kind: kind.to_owned(),
         task,
         last: task.filter(|_| event.more > 0).map(|first| TaskId(first.0 + event.more)),
-        workflow: event.workflow.or_else(|| event.fact.workflow()),
-        session: event.session,
+        workflow: event.workflow.or_else(|| event.fact.workflow()).or(workflow),
+        session: event.session.or(session),
         data: object(data),
     })
 }
 
-fn kind_and_data(fact: &Fact) -> Option<(&'static str, Value)> {
+/// The type of an event; none for what changes nothing that users see.
+pub fn kind(fact: &Fact) -> Option<&'static str> {
     Some(match fact {
         Fact::Split { .. } => return None,
-        Fact::Submitted { record, .. } => (
-            "task.submitted",
-            json!({ "name": record.name, "priority": record.priority, "hold": record.hold, "owner": record.owner }),
-        ),
-        Fact::Edited { record, .. } => {
-            ("task.edited", json!({ "name": record.name, "priority": record.priority, "hold": record.hold }))
-        }
-        Fact::Enlarged { memory, .. } => ("task.enlarged", json!({ "memory": memory })),
-        Fact::Revived { record, was } => ("task.revived", json!({ "name": record.name, "was": was })),
-        Fact::Checked { .. } => ("task.checked", json!({})),
-        Fact::Readied { .. } => ("task.ready", json!({})),
-        Fact::Delayed { until, .. } => ("task.delayed", json!({ "until": until })),
-        Fact::Held { .. } => ("task.held", json!({})),
-        Fact::Released { .. } => ("task.released", json!({})),
-        Fact::Reprioritized { priority, .. } => ("task.reprioritized", json!({ "priority": priority })),
-        Fact::Started { attempt, token, worker, .. } => {
-            ("task.started", json!({ "attempt": attempt, "token": token, "worker": worker }))
-        }
-        Fact::Placed { placement } => ("task.placed", json!({ "worker": placement.worker })),
-        Fact::Recalling { .. } => ("task.recalling", json!({})),
-        Fact::Recalled { .. } => ("task.recalled", json!({})),
-        Fact::Stopping { stop, .. } => {
-            ("task.stopping", json!({ "cause": format!("{stop:?}").to_lowercase() }))
-        }
-        Fact::Retried { attempt, until, .. } => {
-            ("task.retrying", with(attempt_data(attempt), "until", until))
-        }
-        Fact::Returned { attempt, until, .. } => {
-            ("task.returned", with(attempt_data(attempt), "until", until))
-        }
-        Fact::Completed { attempt, .. } => ("task.completed", optional_attempt(attempt.as_ref())),
-        Fact::Failed { attempt, .. } => ("task.failed", optional_attempt(attempt.as_ref())),
-        Fact::Cancelled { attempt, .. } => ("task.cancelled", optional_attempt(attempt.as_ref())),
-        Fact::Skipped { cause, .. } => ("task.skipped", skip_data(cause)),
-        Fact::WorkflowSubmitted { record } => {
-            ("workflow.submitted", json!({ "name": record.name, "tasks": record.task_count }))
-        }
-        Fact::WorkflowStopped { stop, .. } => ("workflow.stopped", json!({ "cause": format!("{stop:?}") })),
-        Fact::WorkflowEnded { status, .. } => (workflow_kind(*status), json!({ "status": status })),
-        Fact::WorkflowReopened { record } => ("workflow.reopened", json!({ "name": record.name })),
-        Fact::Paused { scope } => ("resource.paused", json!({ "scope": Core::describe_scope(scope) })),
-        Fact::Resumed { scope } => ("resource.resumed", json!({ "scope": Core::describe_scope(scope) })),
-        Fact::ResourceSet { resource, setting } => {
-            ("resource.set", json!({ "resource": resource, "setting": setting }))
-        }
-        Fact::Throttled { resource, until, .. } => {
-            ("resource.throttled", json!({ "resource": resource, "until": until }))
-        }
-        Fact::Closed { resource } => ("resource.closed", json!({ "resource": resource })),
-        Fact::Opened { resource } => ("resource.opened", json!({ "resource": resource })),
-        Fact::Settled { resource, drawn, used, .. } => {
-            ("resource.settled", json!({ "resource": resource, "drawn": drawn, "used": used }))
-        }
-        Fact::WorkerJoined { worker } => ("worker.joined", json!({ "worker": worker.id })),
-        Fact::WorkerLost { worker } => ("worker.lost", json!({ "worker": worker })),
-        Fact::WorkerLeft { worker } => ("worker.left", json!({ "worker": worker })),
-        Fact::Loosened { resource, kept, .. } => {
-            ("task.loosened", json!({ "resource": resource, "kept": kept }))
-        }
+        Fact::Submitted { .. } => "task.submitted",
+        Fact::Edited { .. } => "task.edited",
+        Fact::Enlarged { .. } => "task.enlarged",
+        Fact::Revived { .. } => "task.revived",
+        Fact::Checked { .. } => "task.checked",
+        Fact::Readied { .. } => "task.ready",
+        Fact::Delayed { .. } => "task.delayed",
+        Fact::Held { .. } => "task.held",
+        Fact::Released { .. } => "task.released",
+        Fact::Reprioritized { .. } => "task.reprioritized",
+        Fact::Started { .. } => "task.started",
+        Fact::Placed { .. } => "task.placed",
+        Fact::Recalling { .. } => "task.recalling",
+        Fact::Recalled { .. } => "task.recalled",
+        Fact::Stopping { .. } => "task.stopping",
+        Fact::Retried { .. } => "task.retrying",
+        Fact::Returned { .. } => "task.returned",
+        Fact::Completed { .. } => "task.completed",
+        Fact::Failed { .. } => "task.failed",
+        Fact::Cancelled { .. } => "task.cancelled",
+        Fact::Skipped { .. } => "task.skipped",
+        Fact::WorkflowSubmitted { .. } => "workflow.submitted",
+        Fact::WorkflowStopped { .. } => "workflow.stopped",
+        Fact::WorkflowEnded { status, .. } => workflow_kind(*status),
+        Fact::WorkflowReopened { .. } => "workflow.reopened",
+        Fact::Paused { scope } => paused_kind(scope, true),
+        Fact::Resumed { scope } => paused_kind(scope, false),
+        Fact::ResourceSet { .. } => "resource.set",
+        Fact::Throttled { .. } => "resource.throttled",
+        Fact::Closed { .. } => "resource.closed",
+        Fact::Opened { .. } => "resource.opened",
+        Fact::Settled { .. } => "resource.settled",
+        Fact::WorkerJoined { .. } => "worker.joined",
+        Fact::WorkerLost { .. } => "worker.lost",
+        Fact::WorkerLeft { .. } => "worker.left",
+        Fact::Loosened { .. } => "task.loosened",
     })
+}
+
+fn data(fact: &Fact) -> Value {
+    match fact {
+        Fact::Submitted { record, .. } => {
+            json!({ "name": record.name, "priority": record.priority, "hold": record.hold, "owner": record.owner })
+        }
+        Fact::Edited { record, .. } => {
+            json!({ "name": record.name, "priority": record.priority, "hold": record.hold })
+        }
+        Fact::Enlarged { memory, .. } => json!({ "memory": memory }),
+        Fact::Revived { record, was } => json!({ "name": record.name, "was": was }),
+        Fact::Delayed { until, .. } => json!({ "until": until }),
+        Fact::Reprioritized { priority, .. } => json!({ "priority": priority }),
+        Fact::Started { attempt, token, worker, .. } => {
+            json!({ "attempt": attempt, "token": token, "worker": worker })
+        }
+        Fact::Placed { placement } => json!({ "worker": placement.worker }),
+        Fact::Stopping { stop, .. } => json!({ "cause": format!("{stop:?}").to_lowercase() }),
+        Fact::Retried { attempt, until, .. } | Fact::Returned { attempt, until, .. } => {
+            with(attempt_data(attempt), "until", until)
+        }
+        Fact::Completed { attempt, .. } | Fact::Failed { attempt, .. } | Fact::Cancelled { attempt, .. } => {
+            optional_attempt(attempt.as_ref())
+        }
+        Fact::Skipped { cause, .. } => skip_data(cause),
+        Fact::WorkflowSubmitted { record } => json!({ "name": record.name, "tasks": record.task_count }),
+        Fact::WorkflowStopped { stop, .. } => workflow_stop_data(*stop),
+        Fact::WorkflowEnded { status, .. } => json!({ "status": status }),
+        Fact::WorkflowReopened { record } => json!({ "name": record.name }),
+        Fact::Paused { scope } | Fact::Resumed { scope } => json!({ "scope": Core::describe_scope(scope) }),
+        Fact::ResourceSet { resource, setting } => json!({ "resource": resource, "setting": setting }),
+        Fact::Throttled { resource, until, .. } => json!({ "resource": resource, "until": until }),
+        Fact::Closed { resource } | Fact::Opened { resource } => json!({ "resource": resource }),
+        Fact::Settled { resource, drawn, used, .. } => {
+            json!({ "resource": resource, "drawn": drawn, "used": used })
+        }
+        Fact::WorkerJoined { worker } => json!({ "worker": worker.id, "kind": worker.note.kind }),
+        Fact::WorkerLost { worker } | Fact::WorkerLeft { worker } => json!({ "worker": worker }),
+        Fact::Loosened { resource, kept, .. } => json!({ "resource": resource, "kept": kept }),
+        Fact::Split { .. }
+        | Fact::Checked { .. }
+        | Fact::Readied { .. }
+        | Fact::Held { .. }
+        | Fact::Released { .. }
+        | Fact::Recalling { .. }
+        | Fact::Recalled { .. } => json!({}),
+    }
+}
+
+/// What is paused belongs to a noun of its own, or, as all else that decides what may start, to the resources.
+fn paused_kind(scope: &Scope, paused: bool) -> &'static str {
+    match (scope, paused) {
+        (Scope::Workflow(_), true) => "workflow.paused",
+        (Scope::Workflow(_), false) => "workflow.resumed",
+        (Scope::Session(_), true) => "session.paused",
+        (Scope::Session(_), false) => "session.resumed",
+        (Scope::All | Scope::Priority(_) | Scope::Resource(_), true) => "resource.paused",
+        (Scope::All | Scope::Priority(_) | Scope::Resource(_), false) => "resource.resumed",
+    }
+}
+
+/// The workflow and the session that a pause is about.
+fn paused_ids(fact: &Fact) -> (Option<WorkflowId>, Option<SessionId>) {
+    match fact {
+        Fact::Paused { scope: Scope::Workflow(id) } | Fact::Resumed { scope: Scope::Workflow(id) } => {
+            (Some(*id), None)
+        }
+        Fact::Paused { scope: Scope::Session(id) } | Fact::Resumed { scope: Scope::Session(id) } => {
+            (None, Some(*id))
+        }
+        _ => (None, None),
+    }
+}
+
+fn workflow_stop_data(stop: WorkflowStop) -> Value {
+    match stop {
+        WorkflowStop::Failure(task) => json!({ "cause": "failure", "task": task }),
+        WorkflowStop::Timeout => json!({ "cause": "timeout" }),
+    }
 }
 
 fn workflow_kind(status: WorkflowStatus) -> &'static str {
@@ -188,5 +341,67 @@ fn object(value: Value) -> Map<String, Value> {
     match value {
         Value::Object(map) => map,
         other => Map::from_iter([("value".to_owned(), other)]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use orchd_core::{Placement, Recall};
+    use orchd_model::{AttemptNumber, Priority, Time, Token, WorkerId};
+
+    fn batch(count: usize) -> EventBatch {
+        let fact = Fact::Readied { task: TaskId(1) };
+        let event = orchd_core::Event {
+            sequence: Sequence(1),
+            time: Time(0),
+            workflow: None,
+            session: None,
+            more: 0,
+            fact,
+        };
+        Arc::new(vec![event; count])
+    }
+
+    #[test]
+    fn what_was_given_ahead_and_wanted_back_has_types_of_its_own() {
+        let (task, token, class) = (TaskId(1), Token(1), Priority::Normal);
+        let placement = Placement {
+            task,
+            attempt: AttemptNumber(1),
+            token,
+            worker: WorkerId(1),
+            class,
+            since: Time(0),
+            recall: None,
+        };
+        let facts = [
+            Fact::Placed { placement },
+            Fact::Recalling { task, recall: Recall::Queue },
+            Fact::Recalled { task, token },
+        ];
+        let kinds = facts.each_ref().map(|fact| kind(fact).unwrap());
+        assert_eq!(kinds, ["task.placed", "task.recalling", "task.recalled"]);
+    }
+
+    #[tokio::test]
+    async fn a_subscriber_that_is_overtaken_is_told_once_and_goes_on() {
+        let feed = Feed::new();
+        feed.publish(&batch(1));
+        let (mut slow, mut quick) = (feed.subscribe(), feed.subscribe());
+        for count in [QUEUE_EVENTS, 2, QUEUE_EVENTS - 1] {
+            feed.publish(&batch(count));
+            assert_eq!(quick.recv().await.unwrap().len(), count);
+        }
+        assert_eq!(slow.recv().await, Err(Missed::Lagged));
+        feed.publish(&batch(3));
+        assert_eq!(slow.recv().await.unwrap().len(), 3);
+        assert_eq!(quick.recv().await.unwrap().len(), 3);
+        drop((slow, quick));
+        feed.publish(&batch(4));
+        assert_eq!(feed.queue.lock().events, 0, "nobody listens, nothing is kept");
+        let mut last = feed.subscribe();
+        drop(feed);
+        assert_eq!(last.recv().await, Err(Missed::Closed));
     }
 }

@@ -1,9 +1,11 @@
 //! Events: every change of state, in one total order.
 
-use orchd_model::{Sequence, SessionId, TaskId, Time, WorkflowId};
+use orchd_model::{Code, Refusal, Sequence, SessionId, TaskId, Time, WorkflowId, nearest};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+
+use crate::EVENT_TYPES;
 
 /// The type of an event, as text `noun.verb`.
 pub type EventKind = String;
@@ -41,7 +43,7 @@ pub struct EventQuery {
     /// Patterns separated by commas: exact, `task.*` or `*`; none: all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pattern: Option<String>,
-    /// Only those after this sequence; 0: from the start; none: from now.
+    /// Only those after this sequence; 0: from the first that is kept; none: from now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<u64>,
     /// Only those of this task.
@@ -53,6 +55,9 @@ pub struct EventQuery {
     /// Only those of this session (name or id).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session: Option<String>,
+    /// Only those of tasks with this tag.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tag: Option<String>,
     /// End when there is nothing more to send, instead of waiting for new events.
     #[serde(default)]
     pub no_follow: bool,
@@ -74,9 +79,40 @@ impl EventQuery {
     #[must_use]
     pub fn wants_kind(&self, kind: &str) -> bool {
         let Some(patterns) = &self.pattern else { return true };
-        patterns.split(',').map(str::trim).any(|pattern| match pattern.strip_suffix('*') {
-            Some(prefix) => kind.starts_with(prefix),
-            None => kind == pattern,
-        })
+        patterns.split(',').map(str::trim).any(|pattern| matches(pattern, kind))
     }
+
+    /// Whether every pattern means something.
+    ///
+    /// # Errors
+    /// `malformed`, with the first pattern that no type of events matches.
+    pub fn check(&self) -> Result<(), Refusal> {
+        let patterns = self.pattern.iter().flat_map(|patterns| patterns.split(','));
+        patterns.map(str::trim).try_for_each(check_pattern)
+    }
+}
+
+/// Whether a pattern, exact, `task.*` or `*`, means events of this type.
+#[must_use]
+pub fn matches(pattern: &str, kind: &str) -> bool {
+    match pattern.strip_suffix('*') {
+        Some(prefix) => kind.starts_with(prefix),
+        None => kind == pattern,
+    }
+}
+
+/// Whether a pattern means anything.
+///
+/// # Errors
+/// `malformed` when no type of events matches it.
+pub fn check_pattern(pattern: &str) -> Result<(), Refusal> {
+    if EVENT_TYPES.iter().any(|kind| matches(pattern, kind.name)) {
+        return Ok(());
+    }
+    let names = EVENT_TYPES.iter().map(|kind| kind.name);
+    let hint = match nearest(pattern, names) {
+        Some(near) => format!("did you mean {near}?"),
+        None => "a type as task.failed, all of a noun as task.*, or *".to_owned(),
+    };
+    Err(Refusal::new(Code::Malformed, "no event is of this type").value(pattern).hint(hint))
 }

@@ -8,6 +8,7 @@
 mod add;
 mod claim;
 mod event;
+mod event_type;
 mod log;
 pub mod openapi;
 mod operate;
@@ -20,7 +21,8 @@ mod workflow;
 
 pub use add::{AddBody, AddItem, AddQuery, AddReply, Added};
 pub use claim::{CLAIMANT, ClaimRequest};
-pub use event::{Event, EventKind, EventQuery};
+pub use event::{Event, EventKind, EventQuery, check_pattern, matches};
+pub use event_type::{EVENT_TYPES, EventType, NOTICES};
 pub use log::{LogChunk, LogEnd, LogQuery, LogStream};
 pub use operate::{
     Backup, BackupRequest, Daemon, DrainReply, DrainRequest, OperationResult, PauseRequest,

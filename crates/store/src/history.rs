@@ -5,9 +5,9 @@
 
 use orchd_core::{EndedTask, Event, Phase, SkipCause, TaskRecord};
 use orchd_model::{Env, Sequence, Status, TaskId, TaskRange, TaskResult, TaskSpec, Time, WorkflowId};
-use rusqlite::{CachedStatement, Connection, OptionalExtension, Params, Row, params_from_iter};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, Params, Row, params, params_from_iter};
 use rustc_hash::FxHashMap;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -298,6 +298,22 @@ impl History for SqliteHistory {
             let (name, first): (Box<str>, _) = (row.get(0)?, TaskId(read_number(row, 1)?));
             Ok((id, element::name(&name, first, spec_of_elements(row, 2)?.as_ref(), id)))
         })
+    }
+
+    fn tagged(&mut self, tag: &str, tasks: &[TaskId]) -> Result<BTreeSet<TaskId>, StoreError> {
+        let sql = format!(
+            "SELECT EXISTS (SELECT 1 FROM tag WHERE tag = ?2 AND tag.task = coalesce(task.array, task.id))
+             FROM task WHERE {STANDS_FOR}"
+        );
+        let mut statement = self.db.prepare_cached(&sql)?;
+        let mut tagged = BTreeSet::new();
+        for task in tasks {
+            let found = statement.query_row(params![int(task.0), tag], |row| row.get(0)).optional()?;
+            if found.unwrap_or(false) {
+                tagged.insert(*task);
+            }
+        }
+        Ok(tagged)
     }
 
     fn failures(&mut self, range: TaskRange) -> Result<Vec<TaskRecord>, StoreError> {

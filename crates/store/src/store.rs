@@ -7,7 +7,7 @@ use orchd_model::{
     AttemptNumber, Glob, Priority, Sequence, SessionId, Status, TaskId, TaskRange, TaskResult, TaskSpec,
     Time, WorkflowId,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -161,6 +161,11 @@ pub trait History: Send {
     /// # Errors
     /// As [`History::spec`].
     fn names(&mut self, tasks: &[TaskId]) -> Result<Vec<(TaskId, Box<str>)>, StoreError>;
+    /// Those of the known ones among these tasks that have this tag.
+    ///
+    /// # Errors
+    /// As [`History::spec`].
+    fn tagged(&mut self, tag: &str, tasks: &[TaskId]) -> Result<BTreeSet<TaskId>, StoreError>;
     /// One workflow.
     ///
     /// # Errors

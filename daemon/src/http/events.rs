@@ -8,17 +8,16 @@ use axum::http::HeaderMap;
 use axum::response::Sse;
 use axum::response::sse;
 use futures_util::Stream;
-use orchd_api::{Event, EventQuery};
-use orchd_model::{Refusal, Sequence, SessionId, TaskId, Time, WorkflowId};
+use orchd_api::{Event, EventQuery, NOTICES};
+use orchd_model::{Code, Refusal, Sequence, SessionId, TaskId, Time, WorkflowId};
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::Arc;
-use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::{broadcast, watch};
+use tokio::sync::watch;
 
 use super::Shell;
 use super::answer::{Query, Refused};
-use crate::feed;
+use crate::feed::{self, Missed, Subscription};
 
 /// Events read from the journal at a time: as many as the largest batch, which is read as a whole.
 const PAGE: usize = 16_384;
@@ -29,7 +28,9 @@ pub async fn events(
     Query(query): Query<EventQuery>,
     headers: HeaderMap,
 ) -> Result<Sse<impl Stream<Item = Result<sse::Event, Infallible>>>, Refused> {
+    query.check()?;
     let only = Only {
+        tag: query.tag.clone(),
         task: query.task,
         workflow: match &query.workflow {
             Some(name) => Some(super::workflows::resolve(&shell, name).await?),
@@ -42,6 +43,13 @@ pub async fn events(
     let live = shell.feed.subscribe();
     let now = shell.statistics.read().sequence;
     let since: Option<u64> = resumed.or(query.since);
+    if let Some(since) = since.filter(|since| *since > now.0) {
+        // It would hear nothing for a long time, and then of something else.
+        return Err(Refusal::new(Code::WrongState, "no event has this sequence yet")
+            .value(since.to_string())
+            .hint(format!("the latest is {now}; this may be another store than the one it was read from"))
+            .into());
+    }
     // What happened before a task was added, or after it ended, need not be read to find its events.
     let span = match (query.task, since) {
         (Some(id), Some(since)) => span_of(&shell, id, Sequence(since)).await?,
@@ -52,6 +60,7 @@ pub async fn events(
         last: Sequence(since.unwrap_or(now.0)).max(span.after),
         until: span.until.filter(|_| query.no_follow),
         replaying: since.is_some(),
+        asked_for: since.filter(|since| *since > 0).map(Sequence),
         left: query.limit,
         shell,
         query,
@@ -90,6 +99,8 @@ struct Only {
     task: Option<TaskId>,
     workflow: Option<WorkflowId>,
     session: Option<SessionId>,
+    /// Asked of the store, where tags are.
+    tag: Option<String>,
 }
 
 impl Only {
@@ -97,6 +108,7 @@ impl Only {
         self.task.is_none_or(|id| event.is_about(id))
             && self.workflow.is_none_or(|id| event.workflow == Some(id))
             && self.session.is_none_or(|id| event.session == Some(id))
+            && (self.tag.is_none() || event.task.is_some())
     }
 }
 
@@ -104,7 +116,7 @@ struct Subscriber {
     shell: Arc<Shell>,
     query: EventQuery,
     only: Only,
-    live: broadcast::Receiver<Arc<Vec<orchd_core::Event>>>,
+    live: Subscription,
     stopping: watch::Receiver<bool>,
     /// The last event that was looked at.
     last: Sequence,
@@ -112,6 +124,8 @@ struct Subscriber {
     until: Option<Time>,
     /// Whether the journal may hold more that was not looked at.
     replaying: bool,
+    /// What it wants to go on behind, until the journal has told whether that is still there.
+    asked_for: Option<Sequence>,
     /// Events that match and wait to be sent; at most a page or a batch.
     ready: VecDeque<Event>,
     left: Option<u64>,
@@ -124,7 +138,8 @@ impl Subscriber {
         }
         loop {
             if let Some(event) = self.ready.pop_front() {
-                self.left = self.left.map(|left| left - 1);
+                let is_notice = NOTICES.iter().any(|notice| notice.name == event.kind);
+                self.left = self.left.map(|left| left - u64::from(!is_notice));
                 return Some(event);
             }
             if self.replaying {
@@ -138,12 +153,20 @@ impl Subscriber {
     }
 
     async fn replay(&mut self) -> Result<(), Refusal> {
+        // Anew with every page, and before it is read: however long the journal takes, nothing of what comes
+        // meanwhile is missed.
+        self.live = self.shell.feed.subscribe();
         let after = self.last;
         let page = self.shell.read(move |history| history.events(after, PAGE)).await?;
         let is_over = |until: Time| page.last().is_some_and(|event| event.time > until);
         self.replaying = page.len() == PAGE && !self.until.is_some_and(is_over);
-        self.take(&page);
-        Ok(())
+        if let (Some(asked_for), Some(first)) = (self.asked_for.take(), page.first())
+            && asked_for == after
+            && first.sequence > after.next()
+        {
+            self.ready.push_back(feed::trimmed(after, first.sequence, self.shell.clock.now()));
+        }
+        self.take(&page).await
     }
 
     async fn follow(&mut self) -> Option<()> {
@@ -152,34 +175,41 @@ impl Subscriber {
             () = super::until_stopped(&mut self.stopping) => return None,
         };
         match batch {
-            Ok(events) => self.take(&events),
-            Err(RecvError::Lagged(_)) => {
+            Ok(events) => self.take(&events).await.ok()?,
+            Err(Missed::Lagged) => {
                 // The feed counts batches; the sequence tells how many events they held.
                 let now = self.shell.statistics.read().sequence;
                 let lost = now.0.saturating_sub(self.last.0);
                 self.ready.push_back(feed::lagged(lost, self.last, self.shell.clock.now()));
                 self.last = now;
             }
-            Err(RecvError::Closed) => return None,
+            Err(Missed::Closed) => return None,
         }
         Some(())
     }
 
-    fn take(&mut self, events: &[orchd_core::Event]) {
+    async fn take(&mut self, events: &[orchd_core::Event]) -> Result<(), Refusal> {
         // Most of a long journal is about others: to describe it would cost more than to read it.
         let concerns = |event: &orchd_core::Event, id: TaskId| {
             event.fact.task().is_some_and(|first| (first.0..=first.0 + event.more).contains(&id.0))
         };
         let is_new = |event: &&orchd_core::Event| {
-            event.sequence > self.last && self.only.task.is_none_or(|id| concerns(event, id))
+            event.sequence > self.last
+                && self.only.task.is_none_or(|id| concerns(event, id))
+                && feed::kind(&event.fact).is_some_and(|kind| self.query.wants_kind(kind))
         };
-        for event in events.iter().filter(is_new) {
-            let event = feed::describe(event);
-            let wanted = |event: &Event| self.query.wants_kind(&event.kind) && self.only.admits(event);
-            self.ready.extend(event.filter(wanted));
+        let described = events.iter().filter(is_new).filter_map(feed::describe);
+        let mut wanted: Vec<Event> = described.filter(|event| self.only.admits(event)).collect();
+        if let Some(tag) = self.only.tag.clone() {
+            let mut tasks: Vec<TaskId> = wanted.iter().filter_map(|event| event.task).collect();
+            tasks.dedup();
+            let tagged = self.shell.read(move |history| history.tagged(&tag, &tasks)).await?;
+            wanted.retain(|event| event.task.is_some_and(|task| tagged.contains(&task)));
         }
+        self.ready.extend(wanted);
         if let Some(last) = events.last() {
             self.last = self.last.max(last.sequence);
         }
+        Ok(())
     }
 }

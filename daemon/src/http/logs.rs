@@ -16,11 +16,11 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::broadcast;
 
 use super::answer::{Id, Query, Refused};
 use super::tasks::unknown;
 use super::{Shell, cut};
+use crate::feed::Subscription;
 
 /// Bytes of output in one piece.
 const PIECE_BYTES: usize = 64 << 10;
@@ -91,7 +91,7 @@ struct Reader {
     shell: Arc<Shell>,
     task: TaskId,
     query: LogQuery,
-    feed: broadcast::Receiver<Arc<Vec<orchd_core::Event>>>,
+    feed: Subscription,
     attempt: AttemptNumber,
     sources: Vec<Source>,
     ended: bool,

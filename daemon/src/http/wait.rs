@@ -11,12 +11,12 @@ use orchd_model::{Refusal, Status, TaskId, TaskRange};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::broadcast::error::RecvError;
 use tokio::time::Instant;
 
 use super::Shell;
 use super::answer::{Answered, Body, json};
 use super::tasks::unknown;
+use crate::feed::Missed;
 
 /// Waits for a selection of tasks.
 pub async fn wait(State(shell): State<Arc<Shell>>, Body(request): Body<WaitRequest>) -> Answered<WaitReply> {
@@ -42,8 +42,8 @@ pub async fn wait(State(shell): State<Arc<Shell>>, Body(request): Body<WaitReque
         tokio::select! {
             batch = feed.recv() => match batch {
                 Ok(events) => events.iter().for_each(|event| watched.note(event)),
-                Err(RecvError::Lagged(_)) => watched = look(&shell, &ids).await?,
-                Err(RecvError::Closed) => return json(watched.reply(false, &ids)),
+                Err(Missed::Lagged) => watched = look(&shell, &ids).await?,
+                Err(Missed::Closed) => return json(watched.reply(false, &ids)),
             },
             () = expired => return json(look(&shell, &ids).await?.reply(false, &ids)),
             () = super::until_stopped(&mut stopping) => {

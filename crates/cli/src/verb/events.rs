@@ -1,8 +1,8 @@
 //! `events`: every change of state, from now on or from a sequence number.
 
 use clap::Args;
-use orchd_api::{Event, EventQuery};
-use orchd_model::TaskId;
+use orchd_api::{Event, EventQuery, check_pattern};
+use orchd_model::{Refusal, TaskId};
 use serde_json::{Map, Value};
 
 use crate::context::Context;
@@ -12,7 +12,7 @@ use crate::{Exit, Failure, text};
 #[derive(Debug, Args)]
 pub(crate) struct Events {
     /// Types of events: exact, task.*, or * for all, which is the default
-    #[arg(value_name = "PATTERN")]
+    #[arg(value_name = "PATTERN", value_parser = pattern)]
     patterns: Vec<String>,
     /// Those after this sequence number, 0 for all from the start [default: from now on; with --no-follow
     /// from the start]
@@ -27,6 +27,9 @@ pub(crate) struct Events {
     /// Only those of this session
     #[arg(long, value_name = "S")]
     session: Option<String>,
+    /// Only those of tasks with this tag
+    #[arg(long, value_name = "TAG")]
+    tag: Option<String>,
     /// End after so many
     #[arg(long, value_name = "N")]
     limit: Option<u64>,
@@ -44,6 +47,7 @@ impl Events {
             task: self.task,
             workflow: self.workflow,
             session: self.session,
+            tag: self.tag,
             no_follow: self.no_follow,
             limit: self.limit,
         };
@@ -60,6 +64,11 @@ impl Events {
         }
         Ok(Exit::DONE)
     }
+}
+
+/// A pattern that means something.
+fn pattern(text: &str) -> Result<String, Refusal> {
+    text.split(',').map(str::trim).try_for_each(check_pattern).map(|()| text.to_owned())
 }
 
 fn line(context: &Context, event: &Event) -> String {

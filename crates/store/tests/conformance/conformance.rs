@@ -27,6 +27,9 @@ fn assert_same(store: &mut dyn Store, naive: &mut MemoryStore, world: &World) {
     assert_eq!(asked.ended(&ids).unwrap(), naive.ended(&ids).unwrap());
     assert_eq!(asked.results(&ids).unwrap(), naive.results(&ids).unwrap());
     assert_eq!(asked.names(&ids).unwrap(), naive.names(&ids).unwrap());
+    for tag in ["t0", "t1", "none"] {
+        assert_eq!(asked.tagged(tag, &ids).unwrap(), naive.tagged(tag, &ids).unwrap(), "{tag}");
+    }
     for key in ["k0", "k1", "k2", "unknown"] {
         assert_eq!(asked.by_key(key).unwrap(), naive.by_key(key).unwrap());
     }

@@ -343,6 +343,12 @@ impl History for MemoryStore {
         Ok(tasks.iter().filter_map(|id| Some((*id, state.standing_for(*id)?.record.name.clone()))).collect())
     }
 
+    fn tagged(&mut self, tag: &str, tasks: &[TaskId]) -> Result<BTreeSet<TaskId>, StoreError> {
+        let state = self.state();
+        let has = |id: &&TaskId| state.standing_for(**id).is_some_and(|task| task.spec.tags.contains(tag));
+        Ok(tasks.iter().filter(has).copied().collect())
+    }
+
     fn workflow(&mut self, workflow: WorkflowId) -> Result<Option<StoredWorkflow>, StoreError> {
         Ok(self.state().workflows.get(&workflow).cloned())
     }

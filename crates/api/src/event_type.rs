@@ -1,0 +1,95 @@
+//! The types of events: what each one says, and with which data.
+
+/// A type of events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EventType {
+    /// Its name, `noun.verb`.
+    pub name: &'static str,
+    /// When there is one.
+    pub when: &'static str,
+    /// The fields of its data; what does not apply is left out or null.
+    pub data: &'static [&'static str],
+}
+
+const fn of(name: &'static str, when: &'static str, data: &'static [&'static str]) -> EventType {
+    EventType { name, when, data }
+}
+
+/// How an attempt ended.
+const ATTEMPT: &[&str] =
+    &["attempt", "outcome", "error_type", "error_message", "exit_code", "execution_time"];
+/// The same, of a task that goes on.
+const ATTEMPT_UNTIL: &[&str] =
+    &["attempt", "outcome", "error_type", "error_message", "exit_code", "execution_time", "until"];
+
+/// Every type, by noun, in the order of a life.
+pub const EVENT_TYPES: &[EventType] = &[
+    of("task.submitted", "a task was added", &["name", "priority", "hold", "owner"]),
+    of("task.edited", "a task that has not started has another spec", &["name", "priority", "hold"]),
+    of("task.held", "it is kept from starting", &[]),
+    of("task.released", "it is let go", &[]),
+    of("task.reprioritized", "its class was changed", &["priority"]),
+    of("task.checked", "its dependencies are met, its condition is being evaluated", &[]),
+    of("task.delayed", "it waits for an instant", &["until"]),
+    of("task.ready", "it may run as soon as it fits", &[]),
+    of("task.placed", "a worker was given it ahead of a slot", &["worker"]),
+    of("task.recalling", "the worker is asked to give it back", &[]),
+    of("task.recalled", "the worker has given it back, it has not begun", &[]),
+    of("task.started", "an attempt began", &["attempt", "token", "worker"]),
+    of("task.loosened", "the attempt keeps less of a claim", &["resource", "kept"]),
+    of("task.stopping", "the attempt is being ended: cancel, timeout or deadline", &["cause"]),
+    of("task.retrying", "the attempt failed, another will follow", ATTEMPT_UNTIL),
+    of("task.returned", "the attempt ended without using up a try", ATTEMPT_UNTIL),
+    of("task.enlarged", "it claims more memory for its next attempt", &["memory"]),
+    of("task.completed", "it ended well", ATTEMPT),
+    of("task.failed", "it failed for good", ATTEMPT),
+    of("task.cancelled", "it was cancelled", ATTEMPT),
+    of("task.skipped", "it was ruled out", &["code", "message", "task", "status"]),
+    of("task.revived", "it runs again under the same id", &["name", "was"]),
+    of("workflow.submitted", "a workflow was added; its tasks follow", &["name", "tasks"]),
+    of("workflow.paused", "nothing of it starts", &["scope"]),
+    of("workflow.resumed", "the pause is over", &["scope"]),
+    of("workflow.stopped", "nothing new of it starts: failure or timeout", &["cause", "task"]),
+    of("workflow.completed", "its last task ended, all is well", &["status"]),
+    of("workflow.failed", "its last task ended, some have failed", &["status"]),
+    of("workflow.cancelled", "its last task ended, some were cancelled", &["status"]),
+    of("workflow.timed_out", "its last task ended after its timeout", &["status"]),
+    of("workflow.reopened", "it goes on, because one of its tasks runs again", &["name"]),
+    of("session.paused", "nothing of it starts", &["scope"]),
+    of("session.resumed", "the pause is over", &["scope"]),
+    of("worker.joined", "a worker, or a client with an ad-hoc claim, has connected", &["worker", "kind"]),
+    of("worker.lost", "a worker is gone, and so is all it held", &["worker"]),
+    of("worker.left", "a client with an ad-hoc claim has gone", &["worker"]),
+    of("resource.set", "what it has was changed", &["resource", "setting"]),
+    of("resource.throttled", "it is given to nobody until an instant", &["resource", "until"]),
+    of("resource.closed", "it is given to nobody until it is opened", &["resource"]),
+    of("resource.opened", "it is given out again", &["resource"]),
+    of(
+        "resource.settled",
+        "a task has used another number of tokens than it drew",
+        &["resource", "drawn", "used"],
+    ),
+    of("resource.paused", "a resource, a class, or everything is paused", &["scope"]),
+    of("resource.resumed", "that pause is over", &["scope"]),
+];
+
+/// What a subscriber is told of the stream itself, whatever it has asked for.
+pub const NOTICES: &[EventType] = &[
+    of("lagged", "it was too slow: events after this sequence were not sent", &["lost", "after"]),
+    of("trimmed", "events after this sequence are not kept any more", &["lost", "after"]),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_type_is_there_once_and_is_a_noun_and_a_verb() {
+        for (at, kind) in EVENT_TYPES.iter().enumerate() {
+            let (noun, verb) = kind.name.split_once('.').unwrap();
+            assert!(["task", "workflow", "session", "worker", "resource"].contains(&noun), "{noun}");
+            assert!(verb.chars().all(|c| c.is_ascii_lowercase() || c == '_'), "{verb}");
+            assert!(EVENT_TYPES[at + 1..].iter().all(|other| other.name != kind.name), "{}", kind.name);
+        }
+    }
+}
