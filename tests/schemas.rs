@@ -112,6 +112,8 @@ fn what_each_verb_prints_is_what_its_schema_says() {
     says("added-workflow", &["workflow", "run", "wf.yaml", "--detach"], &[]);
     says("summary", &["workflow", "run", "wf.yaml"], &[]);
     says("summary", &["workflow", "show", "wf"], &[]);
+    says("report", &["report", "wf"], &[]);
+    says("report", &["report", "--since", "1h"], &[]);
     says("workflows", &["workflow", "list"], &[]);
     let line = "echo out; printf '\\377' >&2; echo '{\"rows\": 3}' > $ORCHD_RESULT; exit 3";
     says("task", &["run", "--shell"], &[line]);

@@ -15,8 +15,9 @@
 
 use orchd_api::{
     Backup, Daemon, DrainReply, Event, EventQuery, Explanation, ListQuery, LogQuery, OperationResult,
-    PauseRequest, Resource, ResourceRequest, Selector, SettleRequest, ShutdownMode, Stats, StoreCheck, Task,
-    ThrottleRequest, WaitReply, WaitRequest, Worker, Workflow, WorkflowAdded,
+    PauseRequest, Report, ReportQuery, ReportedTask, Resource, ResourceRequest, Selector, SettleRequest,
+    ShutdownMode, Stats, StoreCheck, Task, ThrottleRequest, WaitReply, WaitRequest, Worker, Workflow,
+    WorkflowAdded,
 };
 use orchd_model::{
     Priority, Refusal, ResourceName, Span, Status, TaskId, TaskRange, TaskResult, TaskSpec, WorkflowId,
@@ -140,6 +141,10 @@ impl Client {
         result(id: TaskId) -> TaskResult;
         /// Figures about the daemon and its tasks.
         stats() -> Stats;
+        /// What became of the tasks of a workflow, or of those of the last time.
+        report(query: ReportQuery) -> Report;
+        /// The tasks of a report with their attempts, by id.
+        reported_tasks(query: ReportQuery) -> Vec<ReportedTask>;
         /// The connected workers.
         workers() -> Vec<Worker>;
         /// The resources, who holds them and how many wait.

@@ -34,6 +34,7 @@ mod error;
 mod events;
 mod handle;
 mod logs;
+mod report;
 mod socket;
 mod source;
 mod sse;

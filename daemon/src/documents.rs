@@ -147,6 +147,30 @@ pub fn attempts(stored: Vec<StoredAttempt>, record: &TaskRecord) -> Vec<api::Att
     attempts
 }
 
+/// A task with its times; `names` are those of root causes.
+pub fn reported(
+    stored: StoredTask,
+    attempts: Vec<StoredAttempt>,
+    names: &BTreeMap<TaskId, String>,
+) -> api::ReportedTask {
+    let attempts = self::attempts(attempts, &stored.record);
+    let submitted_at = stored.record.run_at;
+    let task = task(stored, Vec::new(), names);
+    api::ReportedTask {
+        id: task.id,
+        last: task.last,
+        name: task.name,
+        status: task.status,
+        priority: task.priority,
+        claims: task.claims,
+        dependencies: task.dependencies,
+        submitted_at,
+        finished_at: task.finished_at,
+        why: task.status_reason.map(|reason| reason.text),
+        attempts,
+    }
+}
+
 /// The task whose name a document about this one needs.
 pub fn root_cause(record: &TaskRecord) -> Option<TaskId> {
     record.skip_root()

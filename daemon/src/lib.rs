@@ -28,6 +28,7 @@ mod outbox;
 mod peer;
 mod readers;
 mod references;
+mod report;
 mod run;
 mod serve;
 mod sessions;

@@ -13,6 +13,7 @@ mod log;
 pub mod openapi;
 mod operate;
 mod problem;
+mod report;
 pub mod routes;
 mod session;
 mod stats;
@@ -30,6 +31,10 @@ pub use operate::{
     ShutdownRequest, StoreCheck, TaskIds, ThrottleRequest, WaitReply, WaitRequest,
 };
 pub use problem::{MEDIA_TYPE, Problem};
+pub use report::{
+    FailedTask, FailureCount, Failures, LongWait, NameUse, PathStep, Report, ReportQuery, ReportedTask,
+    ReportedWorkflow, ResourceWait, StatusCounts, Times, Used, Verdict,
+};
 pub use session::{
     Assignment, Bounds, FromWorker, HeldAttempt, PROTOCOL, SLOTS, StartedAttempt, StopCause, StopOrder,
     ToWorker, Work, WorkerHello,

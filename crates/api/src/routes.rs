@@ -35,6 +35,10 @@ pub const TASKS_REPRIORITIZE: &str = "/v1/tasks/reprioritize";
 pub const TASKS_WAIT: &str = "/v1/tasks/wait";
 /// `GET`: figures ([`crate::Stats`]).
 pub const STATS: &str = "/v1/stats";
+/// `GET`: what became of many tasks ([`crate::ReportQuery`] → [`crate::Report`]).
+pub const REPORT: &str = "/v1/report";
+/// `GET`: the same tasks with their times, by id ([`crate::ReportQuery`] → array of [`crate::ReportedTask`]).
+pub const REPORT_TASKS: &str = "/v1/report/tasks";
 /// `GET`: resources (array of [`crate::Resource`]). `POST`: say what one has ([`crate::ResourceRequest`] →
 /// [`crate::Resource`]).
 pub const RESOURCES: &str = "/v1/resources";

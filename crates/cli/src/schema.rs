@@ -33,6 +33,7 @@ pub fn documents() -> Vec<Document> {
         document::<api::Explanation>("explanation", "explain"),
         document::<api::Event>("event", "events (each line)"),
         document::<api::Stats>("stats", "stats (each line with --watch)"),
+        document::<api::Report>("report", "report"),
         document::<Vec<api::Worker>>("workers", "workers"),
         document::<Vec<api::Resource>>("resources", "resources"),
         document::<api::Resource>("resource", "resources set"),

@@ -3,21 +3,17 @@
 //!
 //! What has changed between the two is shown as it is then; what no longer matches, or is gone, is left out.
 
-use axum::body::{Body, Bytes};
 use axum::extract::State;
-use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
-use futures_util::StreamExt;
-use futures_util::stream::{iter, unfold};
-use orchd_api::ListQuery;
+use orchd_api::{ListQuery, Task};
 use orchd_model::{Refusal, Status, TaskRange};
 use orchd_store::{Filter, History, StoreError, StoredTask};
-use std::io;
 use std::sync::Arc;
 
 use super::Shell;
 use super::answer::{Query, Refused};
+use super::pages::{Pages, answer};
 use super::tasks::documents_of;
 use crate::peer::Peer;
 
@@ -39,35 +35,23 @@ pub async fn list(
     }
     let all = filter.clone();
     let wanted = shell.read(move |history| history.ids(&all)).await?;
-    let mut pages = Pages { shell, filter, wanted, next: 0, is_first: true };
-    // What goes wrong before the first byte can still be told as what it is.
-    let first = pages.next_text().await?.unwrap_or_default();
-    let rest = unfold(Some(pages), |pages| async {
-        let mut pages = pages?;
-        match pages.next_text().await {
-            Ok(Some(text)) => Some((Ok(text), Some(pages))),
-            Ok(None) => Some((Ok(Bytes::from_static(b"]")), None)),
-            // The answer is cut off, which no client takes for a list.
-            Err(refusal) => Some((Err(io::Error::other(refusal.to_string())), None)),
-        }
-    });
-    let body = iter([Ok(Bytes::from_static(b"[")), Ok(first)]).chain(rest);
-    Ok(([(header::CONTENT_TYPE, "application/json")], Body::from_stream(body)).into_response())
+    answer(Listed { shell, filter, wanted, next: 0 }).await
 }
 
 /// A list that is being sent.
-struct Pages {
+struct Listed {
     shell: Arc<Shell>,
     filter: Filter,
     /// What is listed, in its order.
     wanted: Vec<TaskRange>,
     /// How many of these have been sent.
     next: usize,
-    is_first: bool,
 }
 
-impl Pages {
-    async fn next_text(&mut self) -> Result<Option<Bytes>, Refusal> {
+impl Pages for Listed {
+    type Item = Task;
+
+    async fn next(&mut self) -> Result<Option<Vec<Task>>, Refusal> {
         if self.next == self.wanted.len() {
             return Ok(None);
         }
@@ -76,25 +60,15 @@ impl Pages {
         self.next = end;
         let filter = Filter { limit: None, ..self.filter.clone() };
         let stored = self.shell.read(move |history| read(history, &wanted, &filter)).await?;
-        self.text_of(stored).await.map(Some)
-    }
-
-    /// Tasks as JSON, with a comma between them and what was sent before.
-    async fn text_of(&mut self, stored: Vec<StoredTask>) -> Result<Bytes, Refusal> {
-        let mut text = Vec::new();
-        for task in documents_of(&self.shell, stored).await? {
-            if !std::mem::take(&mut self.is_first) {
-                text.push(b',');
-            }
-            // Writing to memory cannot fail, and these types are plain.
-            drop(serde_json::to_writer(&mut text, &task));
-        }
-        Ok(text.into())
+        documents_of(&self.shell, stored).await.map(Some)
     }
 }
 
 /// What stands for these tasks now. Those with contiguous ids are one question.
-fn read(
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn read(
     history: &mut dyn History,
     wanted: &[TaskRange],
     filter: &Filter,

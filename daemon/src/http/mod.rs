@@ -16,8 +16,10 @@ mod logs;
 pub mod named_session;
 mod openapi;
 mod operate;
+mod pages;
+mod report;
 
-mod list;
+pub mod list;
 mod steer;
 mod store;
 mod tasks;
@@ -159,6 +161,8 @@ fn router(shell: Arc<Shell>) -> Router {
         .route(routes::TASKS_REPRIORITIZE, post(steer::reprioritize))
         .route(routes::TASKS_WAIT, post(wait::wait))
         .route(routes::STATS, get(operate::stats))
+        .route(routes::REPORT, get(report::report))
+        .route(routes::REPORT_TASKS, get(report::tasks))
         .route(routes::RESOURCES, get(operate::resources).post(steer::set_resource))
         .route(routes::RESOURCES_THROTTLE, post(steer::throttle))
         .route(routes::RESOURCES_CLOSE, post(steer::close))

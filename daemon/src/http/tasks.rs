@@ -139,7 +139,11 @@ pub async fn documents_of(shell: &Arc<Shell>, stored: Vec<StoredTask>) -> Result
     Ok(stored.into_iter().map(document).collect())
 }
 
-async fn names(shell: &Arc<Shell>, ids: Vec<TaskId>) -> Result<BTreeMap<TaskId, String>, Refusal> {
+/// The names of tasks.
+///
+/// # Errors
+/// `store_failed`.
+pub async fn names(shell: &Arc<Shell>, ids: Vec<TaskId>) -> Result<BTreeMap<TaskId, String>, Refusal> {
     if ids.is_empty() {
         return Ok(BTreeMap::new());
     }

@@ -7,9 +7,9 @@ use super::operation::{Content, NDJSON, Operation, schema};
 use crate::{
     AddBody, AddItem, AddQuery, AddReply, Backup, BackupRequest, Daemon, DrainReply, DrainRequest, Event,
     EventQuery, Explanation, FromWorker, ListQuery, LogChunk, LogEnd, LogQuery, OperationResult,
-    PauseRequest, ReprioritizeRequest, Resource, ResourceNamed, ResourceRequest, Selector, SettleRequest,
-    ShutdownRequest, Stats, StoreCheck, Task, TaskIds, ThrottleRequest, ToWorker, WaitReply, WaitRequest,
-    Worker, Workflow, WorkflowAdded, routes,
+    PauseRequest, Report, ReportQuery, ReportedTask, ReprioritizeRequest, Resource, ResourceNamed,
+    ResourceRequest, Selector, SettleRequest, ShutdownRequest, Stats, StoreCheck, Task, TaskIds,
+    ThrottleRequest, ToWorker, WaitReply, WaitRequest, Worker, Workflow, WorkflowAdded, routes,
 };
 
 /// Every operation, in the order of [`routes`].
@@ -133,5 +133,11 @@ fn of_tasks() -> Vec<Operation> {
         )
         .reads::<WaitRequest>()
         .answers::<WaitReply>(),
+        Operation::get(routes::REPORT, "report", "What became of many tasks: waits, runs, failures, claims")
+            .query::<ReportQuery>()
+            .answers::<Report>(),
+        Operation::get(routes::REPORT_TASKS, "reportedTasks", "The tasks of a report with their attempts")
+            .query::<ReportQuery>()
+            .answers::<Vec<ReportedTask>>(),
     ]
 }

@@ -14,6 +14,7 @@ mod list;
 mod lock;
 mod logs;
 mod pause;
+mod report;
 mod reprioritize;
 mod resources;
 mod retry;
@@ -103,6 +104,11 @@ verbs! {
     Events(events);
     /// Counts, times, rates
     Stats(stats);
+    /// What became of the tasks of a workflow, or of the last time
+    ///
+    /// How many ended how, how long they waited and for what, how long they ran, what failed and why, and what they
+    /// claimed of cores and memory against what they used.
+    Report(report);
     /// The connected workers
     Workers(workers);
     /// The resources, who holds them and how many wait

@@ -1,0 +1,236 @@
+//! `report`: what became of the tasks of a workflow, or of the last time.
+
+use clap::Args;
+use orchd_api::{LongWait, NameUse, ReportQuery, ResourceWait, Times, Used, Verdict};
+use orchd_api::{Report as Figures, StatusCounts};
+use orchd_model::{Span, Status};
+
+use crate::context::Context;
+use crate::screen::{Piece, Screen, Tint};
+use crate::{Exit, Failure, text};
+
+/// Rows of each table; `--json` has all that there are.
+const ROWS: usize = 10;
+
+#[derive(Debug, Args)]
+pub(crate) struct Report {
+    /// A workflow's name or id; without one, all tasks that are still known
+    workflow: Option<String>,
+    /// Only what was added or ended in this time
+    #[arg(long, value_name = "DUR", conflicts_with = "workflow")]
+    since: Option<Span>,
+    /// Only the tasks of a session
+    #[arg(long, value_name = "S", conflicts_with = "workflow")]
+    session: Option<String>,
+}
+
+impl Report {
+    pub(crate) async fn run(self, context: &Context) -> Result<Exit, Failure> {
+        let query = ReportQuery { workflow: self.workflow, session: self.session, since: self.since };
+        let client = context.client().await?;
+        let report = client.report(query).await?;
+        if context.json {
+            context.screen.json(&report)?;
+        } else if !context.quiet {
+            print(context.screen, &report)?;
+        }
+        Ok(Exit::DONE)
+    }
+}
+
+fn print(screen: Screen, report: &Figures) -> Result<(), Failure> {
+    if let Some(workflow) = &report.workflow {
+        let status = screen.tinted(crate::summary::tint(workflow.status), workflow.status.as_str());
+        screen.line(format!("workflow {} ({}) {status}", workflow.id, text::plain(&workflow.name)))?;
+    }
+    screen.fact("tasks", &counts(screen, &report.tasks))?;
+    if report.tasks.total == 0 {
+        return Ok(());
+    }
+    if let (Some(from), Some(to)) = (report.from, report.to) {
+        let took = text::duration(to.since(from));
+        screen.fact("time", &format!("{took}, from {} to {}", text::instant(from), text::instant(to)))?;
+    }
+    screen.fact("attempts", &format!("{}, at most {} at once", report.attempts, report.peak_concurrency))?;
+    screen.fact("waited", &times(&report.wait_time))?;
+    screen.fact("for turns", &times(&report.ready_time))?;
+    screen.fact("ran", &times(&report.run_time))?;
+    screen.fact("share", &share(report))?;
+    if !report.waits.is_empty() {
+        screen.fact("waited for", &waits(&report.waits, ROWS))?;
+    }
+    slowest(screen, report)?;
+    longest_waits(screen, &report.longest_waits)?;
+    failures(screen, report)?;
+    usage(screen, report)?;
+    critical_path(screen, report)
+}
+
+fn counts(screen: Screen, counts: &StatusCounts) -> String {
+    let parts: Vec<String> = Status::ALL
+        .into_iter()
+        .filter(|status| counts.of(*status) > 0)
+        .map(|status| screen.tinted(status, &format!("{} {status}", counts.of(status))))
+        .collect();
+    if parts.is_empty() {
+        "none".to_owned()
+    } else {
+        format!("{} in all: {}", counts.total, parts.join(", "))
+    }
+}
+
+fn times(times: &Times) -> String {
+    if times.count == 0 {
+        return "-".to_owned();
+    }
+    let [avg, p50, p95, p99, max, total] =
+        [times.avg, times.p50, times.p95, times.p99, times.max, times.total].map(seconds);
+    format!("avg {avg}, p50 {p50}, p95 {p95}, p99 {p99}, longest {max}; {total} in all")
+}
+
+fn seconds(seconds: f64) -> String {
+    Span::from_secs_f64(seconds).map_or_else(|_| "-".to_owned(), text::duration)
+}
+
+/// Wait against run time.
+fn share(report: &Figures) -> String {
+    let (turns, runs) = (report.ready_time.total, report.run_time.total);
+    let before = (report.wait_time.total - turns).max(0.0);
+    let all = before + turns + runs;
+    if all <= 0.0 {
+        return "-".to_owned();
+    }
+    let [before, turns, runs] = [before, turns, runs].map(|part| part / all * 100.0);
+    format!("{before:.0} % waiting for dependencies and delays, {turns:.0} % for turns, {runs:.0} % running")
+}
+
+fn waits(waits: &[ResourceWait], most: usize) -> String {
+    let wait = |wait: &ResourceWait| format!("{} {}", text::plain(&wait.resource), text::duration(wait.time));
+    waits.iter().take(most).map(wait).collect::<Vec<_>>().join(", ")
+}
+
+fn heading(screen: Screen, words: &str) -> Result<(), Failure> {
+    screen.line("")?;
+    Ok(screen.line(words)?)
+}
+
+fn slowest(screen: Screen, report: &Figures) -> Result<(), Failure> {
+    if report.slowest.is_empty() {
+        return Ok(());
+    }
+    heading(screen, "slowest tasks")?;
+    let row = |task: &orchd_api::SlowTask| {
+        vec![
+            Piece::number(task.id),
+            Piece::text(text::plain(&task.name)),
+            Piece::number(text::duration(task.execution_time)),
+        ]
+    };
+    Ok(screen.table(&["ID", "NAME", "RAN"], report.slowest.iter().take(ROWS).map(row).collect())?)
+}
+
+fn longest_waits(screen: Screen, longest: &[LongWait]) -> Result<(), Failure> {
+    if longest.is_empty() {
+        return Ok(());
+    }
+    heading(screen, "longest waits for a turn")?;
+    let row = |wait: &LongWait| {
+        vec![
+            Piece::number(wait.id),
+            Piece::text(text::plain(&wait.name)),
+            Piece::number(text::duration(wait.wait_time)),
+            Piece::number(text::duration(wait.ready_time)),
+            Piece::text(if wait.on.is_empty() { "-".to_owned() } else { waits(&wait.on, 3) }),
+        ]
+    };
+    const COLUMNS: [&str; 5] = ["ID", "NAME", "WAITED", "TURN", "ON"];
+    Ok(screen.table(&COLUMNS, longest.iter().take(ROWS).map(row).collect())?)
+}
+
+fn failures(screen: Screen, report: &Figures) -> Result<(), Failure> {
+    let failures = &report.failures;
+    if failures.tasks.is_empty() {
+        return Ok(());
+    }
+    let types: Vec<String> = failures
+        .by_type
+        .iter()
+        .map(|f| format!("{} {}", f.count, text::plain(f.error_type.as_str())))
+        .collect();
+    heading(screen, &format!("failures: {}", types.join(", ")))?;
+    let row = |task: &orchd_api::FailedTask| {
+        vec![
+            Piece::number(task.id),
+            Piece::text(text::plain(&task.name)),
+            Piece::number(task.attempts),
+            Piece::tinted(Tint::Bad, task.error_type.as_ref().map_or("-", |error| error.as_str())),
+            Piece::text(text::plain(task.error_message.as_deref().unwrap_or_default())),
+        ]
+    };
+    const COLUMNS: [&str; 5] = ["ID", "NAME", "TRIES", "ERROR", "WHY"];
+    Ok(screen.table(&COLUMNS, failures.tasks.iter().take(ROWS).map(row).collect())?)
+}
+
+fn usage(screen: Screen, report: &Figures) -> Result<(), Failure> {
+    let claims = |used: &NameUse| used.cpu.claimed.is_some() || used.memory.claimed.is_some();
+    if !report.usage.iter().any(claims) {
+        return Ok(());
+    }
+    heading(screen, "claimed against used, by name")?;
+    let cores = |cores: f64| format!("{cores:.2}");
+    let row = |used: &NameUse| {
+        vec![
+            Piece::text(text::plain(&used.name)),
+            Piece::number(used.attempts),
+            Piece::number(used.cpu.claimed.map_or_else(|| "-".to_owned(), cores)),
+            Piece::number(cores(used.cpu.used)),
+            Piece::number(used.memory.claimed.map_or_else(|| "-".to_owned(), |b| text::bytes(b as u64))),
+            Piece::number(text::bytes(used.memory.used as u64)),
+            Piece::tinted(tint(used), verdict(used)),
+        ]
+    };
+    const COLUMNS: [&str; 7] = ["NAME", "TRIES", "CPU", "USED", "MEMORY", "PEAK", "VERDICT"];
+    screen.table(&COLUMNS, report.usage.iter().take(ROWS).map(row).collect())?;
+    if report.names > ROWS as u64 {
+        screen.line(format!("and {} names more", report.names - ROWS as u64))?;
+    }
+    Ok(())
+}
+
+fn tint(used: &NameUse) -> Tint {
+    match (used.cpu.verdict, used.memory.verdict) {
+        (Verdict::Under, _) | (_, Verdict::Under) => Tint::Bad,
+        (Verdict::Over, _) | (_, Verdict::Over) => Tint::Waiting,
+        (Verdict::Fits, Verdict::Fits) => Tint::Faint,
+    }
+}
+
+/// What is to be said of the claims of a name.
+pub(crate) fn verdict(used: &NameUse) -> String {
+    let of = |what: &str, used: &Used| match (used.verdict, used.claimed) {
+        (Verdict::Fits, _) => None,
+        (Verdict::Over, _) => Some(format!("claims too much {what}")),
+        (Verdict::Under, Some(_)) => Some(format!("claims too little {what}")),
+        (Verdict::Under, None) => Some(format!("claims no {what}")),
+    };
+    let said: Vec<String> =
+        [of("cpu", &used.cpu), of("memory", &used.memory)].into_iter().flatten().collect();
+    if said.is_empty() { "fits".to_owned() } else { said.join(", ") }
+}
+
+fn critical_path(screen: Screen, report: &Figures) -> Result<(), Failure> {
+    if report.critical_path.is_empty() {
+        return Ok(());
+    }
+    heading(screen, "critical path as it was")?;
+    let row = |step: &orchd_api::PathStep| {
+        vec![
+            Piece::number(step.id),
+            Piece::text(text::plain(&step.name)),
+            Piece::number(text::duration(step.wait_time)),
+            Piece::number(text::duration(step.run_time)),
+        ]
+    };
+    let rows: Vec<Vec<Piece>> = report.critical_path.iter().map(row).collect();
+    Ok(screen.table(&["ID", "NAME", "WAITED", "RAN"], rows)?)
+}

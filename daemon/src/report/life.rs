@@ -1,0 +1,158 @@
+//! What is remembered of a task: when it was submitted, could start, started and ended.
+
+use orchd_core::{Demand, Edge, Phase, TaskRecord};
+use orchd_model::{Status, TaskId, TaskRange, Time};
+use orchd_store::{Filter, History, StoreError, StoredAttempt, StoredTask};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::http::list::read;
+
+/// Tasks that are read at once.
+const PAGE: usize = 1000;
+/// What has not ended, and may have held something.
+pub const BEGUN: [Status; 2] = [Status::Running, Status::Retrying];
+/// What has ended.
+pub const ENDED: [Status; 4] = [Status::Completed, Status::Failed, Status::Skipped, Status::Cancelled];
+
+/// The times of a task, and what they depend on.
+pub struct Life {
+    pub id: TaskId,
+    pub submitted_at: Time,
+    not_before: Option<Time>,
+    pub edges: Box<[Edge]>,
+    pub first_started_at: Option<Time>,
+    pub finished_at: Option<Time>,
+    pub demand: Arc<Demand>,
+}
+
+/// From when on a task could start, and until when it did not.
+#[derive(Clone, Copy)]
+pub struct Turn {
+    pub from: Time,
+    pub to: Time,
+}
+
+impl Life {
+    pub fn new(task: &StoredTask) -> Self {
+        let record = &task.record;
+        Self {
+            id: record.id,
+            submitted_at: record.run_at,
+            not_before: record.not_before,
+            edges: record.edges.clone(),
+            first_started_at: record.first_started_at,
+            finished_at: task.finished_at,
+            demand: Arc::clone(&record.demand),
+        }
+    }
+
+    /// Its turn; none when it never came: it was ruled out, or something that it depends on has not ended.
+    pub fn turn(&self, ends: &BTreeMap<TaskId, Time>, now: Time) -> Option<Turn> {
+        let to = match (self.first_started_at, self.finished_at) {
+            (Some(started_at), _) => started_at,
+            (None, Some(_)) => return None,
+            (None, None) => now,
+        };
+        let mut from = self.submitted_at.max(self.not_before.unwrap_or_default());
+        for edge in &self.edges {
+            match ends.get(&edge.task) {
+                Some(end) => from = from.max(*end),
+                // One that is no longer known ended long ago.
+                None if self.first_started_at.is_some() => {}
+                None => return None,
+            }
+        }
+        // What it depends on may have been run again since it started.
+        Some(Turn { from: from.min(to), to })
+    }
+}
+
+/// When and how long each attempt held what it claimed; the one under way until now.
+pub fn spans(record: &TaskRecord, attempts: &[StoredAttempt], now: Time) -> Vec<(Time, Time)> {
+    let ended = attempts.iter().map(|attempt| (attempt.end.started_at, attempt.finished_at));
+    let running = match record.phase {
+        Phase::Running { started_at, .. } => Some((started_at, now)),
+        Phase::Waiting
+        | Phase::Checking
+        | Phase::Delayed { .. }
+        | Phase::Ready { .. }
+        | Phase::Ended(_)
+        | Phase::Skipped(_) => None,
+    };
+    ended.chain(running).collect()
+}
+
+/// How long tasks that have started waited for their turn, microseconds.
+pub fn started_after(lives: &[Life], turns: &[Option<Turn>]) -> Vec<u64> {
+    let started = lives.iter().zip(turns).filter(|(life, _)| life.first_started_at.is_some());
+    started.filter_map(|(_, turn)| turn.map(|turn| turn.to.since(turn.from).0)).collect()
+}
+
+/// When each task ended that is here, or that one here depends on.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn ends(history: &mut dyn History, lives: &[Life]) -> Result<BTreeMap<TaskId, Time>, StoreError> {
+    let mut ends: BTreeMap<TaskId, Time> =
+        lives.iter().filter_map(|life| Some((life.id, life.finished_at?))).collect();
+    let is_here = |id: TaskId| lives.binary_search_by_key(&id, |life| life.id).is_ok();
+    let mut elsewhere: Vec<TaskId> =
+        lives.iter().flat_map(|life| &life.edges).map(|edge| edge.task).filter(|id| !is_here(*id)).collect();
+    elsewhere.sort_unstable();
+    elsewhere.dedup();
+    for id in elsewhere {
+        if let Some(end) = history.task(id)?.and_then(|task| task.finished_at) {
+            ends.insert(id, end);
+        }
+    }
+    Ok(ends)
+}
+
+/// What a filter selects, by id, so that neighbours are read together.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn wanted(history: &mut dyn History, filter: &Filter) -> Result<Vec<TaskRange>, StoreError> {
+    let mut wanted = history.ids(filter)?;
+    wanted.sort_unstable_by_key(|range| range.first);
+    Ok(wanted)
+}
+
+/// Reads these tasks with their attempts, by id, those that still match. Few are in memory at a time.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn each(
+    history: &mut dyn History,
+    filter: &Filter,
+    wanted: &[TaskRange],
+    mut note: impl FnMut(StoredTask, Vec<StoredAttempt>),
+) -> Result<(), StoreError> {
+    for page in wanted.chunks(PAGE) {
+        for (task, attempts) in page_of(history, filter, page)? {
+            note(task, attempts);
+        }
+    }
+    Ok(())
+}
+
+/// A page of tasks with their attempts, by id.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn page_of(
+    history: &mut dyn History,
+    filter: &Filter,
+    page: &[TaskRange],
+) -> Result<Vec<(StoredTask, Vec<StoredAttempt>)>, StoreError> {
+    let mut tasks = read(history, page, filter)?;
+    tasks.sort_unstable_by_key(|task| task.record.id);
+    let mut found = Vec::with_capacity(tasks.len());
+    for task in tasks {
+        let has_some = task.record.attempts.0 > 0;
+        let attempts = if has_some { history.attempts(task.record.id)? } else { Vec::new() };
+        found.push((task, attempts));
+    }
+    Ok(found)
+}

@@ -1,0 +1,190 @@
+//! Reports: what became of many tasks, from what the store has of them.
+//!
+//! The tasks are read page by page and in the order of their ids. Of each a few numbers are remembered until all
+//! have been read, so a report on a million tasks takes some hundred megabytes for some seconds, and no more of the
+//! store than one reader.
+
+mod claims;
+mod failures;
+mod life;
+mod path;
+mod times;
+mod waits;
+
+use orchd_api::{Report, SlowTask, StatusCounts};
+use orchd_core::Runner;
+use orchd_model::{Span, TaskId, Time, WorkflowId};
+use orchd_store::{Filter, History, StoreError, StoredAttempt, StoredTask};
+use std::collections::BTreeMap;
+
+use claims::Uses;
+use failures::Failed;
+use life::{Life, each};
+pub use life::{page_of, wanted};
+use times::times;
+pub use waits::Scene;
+use waits::{Holdings, longest_waits};
+
+/// Slow tasks that are named.
+const SLOWEST: usize = 20;
+/// Of tasks that a report is not about, so many are looked at for what they held.
+const OTHERS: usize = 200_000;
+
+/// What has been read so far.
+#[derive(Default)]
+struct Gathered {
+    tasks: StatusCounts,
+    attempts: u64,
+    waits: Vec<u64>,
+    runs: Vec<u64>,
+    slowest: Vec<(TaskId, Span)>,
+    failed: Failed,
+    uses: Uses,
+    holdings: Holdings,
+    lives: Vec<Life>,
+    busy: Vec<(Time, i32)>,
+}
+
+impl Gathered {
+    fn note(&mut self, task: &StoredTask, attempts: &[StoredAttempt], now: Time) {
+        let record = &task.record;
+        self.tasks.add(record.status(), record.range().len());
+        if let Some(started_at) = record.first_started_at {
+            self.waits.push(started_at.since(record.run_at).0);
+        }
+        for attempt in attempts {
+            self.runs.push(attempt.end.execution_time.0);
+        }
+        if let Some(longest) = attempts.iter().map(|attempt| attempt.end.execution_time).max() {
+            self.note_slow(record.id, longest);
+        }
+        let spans = life::spans(record, attempts, now);
+        self.attempts += spans.len() as u64;
+        if record.demand.runner != Runner::Claimant {
+            self.busy.extend(spans.iter().flat_map(|(from, to)| [(*from, 1), (*to, -1)]));
+        }
+        self.failed.note(task);
+        self.uses.note(record, attempts);
+        self.holdings.note(&record.demand, &spans);
+        self.lives.push(Life::new(task));
+    }
+
+    fn note_slow(&mut self, task: TaskId, time: Span) {
+        let place = self.slowest.partition_point(|(_, longer)| *longer >= time);
+        if place < SLOWEST {
+            self.slowest.insert(place, (task, time));
+            self.slowest.truncate(SLOWEST);
+        }
+    }
+
+    fn peak_concurrency(&mut self) -> u64 {
+        // An end sorts before a start at the same instant.
+        self.busy.sort_unstable();
+        let mut running = 0_i64;
+        let counts = self.busy.iter().map(|(_, change)| {
+            running += i64::from(*change);
+            running
+        });
+        counts.max().unwrap_or(0).cast_unsigned()
+    }
+}
+
+/// Makes the report on what a filter selects. The path that decided when it ended is only looked for in a workflow.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn report(history: &mut dyn History, filter: &Filter, scene: &Scene) -> Result<Report, StoreError> {
+    let mut gathered = Gathered::default();
+    let wanted = wanted(history, filter)?;
+    each(history, filter, &wanted, |task, attempts| gathered.note(&task, &attempts, scene.now))?;
+    let ends = life::ends(history, &gathered.lives)?;
+    let ready: Vec<Option<life::Turn>> =
+        gathered.lives.iter().map(|life| life.turn(&ends, scene.now)).collect();
+    let waiting = waits::longest(&gathered.lives, &ready);
+    if let Some(from) = waiting.iter().filter_map(|place| ready[*place]).map(|turn| turn.from).min() {
+        note_others(history, filter, &mut gathered, from, scene.now)?;
+    }
+    let peak_concurrency = gathered.peak_concurrency();
+    let holdings = std::mem::take(&mut gathered.holdings);
+    let (waits, longest_waits) = longest_waits(&gathered.lives, &ready, &waiting, holdings, scene);
+    let path = match filter.workflow {
+        Some(_) => path::critical(&gathered.lives),
+        None => Vec::new(),
+    };
+    let named = gathered.slowest.iter().map(|(id, _)| *id);
+    let named = named.chain(longest_waits.iter().map(|wait| wait.id)).chain(path.iter().map(|step| step.id));
+    let ids: Vec<TaskId> = named.chain(gathered.failed.ids()).collect();
+    let names = Names(history.names(&ids)?.into_iter().collect());
+    let (usage, name_count) = gathered.uses.compared();
+    let first = gathered.lives.iter().map(|life| life.submitted_at).min();
+    let has_ended = gathered.lives.iter().all(|life| life.finished_at.is_some());
+    let last = gathered.lives.iter().filter_map(|life| life.finished_at).max();
+    Ok(Report {
+        workflow: None,
+        from: first,
+        to: if has_ended { last } else { Some(scene.now) },
+        tasks: gathered.tasks,
+        attempts: gathered.attempts,
+        peak_concurrency,
+        wait_time: times(gathered.waits),
+        ready_time: times(life::started_after(&gathered.lives, &ready)),
+        run_time: times(gathered.runs),
+        slowest: gathered
+            .slowest
+            .into_iter()
+            .map(|(id, execution_time)| SlowTask { id, name: names.of(id), execution_time })
+            .collect(),
+        failures: gathered.failed.document(&names),
+        waits,
+        longest_waits: longest_waits.into_iter().map(|wait| names.name_wait(wait)).collect(),
+        usage,
+        names: name_count,
+        critical_path: path.into_iter().map(|step| names.name_step(step)).collect(),
+    })
+}
+
+/// Adds what tasks that the report is not about held since an instant.
+fn note_others(
+    history: &mut dyn History,
+    selection: &Filter,
+    gathered: &mut Gathered,
+    from: Time,
+    now: Time,
+) -> Result<(), StoreError> {
+    let filter = Filter { since: Some(from), limit: Some(OTHERS), ..Filter::default() };
+    let unfinished = Filter { since: None, statuses: life::BEGUN.to_vec(), ..filter.clone() };
+    for filter in [unfinished, Filter { statuses: life::ENDED.to_vec(), ..filter }] {
+        let wanted = wanted(history, &filter)?;
+        let known = &gathered.lives;
+        let is_other = |id: TaskId| known.binary_search_by_key(&id, |life| life.id).is_err();
+        let holdings = &mut gathered.holdings;
+        let page = Filter { limit: None, ..filter };
+        each(history, &page, &wanted, |task, attempts| {
+            if is_other(task.record.id) && !is_of(selection.workflow, &task) {
+                holdings.note(&task.record.demand, &life::spans(&task.record, &attempts, now));
+            }
+        })?;
+    }
+    Ok(())
+}
+
+fn is_of(workflow: Option<WorkflowId>, task: &StoredTask) -> bool {
+    workflow.is_some() && task.record.demand.workflow == workflow
+}
+
+/// Names of the tasks that a report speaks of.
+struct Names(BTreeMap<TaskId, Box<str>>);
+
+impl Names {
+    fn of(&self, id: TaskId) -> String {
+        self.0.get(&id).map(ToString::to_string).unwrap_or_default()
+    }
+
+    fn name_wait(&self, wait: orchd_api::LongWait) -> orchd_api::LongWait {
+        orchd_api::LongWait { name: self.of(wait.id), ..wait }
+    }
+
+    fn name_step(&self, step: orchd_api::PathStep) -> orchd_api::PathStep {
+        orchd_api::PathStep { name: self.of(step.id), ..step }
+    }
+}

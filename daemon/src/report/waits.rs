@@ -1,0 +1,255 @@
+//! What tasks waited for: when they could have started and did not, who held what they wanted?
+//!
+//! The scheduler does not write down why a task waits, as that changes with every step. Here it is worked out from
+//! what was held when: by the attempts, their claims and the capacities of today.
+
+use orchd_api::{LongWait, ResourceWait};
+use orchd_core::{Demand, ResourceView, Runner};
+use orchd_model::{Amount, Claim, Mode, ResourceName, Span, Time};
+use std::collections::BTreeMap;
+
+use super::life::{Life, Turn};
+
+/// Tasks whose waiting is looked into: those that waited longest.
+const LOOKED_AT: usize = 1000;
+/// Those of them that are named.
+const NAMED: usize = 20;
+/// The slots of the workers in a report.
+const SLOTS: &str = "slots";
+
+/// What there is to be held, and the time.
+pub struct Scene {
+    pub now: Time,
+    /// Slots of the connected workers.
+    pub slots: u32,
+    /// The resources that are known.
+    pub resources: BTreeMap<ResourceName, Bounds>,
+}
+
+/// How much of a resource can be held at once.
+#[derive(Clone, Copy, Default)]
+pub struct Bounds {
+    capacity: Option<Amount>,
+    concurrency: Option<u32>,
+    has_rate: bool,
+}
+
+impl From<&ResourceView> for Bounds {
+    fn from(view: &ResourceView) -> Self {
+        Self { capacity: view.capacity, concurrency: view.concurrency, has_rate: view.rate.is_some() }
+    }
+}
+
+/// Who held what from when to when.
+#[derive(Default)]
+pub struct Holdings {
+    by_resource: BTreeMap<ResourceName, Vec<Change>>,
+    slots: Vec<Change>,
+}
+
+/// A holder comes (+1) or goes (-1).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Change {
+    at: Time,
+    sign: i64,
+    amount: i64,
+    alone: bool,
+}
+
+impl Holdings {
+    pub fn note(&mut self, demand: &Demand, spans: &[(Time, Time)]) {
+        if spans.is_empty() {
+            return;
+        }
+        for claim in &demand.claims {
+            if !self.by_resource.contains_key(&claim.resource) {
+                self.by_resource.insert(claim.resource.clone(), Vec::new());
+            }
+            if let Some(changes) = self.by_resource.get_mut(&claim.resource) {
+                let amount = claim.amount.as_thousandths().min(i64::MAX as u64 >> 20).cast_signed();
+                push(changes, spans, amount, claim.mode != Mode::Read);
+            }
+        }
+        if demand.runner == Runner::Process {
+            push(&mut self.slots, spans, 1000, false);
+        }
+    }
+}
+
+fn push(changes: &mut Vec<Change>, spans: &[(Time, Time)], amount: i64, alone: bool) {
+    for (from, to) in spans {
+        changes.push(Change { at: *from, sign: 1, amount, alone });
+        changes.push(Change { at: *to, sign: -1, amount: -amount, alone });
+    }
+}
+
+/// What was held of a resource from an instant on.
+#[derive(Clone, Copy)]
+struct Step {
+    at: Time,
+    holders: i64,
+    amount: i64,
+    alone: i64,
+}
+
+/// What was held of a resource, by time.
+struct Timeline(Vec<Step>);
+
+impl Timeline {
+    fn new(mut changes: Vec<Change>) -> Self {
+        changes.sort_unstable();
+        let mut steps: Vec<Step> = Vec::with_capacity(changes.len());
+        let (mut holders, mut amount, mut alone) = (0, 0, 0);
+        for change in changes {
+            holders += change.sign;
+            amount += change.amount;
+            alone += if change.alone { change.sign } else { 0 };
+            let step = Step { at: change.at, holders, amount, alone };
+            match steps.last_mut() {
+                Some(last) if last.at == change.at => *last = step,
+                _ => steps.push(step),
+            }
+        }
+        Self(steps)
+    }
+
+    /// For how long of a turn something was so.
+    fn time(&self, turn: Turn, is_so: impl Fn(&Step) -> bool) -> Span {
+        let first = self.0.partition_point(|step| step.at <= turn.from).saturating_sub(1);
+        let mut time = 0;
+        for (place, step) in self.0.iter().enumerate().skip(first) {
+            if step.at >= turn.to {
+                break;
+            }
+            let until = self.0.get(place + 1).map_or(turn.to, |next| next.at).min(turn.to);
+            if is_so(step) {
+                time += until.since(step.at.max(turn.from)).0;
+            }
+        }
+        Span(time)
+    }
+}
+
+/// Whether a claim could not be granted beside what is held.
+fn blocks(step: &Step, claim: &Claim, bounds: Bounds) -> bool {
+    let wants_alone = claim.mode != Mode::Read;
+    let held = Amount::thousandths(step.amount.max(0).cast_unsigned());
+    step.holders > 0
+        && (wants_alone
+            || step.alone > 0
+            || bounds.capacity.is_some_and(|capacity| !bounds.has_rate && held + claim.amount > capacity)
+            || bounds.concurrency.is_some_and(|most| step.holders >= i64::from(most)))
+}
+
+/// The places of the tasks that waited longest for their turn, the longest first.
+pub fn longest(lives: &[Life], turns: &[Option<Turn>]) -> Vec<usize> {
+    let length = |place: usize| turns[place].map_or(0, |turn| turn.to.since(turn.from).0);
+    let mut waiting: Vec<usize> = (0..lives.len()).filter(|place| length(*place) > 0).collect();
+    waiting.sort_unstable_by_key(|place| (std::cmp::Reverse(length(*place)), *place));
+    waiting.truncate(LOOKED_AT);
+    waiting
+}
+
+/// What these tasks waited for: in all by resource, and the first ones each. Names are left open.
+pub fn longest_waits(
+    lives: &[Life],
+    turns: &[Option<Turn>],
+    waiting: &[usize],
+    holdings: Holdings,
+    scene: &Scene,
+) -> (Vec<ResourceWait>, Vec<LongWait>) {
+    let slots = Timeline::new(holdings.slots);
+    let by_resource: BTreeMap<ResourceName, Timeline> =
+        holdings.by_resource.into_iter().map(|(name, changes)| (name, Timeline::new(changes))).collect();
+    let mut sums: BTreeMap<String, Span> = BTreeMap::new();
+    let mut longest = Vec::new();
+    for place in waiting {
+        let (life, Some(turn)) = (&lives[*place], turns[*place]) else { continue };
+        let mut on = Vec::new();
+        if life.demand.runner == Runner::Process && scene.slots > 0 {
+            let all = i64::from(scene.slots);
+            on.push((SLOTS.to_owned(), slots.time(turn, |step| step.holders >= all)));
+        }
+        for claim in &life.demand.claims {
+            let bounds = scene.resources.get(&claim.resource).copied().unwrap_or_default();
+            let held = by_resource.get(&claim.resource);
+            let time =
+                held.map_or(Span::default(), |held| held.time(turn, |step| blocks(step, claim, bounds)));
+            on.push((claim.resource.to_string(), time));
+        }
+        explain_by_rate(life, turn, scene, &mut on);
+        let mut on: Vec<ResourceWait> = on
+            .into_iter()
+            .filter(|(_, time)| time.0 > 0)
+            .map(|(resource, time)| ResourceWait { resource, time })
+            .collect();
+        on.sort_by_key(|wait| std::cmp::Reverse(wait.time));
+        for wait in &on {
+            sums.entry(wait.resource.clone()).or_default().0 += wait.time.0;
+        }
+        if longest.len() < NAMED {
+            let (wait_time, ready_time) = (turn.to.since(life.submitted_at), turn.to.since(turn.from));
+            longest.push(LongWait { id: life.id, name: String::new(), wait_time, ready_time, on });
+        }
+    }
+    let mut sums: Vec<ResourceWait> =
+        sums.into_iter().map(|(resource, time)| ResourceWait { resource, time }).collect();
+    sums.sort_by_key(|wait| std::cmp::Reverse(wait.time));
+    (sums, longest)
+}
+
+/// Tokens are used up and not held: what nothing else explains was waited for the rate that is claimed.
+fn explain_by_rate(life: &Life, turn: Turn, scene: &Scene, on: &mut [(String, Span)]) {
+    let has_rate =
+        |claim: &&Claim| scene.resources.get(&claim.resource).is_some_and(|bounds| bounds.has_rate);
+    let Some(rated) = life.demand.claims.iter().find(has_rate) else { return };
+    let explained = on.iter().map(|(_, time)| time.0).max().unwrap_or(0);
+    let rest = turn.to.since(turn.from).0.saturating_sub(explained);
+    let name = rated.resource.to_string();
+    if let Some((_, time)) = on.iter_mut().find(|(resource, _)| *resource == name) {
+        time.0 += rest;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn timeline(holds: &[(u64, u64, u64, Mode)]) -> Timeline {
+        let mut changes = Vec::new();
+        for (from, to, amount, mode) in holds {
+            let amount = Amount::units(*amount).as_thousandths().cast_signed();
+            push(&mut changes, &[(Time(*from), Time(*to))], amount, *mode != Mode::Read);
+        }
+        Timeline::new(changes)
+    }
+
+    fn blocked(holds: &[(u64, u64, u64, Mode)], turn: (u64, u64), claim: &str, bounds: Bounds) -> u64 {
+        let claim: Claim = claim.parse().unwrap();
+        let turn = Turn { from: Time(turn.0), to: Time(turn.1) };
+        timeline(holds).time(turn, |step| blocks(step, &claim, bounds)).0
+    }
+
+    #[test]
+    fn a_lock_is_waited_for_while_somebody_holds_it_against_the_claim() {
+        let holds = [(10, 30, 1, Mode::Write), (50, 60, 1, Mode::Read)];
+        let none = Bounds::default();
+        assert_eq!(blocked(&holds, (0, 100), "lock:a", none), 20);
+        assert_eq!(blocked(&holds, (0, 100), "lock:a:write", none), 30);
+        assert_eq!(blocked(&holds, (20, 55), "lock:a:exclusive", none), 15);
+        assert_eq!(blocked(&holds, (60, 100), "lock:a:write", none), 0);
+        assert_eq!(blocked(&[], (0, 100), "lock:a:write", none), 0);
+    }
+
+    #[test]
+    fn a_quantity_is_waited_for_while_less_is_free_than_wanted() {
+        let holds = [(0, 40, 2, Mode::Read), (20, 60, 1, Mode::Read)];
+        let four = Bounds { capacity: Some(Amount::units(4)), ..Bounds::default() };
+        assert_eq!(blocked(&holds, (0, 100), "cpu=1", four), 0);
+        assert_eq!(blocked(&holds, (0, 100), "cpu=2", four), 20);
+        assert_eq!(blocked(&holds, (0, 100), "cpu=3", four), 40);
+        assert_eq!(blocked(&holds, (0, 100), "cpu=4", four), 60);
+        let one_at_a_time = Bounds { concurrency: Some(1), ..Bounds::default() };
+        assert_eq!(blocked(&holds, (0, 100), "external_api:x=1", one_at_a_time), 60);
+    }
+}
