@@ -93,6 +93,10 @@ pub fn main() -> ExitCode {
         }
         Some(Verb::Run(_) | Verb::Worker { .. } | Verb::CheckConfig { .. }) | None => {}
     }
+    let flags = match &verb {
+        Some(Verb::Run(args)) => args.configured(flags),
+        _ => flags,
+    };
     let config = match Config::load(&flags) {
         Ok(config) => config,
         Err(mistakes) => {

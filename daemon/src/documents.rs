@@ -108,7 +108,7 @@ fn body(body: Body) -> BodyFields {
     match body {
         Body::Command { argv } => (Some(argv), None, None, None),
         Body::Shell { line } => (None, Some(line), None, None),
-        Body::Handler { module, action } => (None, None, Some(module), action),
+        Body::Handler { module, action, command } => (command, None, Some(module), action),
         Body::Milestone => (None, None, None, None),
     }
 }

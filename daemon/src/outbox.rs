@@ -272,6 +272,9 @@ impl Outbox {
                 let argv = vec!["/bin/sh".to_owned(), "-c".to_owned(), line.clone()];
                 Work::Command { argv, env, cwd, stdin }
             }
+            Body::Handler { command: Some(argv), .. } => {
+                Work::Command { argv: argv.clone(), env, cwd, stdin }
+            }
             Body::Handler { .. } => {
                 let handler = spec.body.handler().unwrap_or_default();
                 match policy.bound_command(&handler) {

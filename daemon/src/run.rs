@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use std::process::ExitCode;
 
-use crate::config::Config;
+use crate::config::{Config, Flags};
 use crate::serve::{Running, runtime};
 use orchd_cli::{Failure, RunOptions, WorkflowFile};
 
@@ -16,6 +16,18 @@ pub struct RunArgs {
     /// Print one JSON document at the end instead of progress and a table
     #[arg(long)]
     json: bool,
+}
+
+impl RunArgs {
+    /// A file in a configuration layout is the configuration of its own daemon, too, unless another one is named.
+    pub fn configured(&self, flags: Flags) -> Flags {
+        let is_named =
+            flags.config.is_some() || std::env::var_os("ORCHD_CONFIG").is_some_and(|c| !c.is_empty());
+        if is_named || !self.file.is_layout() {
+            return flags;
+        }
+        Flags { config: Some(self.file.file.clone()), ..flags }
+    }
 }
 
 /// Runs a workflow file to its end.

@@ -2,7 +2,7 @@
 
 use orchd_api::{Event, LogChunk, LogStream, PauseRequest, ShutdownMode, Task};
 use orchd_model::AttemptNumber;
-use orchd_workflow::FileError;
+use orchd_workflow::{FileError, Plan};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -69,6 +69,23 @@ pub(crate) struct Ended {
     pub(crate) shutdown: ShutdownMode,
     /// Its process id.
     pub(crate) pid: u32,
+}
+
+/// The plan of each workflow of a file: one alone, or an array.
+#[derive(Serialize, JsonSchema)]
+#[serde(untagged)]
+pub(crate) enum Plans {
+    One(Box<Plan>),
+    Several(Vec<Plan>),
+}
+
+impl Plans {
+    pub(crate) fn each(&self) -> &[Plan] {
+        match self {
+            Self::One(plan) => std::slice::from_ref(plan),
+            Self::Several(plans) => plans,
+        }
+    }
 }
 
 /// The graph of a workflow as text.

@@ -5,7 +5,7 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use crate::diagnosis::Diagnosis;
-use crate::documents::{Drawing, Ended, OutputPiece, Paused, Resumed, Shown};
+use crate::documents::{Drawing, Ended, OutputPiece, Paused, Plans, Resumed, Shown};
 use crate::summary::Summary;
 
 /// The documents of one or more verbs.
@@ -43,7 +43,7 @@ pub fn documents() -> Vec<Document> {
         document::<api::Backup>("backup", "backup"),
         document::<Ended>("ended", "shutdown"),
         document::<Diagnosis>("diagnosis", "doctor"),
-        document::<orchd_workflow::Plan>("plan", "workflow check, workflow plan"),
+        document::<Plans>("plan", "workflow check, workflow plan"),
         document::<Drawing>("drawing", "workflow graph"),
         document::<Summary>("summary", "workflow run, workflow show, orchd run"),
         document::<api::WorkflowAdded>("added-workflow", "workflow run --detach"),

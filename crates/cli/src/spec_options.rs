@@ -343,7 +343,10 @@ mod tests {
     #[test]
     fn a_handler_has_a_module_an_action_and_parameters() {
         let spec = spec(&["--handler", "a.b.c", "--params", r#"{"x": 1}"#]);
-        assert_eq!(spec.body, Body::Handler { module: "a.b".into(), action: Some("c".into()) });
+        assert_eq!(
+            spec.body,
+            Body::Handler { module: "a.b".into(), action: Some("c".into()), command: None }
+        );
         assert_eq!(spec.parameters["x"], 1);
     }
 

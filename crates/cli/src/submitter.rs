@@ -1,7 +1,7 @@
 //! What a command gets from whoever submits it: the working directory and a short list of environment
 //! variables. Secrets in the rest of the environment stay where they are.
 
-use orchd_model::{Body, Env, TaskSpec};
+use orchd_model::{Env, TaskSpec};
 use std::io;
 use std::path::PathBuf;
 
@@ -32,9 +32,8 @@ impl Submitter {
 
     /// Gives a command what it does not say itself. A relative directory is taken from the current one.
     pub fn complete(&self, spec: &mut TaskSpec) {
-        match spec.body {
-            Body::Command { .. } | Body::Shell { .. } => {}
-            Body::Handler { .. } | Body::Milestone => return,
+        if !spec.body.is_process() {
+            return;
         }
         if spec.env.is_empty() {
             spec.env = self.env.clone();

@@ -1,8 +1,8 @@
 //! A workflow file on the command line, and the parameters given with it.
 
 use clap::Args;
-use orchd_model::WorkflowSpec;
-use orchd_workflow::{FILE_BYTES, FileError};
+use orchd_model::{Span, WorkflowSpec};
+use orchd_workflow::{FILE_BYTES, FileError, Layout, Loaded, Wanted};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -10,14 +10,20 @@ use std::path::{Path, PathBuf};
 
 use crate::Failure;
 
+/// A configuration layout that is looked at twice: what people write, not what programs make.
+const LAYOUT_BYTES: u64 = 4 << 20;
+
 /// A workflow file and values for its parameters.
 #[derive(Clone, Debug, Args)]
 pub struct WorkflowFile {
-    /// The workflow file, YAML or JSON; - for standard input
+    /// The workflow file, YAML, JSON or TOML; - for standard input
     pub file: PathBuf,
     /// Value of a parameter; may be given again
     #[arg(short = 'P', long = "parameter", value_name = "K=V", value_parser = assignment)]
     pub parameters: Vec<(String, String)>,
+    /// The workflow that is meant, of a file with several
+    #[arg(long, value_name = "NAME")]
+    pub workflow: Option<String>,
 }
 
 fn assignment(text: &str) -> Result<(String, String), String> {
@@ -27,36 +33,83 @@ fn assignment(text: &str) -> Result<(String, String), String> {
     }
 }
 
+/// What the environment says takes the place of what the file says for all of its workflows.
+fn surroundings(layout: &mut Layout, variable: impl Fn(&str) -> Option<String>) -> Result<(), Failure> {
+    let given = |name: &str| variable(name).filter(|value| !value.is_empty());
+    let wrong = |name: &str, value: &str, wanted: &str| {
+        Failure::Usage(format!("${name} must be {wanted}: {}", crate::text::plain(value)))
+    };
+    if let Some(value) = given("MAX_PARALLEL_TASKS") {
+        let slots = value.parse().ok().filter(|slots| *slots > 0);
+        layout.slots =
+            Some(slots.ok_or_else(|| wrong("MAX_PARALLEL_TASKS", &value, "a whole number from 1"))?);
+    }
+    if let Some(value) = given("WORKFLOW_TIMEOUT") {
+        let timeout = value.parse().ok().filter(|timeout| *timeout > Span::ZERO);
+        layout.timeout = Some(timeout.ok_or_else(|| wrong("WORKFLOW_TIMEOUT", &value, "a duration"))?);
+    }
+    Ok(())
+}
+
 impl WorkflowFile {
-    /// The workflow to look at, or everything that is wrong with the file. Parameters that are required to
-    /// run it may be missing.
+    /// The workflows of the file to look at, or everything that is wrong with it. Parameters that are required
+    /// to run them may be missing.
     ///
     /// # Errors
     /// The file cannot be read.
-    pub fn read(&self) -> Result<Result<WorkflowSpec, Vec<FileError>>, Failure> {
-        self.with(orchd_workflow::inspect)
+    pub fn read(&self) -> Result<Result<Loaded, Vec<FileError>>, Failure> {
+        self.read_for(false)
     }
 
-    fn with<T>(&self, read: impl FnOnce(&str, &str, &BTreeMap<String, Value>) -> T) -> Result<T, Failure> {
+    fn read_for(&self, runs: bool) -> Result<Result<Loaded, Vec<FileError>>, Failure> {
         let text = self.text()?;
-        let overrides: BTreeMap<String, Value> = self
-            .parameters
-            .iter()
-            .map(|(name, value)| (name.clone(), Value::String(value.clone())))
-            .collect();
         let name = if self.is_standard_input() { "stdin.yaml".into() } else { self.file.to_string_lossy() };
-        Ok(read(&name, &text, &overrides))
+        let overrides = self.overrides();
+        let wanted = Wanted { workflow: self.workflow.as_deref(), parameters: &overrides, runs };
+        let mut loaded = match orchd_workflow::load_all(&name, &text, wanted) {
+            Ok(loaded) => loaded,
+            Err(errors) => return Ok(Err(errors)),
+        };
+        surroundings(&mut loaded.layout, |name| std::env::var(name).ok())?;
+        for workflow in &mut loaded.workflows {
+            loaded.layout.fill(&mut workflow.spec);
+        }
+        Ok(Ok(loaded))
+    }
+
+    /// Whether it is in a configuration layout; a file that cannot be read, or only once, is in none.
+    #[must_use]
+    pub fn is_layout(&self) -> bool {
+        let is_small = std::fs::metadata(&self.file).is_ok_and(|m| m.is_file() && m.len() <= LAYOUT_BYTES);
+        is_small
+            && self.text().is_ok_and(|text| orchd_workflow::is_layout(&self.file.to_string_lossy(), &text))
+    }
+
+    /// The values that were given for parameters.
+    #[must_use]
+    pub fn overrides(&self) -> BTreeMap<String, Value> {
+        self.parameters.iter().map(|(name, value)| (name.clone(), Value::String(value.clone()))).collect()
     }
 
     /// The workflow to run.
     ///
     /// # Errors
-    /// A usage failure with everything that is wrong.
+    /// A usage failure with everything that is wrong, or when there are several and none is chosen.
     pub fn load(&self) -> Result<WorkflowSpec, Failure> {
-        self.with(orchd_workflow::load)?.map_err(|errors| {
+        let file = self.file.display();
+        let mut loaded = self.read_for(true)?.map_err(|errors| {
             let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
-            Failure::Usage(format!("invalid workflow file: {}\n{}", self.file.display(), errors.join("\n")))
-        })
+            Failure::Usage(format!("invalid workflow file: {file}\n{}", errors.join("\n")))
+        })?;
+        if loaded.workflows.len() > 1 {
+            let names: Vec<&str> = loaded.workflows.iter().map(|found| found.spec.name.as_str()).collect();
+            let names = crate::text::plain(&names.join(", "));
+            return Err(Failure::Usage(format!(
+                "several workflows in {file}: {names}\nhint: choose one with --workflow NAME"
+            )));
+        }
+        let only = loaded.workflows.pop().map(|only| only.spec);
+        only.ok_or_else(|| Failure::Usage(format!("no workflow in {file}")))
     }
 
     fn is_standard_input(&self) -> bool {
@@ -88,7 +141,7 @@ mod tests {
         let file = |name: &str, text: &[u8]| {
             let path = directory.path().join(name);
             std::fs::write(&path, text).unwrap();
-            WorkflowFile { file: path, parameters: Vec::new() }
+            WorkflowFile { file: path, parameters: Vec::new(), workflow: None }
         };
         let good = file("good.yaml", b"name: w\nparameters: {n: 1}\ntasks:\n  - {name: a, shell: 'true'}\n");
         assert_eq!(good.load().unwrap().name, "w");
@@ -103,7 +156,31 @@ mod tests {
         assert_eq!(failure.exit(), Exit::USAGE);
         assert!(failure.to_string().contains("bad.yaml:3"), "{failure}");
         assert_eq!(file("latin.yaml", b"name: \xe9").load().unwrap_err().exit(), Exit::USAGE);
-        let missing = WorkflowFile { file: directory.path().join("none"), parameters: Vec::new() };
+        let missing = file("none", b"");
+        std::fs::remove_file(&missing.file).unwrap();
         assert_eq!(missing.load().unwrap_err().exit(), Exit::USAGE);
+        let text = b"workflow:\n  a: {steps: [{name: x}]}\n  b: {steps: [{name: y}]}\n";
+        let several = file("several.yaml", text);
+        let failure = several.load().unwrap_err();
+        assert_eq!(failure.exit(), Exit::USAGE);
+        assert!(failure.to_string().contains("a, b\nhint: choose one with --workflow"), "{failure}");
+        let chosen = WorkflowFile { workflow: Some("b".into()), ..several };
+        assert_eq!(chosen.load().unwrap().tasks[0].name, "y");
+    }
+
+    #[test]
+    fn the_environment_bounds_what_the_file_says() {
+        let layout = |variables: &[(&str, &str)]| {
+            let found = |name: &str| variables.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned());
+            let mut layout = Layout { slots: Some(4), ..Layout::default() };
+            surroundings(&mut layout, found).map(|()| (layout.slots, layout.timeout))
+        };
+        assert_eq!(layout(&[]).unwrap(), (Some(4), None));
+        let both = [("MAX_PARALLEL_TASKS", "2"), ("WORKFLOW_TIMEOUT", "90")];
+        assert_eq!(layout(&both).unwrap(), (Some(2), Some(Span::from_secs(90))));
+        for wrong in [("MAX_PARALLEL_TASKS", "0"), ("MAX_PARALLEL_TASKS", "x"), ("WORKFLOW_TIMEOUT", "soon")]
+        {
+            assert_eq!(layout(&[wrong]).unwrap_err().exit(), Exit::USAGE, "{wrong:?}");
+        }
     }
 }

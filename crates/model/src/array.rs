@@ -238,7 +238,8 @@ impl TaskSpec {
         match &mut spec.body {
             Body::Command { argv } => argv.iter_mut().for_each(fill),
             Body::Shell { line } => fill(line),
-            Body::Handler { .. } | Body::Milestone => {}
+            Body::Handler { command, .. } => command.iter_mut().flatten().for_each(fill),
+            Body::Milestone => {}
         }
         spec.env.values_mut().for_each(fill);
         spec.cwd.iter_mut().for_each(fill);

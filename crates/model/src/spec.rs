@@ -34,6 +34,9 @@ pub enum Body {
         module: String,
         /// The action; without one the handler is `module`.
         action: Option<String>,
+        /// The program and its arguments that this task runs in place of the handler: the parameters are in
+        /// `$ORCHD_INPUTS`. None: a worker that offers the handler, or the command of the configuration.
+        command: Option<Vec<String>>,
     },
     /// Does nothing: completes as soon as its dependencies are met.
     Milestone,
@@ -44,9 +47,19 @@ impl Body {
     #[must_use]
     pub fn handler(&self) -> Option<String> {
         match self {
-            Self::Handler { module, action: Some(action) } => Some(format!("{module}.{action}")),
-            Self::Handler { module, action: None } => Some(module.clone()),
+            Self::Handler { module, action: Some(action), .. } => Some(format!("{module}.{action}")),
+            Self::Handler { module, action: None, .. } => Some(module.clone()),
             Self::Command { .. } | Self::Shell { .. } | Self::Milestone => None,
+        }
+    }
+
+    /// Whether a process is started for it, whatever the configuration says of handlers.
+    #[must_use]
+    pub fn is_process(&self) -> bool {
+        match self {
+            Self::Command { .. } | Self::Shell { .. } => true,
+            Self::Handler { command, .. } => command.is_some(),
+            Self::Milestone => false,
         }
     }
 
@@ -182,7 +195,7 @@ impl TaskSpec {
         action: impl Into<String>,
         parameters: Map<String, Value>,
     ) -> Self {
-        let body = Body::Handler { module: module.into(), action: Some(action.into()) };
+        let body = Body::Handler { module: module.into(), action: Some(action.into()), command: None };
         Self { parameters, ..Self::new(body) }
     }
 
@@ -196,18 +209,12 @@ impl TaskSpec {
             return Err(malformed(&format!("a key has 1 to {} bytes", limits::KEY_BYTES), key));
         }
         match &self.body {
-            Body::Command { argv } if argv.first().is_none_or(String::is_empty) => {
-                return Err(malformed("a command needs a program", "[]"));
-            }
-            Body::Command { argv } => {
-                if let Some(bad) = argv.iter().find(|a| a.contains('\0')) {
-                    return Err(malformed("an argument must not contain a zero byte", bad));
-                }
-            }
+            Body::Command { argv } => check_argv(argv)?,
             Body::Shell { line } if line.contains('\0') => {
                 return Err(malformed("a shell line must not contain a zero byte", line));
             }
-            Body::Handler { module, action } => {
+            Body::Handler { module, action, command } => {
+                command.as_deref().map_or(Ok(()), check_argv)?;
                 for part in [Some(module), action.as_ref()].into_iter().flatten() {
                     if part.is_empty() || part.chars().any(|c| c.is_whitespace() || c == '*') {
                         return Err(malformed("a handler name has no white space and no *", part));
@@ -254,6 +261,18 @@ impl TaskSpec {
     }
 }
 
+fn check_argv(argv: &[String]) -> Result<(), Refusal> {
+    if argv.first().is_none_or(String::is_empty) {
+        return Err(Refusal::new(Code::Malformed, "a command needs a program").value("[]"));
+    }
+    match argv.iter().find(|argument| argument.contains('\0')) {
+        Some(bad) => {
+            Err(Refusal::new(Code::Malformed, "an argument must not contain a zero byte").value(bad))
+        }
+        None => Ok(()),
+    }
+}
+
 /// Refuses no time at all: who writes 0 for a limit mostly means that there is none.
 pub(crate) fn check_limit_of_time(what: &str, limit: Option<Span>) -> Result<(), Refusal> {
     if limit == Some(Span::ZERO) {
@@ -287,6 +306,14 @@ mod tests {
     }
 
     #[test]
+    fn a_handler_may_be_bound_to_a_command() {
+        let spec = read(r#"{"module":"m","action":"a","command":["true"]}"#).unwrap();
+        assert_eq!((spec.body.handler().as_deref(), spec.body.is_process()), (Some("m.a"), true));
+        let again: TaskSpec = serde_json::from_str(&serde_json::to_string(&spec).unwrap()).unwrap();
+        assert_eq!(again, spec);
+    }
+
+    #[test]
     fn misspelt_fields_are_named_with_a_suggestion() {
         let error = read(r#"{"comand":["true"]}"#).unwrap_err();
         assert!(error.contains("comand") && error.contains("command"), "{error}");
@@ -297,6 +324,8 @@ mod tests {
         for json in [
             r#"{"command":["true"],"shell":"true"}"#,
             r#"{"action":"x"}"#,
+            r#"{"module":"x","command":[]}"#,
+            r#"{"module":"x","shell":"true"}"#,
             r#"{"command":[]}"#,
             r#"{"shell":"a\u0000b"}"#,
             r#"{"shell":"true","max_retries":1,"max_attempts":5}"#,

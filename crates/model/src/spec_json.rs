@@ -217,7 +217,7 @@ impl TryFrom<SpecFields> for TaskSpec {
         let body = match (fields.command, fields.shell, fields.module, fields.action) {
             (Some(argv), None, None, None) => Body::Command { argv },
             (None, Some(line), None, None) => Body::Shell { line },
-            (None, None, Some(module), action) => Body::Handler { module, action },
+            (command, None, Some(module), action) => Body::Handler { module, action, command },
             (None, None, None, None) => Body::Milestone,
             (None, None, None, Some(action)) => {
                 return Err(Refusal::new(Code::Malformed, "an action needs a module")
@@ -296,7 +296,8 @@ impl Serialize for Shown<'_> {
         match &spec.body {
             Body::Command { argv } => fields.some("command", Some(argv))?,
             Body::Shell { line } => fields.some("shell", Some(line))?,
-            Body::Handler { module, action } => {
+            Body::Handler { module, action, command } => {
+                fields.some("command", command.as_ref())?;
                 fields.some("module", Some(module))?;
                 fields.some("action", action.as_ref())?;
             }

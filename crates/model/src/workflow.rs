@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use std::fmt;
 
 use crate::spec::check_limit_of_time;
-use crate::{Code, Refusal, Span, TaskSpec, limits};
+use crate::{Code, Refusal, RetrySpec, Span, TaskSpec, limits};
 
 /// What a workflow does after its first final failure.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -81,6 +81,14 @@ pub struct WorkflowSpec {
 }
 
 impl WorkflowSpec {
+    /// Gives the tasks that say nothing of retries so many.
+    pub fn fill_retries(&mut self, max_retries: u32) {
+        let retries = RetrySpec { max_retries: Some(max_retries), ..RetrySpec::default() };
+        for task in &mut self.tasks {
+            task.retry = task.retry.or(&retries);
+        }
+    }
+
     /// Checks the limits that the types do not express.
     ///
     /// # Errors

@@ -1,27 +1,124 @@
-//! The workflows within a configuration file: `workflow.NAME` with its tasks or steps, and `dag.tasks`.
-//!
-//! Whatever else stands in the configuration is left to whoever reads that.
+//! The workflows of a document: one that is a workflow itself, or several within a configuration,
+//! `workflow.NAME` with its tasks or steps, and `dag.tasks`.
 
 use orchd_model::WorkflowSpec;
+use serde_json::Value;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use crate::document;
 use crate::error::{FileError, Report, shown};
-use crate::file::workflow;
-use crate::node::{Content, Entry, Node, Position};
+use crate::file::{FILE_BYTES, workflow};
+use crate::handlers::Handlers;
+use crate::layout::{self, Layout, entries, is_list_of_tasks};
+use crate::node::{Content, Node, Position};
 use crate::parameters::Given;
 
-/// A workflow of a configuration.
+/// A workflow of a file.
 #[derive(Clone, Debug)]
 pub struct Configured {
-    /// What it is; named as it names itself, else by its key.
+    /// What it is; named as it names itself, else by its key or file.
     pub spec: WorkflowSpec,
     /// The line that it begins in, from 1.
     pub line: u32,
+    /// What is odd about it, but no mistake.
+    pub warnings: Vec<FileError>,
+}
+
+/// A file that was read.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// Its workflows, in the order of the file.
+    pub workflows: Vec<Configured>,
+    /// What stands beside them, in a configuration layout.
+    pub layout: Layout,
+}
+
+/// What is wanted of a file.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    /// The name of the workflow; none: all of them.
+    pub workflow: Option<&'a str>,
+    /// Values for parameters, which each of the workflows must have; text is read as the parameter's type.
+    pub parameters: &'a BTreeMap<String, Value>,
+    /// Whether it is to be run: parameters that are required must be given then.
+    pub runs: bool,
+}
+
+impl<'a> Wanted<'a> {
+    fn given(&self) -> Given<'a> {
+        Given { values: self.parameters, all: self.runs }
+    }
+}
+
+/// Reads and checks the workflows of a file.
+///
+/// `file_name` tells the format (`.json` is JSON, `.toml` TOML, everything else YAML), names a workflow that
+/// does not name itself, and stands in the errors. The `handlers` beside the workflows are bound;
+/// what else the file says for all of them is for the caller to [fill in](Layout::fill). The tasks keep their
+/// templates as text; each depends on others by name; a task without `cwd` has none, for the caller to set.
+///
+/// # Errors
+/// Everything that is wrong, in the order of the file.
+pub fn load_all(file_name: &str, text: &str, wanted: Wanted<'_>) -> Result<Loaded, Vec<FileError>> {
+    let mut report = Report::new(file_name);
+    let document = if text.len() > FILE_BYTES {
+        report.add(
+            Position::default(),
+            format!("a workflow file is at most {FILE_BYTES} bytes: {}", text.len()),
+        );
+        None
+    } else {
+        document::read(file_name, text, &mut report)
+    };
+    let loaded = match &document {
+        Some(document) if layout::is_layout(document) => within(document, wanted, &mut report),
+        Some(document) => alone(document, file_name, wanted, &mut report),
+        None => None,
+    };
+    match loaded {
+        Some(loaded) if report.is_clean() => Ok(loaded),
+        _ => Err(report.into_errors()),
+    }
+}
+
+/// Whether a document holds workflows beside other things, and is not one itself.
+#[must_use]
+pub fn is_layout(file_name: &str, text: &str) -> bool {
+    let document = document::read(file_name, text, &mut Report::new(file_name));
+    text.len() <= FILE_BYTES && document.is_some_and(|document| layout::is_layout(&document))
+}
+
+fn alone(document: &Node, file_name: &str, wanted: Wanted<'_>, report: &mut Report) -> Option<Loaded> {
+    let only = workflow(document, file_name, Some(&Handlers::default()), wanted.given(), report)?;
+    if let Some(choice) = wanted.workflow.filter(|choice| *choice != only.spec.name) {
+        report.unknown(Position::default(), "no such workflow in the file", choice, [&*only.spec.name]);
+    }
+    Some(Loaded { workflows: vec![only], layout: Layout::default() })
+}
+
+fn within(document: &Node, wanted: Wanted<'_>, report: &mut Report) -> Option<Loaded> {
+    let layout = Layout::read(document, report);
+    let handlers = entries(document).iter().find(|entry| entry.key == "handlers" && !entry.node.is_null());
+    let handlers = handlers.map(|entry| Handlers::read(&entry.node, report)).unwrap_or_default();
+    let mut candidates = candidates(document);
+    if candidates.is_empty() && report.is_clean() {
+        report.add_hint(document.at, "a configuration without workflows", "add steps to workflow.NAME");
+    }
+    if let Some(choice) = wanted.workflow {
+        let names: Vec<String> = candidates.iter().map(Candidate::name).collect();
+        candidates.retain(|candidate| candidate.name() == choice);
+        if candidates.is_empty() {
+            let names = names.iter().map(String::as_str);
+            report.unknown(Position::default(), "no such workflow in the file", choice, names);
+        }
+    }
+    let workflows = read_each(&candidates, Some(&handlers), wanted.given(), report);
+    Some(Loaded { workflows, layout })
 }
 
 /// Reads and checks the workflows of a configuration. A document that cannot be read has none: that is told by
-/// its other readers.
+/// its other readers, who also know what holds for all workflows, and which commands stand for handlers.
 ///
 /// # Errors
 /// Everything that is wrong with the workflows, in the order of the file.
@@ -32,24 +129,48 @@ pub fn configured(file_name: &str, text: &str) -> Result<Vec<Configured>, Vec<Fi
     let mut report = Report::new(file_name);
     // Who runs one gives what it requires.
     let given = Given { values: &BTreeMap::new(), all: false };
-    let mut found: Vec<(Configured, Position)> = Vec::new();
-    for (key, at, node) in candidates(&document) {
-        let Some(spec) = workflow(&node, key, given, &mut report) else { continue };
-        if let Some((first, _)) = found.iter().find(|(other, _)| other.spec.name == spec.name) {
-            let first = format!("the first one is in line {}", first.line);
-            report.add_hint(at, format!("a second workflow of this name: {}", shown(&spec.name)), first);
-        }
-        found.push((Configured { spec, line: at.line }, at));
-    }
-    if report.is_clean() {
-        Ok(found.into_iter().map(|(configured, _)| configured).collect())
-    } else {
-        Err(report.into_errors())
+    let found = read_each(&candidates(&document), None, given, &mut report);
+    if report.is_clean() { Ok(found) } else { Err(report.into_errors()) }
+}
+
+/// What may be a workflow of a configuration.
+struct Candidate<'d> {
+    key: &'d str,
+    at: Position,
+    node: Cow<'d, Node>,
+}
+
+impl Candidate<'_> {
+    /// Its name: what it says, else its key.
+    fn name(&self) -> String {
+        let given = entries(&self.node).iter().find(|entry| entry.key == "name");
+        given.and_then(|entry| entry.node.as_text()).unwrap_or(self.key).to_owned()
     }
 }
 
-/// What may be a workflow: its key, where that stands, and the workflow.
-fn candidates(document: &Node) -> Vec<(&str, Position, Node)> {
+fn read_each(
+    candidates: &[Candidate<'_>],
+    around: Option<&Handlers>,
+    given: Given<'_>,
+    report: &mut Report,
+) -> Vec<Configured> {
+    let mut found: Vec<Configured> = Vec::new();
+    for Candidate { key, at, node } in candidates {
+        let Some(read) = workflow(node, key, around, given, report) else { continue };
+        if let Some(first) = found.iter().find(|other| other.spec.name == read.spec.name) {
+            let first = format!("the first one is in line {}", first.line);
+            report.add_hint(
+                *at,
+                format!("a second workflow of this name: {}", shown(&read.spec.name)),
+                first,
+            );
+        }
+        found.push(Configured { line: at.line, ..read });
+    }
+    found
+}
+
+fn candidates(document: &Node) -> Vec<Candidate<'_>> {
     let mut candidates = Vec::new();
     for section in entries(document) {
         match section.key.as_str() {
@@ -57,29 +178,22 @@ fn candidates(document: &Node) -> Vec<(&str, Position, Node)> {
                 let named = entries(&section.node).iter().filter(|entry| {
                     entry.key != "manager" && entries(&entry.node).iter().any(is_list_of_tasks)
                 });
-                candidates.extend(named.map(|entry| (entry.key.as_str(), entry.at, entry.node.clone())));
+                candidates.extend(named.map(|entry| Candidate {
+                    key: entry.key.as_str(),
+                    at: entry.at,
+                    node: Cow::Borrowed(&entry.node),
+                }));
             }
             "dag" if entries(&section.node).iter().any(|entry| entry.key == "tasks") => {
                 // How it is run is configured beside its tasks.
                 let own = entries(&section.node).iter().filter(|entry| entry.key != "execution");
                 let node = Node { at: section.node.at, content: Content::Map(own.cloned().collect()) };
-                candidates.push(("dag", section.at, node));
+                candidates.push(Candidate { key: "dag", at: section.at, node: Cow::Owned(node) });
             }
             _ => {}
         }
     }
     candidates
-}
-
-fn is_list_of_tasks(entry: &Entry) -> bool {
-    entry.key == "tasks" || entry.key == "steps"
-}
-
-fn entries(node: &Node) -> &[Entry] {
-    match &node.content {
-        Content::Map(entries) => entries,
-        Content::Null | Content::Bool(_) | Content::Number(..) | Content::Text(_) | Content::List(_) => &[],
-    }
 }
 
 #[cfg(test)]

@@ -63,6 +63,11 @@ impl Report {
         Self { file: file.to_owned(), errors: Vec::new(), dropped: 0, compared: 0 }
     }
 
+    /// An empty one about the same file.
+    pub(crate) fn another(&self) -> Self {
+        Self::new(&self.file)
+    }
+
     /// Whether nothing is wrong so far.
     pub(crate) fn is_clean(&self) -> bool {
         self.errors.is_empty()

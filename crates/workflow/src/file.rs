@@ -4,10 +4,11 @@ use orchd_model::{DependencyTarget, FailFast, WorkflowSpec, limits};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, HashMap};
 
-use crate::document;
+use crate::configured::{Configured, Loaded, Wanted, load_all};
 use crate::error::{FileError, Report, shown};
 use crate::field::{map, number, parsed, text, unknown_key, wrong};
 use crate::graph::Graph;
+use crate::handlers::Handlers;
 use crate::node::{Content, Entry, Node, Position};
 use crate::parameters::{Declarations, Given};
 use crate::task::{self, Defaults, Draft, Shared};
@@ -17,19 +18,20 @@ pub const FILE_BYTES: usize = limits::BODY_BYTES;
 /// Tasks of a cycle that an error names; of a longer one it names both ends.
 const CYCLE_SHOWN: usize = 12;
 
-const KEYS: [&str; 9] = [
+pub(crate) const KEYS: [&str; 10] = [
     "name",
     "parameters",
     "max_parallel",
     "fail_fast",
     "timeout",
     "defaults",
+    "handlers",
     "tasks",
     "steps",
     "description",
 ];
 
-/// Reads and checks a workflow file.
+/// Reads and checks a file that holds one workflow.
 ///
 /// `file_name` tells the format (`.json` is JSON, `.toml` TOML, everything else YAML), names a workflow that does not name
 /// itself, and stands in the errors. `overrides` replace parameters of the file; text is read as JSON where
@@ -43,7 +45,7 @@ pub fn load(
     text: &str,
     overrides: &BTreeMap<String, Value>,
 ) -> Result<WorkflowSpec, Vec<FileError>> {
-    load_with(file_name, text, Given { values: overrides, all: true })
+    only(file_name, text, overrides, true)
 }
 
 /// Like [`load`], to look at the graph and not to run it: required parameters may be missing, and are then
@@ -56,37 +58,37 @@ pub fn inspect(
     text: &str,
     overrides: &BTreeMap<String, Value>,
 ) -> Result<WorkflowSpec, Vec<FileError>> {
-    load_with(file_name, text, Given { values: overrides, all: false })
+    only(file_name, text, overrides, false)
 }
 
-fn load_with(file_name: &str, text: &str, given: Given<'_>) -> Result<WorkflowSpec, Vec<FileError>> {
-    let mut report = Report::new(file_name);
-    let spec = read(file_name, text, given, &mut report);
-    match spec {
-        Some(spec) if report.is_clean() => Ok(spec),
-        _ => Err(report.into_errors()),
+fn only(
+    file_name: &str,
+    text: &str,
+    parameters: &BTreeMap<String, Value>,
+    runs: bool,
+) -> Result<WorkflowSpec, Vec<FileError>> {
+    let wanted = Wanted { workflow: None, parameters, runs };
+    let Loaded { mut workflows, .. } = load_all(file_name, text, wanted)?;
+    match (workflows.pop(), workflows.len()) {
+        (Some(only), 0) => Ok(only.spec),
+        (_, others) => {
+            let mut report = Report::new(file_name);
+            let message = format!("a file with one workflow is wanted here: this one has {}", others + 1);
+            report.add(Position::default(), message);
+            Err(report.into_errors())
+        }
     }
 }
 
-fn read(file_name: &str, text: &str, given: Given<'_>, report: &mut Report) -> Option<WorkflowSpec> {
-    if text.len() > FILE_BYTES {
-        report.add(
-            Position::default(),
-            format!("a workflow file is at most {FILE_BYTES} bytes: {}", text.len()),
-        );
-        return None;
-    }
-    let document = document::read(file_name, text, report);
-    workflow(&document?, file_name, given, report)
-}
-
-/// Reads and checks a workflow that stands in a file, alone or among other things.
+/// Reads and checks a workflow that stands in a file, alone or among other things. `around`: the commands that
+/// the surrounding document binds, if it is for it to bind any.
 pub(crate) fn workflow(
     document: &Node,
     file_name: &str,
+    around: Option<&Handlers>,
     given: Given<'_>,
     report: &mut Report,
-) -> Option<WorkflowSpec> {
+) -> Option<Configured> {
     let entries = map(document, "a workflow file", report)?;
     let find = |key: &str| entries.iter().find(|e| e.key == key && !e.node.is_null());
     let mut spec = WorkflowSpec {
@@ -103,6 +105,7 @@ pub(crate) fn workflow(
     if let Some(entry) = find("defaults") {
         shared.defaults = Defaults::read(&entry.node, &shared.parameters, report);
     }
+    let handlers = find("handlers").map(|entry| Handlers::read(&entry.node, report)).unwrap_or_default();
     for entry in entries.iter().filter(|e| !e.node.is_null()) {
         top_key(&mut spec, entry, report);
     }
@@ -118,13 +121,21 @@ pub(crate) fn workflow(
             return None;
         }
     };
-    spec.tasks = tasks_of(tasks, &shared, report)?;
+    let mut drafts = tasks_of(tasks, &shared, report)?;
+    handlers.report_unused(&drafts, report);
+    let mut warnings = report.another();
+    match around {
+        Some(around) => handlers.over(around).bind(&mut drafts, &mut warnings),
+        // Whoever reads it knows of more commands.
+        None => handlers.bind(&mut drafts, &mut report.another()),
+    }
+    spec.tasks = drafts.into_iter().map(|draft| draft.spec).collect();
     if report.is_clean()
         && let Err(refusal) = spec.check()
     {
         report.refused(document.at, "workflow", &refusal);
     }
-    Some(spec)
+    Some(Configured { spec, line: document.at.line, warnings: warnings.into_errors() })
 }
 
 fn stem(file_name: &str) -> String {
@@ -162,12 +173,12 @@ fn top_key(spec: &mut WorkflowSpec, entry: &Entry, report: &mut Report) {
         },
         "timeout" => spec.timeout = parsed(node, "timeout", "a duration", report),
         "description" => drop(text(node, "description", report)),
-        "parameters" | "defaults" | "tasks" | "steps" => {}
+        "parameters" | "defaults" | "handlers" | "tasks" | "steps" => {}
         _ => unknown_key(entry, "a workflow", &KEYS, report),
     }
 }
 
-fn tasks_of(node: &Node, shared: &Shared, report: &mut Report) -> Option<Vec<orchd_model::TaskSpec>> {
+fn tasks_of(node: &Node, shared: &Shared, report: &mut Report) -> Option<Vec<Draft>> {
     let Content::List(items) = &node.content else {
         wrong(node, "tasks", "a list of tasks", report);
         return None;
@@ -185,7 +196,7 @@ fn tasks_of(node: &Node, shared: &Shared, report: &mut Report) -> Option<Vec<orc
     }
     let drafts: Vec<Draft> = items.iter().filter_map(|item| task::read(item, shared, report)).collect();
     check_graph(&drafts, report);
-    Some(drafts.into_iter().map(|draft| draft.spec).collect())
+    Some(drafts)
 }
 
 /// Checks what one task alone cannot know: names that are taken, dependencies that do not exist, cycles.

@@ -21,6 +21,11 @@ impl Graph {
         Self { before, after }
     }
 
+    /// The tasks that each task depends on.
+    pub(crate) fn before(&self) -> &[Vec<usize>] {
+        &self.before
+    }
+
     /// Tasks by stage, in the order of the file within a stage: a task stands one stage after the last of
     /// its dependencies. Tasks on a cycle, or after one, stand in none.
     pub(crate) fn stages(&self) -> Vec<Vec<usize>> {
@@ -71,21 +76,26 @@ impl Graph {
         cycles
     }
 
-    /// The path whose durations sum up to the most, and that sum; of equal ones the first in the file.
+    /// The path whose durations sum up to the most, and that sum; of equal ones the one with the most tasks,
+    /// and of those the first in the file.
     pub(crate) fn critical_path(&self, stages: &[Vec<usize>], durations: &[f64]) -> (Vec<usize>, f64) {
         let mut total = durations.to_vec();
+        let mut length = vec![1_usize; total.len()];
         let mut from: Vec<Option<usize>> = vec![None; total.len()];
+        let longest = |total: &[f64], length: &[usize], tasks: &mut dyn Iterator<Item = usize>| {
+            let order = |&a: &usize, &b: &usize| {
+                total[a].total_cmp(&total[b]).then(length[a].cmp(&length[b])).then(b.cmp(&a))
+            };
+            tasks.max_by(order)
+        };
         for &task in stages.iter().flatten() {
-            let longest = self.before[task]
-                .iter()
-                .copied()
-                .max_by(|&a, &b| total[a].total_cmp(&total[b]).then(b.cmp(&a)));
-            if let Some(longest) = longest {
-                total[task] += total[longest];
-                from[task] = Some(longest);
+            if let Some(before) = longest(&total, &length, &mut self.before[task].iter().copied()) {
+                total[task] += total[before];
+                length[task] += length[before];
+                from[task] = Some(before);
             }
         }
-        let last = (0..total.len()).max_by(|&a, &b| total[a].total_cmp(&total[b]).then(b.cmp(&a)));
+        let last = longest(&total, &length, &mut (0..total.len()));
         let mut path: Vec<usize> = std::iter::successors(last, |&task| from[task]).collect();
         path.reverse();
         (path, last.map_or(0.0, |last| total[last]))

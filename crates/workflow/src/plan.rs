@@ -1,13 +1,14 @@
 //! The plan of a workflow: what runs after what, and how long it must take at least.
 
-use orchd_model::{DependencyTarget, On, Span, TaskSpec, WorkflowSpec};
+use orchd_model::{Body, DependencyTarget, On, Span, TaskSpec, WorkflowSpec};
 use schemars::JsonSchema;
 use serde::Serialize;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use crate::drawing::{dot, mermaid};
 use crate::error::FileError;
 use crate::graph::Graph;
+use crate::width::width;
 
 /// What is assumed of a task that does not say how long it takes, in seconds: with no estimates at all the
 /// critical path is simply the longest chain.
@@ -22,9 +23,53 @@ pub struct Edge(pub String, pub String, pub On);
 pub struct CriticalPath {
     /// Their names, the first to run first.
     pub tasks: Vec<String>,
-    /// The sum of their expected durations, seconds: `metadata.expected_duration` of a task (seconds, or
-    /// text such as `5m`), else one second each.
+    /// The sum of their expected durations, seconds.
     pub duration: f64,
+}
+
+/// How long a task is expected to take.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, JsonSchema)]
+pub struct Duration {
+    /// Seconds.
+    pub seconds: f64,
+    /// Who says so.
+    pub source: DurationSource,
+}
+
+/// Where an expected duration comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DurationSource {
+    /// `metadata.expected_duration` of the task: seconds, or text such as `5m`.
+    Given,
+    /// Earlier runs of the workflow.
+    Remembered,
+    /// Nobody: one second; nothing for a milestone.
+    Assumed,
+}
+
+/// A task that can never start on the machine that the plan is for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Unsatisfiable {
+    /// Its name.
+    pub task: String,
+    /// What it claims.
+    pub claims: Vec<String>,
+    /// Why that cannot be granted, with what there is.
+    pub message: String,
+    /// What would help.
+    pub hint: Option<String>,
+}
+
+/// How a run would go if every task takes as long as expected and succeeds, by the rules of the scheduler.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, JsonSchema)]
+pub struct Estimate {
+    /// From submission to the end of the last task, seconds.
+    pub makespan: f64,
+    /// The most tasks that run at one instant.
+    pub peak_parallelism: usize,
+    /// The slots that it was worked out for.
+    pub slots: u32,
 }
 
 /// The graph of a workflow, or why it has none.
@@ -36,6 +81,8 @@ pub struct Plan {
     pub valid: bool,
     /// Everything that is wrong with the file.
     pub errors: Vec<FileError>,
+    /// What is odd about it, but no mistake.
+    pub warnings: Vec<FileError>,
     /// Stages: the tasks of one can run at once when those of the stages before it have ended.
     pub execution_order: Vec<Vec<String>>,
     /// How many stages there are.
@@ -44,12 +91,21 @@ pub struct Plan {
     pub total_tasks: usize,
     /// Every task after its dependencies, stage by stage.
     pub topological_order: Vec<String>,
+    /// The stage of each task, from 1.
+    pub levels: BTreeMap<String, usize>,
     /// The dependencies, in the order of the file.
     pub edges: Vec<Edge>,
     /// The longest chain.
     pub critical_path: CriticalPath,
-    /// Tasks in the widest stage: what a run stage by stage can keep busy at once.
+    /// How long each task is expected to take.
+    pub durations: BTreeMap<String, Duration>,
+    /// The most tasks that can run at once: the largest set of which none waits for another. Of a graph with
+    /// more than 4000 tasks, those of its widest stage.
     pub max_parallelism: usize,
+    /// Tasks whose claims can never be granted on the machine that the plan is for.
+    pub unsatisfiable: Vec<Unsatisfiable>,
+    /// How a run on that machine would go; nothing where a task can never start, or where nobody has asked.
+    pub estimate: Option<Estimate>,
     /// The graph as Mermaid text.
     pub mermaid: String,
     /// The graph as Graphviz text.
@@ -61,6 +117,12 @@ impl Plan {
     /// are left out.
     #[must_use]
     pub fn of(spec: &WorkflowSpec) -> Self {
+        Self::remembering(spec, &BTreeMap::new())
+    }
+
+    /// The plan, given how many seconds tasks took in earlier runs, by their names.
+    #[must_use]
+    pub fn remembering(spec: &WorkflowSpec, remembered: &BTreeMap<String, f64>) -> Self {
         let by_name: HashMap<&str, usize> =
             spec.tasks.iter().enumerate().map(|(index, task)| (task.name.as_str(), index)).collect();
         let mut before = vec![Vec::new(); spec.tasks.len()];
@@ -76,19 +138,29 @@ impl Plan {
         let name = |&task: &usize| spec.tasks[task].name.clone();
         let graph = Graph::new(before);
         let stages = graph.stages();
-        let durations: Vec<f64> = spec.tasks.iter().map(expected_seconds).collect();
-        let (path, duration) = graph.critical_path(&stages, &durations);
+        let durations: Vec<Duration> = spec.tasks.iter().map(|task| expected(task, remembered)).collect();
+        let seconds: Vec<f64> = durations.iter().map(|duration| duration.seconds).collect();
+        let (path, duration) = graph.critical_path(&stages, &seconds);
+        let max_parallelism = width(&graph, &stages);
+        let level = |(stage, tasks): (usize, &Vec<usize>)| {
+            tasks.iter().map(|task| (name(task), stage + 1)).collect::<Vec<_>>()
+        };
         let names: Vec<&str> = spec.tasks.iter().map(|task| task.name.as_str()).collect();
         Self {
             name: spec.name.clone(),
             valid: true,
             errors: Vec::new(),
+            warnings: Vec::new(),
             stages: stages.len(),
             total_tasks: spec.tasks.len(),
             topological_order: stages.iter().flatten().map(name).collect(),
+            levels: stages.iter().enumerate().flat_map(level).collect(),
             edges: links.iter().map(|(from, to, on)| Edge(name(from), name(to), *on)).collect(),
             critical_path: CriticalPath { tasks: path.iter().map(name).collect(), duration },
-            max_parallelism: stages.iter().map(Vec::len).max().unwrap_or(0),
+            durations: spec.tasks.iter().map(|task| task.name.clone()).zip(durations).collect(),
+            max_parallelism,
+            unsatisfiable: Vec::new(),
+            estimate: None,
             mermaid: mermaid(&names, &links),
             dot: dot(&spec.name, &names, &links),
             execution_order: stages.iter().map(|stage| stage.iter().map(name).collect()).collect(),
@@ -102,8 +174,12 @@ impl Plan {
     }
 }
 
-fn expected_seconds(task: &TaskSpec) -> f64 {
+fn expected(task: &TaskSpec, remembered: &BTreeMap<String, f64>) -> Duration {
     let given = task.metadata.get("expected_duration");
-    let span = given.and_then(|value| serde_json::from_value::<Span>(value.clone()).ok());
-    span.map_or(ASSUMED_SECONDS, Span::as_secs_f64)
+    let given = given.and_then(|value| serde_json::from_value::<Span>(value.clone()).ok());
+    let given = given.map(|span| (span.as_secs_f64(), DurationSource::Given));
+    let remembered = || Some((*remembered.get(&task.name)?, DurationSource::Remembered));
+    let assumed = if task.body == Body::Milestone { 0.0 } else { ASSUMED_SECONDS };
+    let (seconds, source) = given.or_else(remembered).unwrap_or((assumed, DurationSource::Assumed));
+    Duration { seconds, source }
 }

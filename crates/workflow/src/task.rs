@@ -246,7 +246,7 @@ impl Bodies {
         match (self.command, self.shell, self.module, self.action) {
             (Some(argv), None, None, None) => Body::Command { argv },
             (None, Some(line), None, None) => Body::Shell { line },
-            (None, None, Some(module), action) => Body::Handler { module, action },
+            (None, None, Some(module), action) => Body::Handler { module, action, command: None },
             (None, None, None, None) => Body::Milestone,
             (None, None, None, Some(action)) => {
                 let message = format!("an action needs a module: {}", shown(&action));

@@ -109,7 +109,7 @@ fn a_plan_shows_stages_and_the_critical_path() {
     assert_eq!(plan["edges"][1], json!(["generate_a", "analyze", "completion"]));
     assert_eq!(
         plan["critical_path"],
-        json!({"tasks": ["generate_a", "check", "analyze", "done"], "duration": 13.0})
+        json!({"tasks": ["generate_a", "check", "analyze", "done"], "duration": 12.0})
     );
     assert!(plan["mermaid"].as_str().unwrap().contains("t0 -. completion .-> t2"));
     assert!(plan["dot"].as_str().unwrap().contains("\"check\" -> \"analyze\";"));

@@ -137,6 +137,14 @@ mod tests {
     }
 
     #[test]
+    fn workflow_files_may_have_every_section_beside_them() {
+        let read_there = ["workflow", "dag", "resources", "handlers"];
+        let sections: BTreeSet<&str> = KEYS.iter().filter_map(|key| key.name.split('.').next()).collect();
+        let known = orchd_workflow::OTHER_SECTIONS.iter().chain(&read_there).copied().collect();
+        assert_eq!(sections, known, "a new section stands in OTHER_SECTIONS of orchd-workflow, too");
+    }
+
+    #[test]
     fn the_documentation_has_a_row_for_each_key_and_for_no_other() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/configuration.md");
         let text = std::fs::read_to_string(path).unwrap();

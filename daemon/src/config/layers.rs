@@ -220,7 +220,7 @@ impl Layers {
     fn check_table<'v>(&mut self, table: &'v Map<String, Value>, path: &mut Vec<&'v str>) {
         for (key, value) in table {
             path.push(key);
-            if is_workflow(path, value) {
+            if is_workflow(path, value) || is_short_handler(path, value) {
                 // Checked as what it is.
                 path.pop();
                 continue;
@@ -277,6 +277,11 @@ fn is_workflow(path: &[&str], value: &Value) -> bool {
         ["dag", "tasks"] => value.is_array(),
         _ => false,
     }
+}
+
+/// Whether this is a handler's command without the word for it.
+fn is_short_handler(path: &[&str], value: &Value) -> bool {
+    matches!(path, ["handlers", _]) && value.is_array()
 }
 
 /// Reads a value from text: as it is, as a number or truth value, or as a list with commas.

@@ -13,6 +13,7 @@ mod resources;
 mod source;
 mod workflows;
 
+use orchd_cli::Machine;
 use orchd_model::{Amount, RetrySpec, Span, limits};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -26,7 +27,6 @@ pub use source::Setting;
 pub use workflows::WorkflowDefaults;
 
 use layers::Layers;
-use resources::Machine;
 use source::Source;
 
 /// Tasks that the worker is given ahead of its slots: what eight cores run of the shortest in the time of two
@@ -108,7 +108,7 @@ impl Config {
     }
 
     fn from_layers(flags: &Flags, mut layers: Layers) -> Result<Self, Mistakes> {
-        let machine = Machine::look().map_err(|error| Mistakes(vec![format!("{error:#}")]))?;
+        let machine = Machine::look().map_err(|error| Mistakes(vec![error.to_string()]))?;
         let state_dir = state_dir(flags, &mut layers);
         let socket = flags.socket.clone().map(|socket| ("--socket", socket));
         let socket = layers.flagged("daemon.socket", socket, orchd_client::default_socket(), Source::Default);
@@ -287,16 +287,18 @@ fn defaults(layers: &mut Layers) -> RetrySpec {
 
 fn handlers(layers: &mut Layers) -> BTreeMap<String, Vec<String>> {
     let mut handlers = BTreeMap::new();
-    for name in layers.table(&["handlers"]).keys() {
-        let path = ["handlers", name, "command"];
-        let Some((command, source)) = layers.find_in_file::<Vec<String>>(&path) else {
+    for (name, content) in &layers.table(&["handlers"]) {
+        let long = ["handlers", name, "command"];
+        // A list is the command itself.
+        let path = if content.is_array() { &long[..2] } else { &long[..] };
+        let Some((command, source)) = layers.find_in_file::<Vec<String>>(path) else {
             if !layers.errors.iter().any(|error| error.contains(name)) {
-                layers.wrong(&path, &format!("a handler without a command: {name}"));
+                layers.wrong(path, &format!("a handler without a command: {name}"));
             }
             continue;
         };
         if command.is_empty() {
-            layers.wrong(&path, &format!("a handler's command is empty: {name}"));
+            layers.wrong(path, &format!("a handler's command is empty: {name}"));
         }
         layers.note(&format!("handlers.{name:?}.command"), command.clone().into(), source);
         handlers.insert(name.clone(), command);

@@ -53,6 +53,7 @@ impl Policy {
         match &spec.body {
             Body::Command { .. } | Body::Shell { .. } => Runner::Process,
             Body::Milestone => Runner::Nothing,
+            Body::Handler { command: Some(_), .. } => Runner::Process,
             Body::Handler { .. } => {
                 let name = spec.body.handler().unwrap_or_default();
                 if self.handlers.contains_key(&name) { Runner::Process } else { Runner::Handler(name.into()) }

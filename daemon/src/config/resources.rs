@@ -1,6 +1,6 @@
 //! What the machine and the file say about resources.
 
-use anyhow::{Context, Result};
+use orchd_cli::Machine;
 use orchd_model::{Amount, Refusal, ResourceName, ResourceSetting};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -11,28 +11,6 @@ use super::source::Source;
 
 /// Bytes of a gigabyte in the keys that count in them.
 const GIB: f64 = (1_u64 << 30) as f64;
-
-/// What the machine has (cgroup limits respected).
-pub struct Machine {
-    pub cores: u32,
-    memory: u64,
-}
-
-impl Machine {
-    /// Looks.
-    ///
-    /// # Errors
-    /// When its memory cannot be read.
-    pub fn look() -> Result<Self> {
-        let mut system = sysinfo::System::new().context("the machine's memory cannot be read")?;
-        system.refresh_memory();
-        let limit = system.cgroup_limits().map_or(u64::MAX, |limits| limits.total_memory);
-        let memory = limit.min(system.total_memory());
-        let cores =
-            std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(u32::MAX));
-        Ok(Self { cores, memory })
-    }
-}
 
 type Found = BTreeMap<ResourceName, (ResourceSetting, Source)>;
 

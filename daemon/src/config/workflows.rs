@@ -1,6 +1,6 @@
 //! What holds for every workflow that does not say otherwise, and the workflows within a configuration.
 
-use orchd_model::{RetrySpec, Span, WorkflowSpec};
+use orchd_model::{Span, WorkflowSpec};
 use orchd_workflow::Configured;
 
 use super::layers::Layers;
@@ -53,9 +53,8 @@ impl WorkflowDefaults {
     pub fn fill(&self, spec: &mut WorkflowSpec) {
         spec.max_parallel = spec.max_parallel.or(self.max_parallel);
         spec.timeout = spec.timeout.or(self.timeout);
-        let retries = RetrySpec { max_retries: self.max_retries, ..RetrySpec::default() };
-        for task in spec.tasks.iter_mut().filter(|_| self.max_retries.is_some()) {
-            task.retry = task.retry.or(&retries);
+        if let Some(max_retries) = self.max_retries {
+            spec.fill_retries(max_retries);
         }
     }
 }
@@ -63,7 +62,7 @@ impl WorkflowDefaults {
 /// Workflows may stand in a configuration: they are checked, and cannot be run from there yet.
 fn tell_of_workflows(layers: &mut Layers) {
     let file = layers.path().unwrap_or_default();
-    for Configured { spec, line } in &layers.workflows {
+    for Configured { spec, line, .. } in &layers.workflows {
         let (name, tasks) = (&spec.name, spec.tasks.len());
         layers.warnings.push(format!(
             "{file}:{line}: workflow {name}: valid, tasks: {tasks}; it cannot be run by its name yet, only from a \

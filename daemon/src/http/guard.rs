@@ -134,6 +134,7 @@ pub async fn check_spec(shell: &Arc<Shell>, spec: &TaskSpec, peer: Peer) -> Resu
     let is_process = match &spec.body {
         TaskBody::Command { .. } | TaskBody::Shell { .. } => true,
         TaskBody::Milestone => false,
+        TaskBody::Handler { command: Some(_), .. } => true,
         TaskBody::Handler { .. } => {
             let handler = spec.body.handler().unwrap_or_default();
             shell.live.policy().bound_command(&handler).is_some()

@@ -3,11 +3,11 @@
 use clap::{Args, Subcommand};
 use orchd_api::{ListQuery, Workflow as Submitted};
 use orchd_client::Client;
-use orchd_workflow::Plan;
+use orchd_workflow::{Configured, Plan};
 use std::io::{self, Write};
 
 use crate::context::Context;
-use crate::documents::Drawing;
+use crate::documents::{Drawing, Plans};
 use crate::screen::Piece;
 use crate::summary::{Summary, tint};
 use crate::workflow_file::WorkflowFile;
@@ -77,18 +77,26 @@ impl Workflow {
     }
 }
 
-/// The plan of a file; what is wrong with it has already been said when it is not valid, unless as JSON.
-fn planned(context: &Context, file: &WorkflowFile) -> Result<Plan, Failure> {
-    let plan = match file.read()? {
-        Ok(spec) => Plan::of(&spec),
-        Err(errors) => Plan::refused(errors),
+/// The plans of the workflows in a file; what is wrong or odd has already been said, unless as JSON.
+fn planned(context: &Context, file: &WorkflowFile) -> Result<Plans, Failure> {
+    let mut plans = match file.read()? {
+        Ok(loaded) => {
+            let plan = |found: Configured| Plan { warnings: found.warnings, ..Plan::of(&found.spec) };
+            loaded.workflows.into_iter().map(plan).collect()
+        }
+        Err(errors) => vec![Plan::refused(errors)],
     };
     if !context.json {
-        for error in &plan.errors {
-            writeln!(io::stderr(), "{}", text::plain_lines(&error.to_string())).ok();
+        for plan in &plans {
+            for error in plan.errors.iter().chain(&plan.warnings) {
+                writeln!(io::stderr(), "{}", text::plain_lines(&error.to_string())).ok();
+            }
         }
     }
-    Ok(plan)
+    Ok(match plans.pop() {
+        Some(only) if plans.is_empty() => Plans::One(Box::new(only)),
+        last => Plans::Several(plans.into_iter().chain(last).collect()),
+    })
 }
 
 fn exit_of(plan: &Plan) -> Exit {
@@ -96,13 +104,15 @@ fn exit_of(plan: &Plan) -> Exit {
 }
 
 fn check(context: &Context, file: &WorkflowFile) -> Result<Exit, Failure> {
-    let plan = planned(context, file)?;
+    let plans = planned(context, file)?;
     if context.json {
-        context.screen.json(&plan)?;
-    } else if plan.valid && !context.quiet {
-        context.screen.line(sentence(&plan))?;
+        context.screen.json(&plans)?;
+    } else if !context.quiet {
+        for plan in plans.each().iter().filter(|plan| plan.valid) {
+            context.screen.line(sentence(plan))?;
+        }
     }
-    Ok(exit_of(&plan))
+    Ok(plans.each().first().map_or(Exit::DONE, exit_of))
 }
 
 /// `data-science: valid, 8 tasks in 5 stages, at most 3 at once`
@@ -117,30 +127,40 @@ fn sentence(plan: &Plan) -> String {
 }
 
 fn plan(context: &Context, file: &WorkflowFile) -> Result<Exit, Failure> {
-    let plan = planned(context, file)?;
+    let plans = planned(context, file)?;
     if context.json {
-        context.screen.json(&plan)?;
-    } else if plan.valid {
-        context.screen.line(sentence(&plan))?;
-        let rows = plan
-            .execution_order
-            .iter()
-            .enumerate()
-            .map(|(stage, tasks)| vec![Piece::number(stage + 1), Piece::text(text::plain(&tasks.join(", ")))])
-            .collect();
-        context.screen.table(&["STAGE", "TASKS"], rows)?;
-        let path = &plan.critical_path;
-        context.screen.line(format!(
-            "critical path: {} ({} s expected)",
-            text::plain(&path.tasks.join(" -> ")),
-            path.duration
-        ))?;
+        context.screen.json(&plans)?;
+    } else {
+        plans.each().iter().filter(|plan| plan.valid).try_for_each(|plan| print(context, plan))?;
     }
-    Ok(exit_of(&plan))
+    Ok(plans.each().first().map_or(Exit::DONE, exit_of))
+}
+
+fn print(context: &Context, plan: &Plan) -> Result<(), Failure> {
+    context.screen.line(sentence(plan))?;
+    let rows = plan
+        .execution_order
+        .iter()
+        .enumerate()
+        .map(|(stage, tasks)| vec![Piece::number(stage + 1), Piece::text(text::plain(&tasks.join(", ")))])
+        .collect();
+    context.screen.table(&["STAGE", "TASKS"], rows)?;
+    let path = &plan.critical_path;
+    context.screen.line(format!(
+        "critical path: {} ({} s expected)",
+        text::plain(&path.tasks.join(" -> ")),
+        path.duration
+    ))?;
+    Ok(())
 }
 
 fn draw(context: &Context, graph: &Graph) -> Result<Exit, Failure> {
-    let plan = planned(context, &graph.file)?;
+    let plans = planned(context, &graph.file)?;
+    let [plan] = plans.each() else {
+        let names: Vec<String> = plans.each().iter().map(|plan| text::plain(&plan.name)).collect();
+        let message = format!("several workflows in {}: {}", graph.file.file.display(), names.join(", "));
+        return Err(Failure::Usage(message + "\nhint: choose one with --workflow NAME"));
+    };
     let drawing = if graph.dot { &plan.dot } else { &plan.mermaid };
     if context.json {
         let drawing = Drawing {
@@ -153,7 +173,7 @@ fn draw(context: &Context, graph: &Graph) -> Result<Exit, Failure> {
     } else if plan.valid {
         context.screen.line(drawing.trim_end())?;
     }
-    Ok(exit_of(&plan))
+    Ok(exit_of(plan))
 }
 
 async fn run(context: &Context, run: RunFile) -> Result<Exit, Failure> {

@@ -1,0 +1,197 @@
+//! Workflows within a configuration, as another tool wrote it: the file as it stands is checked, planned and run.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+#[expect(dead_code, reason = "each test uses a part of the kit")]
+mod kit;
+
+use kit::{Daemon, program};
+use serde_json::{Value, json};
+use std::fs;
+
+/// A configuration as it is found: a pipeline of steps, a graph of tasks, and what the machine may give.
+const CONFIG: &str = r#"
+# Workflow manager settings
+workflow:
+  manager:
+    enable_performance_monitoring: true
+    max_parallel_tasks: 4
+
+  # Sample workflow definition
+  sample_workflow:
+    name: "analysis_and_reporting"
+    steps:
+      - name: "data_collection"
+        module: "data_visualization"
+        action: "create_bar_chart"
+        parameters:
+          data: {"Python": 85, "JavaScript": 75}
+        dependencies: []
+
+      - name: "security_audit"
+        module: "security_audit"
+        action: "scan_codebase"
+        dependencies: ["data_collection"]
+
+# DAG configuration
+dag:
+  tasks:
+    - name: "init"
+      module: "environment_setup"
+      dependencies: []
+    - name: "build"
+      dependencies: ["init"]
+  execution:
+    max_parallel: 3
+    timeout_seconds: 300
+
+# Resource management
+resources:
+  cpu_limit: 4
+  memory_limit_gb: 8
+"#;
+
+/// Commands for the handlers, and a diamond beside the other workflows.
+const MORE: &str = r#"
+handlers:
+  data_visualization.create_bar_chart: [sh, -c, 'cat "$ORCHD_INPUTS" > chart.json; echo "{\"bars\": 2}" > "$ORCHD_RESULT"']
+  security_audit.scan_codebase: { command: [sh, -c, 'echo scanned > audit'] }
+  environment_setup: [touch, environment]
+  make.one: [sh, -c, 'echo x >> made']
+"#;
+const DIAMOND: &str = r#"
+  sample_analysis_workflow:
+    steps:
+      - { name: task1, module: make, action: one }
+      - { name: task2, module: make, action: one, dependencies: [task1] }
+      - { name: task3, module: make, action: one, dependencies: [task1] }
+      - { name: task4, module: make, action: one, dependencies: [task2, task3] }
+  slow:
+    tasks: [{ name: a, shell: exec sleep 600 }, { name: b, shell: exec sleep 600 }]
+"#;
+
+fn with_commands() -> String {
+    CONFIG.replace("\n# DAG configuration", &format!("{DIAMOND}\n# DAG configuration")) + MORE
+}
+
+/// The same document in the other format.
+fn as_json() -> String {
+    let document = orchd_workflow::read_document("c.yaml", &with_commands()).unwrap();
+    serde_json::to_string_pretty(&document.value).unwrap()
+}
+
+#[test]
+fn the_configuration_as_it_stands_is_checked_and_planned() {
+    let daemon = Daemon::stopped(0, "");
+    daemon.write("config.yaml", CONFIG);
+    let said = daemon.orchctl(&["workflow", "check", "config.yaml"]);
+    let valid = "analysis_and_reporting: valid, 2 tasks in 2 stages, at most 1 at once\ndag: valid, 2 tasks in 2 stages";
+    assert!(said.succeeds().out.starts_with(valid), "{said:?}");
+    for handler in
+        ["data_visualization.create_bar_chart", "security_audit.scan_codebase", "environment_setup"]
+    {
+        assert!(said.err.contains(&format!("no command is bound to this handler: {handler}")), "{said:?}");
+    }
+    let plans = daemon.orchctl(&["workflow", "plan", "config.yaml", "--json"]).succeeds().json();
+    assert_eq!(plans[0]["execution_order"], json!([["data_collection"], ["security_audit"]]));
+    assert_eq!(plans[1]["execution_order"], json!([["init"], ["build"]]));
+    assert_eq!(plans[1]["warnings"][0]["line"], 27);
+}
+
+#[test]
+fn yaml_and_json_give_the_same_plans() {
+    let daemon = Daemon::stopped(0, "");
+    daemon.write("config.yaml", with_commands());
+    daemon.write("config.json", as_json());
+    let plans = |file: &str| daemon.orchctl(&["workflow", "plan", file, "--json"]).succeeds().json();
+    // The keys of a JSON object have no order, and neither have the workflows.
+    let sorted = |file: &str| {
+        let mut plans = plans(file).as_array().unwrap().clone();
+        plans.sort_by_key(|plan| plan["name"].to_string());
+        plans
+    };
+    let yaml = sorted("config.yaml");
+    assert_eq!(yaml, sorted("config.json"));
+    let diamond = yaml.iter().find(|plan| plan["name"] == "sample_analysis_workflow").unwrap();
+    assert_eq!((&diamond["stages"], &diamond["total_tasks"]), (&json!(3), &json!(4)));
+    assert_eq!(diamond["execution_order"], json!([["task1"], ["task2", "task3"], ["task4"]]));
+    assert_eq!(diamond["max_parallelism"], 2);
+}
+
+#[test]
+fn one_of_several_workflows_is_chosen_and_runs_with_the_bound_commands() {
+    let daemon = Daemon::start(2);
+    daemon.write("config.yaml", with_commands());
+    let run = ["workflow", "run", "config.yaml"];
+    let names = "analysis_and_reporting, sample_analysis_workflow, slow, dag";
+    daemon.orchctl(&run).fails_with(2, &[names, "--workflow NAME"]);
+    daemon
+        .orchctl(&[&run[..], &["--workflow", "analysis"]].concat())
+        .fails_with(2, &["no such workflow in the file: analysis"]);
+    let said = daemon.orchctl(&[&run[..], &["--workflow", "analysis_and_reporting", "--json"]].concat());
+    assert_eq!(said.succeeds().json()["status"], "completed");
+    let listed = daemon.orchctl(&["workflow", "list", "--json"]).succeeds().json();
+    assert_eq!((&listed[0]["max_parallel"], &listed[0]["timeout"]), (&json!(3), &json!(300.0)));
+    let inputs: Value =
+        serde_json::from_str(&fs::read_to_string(daemon.path("chart.json")).unwrap()).unwrap();
+    assert_eq!(inputs["parameters"]["data"], json!({"Python": 85, "JavaScript": 75}));
+    assert_eq!(daemon.lines("audit"), ["scanned"]);
+    let tasks = daemon.orchctl(&["list", "--workflow", "analysis_and_reporting", "--json"]).json();
+    assert_eq!((&tasks[0]["module"], &tasks[0]["command"][0]), (&json!("security_audit"), &json!("sh")));
+    assert_eq!(tasks[1]["result"]["data"], json!({"bars": 2}));
+    daemon.orchctl(&[&run[..], &["--workflow", "dag"]].concat()).succeeds();
+    assert!(daemon.path("environment").exists());
+}
+
+#[test]
+fn a_handler_without_a_command_waits_for_a_worker() {
+    let daemon = Daemon::start(1);
+    daemon.write("config.yaml", CONFIG);
+    let run = ["workflow", "run", "config.yaml", "--workflow", "dag", "--detach", "--json"];
+    let task = daemon.orchctl(&run).succeeds().json()["tasks"]["init"].to_string();
+    let said = daemon.orchctl(&["why", &task]);
+    assert!(said.succeeds().out.contains("no worker for environment_setup"), "{said:?}");
+}
+
+#[test]
+fn a_daemon_of_its_own_takes_the_whole_configuration() {
+    let daemon = Daemon::stopped(0, "");
+    daemon.write("config.yaml", with_commands());
+    let run = |arguments: &[&str], variables: &[(&str, &str)]| {
+        let mut command = daemon.program(env!("CARGO_BIN_EXE_orchd"));
+        command.env_remove("ORCHD_CONFIG").envs(variables.iter().copied());
+        command.args(["run", "config.yaml", "--json"]).args(arguments);
+        program::run(command, b"")
+    };
+    run(&[], &[]).fails_with(2, &["several workflows in config.yaml", "--workflow NAME"]);
+    run(&["--workflow", "sample_analysis_workflow"], &[]).succeeds();
+    assert_eq!(daemon.lines("made").len(), 4);
+    let said = run(&["--workflow", "slow"], &[("MAX_PARALLEL_TASKS", "1"), ("WORKFLOW_TIMEOUT", "0.3")]);
+    assert_eq!((said.code, &said.json()["status"]), (Some(1), &json!("timed_out")));
+    assert_eq!(said.json()["metrics"]["peak_concurrency"], 1);
+    run(&["--workflow", "dag"], &[("MAX_PARALLEL_TASKS", "many")])
+        .fails_with(2, &["MAX_PARALLEL_TASKS", "many"]);
+}
+
+#[test]
+fn what_is_misspelt_is_named_with_its_place() {
+    let daemon = Daemon::stopped(0, "");
+    let text = with_commands()
+        .replace("max_parallel_tasks", "max_paralel_tasks")
+        .replace("timeout_seconds", "timeout_secs")
+        .replace("cpu_limit", "cpu_limits")
+        .replace("memory_limit_gb: 8", "memory_limit_gb: 0")
+        + "resouces: {}\n";
+    daemon.write("config.yaml", text);
+    let said = daemon.orchctl(&["workflow", "check", "config.yaml"]);
+    said.fails_with(
+        1,
+        &[
+            "config.yaml:6:5: unknown key of workflow.manager: max_paralel_tasks\n  hint: did you mean max_parallel_tasks?",
+            "unknown key of dag.execution: timeout_secs\n  hint: did you mean timeout_seconds?",
+            "unknown key of resources: cpu_limits\n  hint: did you mean cpu_limit?",
+            "resources.memory_limit_gb: a capacity must be more than nothing: 0",
+            "unknown key of a configuration: resouces\n  hint: did you mean resources?",
+        ],
+    );
+}
