@@ -236,3 +236,146 @@ fn a_claim_is_held_as_long_as_any_process_of_the_task_lives() {
     assert_eq!(counts[0], counts[1], "the child went on");
     assert!(daemon.processes_of(first).is_empty());
 }
+
+/// Adds a task with variants on the command line.
+fn add_with_variants(daemon: &Daemon, line: &str) -> TaskId {
+    let words =
+        ["--json", "add", "--claim-any", "gpu=1,cpu=1", "--claim-any", "cpu=4", "--shell", "--", line];
+    daemon.orchctl(&words).json()["id"].as_u64().map(TaskId).unwrap()
+}
+
+#[test]
+fn the_first_variant_that_fits_is_taken_and_known_everywhere_also_after_a_kill() {
+    let mut daemon = Daemon::configured(
+        4,
+        "[resources.cpu]\ncapacity = 6\n[resources.gpu]\ncapacity = 1\n[scheduler]\nmax_worker_losses = 0",
+    );
+    let line = format!("echo $ORCHD_VARIANT $ORCHD_CPUS >> taken; {}", gate("end"));
+    let ids: Vec<TaskId> = (0..3).map(|_| add_with_variants(&daemon, &line)).collect();
+    for id in &ids[..2] {
+        daemon.until_status(*id, Status::Running);
+    }
+    until("both have said so", || daemon.path("taken").exists() && daemon.lines("taken").len() == 2);
+    let mut taken = daemon.lines("taken");
+    taken.sort();
+    assert_eq!(taken, ["0 1", "1 4"]);
+    let why = daemon.orchctl(&["--json", "why", &ids[2].to_string()]).json();
+    let blocked = &why["reasons"][0];
+    assert_eq!(
+        (&blocked["code"], why["reasons"].as_array().unwrap().len()),
+        (&"variants".into(), 1),
+        "{why}"
+    );
+    let codes: Vec<&str> = blocked["variants"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|v| v["reasons"][0]["code"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        (codes, &blocked["variants"][0]["reasons"][0]["resource"]),
+        (vec!["resource"; 2], &"gpu:system_gpu".into())
+    );
+    let why = daemon.orchctl(&["why", &ids[2].to_string()]).out;
+    for part in [
+        "none of its variants fits:",
+        "variant 0: cpu:system_cpu gpu:system_gpu",
+        "variant 1: cpu:system_cpu=4",
+    ] {
+        assert!(why.contains(part), "{part} in {why}");
+    }
+    daemon.kill_and_restart();
+    let shown = daemon.orchctl(&["--json", "show", &ids[1].to_string()]).json();
+    assert_eq!((&shown["variant"], &shown["claims_any"][1][0]["amount"]), (&1.into(), &4.into()), "{shown}");
+    assert!(daemon.orchctl(&["show", &ids[1].to_string()]).out.contains("1: cpu:system_cpu=4, taken"));
+    daemon.write("end", "");
+    daemon.wait(&ids);
+    let result = |id: TaskId| daemon.task(id).result.unwrap().variant;
+    assert_eq!((result(ids[0]), result(ids[1])), (Some(0), Some(1)));
+    let last = daemon.task(ids[2]).result.unwrap().variant;
+    assert!(last.is_some());
+    let started =
+        |id| daemon.events(Some(id)).into_iter().find(|event| event.kind == "task.started").unwrap();
+    assert_eq!(started(ids[1]).data["variant"], 1);
+    let shown = daemon.orchctl(&["--json", "show", &ids[2].to_string()]).json();
+    assert_eq!(shown["attempt_list"][0]["variant"], last.unwrap());
+    daemon.assert_nothing_is_held();
+}
+
+#[test]
+fn variants_come_from_lines_and_workflow_files_and_one_that_can_fit_is_enough() {
+    let daemon = Daemon::configured(2, "[resources.cpu]\ncapacity = 2");
+    let line = "{\"shell\":\"echo $ORCHD_VARIANT >> taken\",\"claims_any\":[[\"gpu=1\"],[{\"type\":\"cpu\",\"amount\":9}],[\"cpu=2\"]]}";
+    let added = daemon.orchctl_reading(&["--json", "add", "--from", "-", "--wait"], line.as_bytes());
+    added.succeeds();
+    daemon.write(
+        "w.yaml",
+        "name: w\ntasks:\n  - name: t\n    shell: echo $ORCHD_VARIANT >> taken\n    claims: [lock:a]\n    \
+         claims_any: [[{type: cpu, amount: 3}], [cpu=1, lock:a:write]]\n",
+    );
+    daemon.orchctl(&["workflow", "run", "w.yaml"]).succeeds();
+    assert_eq!(daemon.lines("taken"), ["2", "1"]);
+    let refused = daemon.orchctl(&["add", "--claim-any", "gpu=1", "--claim-any", "cpu=3", "--", "true"]);
+    refused.fails_with(
+        5,
+        &["none of its variants can ever fit", "variant 0:", "not configured", "variant 1:", "has 2"],
+    );
+    daemon.orchctl(&["add", "--claim-any", "cpu=1,", "--", "true"]).fails_with(2, &["--claim-any"]);
+    // One that is empty needs nothing, and no variable is there without variants.
+    let shell = |variants: &[&str]| {
+        let words = ["run", "--env", "ORCHD_VARIANT=x"].iter().chain(variants).chain(&[
+            "--shell",
+            "--",
+            "echo .$ORCHD_VARIANT",
+        ]);
+        daemon.orchctl(&words.copied().collect::<Vec<_>>()).out
+    };
+    assert_eq!(shell(&["--claim-any", "gpu=1", "--claim-any", ""]).trim(), ".1");
+    assert_eq!(shell(&[]).trim(), ".");
+}
+
+#[test]
+fn a_task_that_is_blocked_by_seven_things_is_told_all_of_them() {
+    let daemon = Daemon::configured(
+        3,
+        "[resources.cpu]\ncapacity = 2\n[resources.\"external_api:x\"]\ntokens = 1\nper = \"10h\"\nburst = 1\n\
+         [resources.\"external_api:y\"]\nconcurrency = 1\n",
+    );
+    daemon.orchctl(&["run", "--claim", "external_api:x", "--", "true"]).succeeds();
+    let kept = daemon.submit(TaskSpec {
+        claims: claims(&["cpu=2", "lock:a:write", "lock:b"]),
+        ..daemon.shell(gate("end"))
+    });
+    daemon.until_status(kept, Status::Running);
+    let writer = daemon.submit(TaskSpec { claims: claims(&["lock:b:write"]), ..daemon.shell("true") });
+    daemon.orchctl(&["resources", "close", "external_api:y"]).succeeds();
+    daemon.orchctl(&["pause", "--priority", "low"]).succeeds();
+    let wanted = ["cpu=1", "external_api:x", "external_api:y", "lock:a", "lock:b"];
+    let spec =
+        TaskSpec { priority: Priority::Low, hold: true, claims: claims(&wanted), ..daemon.shell("true") };
+    let id = daemon.submit(spec).to_string();
+    let codes = || -> Vec<String> {
+        let why = daemon.orchctl(&["--json", "why", &id]).json();
+        why["reasons"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|reason| reason["code"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    assert_eq!(codes(), ["held", "paused", "resource", "rate", "closed", "resource", "reservation"]);
+    let why = daemon.orchctl(&["why", &id]).out;
+    for part in [
+        "held\n".to_owned(),
+        "paused (priority low)".to_owned(),
+        format!("short of cpu:system_cpu: wants 1 read, 0 free; held by {kept}"),
+        "rate limited until".to_owned(),
+        "external_api:y is closed".to_owned(),
+        format!("short of lock:a: wants 1 read; held by {kept}"),
+        format!("behind {writer}"),
+    ] {
+        assert!(why.contains(&part), "{part} in {why}");
+    }
+    daemon.write("end", "");
+    until("only what is not a matter of holders is left", || codes() == ["held", "paused", "rate", "closed"]);
+}

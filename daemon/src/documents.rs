@@ -4,7 +4,7 @@ use orchd_api as api;
 use orchd_core::{Core, Phase, SkipCause, Snapshot, TaskRecord};
 use orchd_model::{
     Body, Dependency, DependencyTarget, Reason, Span, Status, StatusReason, TaskId, TaskResult, TaskSpec,
-    Time, WorkflowMetrics,
+    Time, WorkerId, WorkflowMetrics,
 };
 use orchd_store::{StoredAttempt, StoredTask, StoredWorkflow};
 use std::collections::BTreeMap;
@@ -19,10 +19,7 @@ pub fn task(stored: StoredTask, reasons: Vec<Reason>, names: &BTreeMap<TaskId, S
     let (array, spec) = element(&record, spec);
     let (command, shell, module, action) = body(spec.body);
     let execution_time = result.as_ref().filter(|r| r.attempts > 0).map(|result| result.execution_time);
-    let worker = match record.phase {
-        Phase::Running { worker, .. } => Some(worker),
-        _ => None,
-    };
+    let (worker, variant) = taken(&record.phase);
     let retry = &record.retry;
     api::Task {
         id: record.id,
@@ -49,6 +46,8 @@ pub fn task(stored: StoredTask, reasons: Vec<Reason>, names: &BTreeMap<TaskId, S
         when: spec.when,
         not_before: spec.not_before,
         claims: record.demand.claims.to_vec(),
+        claims_any: record.demand.variants.iter().map(|claims| claims.to_vec()).collect(),
+        variant,
         dependencies: record
             .edges
             .iter()
@@ -80,6 +79,14 @@ pub fn task(stored: StoredTask, reasons: Vec<Reason>, names: &BTreeMap<TaskId, S
         workflow: record.demand.workflow,
         owner: record.owner,
         worker,
+    }
+}
+
+/// Who runs an attempt, and in which variant.
+fn taken(phase: &Phase) -> (Option<WorkerId>, Option<u32>) {
+    match phase {
+        Phase::Running { worker, variant, .. } => (Some(*worker), *variant),
+        _ => (None, None),
     }
 }
 
@@ -119,6 +126,7 @@ pub fn attempts(stored: Vec<StoredAttempt>, record: &TaskRecord) -> Vec<api::Att
         .into_iter()
         .map(|StoredAttempt { end: attempt, finished_at }| api::Attempt {
             number: attempt.number,
+            variant: attempt.variant,
             outcome: attempt.outcome.as_str().to_owned(),
             error_type: attempt.outcome.error_type(),
             error_message: attempt.outcome.message(),
@@ -130,9 +138,10 @@ pub fn attempts(stored: Vec<StoredAttempt>, record: &TaskRecord) -> Vec<api::Att
             usage: attempt.usage,
         })
         .collect();
-    if let Phase::Running { worker, started_at, .. } = record.phase {
+    if let Phase::Running { worker, started_at, variant, .. } = record.phase {
         attempts.push(api::Attempt {
             number: record.attempts,
+            variant,
             outcome: "running".to_owned(),
             error_type: None,
             error_message: None,

@@ -228,8 +228,8 @@ fn data(fact: &Fact) -> Value {
         Fact::Revived { record, was } => json!({ "name": record.name, "was": was }),
         Fact::Delayed { until, .. } => json!({ "until": until }),
         Fact::Reprioritized { priority, .. } => json!({ "priority": priority }),
-        Fact::Started { attempt, token, worker, .. } => {
-            json!({ "attempt": attempt, "token": token, "worker": worker })
+        Fact::Started { attempt, token, worker, variant, .. } => {
+            with_variant(json!({ "attempt": attempt, "token": token, "worker": worker }), *variant)
         }
         Fact::Placed { placement } => json!({ "worker": placement.worker }),
         Fact::Stopping { stop, .. } => json!({ "cause": format!("{stop:?}").to_lowercase() }),
@@ -306,15 +306,24 @@ fn workflow_kind(status: WorkflowStatus) -> &'static str {
     }
 }
 
+/// With the variant that was taken, if the task has some.
+fn with_variant(data: Value, variant: Option<u32>) -> Value {
+    match variant {
+        Some(variant) => with(data, "variant", variant),
+        None => data,
+    }
+}
+
 fn attempt_data(attempt: &AttemptEnd) -> Value {
-    json!({
+    let data = json!({
         "attempt": attempt.number,
         "outcome": attempt.outcome.as_str(),
         "error_type": attempt.outcome.error_type(),
         "error_message": attempt.outcome.message(),
         "exit_code": attempt.outcome.exit_code(),
         "execution_time": attempt.execution_time,
-    })
+    });
+    with_variant(data, attempt.variant)
 }
 
 fn optional_attempt(attempt: Option<&AttemptEnd>) -> Value {

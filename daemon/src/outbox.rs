@@ -164,10 +164,21 @@ impl Outbox {
         let mut orders: BTreeMap<WorkerId, Vec<StopOrder>> = BTreeMap::new();
         for effect in effects {
             match effect {
-                Effect::Assign { worker, task, attempt, token, order: (class, since), allotment } => {
+                Effect::Assign {
+                    worker,
+                    task,
+                    attempt,
+                    token,
+                    order: (class, since),
+                    allotment,
+                    variant,
+                } => {
                     let order = (class.index() as u8, since.0);
                     match self.assignment(task, attempt, token, order, allotment) {
-                        Ok(assignment) => assignments.entry(worker).or_default().push(assignment),
+                        Ok(assignment) => {
+                            let assignment = Assignment { variant, ..assignment };
+                            assignments.entry(worker).or_default().push(assignment);
+                        }
                         Err(outcome) => self.fail_at_start(task, attempt, token, outcome),
                     }
                 }
@@ -293,7 +304,19 @@ impl Outbox {
             over_memory: policy.enforcement.memory,
             cpu_bound: policy.enforcement.cpu,
         });
-        Ok(Assignment { task, attempt, token, name, work, timeout, grace, order, bounds, inputs })
+        Ok(Assignment {
+            task,
+            attempt,
+            token,
+            name,
+            work,
+            timeout,
+            grace,
+            order,
+            bounds,
+            variant: None,
+            inputs,
+        })
     }
 
     /// `{"parameters": …, "tasks": {NAME and id: {status, output, exit_code, attempts}}}`, with the

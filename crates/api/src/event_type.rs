@@ -17,10 +17,10 @@ const fn of(name: &'static str, when: &'static str, data: &'static [&'static str
 
 /// How an attempt ended.
 const ATTEMPT: &[&str] =
-    &["attempt", "outcome", "error_type", "error_message", "exit_code", "execution_time"];
+    &["attempt", "outcome", "error_type", "error_message", "exit_code", "execution_time", "variant"];
 /// The same, of a task that goes on.
 const ATTEMPT_UNTIL: &[&str] =
-    &["attempt", "outcome", "error_type", "error_message", "exit_code", "execution_time", "until"];
+    &["attempt", "outcome", "error_type", "error_message", "exit_code", "execution_time", "variant", "until"];
 
 /// Every type, by noun, in the order of a life.
 pub const EVENT_TYPES: &[EventType] = &[
@@ -35,7 +35,7 @@ pub const EVENT_TYPES: &[EventType] = &[
     of("task.placed", "a worker was given it ahead of a slot", &["worker"]),
     of("task.recalling", "the worker is asked to give it back", &[]),
     of("task.recalled", "the worker has given it back, it has not begun", &[]),
-    of("task.started", "an attempt began", &["attempt", "token", "worker"]),
+    of("task.started", "an attempt began", &["attempt", "token", "worker", "variant"]),
     of("task.loosened", "the attempt keeps less of a claim", &["resource", "kept"]),
     of("task.stopping", "the attempt is being ended: cancel, timeout or deadline", &["cause"]),
     of("task.retrying", "the attempt failed, another will follow", ATTEMPT_UNTIL),

@@ -220,6 +220,9 @@ pub struct Assignment {
     /// What it has claimed of the machine, and how it is kept to that; none when it has claimed nothing of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bounds: Option<Bounds>,
+    /// Which of the task's variants was taken, `$ORCHD_VARIANT`; none for a task without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub variant: Option<u32>,
     /// The text of `$ORCHD_INPUTS`; none when there are neither parameters nor dependencies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inputs: Option<Value>,

@@ -104,6 +104,12 @@ pub struct Task {
     pub not_before: Option<NotBefore>,
     /// What it must hold to run.
     pub claims: Vec<Claim>,
+    /// Its variants: what it must hold besides, the first that fits when it starts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub claims_any: Vec<Vec<Claim>>,
+    /// Which of its variants it runs in, from 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub variant: Option<u32>,
     /// What it depends on; ids.
     pub dependencies: Vec<Dependency>,
     /// The limit of one attempt.
@@ -195,6 +201,9 @@ pub struct Attempt {
     /// What went wrong.
     #[serde(default)]
     pub error_message: Option<String>,
+    /// Which of the task's variants it runs, or ran, in, from 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub variant: Option<u32>,
     /// When it started.
     pub started_at: Time,
     /// When it ended.

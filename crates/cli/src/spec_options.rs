@@ -5,12 +5,14 @@
 
 use clap::{ArgGroup, Args};
 use orchd_model::{
-    Claim, Dependency, Indices, Matcher, Priority, SessionId, Span, TaskSpec, Time, limits, merge_claims,
+    Claim, Dependency, Indices, Matcher, Priority, Refusal, SessionId, Span, TaskSpec, Time, limits,
+    merge_claims,
 };
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use crate::{Failure, Submitter, text, words};
 
@@ -34,6 +36,10 @@ pub(crate) struct SpecOptions {
     /// memory=512MiB, database:main:write
     #[arg(long, value_name = "CLAIM")]
     pub(crate) claim: Vec<Claim>,
+    /// A variant of what it must hold besides: claims with commas between. Given again, each is a variant; the
+    /// first that fits is taken, $ORCHD_VARIANT says which
+    #[arg(long, value_name = "CLAIM,...")]
+    pub(crate) claim_any: Vec<Variant>,
     /// Limit of one attempt
     #[arg(long, value_name = "DUR", allow_negative_numbers = true)]
     pub(crate) timeout: Option<Span>,
@@ -120,6 +126,19 @@ pub(crate) struct SpecOptions {
     pub(crate) command: Vec<String>,
 }
 
+/// Claims that are taken together; an empty text is none.
+#[derive(Clone, Debug)]
+pub(crate) struct Variant(Vec<Claim>);
+
+impl FromStr for Variant {
+    type Err = Refusal;
+
+    fn from_str(text: &str) -> Result<Self, Refusal> {
+        let claims = text.split(',').map(str::trim).filter(|claim| !claim.is_empty() || !text.is_empty());
+        claims.map(str::parse).collect::<Result<_, _>>().map(Self)
+    }
+}
+
 fn assignment(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
@@ -171,6 +190,8 @@ impl SpecOptions {
         put("priority", json_of(self.priority));
         put("dependencies", json_list(&self.after));
         put("claims", json_list(&merge_claims(self.claim.clone())));
+        let variants = self.claim_any.iter().map(|variant| merge_claims(variant.0.clone()));
+        put("claims_any", json_list(&variants.collect::<Vec<_>>()));
         put("timeout", json_of(self.timeout));
         put("deadline", json_of(self.deadline));
         put("max_retries", json_of(self.max_retries));
@@ -314,6 +335,7 @@ mod tests {
     #[test]
     fn every_option_reaches_its_field() {
         let line = "--name n -p high --after 3 --after 4:failure --claim cpu=2 --claim database:main:write \
+                    --claim-any gpu=1,cpu=1 --claim-any cpu=4 \
                     --timeout 1m --deadline 2h --max-retries 3 --retry-delay 250ms --backoff 2 --max-delay 8 \
                     --jitter 0.1 --memory-factor 1.5 --retry-on 1-9,SIGKILL --no-retry-on 7 --in 5s --hold --when true -e A=b=c \
                     --cwd /tmp --array 1-9/2 --key k --session 2 --tag x --tag y --meta m=1 --shell -- a | b";
@@ -324,6 +346,11 @@ mod tests {
         assert_eq!(
             spec.claims.iter().map(Claim::to_string).collect::<Vec<_>>(),
             ["cpu:system_cpu=2", "database:main:write"]
+        );
+        let variants = spec.claims_any.iter().map(|claims| claims.iter().map(Claim::to_string).collect());
+        assert_eq!(
+            variants.collect::<Vec<Vec<_>>>(),
+            [vec!["cpu:system_cpu", "gpu:system_gpu"], vec!["cpu:system_cpu=4"]]
         );
         assert_eq!((spec.timeout, spec.deadline), (Some(Span::from_secs(60)), Some(Span::from_secs(7200))));
         let policy = spec.retry.policy().unwrap();

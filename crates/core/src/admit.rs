@@ -11,6 +11,7 @@ use crate::queue::Queue;
 use crate::rank::Rank;
 use crate::resource::{Asker, Block, Need, ResourceKey};
 use crate::timer::Timer;
+use crate::variant::Variant;
 
 impl Core {
     /// Starts every task that fits, in order. What is blocked on a resource is parked there and no longer
@@ -33,15 +34,29 @@ impl Core {
                 workers.free_for(&pool.runner).is_some() || (looks_ahead && workers.takes_ahead(&pool.runner))
             });
             let Some((queue, rank)) = candidate else { return };
-            match self.first_block(queue, rank) {
-                Some(block) => self.park_head(queue, rank, block),
-                None => looks_ahead &= self.start(queue, rank, out),
+            match self.first_fit(queue, rank) {
+                Ok(variant) => looks_ahead &= self.start(queue, variant, rank, out),
+                Err(blocks) => self.park_head(queue, rank, &blocks),
             }
         }
     }
 
-    /// The head of a queue cannot have all it needs.
-    fn park_head(&mut self, index: usize, rank: Rank, (need, block): (Need, Block)) {
+    /// The head of a queue cannot have all it needs, in none of its variants.
+    fn park_head(&mut self, index: usize, rank: Rank, blocks: &[(Need, Block)]) {
+        let variants = blocks.iter().zip(0..);
+        let blocked = variants.map(|(block, variant)| self.wait_for(index, variant, rank, *block));
+        let blocked: Vec<_> = blocked.collect();
+        self.queues.park(index, &blocked, &mut self.ledger);
+    }
+
+    /// Reserves what blocks a variant, if it may; gives where and how to wait for it.
+    fn wait_for(
+        &mut self,
+        index: usize,
+        variant: u32,
+        rank: Rank,
+        (need, block): (Need, Block),
+    ) -> (ResourceIndex, Waits) {
         let is_group = !matches!(self.ledger.get(need.resource).key, ResourceKey::Named(_));
         let waits = match block {
             // What an exclusive claim takes varies with the capacity, so any change may be the one.
@@ -59,24 +74,24 @@ impl Core {
         };
         match block {
             // The first in order is not overtaken: a waiting writer stops later readers.
-            Block::Mode | Block::Rate(_) | Block::Behind(_) => self.ledger.reserve(need, rank, None),
+            Block::Mode | Block::Rate(_) | Block::Behind(_) => self.ledger.reserve(need, rank, variant, None),
             // What an operator, a group's limit or its own size keeps back must not keep others back.
-            _ if block.is_bar() => self.ledger.unreserve(rank.task),
-            Block::Short if is_group => self.ledger.unreserve(rank.task),
-            Block::Short => self.reserve_amount(index, rank, need),
+            _ if block.is_bar() => self.ledger.unreserve_variant(rank.task, variant),
+            Block::Short if is_group => self.ledger.unreserve_variant(rank.task, variant),
+            Block::Short => self.reserve_amount(index, variant, rank, need),
             _ => {}
         }
         if let Block::Rate(until) | Block::Throttled(until) = block {
             self.timers.set_earlier(Timer::Resource(need.resource), until);
         }
-        self.queues.park(index, need.resource, waits, &mut self.ledger);
+        (need.resource, waits)
     }
 
     /// A task that is short of an amount has reserved it once it has been ready for long enough.
-    fn reserve_amount(&mut self, index: usize, rank: Rank, need: Need) {
+    fn reserve_amount(&mut self, index: usize, variant: u32, rank: Rank, need: Need) {
         let due = rank.since + self.config.reservation_delay;
         if due <= self.now {
-            self.ledger.reserve(need, rank, Some(due));
+            self.ledger.reserve(need, rank, variant, Some(due));
         } else {
             self.timers.set(Timer::Reservation(index), due);
         }
@@ -89,21 +104,29 @@ impl Core {
         Asker { rank, now: self.now, ends_by }
     }
 
-    /// What keeps the head of a queue from starting. A task waits for one thing at a time: what no waiting
-    /// helps against comes first, then what it was found to wait for, until that lets it pass.
-    fn first_block(&self, index: usize, rank: Rank) -> Option<(Need, Block)> {
-        let queue = self.queues.get(index);
-        if queue.needs.is_empty() {
-            return None;
-        }
+    /// The first variant that nothing keeps the head of a queue from starting in, or what blocks each of them.
+    fn first_fit(&self, index: usize, rank: Rank) -> Result<u32, Vec<(Need, Block)>> {
         let asker = self.asker(rank);
+        let mut blocks = Vec::new();
+        for (variant, number) in self.queues.get(index).variants.iter().zip(0..) {
+            match self.first_block(variant, &asker) {
+                Some(block) => blocks.push(block),
+                None => return Ok(number),
+            }
+        }
+        Err(blocks)
+    }
+
+    /// What keeps a task from starting in a variant. There it waits for one thing at a time: what no waiting
+    /// helps against comes first, then what it was found to wait for, until that lets it pass.
+    fn first_block(&self, variant: &Variant, asker: &Asker) -> Option<(Need, Block)> {
         let block_of = |need: &Need| {
             let resource = self.ledger.get(need.resource);
-            resource.block(need.mode, need.amount, &asker).map(|block| (*need, block))
+            resource.block(need.mode, need.amount, asker).map(|block| (*need, block))
         };
-        let mut blocks = queue.needs.iter().filter_map(block_of);
+        let mut blocks = variant.needs.iter().filter_map(block_of);
         let first = blocks.next()?;
-        let former = |(need, _): &(Need, Block)| Some(need.resource) == queue.waits_for;
+        let former = |(need, _): &(Need, Block)| Some(need.resource) == variant.waits_for;
         let mut chosen = first;
         for other in std::iter::once(first).chain(blocks) {
             if other.1.is_bar() {
@@ -118,34 +141,35 @@ impl Core {
 
     /// Nothing but a slot can keep this task from starting. Without one it may be placed ahead; false when it
     /// has to wait for the slot.
-    fn start(&mut self, index: usize, rank: Rank, out: &mut Output) -> bool {
+    fn start(&mut self, index: usize, variant: u32, rank: Rank, out: &mut Output) -> bool {
         let queue = self.queues.get(index);
         let claimant = self.task(rank.task).claimant();
         let Some(worker) = claimant.or_else(|| self.workers.free_for(&queue.demand.runner)) else {
-            if queue.needs.is_empty() {
+            if queue.needs_nothing() {
                 return self.place(rank, out);
             }
             self.recall_after(rank, out);
             return false;
         };
         let task = rank.task;
-        let allotment = self.allotment(index);
+        let variant = Some(variant).filter(|_| !queue.demand.variants.is_empty());
+        let allotment = self.allotment(index, variant);
         self.single_out(task, out);
         let this = self.task(task);
         let attempt = this.attempts.next();
         let waited = this.first_started_at.is_none().then(|| self.now.since(this.run_at));
         let token = self.meta.next_token;
         let at = self.now;
-        self.emit(out, Fact::Started { task, attempt, token, worker, at, waited });
+        self.emit(out, Fact::Started { task, attempt, token, worker, at, waited, variant });
         let order = (rank.class, rank.since);
-        out.effects.push(Effect::Assign { worker, task, attempt, token, order, allotment });
+        out.effects.push(Effect::Assign { worker, task, attempt, token, order, allotment, variant });
         true
     }
 
     /// What a task of this queue holds of the machine itself when it starts.
-    fn allotment(&self, index: usize) -> Allotment {
+    fn allotment(&self, index: usize, variant: Option<u32>) -> Allotment {
         let mut allotment = Allotment::default();
-        for need in &self.queues.get(index).needs {
+        for need in self.queues.get(index).needs_in(variant) {
             let resource = self.ledger.get(need.resource);
             if let ResourceKey::Named(name) = &resource.key {
                 allotment.note(name, resource.charge(need.mode, need.amount));
@@ -156,15 +180,20 @@ impl Core {
 
     /// A resource was paused, resumed or set: what is known of those that need it holds no longer.
     pub(crate) fn reconsider(&mut self, resource: ResourceIndex) {
+        let bar = |need: &Need| {
+            need.resource == resource
+                && self.ledger.get(resource).bar(need.mode, need.amount, self.now).is_some()
+        };
+        let mut barred = Vec::new();
         for task in self.ledger.reserving_tasks() {
-            let needs = &self.queues.get(self.task(task).queue).needs;
-            let need = needs.iter().find(|need| need.resource == resource);
-            let bar = |need: &Need| self.ledger.get(resource).bar(need.mode, need.amount, self.now);
-            if need.and_then(bar).is_some() {
-                self.ledger.unreserve(task);
-            }
+            let variants = self.queues.get(self.task(task).queue).variants.iter().zip(0..);
+            let of_task = variants.filter(|(variant, _)| variant.needs.iter().any(bar));
+            barred.extend(of_task.map(|(_, number)| (task, number)));
         }
-        let needs_it = |queue: &Queue| queue.needs.iter().any(|need| need.resource == resource);
+        for (task, variant) in barred {
+            self.ledger.unreserve_variant(task, variant);
+        }
+        let needs_it = |queue: &Queue| queue.needs().any(|need| need.resource == resource);
         self.queues.look_again(needs_it, &mut self.ledger);
     }
 }

@@ -20,7 +20,7 @@ impl Core {
                 self.link(record.id);
             }
             Fact::Edited { record, .. } => self.apply_edited(record),
-            Fact::Enlarged { task, memory } => self.apply_enlarged(*task, *memory),
+            Fact::Enlarged { task, variant, memory } => self.apply_enlarged(*task, *variant, *memory),
             Fact::Revived { record, was } => self.apply_revived(record, *was),
             Fact::Split { task, at } => self.apply_split(event, *task, *at),
             Fact::Checked { task } => self.set_phase(*task, Phase::Checking),
@@ -236,9 +236,10 @@ impl Core {
     }
 
     fn apply_started(&mut self, event: &Event, id: TaskId, token: Token, at: Time) {
-        let Fact::Started { attempt, worker, waited, .. } = &event.fact else { return };
+        let Fact::Started { attempt, worker, waited, variant, .. } = &event.fact else { return };
         self.meta.next_token = self.meta.next_token.max(token.next());
-        self.set_phase(id, Phase::Running { token, worker: *worker, started_at: at, stop: None });
+        let (worker, variant) = (*worker, *variant);
+        self.set_phase(id, Phase::Running { token, worker, started_at: at, stop: None, variant });
         self.drop_placement(id);
         let counters = &mut self.meta.counters;
         let task = self.tasks.get_mut(&id).expect("its phase was set just now");
@@ -261,7 +262,7 @@ impl Core {
         let task = self.tasks.get(&id).expect("facts and lists refer to tasks in memory");
         let Phase::Running { token, worker, started_at, .. } = task.phase else { return };
         let ends_by = task.ends_by(started_at).map(|end| end + self.config.grace);
-        for need in &self.queues.get(task.queue).needs {
+        for need in self.queues.get(task.queue).needs_in(task.variant()) {
             if let Some(need) = loosened(*need, task, &self.ledger) {
                 self.ledger.hold(need, id, started_at, ends_by);
             }
@@ -281,8 +282,8 @@ impl Core {
 
     /// Frees everything that an attempt held.
     fn apply_attempt_end(&mut self, id: TaskId, attempt: &AttemptEnd) {
-        let queue = self.task(id).queue;
-        for need in &self.queues.get(queue).needs {
+        let task = self.task(id);
+        for need in self.queues.get(task.queue).needs_in(task.variant()) {
             self.ledger.release(need.resource, id);
         }
         self.task_mut(id).note_kept(None);

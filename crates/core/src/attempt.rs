@@ -62,7 +62,7 @@ impl Core {
         out: &mut Output,
     ) {
         let task = self.task(id);
-        let Phase::Running { token, worker, started_at, stop } = task.phase else { return };
+        let Phase::Running { token, worker, started_at, stop, variant } = task.phase else { return };
         let outcome = match (effective(outcome, stop), self.meta.told_to_wait.get(&token)) {
             // It failed because it was told to come back later, and has said so.
             (Outcome::Failed { .. }, Some(until)) => Outcome::Snoozed { delay: until.since(self.now) },
@@ -72,8 +72,9 @@ impl Core {
             Some(report) => (report.execution_time, report.usage, report.data),
             None => (self.now.since(started_at), None, None),
         };
+        let number = task.attempts;
         let attempt =
-            AttemptEnd { number: task.attempts, token, worker, started_at, outcome, execution_time, usage };
+            AttemptEnd { number, token, worker, started_at, outcome, execution_time, usage, variant };
         let outcome = attempt.outcome.clone();
         match self.next_start(id, &outcome) {
             Some(until) if matches!(outcome, Outcome::Snoozed { .. }) => {
@@ -82,8 +83,8 @@ impl Core {
             }
             Some(until) => {
                 self.emit(out, Fact::Retried { task: id, attempt, until });
-                if let Some(memory) = self.more_memory(id, &outcome) {
-                    self.emit(out, Fact::Enlarged { task: id, memory });
+                if let Some(memory) = self.more_memory(id, variant, &outcome) {
+                    self.emit(out, Fact::Enlarged { task: id, variant, memory });
                 }
                 self.wait_until(id, until, out);
             }
@@ -110,27 +111,26 @@ impl Core {
     }
 
     /// What a task shall claim of memory after an attempt that had too little of it; none: as much as before.
-    fn more_memory(&self, id: TaskId, outcome: &Outcome) -> Option<Amount> {
+    fn more_memory(&self, id: TaskId, variant: Option<u32>, outcome: &Outcome) -> Option<Amount> {
         if outcome.error_type() != Some(ErrorType::OutOfMemory) {
             return None;
         }
         let task = self.task(id);
         let queue = self.queues.get(task.queue);
         // An exclusive claim has had all there is.
-        let claim = queue.demand.claims.iter().find(|claim| claim.resource.is_memory())?;
-        let resource = queue.needs.iter().map(|need| self.ledger.get(need.resource));
+        let claims = queue.demand.claims_in(variant);
+        let claim = claims.iter().find(|claim| claim.resource.is_memory())?;
+        let resource = queue.needs_in(variant).iter().map(|need| self.ledger.get(need.resource));
         let mut named = resource.filter(|resource| resource.is_named(&claim.resource));
         let capacity = named.next().and_then(Resource::capacity);
         task.retry.more_memory(claim.amount, capacity).filter(|_| claim.mode != Mode::Exclusive)
     }
 
     /// The task waits for its next attempt and stands in no queue.
-    pub(crate) fn apply_enlarged(&mut self, id: TaskId, memory: Amount) {
+    pub(crate) fn apply_enlarged(&mut self, id: TaskId, variant: Option<u32>, memory: Amount) {
         let former = self.task(id).queue;
         let mut demand = (*self.queues.get(former).demand).clone();
-        for claim in demand.claims.iter_mut().filter(|claim| claim.resource.is_memory()) {
-            claim.amount = memory;
-        }
+        demand.enlarge(variant, memory);
         let timeout = self.task(id).timeout();
         let queue = self.queues.join(&Arc::new(demand), timeout, &mut self.ledger);
         self.task_mut(id).queue = queue;
@@ -257,6 +257,7 @@ fn result_of(attempt: &AttemptEnd) -> TaskResult {
         execution_time: attempt.execution_time,
         attempts: attempt.number.0,
         usage: attempt.usage,
+        variant: attempt.variant,
         metadata: serde_json::Map::new(),
     }
 }

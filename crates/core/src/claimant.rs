@@ -84,12 +84,12 @@ impl Core {
         self.task_mut(id).away = false;
         self.enqueue(id);
         let task = self.task(id);
-        let Phase::Running { token, stop, started_at, .. } = task.phase else { return };
+        let Phase::Running { token, stop, started_at, variant, .. } = task.phase else { return };
         if !join.holds.contains(&token) {
             // The word that it was granted was lost.
             let (attempt, order) = (task.attempts, (task.base_class(), started_at));
             let allotment = Allotment::default();
-            out.effects.push(Effect::Assign { worker, task: id, attempt, token, order, allotment });
+            out.effects.push(Effect::Assign { worker, task: id, attempt, token, order, allotment, variant });
         }
         if let Some(stop) = stop {
             out.effects.push(Effect::Stop { worker, token, stop });
@@ -157,7 +157,7 @@ impl Core {
         if !matches!(task.phase, Phase::Running { worker: holder, .. } if holder == worker) {
             return Err(stale(token));
         }
-        let claims = &self.queues.get(task.queue).demand.claims;
+        let claims = self.claims_held_by(id);
         let claim = claims.iter().find(|claim| claim.resource == *resource).ok_or_else(|| {
             Refusal::new(Code::NotFound, "this attempt does not claim it").value(resource.to_string())
         })?;
@@ -179,8 +179,9 @@ impl Core {
         self.task_mut(id).note_kept(Some((resource, kept)));
         let key = ResourceKey::Named(resource.clone());
         let Some(index) = self.ledger.find(&key) else { return };
-        let needs = &self.queues.get(self.task(id).queue).needs;
-        let Some(need) = needs.iter().find(|need| need.resource == index) else { return };
+        let Some(need) = self.needs_of(id).iter().find(|need| need.resource == index).copied() else {
+            return;
+        };
         match kept {
             Kept::Nothing => self.ledger.release(index, id),
             Kept::Read => self.ledger.downgrade(index, id, need.amount),

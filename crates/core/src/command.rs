@@ -314,6 +314,8 @@ pub enum Effect {
         order: (Priority, Time),
         /// What it has claimed of the machine itself.
         allotment: Allotment,
+        /// Which of its variants it runs in; none for a task without.
+        variant: Option<u32>,
     },
     /// Have the worker give back what it was given ahead, unless that has begun.
     Recall {

@@ -10,7 +10,8 @@ impl Core {
     /// the other only makes delays differ from daemon to daemon. What an operator has set by a command wins
     /// over what is configured, as at the start.
     ///
-    /// A quantity that is no longer configured has no capacity from now on: tasks that claim it show that.
+    /// A quantity or a rate that is no longer configured is given to nobody from now on: tasks that claim it show
+    /// that.
     pub(crate) fn reconfigure(&mut self, config: Config) {
         let former = std::mem::take(&mut self.config);
         self.config = Config { lease: former.lease, seed: former.seed, ..config };

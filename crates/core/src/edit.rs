@@ -8,8 +8,9 @@ use std::sync::Arc;
 
 use crate::command::{EdgeTarget, NewTask, Reply};
 use crate::core::{Core, Output};
+use crate::demand::Demand;
 use crate::event::Fact;
-use crate::record::{Demand, Key, Phase, Runner, TaskRecord};
+use crate::record::{Key, Phase, Runner, TaskRecord};
 use crate::task::Task;
 use crate::timer::Timer;
 
@@ -20,7 +21,7 @@ impl Core {
         let Some(record) = self.record(standing) else { return Ok(Reply::Done) };
         self.check_editable(id, &record, status)?;
         check_kept(&record, new)?;
-        new.spec.claims.iter().try_for_each(|claim| self.check_claim(claim))?;
+        self.check_claims_of(&new.spec)?;
         let record = Box::new(self.edited(record, new));
         self.emit(out, Fact::Edited { record, spec: Some(Arc::clone(&new.spec)) });
         let task = self.task(id);
@@ -73,10 +74,8 @@ impl Core {
             name: spec.name.as_str().into(),
             priority: spec.priority,
             demand: Arc::new(Demand {
-                runner: new.runner.clone(),
-                claims: spec.claims.clone().into(),
-                workflow: record.demand.workflow,
                 session: record.demand.session,
+                ..Demand::new(spec, new.runner.clone(), record.demand.workflow)
             }),
             conditional: spec.when.is_some(),
             retry: Arc::clone(&new.retry),

@@ -45,6 +45,8 @@ pub struct AttemptEnd {
     pub execution_time: Span,
     /// What it used.
     pub usage: Option<Usage>,
+    /// Which of the task's variants it ran in; none for a task without.
+    pub variant: Option<u32>,
 }
 
 /// What happened.
@@ -113,6 +115,8 @@ pub enum Fact {
         waited: Option<Span>,
         /// When: the instant of the event, or the earlier one that the worker told.
         at: Time,
+        /// Which of its variants was taken; none for a task without.
+        variant: Option<u32>,
     },
     /// A worker was given it ahead of a slot; it stays pending.
     Placed {
@@ -309,6 +313,8 @@ pub enum Fact {
     Enlarged {
         /// The task, which waits for its next attempt.
         task: TaskId,
+        /// The variant that ran out of it; none for a task without.
+        variant: Option<u32>,
         /// Its claim from now on.
         memory: Amount,
     },

@@ -1,7 +1,8 @@
 //! Why a task does not run: every reason at once, who holds what it needs, and what is ahead of it.
 
 use orchd_model::{
-    Amount, Holder, Priority, Reason, ResourceName, Status, TaskAhead, TaskId, Time, UnmetDependency,
+    Amount, BlockedVariant, Holder, Priority, Reason, ResourceName, Status, TaskAhead, TaskId, Time,
+    UnmetDependency,
 };
 
 use crate::core::Core;
@@ -52,7 +53,7 @@ impl Core {
             priority: task.priority,
             competes_as: rank.class,
             inherited_from: self.lender(id),
-            earliest_start: self.earliest_start(id, &reasons),
+            earliest_start: self.earliest_start(id, None, &reasons),
             reasons,
             ahead,
             ahead_count,
@@ -60,15 +61,16 @@ impl Core {
     }
 
     /// When the last of the reasons is over: delays, refills and pauses are known; when those who hold what it
-    /// needs have given it back at the latest counts only if nothing else is unknown.
-    fn earliest_start(&self, id: TaskId, reasons: &[Reason]) -> Option<Time> {
+    /// needs have given it back at the latest counts only if nothing else is unknown. Of several variants the
+    /// first to fit counts.
+    fn earliest_start(&self, id: TaskId, variant: Option<u32>, reasons: &[Reason]) -> Option<Time> {
         let known = reasons.iter().filter_map(|reason| match reason {
             Reason::Delayed { until } | Reason::Rate { until, .. } | Reason::Throttled { until, .. } => {
                 Some(*until)
             }
             _ => None,
         });
-        let needs = &self.queues.get(self.task(id).queue).needs;
+        let needs = self.queues.get(self.task(id).queue).needs_in(variant);
         let free_by = |name: &ResourceName| {
             let need = needs.iter().find(|need| self.ledger.get(need.resource).is_named(name))?;
             self.ledger.get(need.resource).free_by(need.mode, need.amount)
@@ -76,6 +78,12 @@ impl Core {
         let others = reasons.iter().filter_map(|reason| match reason {
             Reason::Delayed { .. } | Reason::Rate { .. } | Reason::Throttled { .. } => None,
             Reason::Resource { resource, .. } => Some(free_by(resource)),
+            Reason::Variants { variants } => {
+                let starts = variants
+                    .iter()
+                    .filter_map(|blocked| self.earliest_start(id, Some(blocked.variant), &blocked.reasons));
+                Some(starts.min())
+            }
             _ => Some(None),
         });
         let estimates: Option<Vec<Time>> = others.collect();
@@ -118,11 +126,7 @@ impl Core {
             reasons.push(Reason::NoWorker { handler: "the client that claims".to_owned() });
         }
         let queue = self.queues.get(task.queue);
-        let rank = self.rank_of(id);
-        let asker = self.asker(rank);
-        for need in &queue.needs {
-            reasons.extend(self.block_reasons(need, &asker));
-        }
+        reasons.extend(self.claim_reasons(queue, &self.asker(self.rank_of(id))));
         reasons
             .extend(self.worker_reason(&queue.demand.runner, task.queued_since().is_some() || task.placed));
         reasons
@@ -150,6 +154,33 @@ impl Core {
             })
         });
         Some(Reason::Dependencies { tasks: unmet.take(Reason::SHOWN).collect(), count: task.unmet as usize })
+    }
+
+    /// Everything that stands against what a task claims, for each of its variants if it has some.
+    fn claim_reasons(&self, queue: &Queue, asker: &Asker) -> Vec<Reason> {
+        let is_group = |need: &&Need| !matches!(self.ledger.get(need.resource).key, ResourceKey::Named(_));
+        let (groups, claims): (Vec<&Need>, Vec<&Need>) = queue.needs_in(None).iter().partition(is_group);
+        let mut reasons: Vec<Reason> =
+            groups.into_iter().flat_map(|need| self.block_reasons(need, asker)).collect();
+        if queue.demand.variants.is_empty() {
+            reasons.extend(claims.into_iter().flat_map(|need| self.block_reasons(need, asker)));
+            return reasons;
+        }
+        let blocked = (0..).zip(&queue.variants).map(|(number, variant)| BlockedVariant {
+            variant: number,
+            claims: queue.demand.claims_in(Some(number)),
+            reasons: variant
+                .needs
+                .iter()
+                .filter(|need| !is_group(need))
+                .flat_map(|need| self.block_reasons(need, asker))
+                .collect(),
+        });
+        let variants: Vec<BlockedVariant> = blocked.collect();
+        if variants.iter().all(|variant| !variant.reasons.is_empty()) {
+            reasons.push(Reason::Variants { variants });
+        }
+        reasons
     }
 
     /// Everything that stands against one need.
@@ -252,12 +283,12 @@ impl Core {
         let asker = self.asker(rank);
         let blocks =
             |need: &&Need| self.ledger.get(need.resource).block(need.mode, need.amount, &asker).is_some();
-        let blocking: Vec<usize> = own.needs.iter().filter(blocks).map(|need| need.resource).collect();
+        let blocking: Vec<usize> = own.needs().filter(blocks).map(|need| need.resource).collect();
         let competes = |queue: &Queue| {
             if blocking.is_empty() {
                 queue.pool == own.pool
             } else {
-                queue.needs.iter().any(|need| blocking.contains(&need.resource))
+                queue.needs().any(|need| blocking.contains(&need.resource))
             }
         };
         let mut first: Vec<Rank> = Vec::new();

@@ -63,7 +63,7 @@ impl Core {
             if !self.workers.get(worker).is_some_and(|w| w.tasks.contains(&id)) {
                 return Err(format!("task {id} runs on worker {worker}, which does not hold it"));
             }
-            for need in &self.queues.get(task.queue).needs {
+            for need in self.needs_of(id) {
                 let need = loosened(*need, task, &self.ledger);
                 let holds = |need: Need| {
                     let hold = self.ledger.get(need.resource).holders.get(&id);

@@ -198,14 +198,15 @@ impl Ledger {
         }
     }
 
-    /// Reserves a resource for a task, or moves its reservation to a new rank. With an instant it reserves the
-    /// amount as well, since then.
-    pub fn reserve(&mut self, need: Need, rank: Rank, short_since: Option<Time>) {
+    /// Reserves a resource for a variant of a task, or moves its reservation to a new rank. With an instant it
+    /// reserves the amount as well, since then.
+    pub fn reserve(&mut self, need: Need, rank: Rank, variant: u32, short_since: Option<Time>) {
         let Need { resource, mode, amount } = need;
         let of_task = self.reservations.entry(rank.task).or_default();
         let amount = short_since.map(|since| (amount, since));
-        let index = of_task.iter().position(|r| r.resource == resource).unwrap_or_else(|| {
-            of_task.push(Reservation { resource, mode, rank, amount });
+        let is_it = |r: &Reservation| (r.resource, r.variant) == (resource, variant);
+        let index = of_task.iter().position(is_it).unwrap_or_else(|| {
+            of_task.push(Reservation { resource, mode, rank, variant, amount });
             of_task.len() - 1
         });
         let old = of_task[index];
@@ -240,6 +241,18 @@ impl Ledger {
         for reservation in self.reservations.remove(&task).unwrap_or_default() {
             self.get_mut(reservation.resource).remove_reservation(&reservation);
             self.note_change(reservation.resource);
+        }
+    }
+
+    /// Gives up what a task has reserved for one of its variants.
+    pub fn unreserve_variant(&mut self, task: TaskId, variant: u32) {
+        let Some(mut of_task) = self.reservations.remove(&task) else { return };
+        for reservation in of_task.extract_if(.., |reservation| reservation.variant == variant) {
+            self.get_mut(reservation.resource).remove_reservation(&reservation);
+            self.note_change(reservation.resource);
+        }
+        if !of_task.is_empty() {
+            self.reservations.insert(task, of_task);
         }
     }
 
@@ -340,13 +353,13 @@ mod tests {
         let mut ledger = Ledger::default();
         let index = ledger.intern(&ResourceKey::Workflow(WorkflowId(1)));
         let need = |mode| Need { resource: index, mode, amount: Amount::ONE };
-        ledger.reserve(need(Mode::Write), rank(5), None);
+        ledger.reserve(need(Mode::Write), rank(5), 0, None);
         let block = |ledger: &Ledger, mode, task| ledger.get(index).block(mode, Amount::ONE, &asker(task));
         assert_eq!(block(&ledger, Mode::Read, 6), Some(Block::Behind(TaskId(5))));
         assert_eq!(block(&ledger, Mode::Read, 4), None);
         assert_eq!(block(&ledger, Mode::Write, 5), None);
         ledger.unreserve(TaskId(5));
-        ledger.reserve(need(Mode::Read), rank(5), None);
+        ledger.reserve(need(Mode::Read), rank(5), 0, None);
         assert_eq!(block(&ledger, Mode::Read, 6), None);
         assert_eq!(block(&ledger, Mode::Exclusive, 6), Some(Block::Behind(TaskId(5))));
     }

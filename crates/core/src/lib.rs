@@ -9,7 +9,7 @@
 //! | how a task is added and begins | `submit`, `dependency` |
 //! | arrays of tasks | `array` |
 //! | the order of ready tasks | `rank`, `class`, `queue`, `parking` |
-//! | claims | `resource`, `ledger`, `bucket`, `admit` |
+//! | claims | `resource`, `ledger`, `bucket`, `demand`, `variant`, `admit` |
 //! | attempts, retries, lost workers | `attempt`, `worker` |
 //! | tasks given to workers ahead of their slots | `place` |
 //! | operators' verbs | `operate`, `steer` |
@@ -29,6 +29,7 @@ mod class;
 mod command;
 mod configure;
 mod core;
+mod demand;
 mod dependency;
 mod edit;
 mod event;
@@ -47,6 +48,7 @@ mod steer;
 mod submit;
 mod task;
 mod timer;
+mod variant;
 mod view;
 mod worker;
 
@@ -55,10 +57,11 @@ pub use bucket::Bucket;
 pub use command::{
     Command, EdgeTarget, Effect, EndedTask, Join, NewClaim, NewTask, NewWorkflow, Reply, Submission,
 };
+pub use demand::Demand;
 pub use event::{AttemptEnd, Event, Fact};
 pub use explain::Explained;
 pub use record::{
-    Counters, Demand, Edge, Key, Meta, Phase, Placement, Recall, ResourceState, Runner, Scope, SkipCause,
-    Snapshot, Stop, TaskRecord, WorkerNote, WorkerRecord, WorkflowRecord, WorkflowStop,
+    Counters, Edge, Key, Meta, Phase, Placement, Recall, ResourceState, Runner, Scope, SkipCause, Snapshot,
+    Stop, TaskRecord, WorkerNote, WorkerRecord, WorkflowRecord, WorkflowStop,
 };
 pub use view::{RateView, ResourceView, WorkerView};

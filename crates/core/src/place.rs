@@ -56,6 +56,7 @@ impl Core {
             token,
             order,
             allotment: Allotment::default(),
+            variant: None,
         });
         true
     }
@@ -133,7 +134,8 @@ impl Core {
         let at = at.max(since).min(self.now);
         let this = self.task(task);
         let waited = this.first_started_at.is_none().then(|| at.since(this.run_at));
-        self.emit(out, Fact::Started { task, attempt, token, worker, at, waited });
+        // What is placed ahead claims nothing, so it has no variants.
+        self.emit(out, Fact::Started { task, attempt, token, worker, at, waited, variant: None });
         if let Some(Recall::End(stop)) = recall {
             self.stop_attempt(task, stop, out);
         }
@@ -243,7 +245,7 @@ impl Core {
         for placement in placed {
             let task = self.task(placement.task);
             let is_ready = matches!(task.phase, Phase::Ready { since } if since == placement.since);
-            if !task.placed || !is_ready || !queues.get(task.queue).needs.is_empty() {
+            if !task.placed || !is_ready || !queues.get(task.queue).needs_nothing() {
                 return Err(format!("{placement:?} of a task that is {:?}", task.phase));
             }
             if self.tokens.contains_key(&placement.token) {

@@ -9,6 +9,8 @@
 //!     ▲                                │    ▲                                        │
 //!     └──────── its last task leaves ──┘    └─────────── R changed, or its head ─────┘
 //! ```
+//! A queue whose tasks have variants is parked once for each of them, on what blocks its head there, and is
+//! woken from all these places when one of the resources changes.
 //! Candidates stand in the pool of their runner by the rank of their heads; a pool without a free slot is
 //! not looked at. When R changes, the first queue of each pool that may fit is woken; the next one only
 //! after the first has been served or has gone elsewhere, so that a change costs what it achieves and not
@@ -16,24 +18,27 @@
 //!
 //! Invariant: a queue with ready tasks is a candidate or parked, and its place is filed under its rank.
 
-use orchd_model::{Amount, Mode, Priority, Span, TaskId, Time};
+use orchd_model::{Amount, Priority, Span, TaskId, Time};
 use priority_queue::PriorityQueue;
 use rustc_hash::FxHashMap;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::demand::Demand;
 use crate::ledger::{Ledger, ResourceIndex};
 use crate::parking::{Entry, Parking, Waits};
 use crate::rank::{Rank, aged, next_aging};
-use crate::record::{Demand, Runner};
-use crate::resource::{Need, ResourceKey};
+use crate::record::Runner;
+use crate::resource::Need;
+use crate::variant::Variant;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
     Empty,
     Candidate,
-    Parked(ResourceIndex, Waits),
+    /// On the resources that its variants name.
+    Parked,
 }
 
 /// Queues with the same demand whose tasks may run for different times stand apart, so that short ones can be
@@ -46,8 +51,8 @@ pub(crate) struct Queue {
     pub demand: Arc<Demand>,
     /// The limit of an attempt, where there are claims.
     pub timeout: Option<Span>,
-    /// The claims of the demand, and the groups it belongs to, groups first.
-    pub needs: Box<[Need]>,
+    /// The ways to run its tasks, at least one.
+    pub variants: Box<[Variant]>,
     pub pool: usize,
     /// Tasks in memory with this demand, ready or not; the queue lives as long as there is one.
     pub tasks: u32,
@@ -60,14 +65,36 @@ pub(crate) struct Queue {
     rank: Option<Rank>,
     /// The resource whose change woke it, until it is served.
     woken_by: Option<ResourceIndex>,
-    /// What its head was last found to wait for.
-    pub waits_for: Option<ResourceIndex>,
 }
 
 impl Queue {
     /// How many tasks are ready.
     pub fn backlog(&self) -> u64 {
         self.records() as u64 + self.more
+    }
+
+    /// What its tasks need in a variant.
+    pub fn needs_in(&self, variant: Option<u32>) -> &[Need] {
+        &self.variants[variant.unwrap_or(0) as usize].needs
+    }
+
+    /// What its tasks may need, in whatever variant.
+    pub fn needs(&self) -> impl Iterator<Item = &Need> {
+        self.variants.iter().flat_map(|variant| &variant.needs)
+    }
+
+    /// Whether nothing but a slot can keep its tasks from starting.
+    pub fn needs_nothing(&self) -> bool {
+        self.needs().next().is_none()
+    }
+
+    /// The least that it waits for beside what is reserved of a resource.
+    fn beside(&self, resource: ResourceIndex) -> Option<Amount> {
+        let beside = |variant: &Variant| match variant.parked {
+            Some((on, Waits::Beside(amount))) if on == resource => Some(amount),
+            _ => None,
+        };
+        self.variants.iter().filter_map(beside).min()
     }
 
     fn records(&self) -> usize {
@@ -123,27 +150,19 @@ impl Queues {
 
     /// The queue of a demand, with one more task in memory that refers to it.
     pub fn join(&mut self, demand: &Arc<Demand>, timeout: Option<Span>, ledger: &mut Ledger) -> usize {
-        let timeout = timeout.filter(|_| !demand.claims.is_empty());
+        let timeout = timeout.filter(|_| !demand.claims_nothing());
         let key = (Arc::clone(demand), timeout);
         if let Some(index) = self.index.get(&key) {
             let index = *index;
             self.get_mut(index).tasks += 1;
             return index;
         }
-        let groups = [demand.workflow.map(ResourceKey::Workflow), demand.session.map(ResourceKey::Session)];
-        let groups = groups.into_iter().flatten().map(|key| (key, Mode::Read, Amount::ONE));
-        let claims = demand.claims.iter().map(|c| (ResourceKey::Named(c.resource.clone()), c.mode, c.amount));
-        let needs: Box<[Need]> = groups
-            .chain(claims)
-            .map(|(key, mode, amount)| Need { resource: ledger.intern(&key), mode, amount })
-            .collect();
-        for need in &needs {
-            ledger.add_user(need.resource);
-        }
+        let variants: Box<[Variant]> =
+            demand.numbers().map(|number| Variant::new(demand, number, ledger)).collect();
         let queue = Queue {
             demand: Arc::clone(demand),
             timeout,
-            needs,
+            variants,
             pool: self.pool_of(&demand.runner),
             tasks: 1,
             ready: Default::default(),
@@ -151,7 +170,6 @@ impl Queues {
             place: Place::Empty,
             rank: None,
             woken_by: None,
-            waits_for: None,
         };
         let index = match self.vacant.pop() {
             Some(index) => {
@@ -175,9 +193,9 @@ impl Queues {
             return;
         }
         let queue = self.queues[index].take().expect("looked at just now");
-        self.index.remove(&(queue.demand, queue.timeout));
+        self.index.remove(&(Arc::clone(&queue.demand), queue.timeout));
         self.vacant.push(index);
-        for need in &queue.needs {
+        for need in queue.needs() {
             ledger.drop_user(need.resource);
         }
     }
@@ -313,7 +331,7 @@ impl Queues {
         self.take_from_place(index, ledger);
         let queue = self.get_mut(index);
         queue.rank = rank;
-        queue.waits_for = None;
+        queue.variants.iter_mut().for_each(|variant| variant.waits_for = None);
         if rank.is_some() {
             self.stand_as_candidate(index);
         }
@@ -348,7 +366,7 @@ impl Queues {
 
     /// Lets the parked queues that `concerns` chooses be looked at again, wherever they are parked.
     pub fn look_again(&mut self, concerns: impl Fn(&Queue) -> bool, ledger: &mut Ledger) {
-        let parked = |queue: &Queue| matches!(queue.place, Place::Parked(..)) && concerns(queue);
+        let parked = |queue: &Queue| queue.place == Place::Parked && concerns(queue);
         let chosen: Vec<usize> = self.all().filter(|(_, q)| parked(q)).map(|(index, _)| index).collect();
         for index in chosen {
             self.take_from_place(index, ledger);
@@ -373,11 +391,16 @@ impl Queues {
         queue.place = Place::Empty;
         match (place, rank) {
             (Place::Candidate, _) => drop(self.pools[pool].candidates.remove(&index)),
-            (Place::Parked(resource, waits), Some(rank)) => {
-                self.unfile((resource, pool), waits, timeout, (rank, index));
-                ledger.end_wait(resource);
+            (Place::Parked, Some(rank)) => {
+                for variant in 0..self.get(index).variants.len() {
+                    let Some((resource, waits)) = self.get_mut(index).variants[variant].parked.take() else {
+                        continue;
+                    };
+                    self.unfile((resource, pool), waits, timeout, (rank, index));
+                    ledger.end_wait(resource);
+                }
             }
-            (Place::Empty | Place::Parked(..), _) => {}
+            (Place::Empty | Place::Parked, _) => {}
         }
         if let Some(resource) = woken_by {
             ledger.note_change(resource);
@@ -394,29 +417,33 @@ impl Queues {
 
     /// A parked queue is looked at again.
     pub fn look_at(&mut self, index: usize, ledger: &mut Ledger) {
-        if matches!(self.get(index).place, Place::Parked(..)) {
+        if self.get(index).place == Place::Parked {
             self.take_from_place(index, ledger);
             self.stand_as_candidate(index);
         }
     }
 
-    /// Parks a candidate on the resource that blocks its head.
-    pub fn park(&mut self, index: usize, resource: ResourceIndex, waits: Waits, ledger: &mut Ledger) {
-        let queue = self.get_mut(index);
-        queue.waits_for = Some(resource);
-        let woken_by = queue.woken_by.take();
+    /// Parks a candidate on what blocks its head, in each of its variants.
+    pub fn park(&mut self, index: usize, blocked: &[(ResourceIndex, Waits)], ledger: &mut Ledger) {
+        let woken_by = self.get_mut(index).woken_by.take();
         self.take_from_place(index, ledger);
         let queue = self.get_mut(index);
         let Some(rank) = queue.rank else { return };
-        queue.place = Place::Parked(resource, waits);
+        queue.place = Place::Parked;
+        for (variant, (resource, waits)) in queue.variants.iter_mut().zip(blocked) {
+            variant.waits_for = Some(*resource);
+            variant.parked = Some((*resource, *waits));
+        }
         let (pool, timeout) = (queue.pool, queue.timeout);
-        self.parked.entry((resource, pool)).or_default().add(waits, timeout, (rank, index));
-        ledger.begin_wait(resource);
+        for (resource, waits) in blocked {
+            self.parked.entry((*resource, pool)).or_default().add(*waits, timeout, (rank, index));
+            ledger.begin_wait(*resource);
+        }
         if let Some(by) = woken_by {
             // Parked in order where it was woken: nobody behind it can go either. Nor is it woken again for
             // nothing, for ever. Else the next one may go.
-            let again = || self.first_to_wake(by, pool, ledger.now, ledger) == Some(index);
-            if by != resource || (waits != Waits::InOrder && !again()) {
+            let in_order = blocked.contains(&(by, Waits::InOrder));
+            if !in_order && self.first_to_wake(by, pool, ledger.now, ledger) != Some(index) {
                 ledger.note_change(by);
             }
         }
@@ -444,10 +471,7 @@ impl Queues {
         let spare = resource.spare();
         let until = spare.and_then(|spare| spare.until);
         let longest = until.and_then(|until| until.0.checked_sub(now.0)?.checked_sub(self.grace.0)).map(Span);
-        let amount_of = |queue: usize| {
-            let need = self.get(queue).needs.iter().find(|need| need.resource == index);
-            need.map_or(Amount::ZERO, |need| need.amount)
-        };
+        let amount_of = |queue: usize| self.get(queue).beside(index).unwrap_or_default();
         let fits = parking.first_for_amount(free).filter(|_| resource.takes_a_holder());
         let beside = parking.first_beside(free, spare, longest, amount_of);
         parking.in_order.first().into_iter().chain(fits).chain(beside).min().map(|(_, index)| *index)
@@ -464,12 +488,13 @@ impl Queues {
             .map(|(rank, index)| (index, rank))
     }
 
-    /// Queues that are parked on a resource.
+    /// Queues that are parked on a resource, each once.
     pub fn parked_on(&self, resource: ResourceIndex) -> impl Iterator<Item = &Queue> {
-        self.parked
-            .range((resource, 0)..=(resource, usize::MAX))
-            .flat_map(|(_, parking)| parking.all())
-            .map(|(_, index)| self.get(*index))
+        let parked = self.parked.range((resource, 0)..=(resource, usize::MAX));
+        let mut entries: Vec<&Entry> = parked.flat_map(|(_, parking)| parking.all()).collect();
+        entries.sort_unstable();
+        entries.dedup();
+        entries.into_iter().map(|(_, index)| self.get(*index))
     }
 
     /// Checks the invariants of this module.
@@ -483,9 +508,9 @@ impl Queues {
                     let filed = self.pools[queue.pool].candidates.get_priority(&index);
                     filed.map(|Reverse(rank)| *rank) == queue.rank && queue.rank.is_some()
                 }
-                Place::Parked(resource, waits) => {
-                    queue.rank.is_some_and(|rank| self.is_filed(resource, queue, waits, (rank, index)))
-                }
+                Place::Parked => queue.rank.is_some_and(|rank| {
+                    queue.variants.iter().all(|variant| self.is_filed(queue, variant, (rank, index)))
+                }),
             };
             if !filed {
                 return Err(format!("queue {index} at {now:?} is not where it says: {queue:?}"));
@@ -509,8 +534,10 @@ impl Queues {
         Ok(())
     }
 
-    fn is_filed(&self, resource: ResourceIndex, queue: &Queue, waits: Waits, entry: Entry) -> bool {
-        let parking = self.parked.get(&(resource, queue.pool));
-        parking.is_some_and(|parking| parking.contains(waits, queue.timeout, &entry))
+    fn is_filed(&self, queue: &Queue, variant: &Variant, entry: Entry) -> bool {
+        variant.parked.is_some_and(|(resource, waits)| {
+            let parking = self.parked.get(&(resource, queue.pool));
+            parking.is_some_and(|parking| parking.contains(waits, queue.timeout, &entry))
+        })
     }
 }

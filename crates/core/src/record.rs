@@ -4,7 +4,7 @@
 //! records: places in queues, counts of unmet dependencies and inherited classes are worked out on load.
 
 use orchd_model::{
-    AttemptNumber, Claim, FailFast, Kept, On, Priority, ResourceName, ResourceSetting, RetryPolicy, Sequence,
+    AttemptNumber, FailFast, Kept, On, Priority, ResourceName, ResourceSetting, RetryPolicy, Sequence,
     SessionId, Span, Status, TaskId, TaskRange, TaskSpec, Time, Token, WorkerId, WorkflowId, WorkflowStatus,
 };
 use serde::{Deserialize, Serialize};
@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::bucket::Bucket;
+use crate::demand::Demand;
 
 /// What runs a task.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -24,19 +25,6 @@ pub enum Runner {
     Nothing,
     /// The client that asked for it: an ad-hoc claim.
     Claimant,
-}
-
-/// All that decides whether and where a ready task can start. Tasks with the same demand share a queue.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Demand {
-    /// What runs it.
-    pub runner: Runner,
-    /// What it must hold. Invariant: merged, at most one claim a resource, sorted by resource.
-    pub claims: Box<[Claim]>,
-    /// The workflow whose `max_parallel` and pause it obeys.
-    pub workflow: Option<WorkflowId>,
-    /// The session whose `max_parallel` and pause it obeys.
-    pub session: Option<SessionId>,
 }
 
 /// A dependency on a task.
@@ -111,6 +99,8 @@ pub enum Phase {
         started_at: Time,
         /// Whether it is being ended, and why.
         stop: Option<Stop>,
+        /// Which of its variants it runs in; none for a task without.
+        variant: Option<u32>,
     },
     /// It has ended: completed, failed or cancelled.
     Ended(Status),

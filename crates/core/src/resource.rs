@@ -1,7 +1,8 @@
 //! One resource: what it has, who holds it, who has reserved it, and what that means for the next who asks.
 
 use orchd_model::{
-    Amount, Mode, Rate, ResourceName, ResourceSetting, SessionId, Span, TaskId, Time, WorkflowId,
+    Amount, Mode, Rate, ResourceKind, ResourceName, ResourceSetting, SessionId, Span, TaskId, Time,
+    WorkflowId,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -110,11 +111,14 @@ pub(crate) struct Resource {
     waiting_since: Time,
     waited: Span,
     /// Reservations in read mode, and in the modes that share with nobody.
-    reserved_shared: BTreeSet<Rank>,
-    reserved_single: BTreeSet<Rank>,
+    reserved_shared: BTreeSet<Turn>,
+    reserved_single: BTreeSet<Turn>,
     /// Those of the first kind that were short of an amount, which they have reserved since an instant.
-    reserved_amounts: BTreeMap<Rank, (Amount, Time)>,
+    reserved_amounts: BTreeMap<Turn, (Amount, Time)>,
 }
+
+/// Whose turn it is, and for which of its variants.
+type Turn = (Rank, u32);
 
 impl Resource {
     pub fn new(key: ResourceKey) -> Self {
@@ -141,6 +145,12 @@ impl Resource {
     /// Whether it is the user's resource with this name.
     pub fn is_named(&self, name: &ResourceName) -> bool {
         matches!(&self.key, ResourceKey::Named(own) if own == name)
+    }
+
+    /// Whether nobody has said how much of it there is, though without that there is none.
+    fn is_missing(&self) -> bool {
+        let is_counted = |key: &ResourceKey| matches!(key, ResourceKey::Named(name) if name.counted_as() != ResourceKind::Lock);
+        !self.configured && is_counted(&self.key)
     }
 
     /// Units that can be held at once.
@@ -187,7 +197,7 @@ impl Resource {
             Some(Block::Closed)
         } else if self.paused {
             Some(Block::Paused)
-        } else if self.whole().is_some_and(|whole| self.charge(mode, amount) > whole) {
+        } else if self.is_missing() || self.whole().is_some_and(|whole| self.charge(mode, amount) > whole) {
             Some(Block::Unsatisfiable)
         } else {
             throttled.map(Block::Throttled)
@@ -248,14 +258,14 @@ impl Resource {
         let single = self.reserved_single.first();
         let in_order = mode != Mode::Read || self.bucket.is_some();
         let shared = self.reserved_shared.first().filter(|_| in_order);
-        single.into_iter().chain(shared).min().copied().filter(|first| *first < rank)
+        single.into_iter().chain(shared).map(|(first, _)| *first).min().filter(|first| *first < rank)
     }
 
     /// What those behind the first reservation of an amount can have: what is left beside it once all that
     /// held the resource when it was reserved have ended, and for a while what they have not given back yet.
     /// (EASY backfilling: D. Lifka, "The ANL/IBM SP scheduling system", JSSPP 1995.)
     pub fn spare(&self) -> Option<Spare> {
-        let (behind, (wanted, since)) = self.reserved_amounts.first_key_value()?;
+        let ((behind, _), (wanted, since)) = self.reserved_amounts.first_key_value()?;
         let capacity = self.capacity()?;
         let later = self.holders.values().filter(|hold| hold.since > *since);
         let later = later.fold(Amount::ZERO, |sum, hold| sum + hold.amount);
@@ -311,28 +321,28 @@ impl Resource {
     }
 
     /// The first reservation of an amount, which alone counts.
-    pub fn first_amount(&self) -> Option<Rank> {
-        self.reserved_amounts.first_key_value().map(|(rank, _)| *rank)
+    pub fn first_amount(&self) -> Option<(Turn, Amount)> {
+        self.reserved_amounts.first_key_value().map(|(turn, (amount, _))| (*turn, *amount))
     }
 
-    /// How many tasks have a reservation.
+    /// How many reservations there are.
     pub fn reservations(&self) -> usize {
         self.reserved_shared.len() + self.reserved_single.len()
     }
 
-    fn reservations_of(&mut self, mode: Mode) -> &mut BTreeSet<Rank> {
+    fn reservations_of(&mut self, mode: Mode) -> &mut BTreeSet<Turn> {
         if mode == Mode::Read { &mut self.reserved_shared } else { &mut self.reserved_single }
     }
 
     pub fn remove_reservation(&mut self, reservation: &Reservation) {
-        self.reservations_of(reservation.mode).remove(&reservation.rank);
-        self.reserved_amounts.remove(&reservation.rank);
+        self.reservations_of(reservation.mode).remove(&reservation.turn());
+        self.reserved_amounts.remove(&reservation.turn());
     }
 
     pub fn insert_reservation(&mut self, reservation: &Reservation) {
-        self.reservations_of(reservation.mode).insert(reservation.rank);
+        self.reservations_of(reservation.mode).insert(reservation.turn());
         if let Some(amount) = reservation.amount {
-            self.reserved_amounts.insert(reservation.rank, amount);
+            self.reserved_amounts.insert(reservation.turn(), amount);
         }
     }
 
@@ -367,6 +377,14 @@ pub(crate) struct Reservation {
     pub resource: ResourceIndex,
     pub mode: Mode,
     pub rank: Rank,
+    /// The place of the variant that it is for.
+    pub variant: u32,
     /// The amount that it was short of, and since when that counts.
     pub amount: Option<(Amount, Time)>,
+}
+
+impl Reservation {
+    fn turn(&self) -> Turn {
+        (self.rank, self.variant)
+    }
 }

@@ -104,8 +104,7 @@ impl Core {
             let refusal = Refusal::new(Code::StaleToken, "no attempt with this token is running");
             return Err(refusal.value(token.to_string()));
         };
-        let demand = &self.queues.get(self.task(task).queue).demand;
-        if demand.claims.iter().any(|claim| claim.resource == *resource) {
+        if self.claims_held_by(task).iter().any(|claim| claim.resource == *resource) {
             return Ok(task);
         }
         let refusal = Refusal::new(Code::WrongState, format!("task {task} does not claim this resource"));
@@ -165,8 +164,7 @@ impl Core {
 
     /// Draws the tokens that a task takes when it starts.
     pub(crate) fn draw_tokens(&mut self, id: TaskId) {
-        let needs = self.queues.get(self.task(id).queue).needs.clone();
-        for need in needs {
+        for need in self.needs_of(id).to_vec() {
             if self.ledger.draw(need, self.now)
                 && let ResourceKey::Named(name) = self.ledger.get(need.resource).key.clone()
             {

@@ -1,17 +1,15 @@
 //! Adding tasks and workflows: what is refused, and how an accepted task begins.
 
-use orchd_model::{
-    Amount, Claim, Code, Refusal, ResourceKind, Status, TaskId, TaskRange, WorkflowId, WorkflowStatus, limits,
-};
+use orchd_model::{Code, Refusal, Status, TaskId, TaskRange, WorkflowId, WorkflowStatus, limits};
 use rustc_hash::FxHashMap;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use crate::command::{EdgeTarget, EndedTask, NewTask, NewWorkflow, Reply, Submission};
 use crate::core::{Core, Output};
+use crate::demand::Demand;
 use crate::event::Fact;
-use crate::record::{Demand, Edge, Key, Phase, Runner, TaskRecord, WorkflowRecord};
-use crate::resource::ResourceKey;
+use crate::record::{Edge, Key, Phase, Runner, TaskRecord, WorkflowRecord};
 use orchd_model::{AttemptNumber, NotBefore};
 
 /// What has been found out about one task of a submission.
@@ -141,9 +139,7 @@ impl Core {
         all: &[NewTask],
         ended: &BTreeMap<TaskId, EndedTask>,
     ) -> Result<(), Refusal> {
-        for claim in &task.spec.claims {
-            self.check_claim(claim)?;
-        }
+        self.check_claims_of(&task.spec)?;
         for (target, _) in &task.edges {
             match target {
                 EdgeTarget::Id(id) if self.standing_for(*id).is_none() && !ended.contains_key(id) => {
@@ -160,39 +156,6 @@ impl Core {
             }
         }
         Ok(())
-    }
-
-    /// Whether a claim can ever be granted.
-    pub(crate) fn check_claim(&self, claim: &Claim) -> Result<(), Refusal> {
-        let resource =
-            self.ledger.find(&ResourceKey::Named(claim.resource.clone())).map(|i| self.ledger.get(i));
-        let resource = resource.filter(|r| r.configured);
-        let Some(resource) = resource else {
-            let hint = match claim.resource.counted_as() {
-                ResourceKind::Lock => return Ok(()),
-                ResourceKind::Quantity => "give it a capacity",
-                ResourceKind::Rate => "give it a rate (tokens and per) or a concurrency",
-            };
-            return Err(Refusal::new(Code::NotConfigured, "this resource is not configured")
-                .value(claim.to_string())
-                .hint(format!("{hint}: [resources.\"{}\"], or orchctl resources set", claim.resource)));
-        };
-        match resource.whole() {
-            Some(whole) if claim.amount > whole => {
-                let hint = match resource.setting.rate() {
-                    Some(rate) => format!("{} has {rate}: the burst is the most at once", claim.resource),
-                    None => format!("{} has {whole}", claim.resource),
-                };
-                Err(Refusal::new(Code::Unsatisfiable, "more than there is in all")
-                    .value(claim.to_string())
-                    .hint(hint))
-            }
-            Some(Amount::ZERO) => {
-                Err(Refusal::new(Code::Unsatisfiable, "this resource has no capacity")
-                    .value(claim.to_string()))
-            }
-            Some(_) | None => Ok(()),
-        }
     }
 
     fn add_workflow(&mut self, new: NewWorkflow, owner: u32, tasks: u64, out: &mut Output) -> WorkflowId {
@@ -268,12 +231,7 @@ impl Core {
             name: spec.name.as_str().into(),
             owner,
             priority: spec.priority,
-            demand: Arc::new(Demand {
-                runner: new.runner.clone(),
-                claims: spec.claims.clone().into(),
-                workflow,
-                session: spec.session,
-            }),
+            demand: Arc::new(Demand::new(spec, new.runner.clone(), workflow)),
             edges: Box::default(),
             conditional: spec.when.is_some(),
             retry: Arc::clone(&new.retry),

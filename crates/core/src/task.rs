@@ -6,7 +6,8 @@ use orchd_model::{
 };
 use std::sync::Arc;
 
-use crate::record::{Demand, Edge, Key, Phase, TaskRecord, status};
+use crate::demand::Demand;
+use crate::record::{Edge, Key, Phase, TaskRecord, status};
 
 /// What few tasks have; apart, so that the others stay small.
 #[derive(Debug, Default)]
@@ -197,6 +198,19 @@ impl Task {
     /// The status that users see.
     pub fn status(&self) -> Status {
         status(&self.phase, self.tries, self.losses)
+    }
+
+    /// Which of its variants it runs in; none while it does not run, and for one without.
+    pub fn variant(&self) -> Option<u32> {
+        match self.phase {
+            Phase::Running { variant, .. } => variant,
+            Phase::Waiting
+            | Phase::Checking
+            | Phase::Delayed { .. }
+            | Phase::Ready { .. }
+            | Phase::Ended(_)
+            | Phase::Skipped(_) => None,
+        }
     }
 
     /// Whether this run is over.

@@ -21,7 +21,7 @@ pub struct ResourceView {
     pub held: Amount,
     /// Units free; none without a capacity.
     pub free: Option<Amount>,
-    /// Tasks whose turn is reserved on it.
+    /// Turns that are reserved on it: one for a task, or for each of its variants.
     pub reserved: usize,
     /// Tasks that wait for it.
     pub waiting: u64,

@@ -10,9 +10,9 @@
 mod kit;
 mod naive;
 
-use kit::{World, spec_of, started, task};
-use naive::steps::{API, BURST, CPU, GPU, HANDLER, How, LOCKS, Paused, Step, Steps, Wish, steps};
-use naive::{Bucket, Naive, State, Task, Worker, Workflow};
+use kit::{World, spec_of, taken, task};
+use naive::steps::{API, BURST, CPU, GPU, HANDLER, How, LOCKS, MISSING, Paused, Step, Steps, Wish, steps};
+use naive::{Bucket, Naive, Need, State, Task, Worker, Workflow};
 use orchd_core::{
     Command, Config, EdgeTarget, Join, NewTask, NewWorkflow, Output, Phase, Runner, Scope, SkipCause,
 };
@@ -41,6 +41,35 @@ fn index_of(task: TaskId) -> usize {
     task.0 as usize - 1
 }
 
+/// The claims of a wish, and those of its variants: never more than there is in all, so that no task is refused.
+fn claims_of(wish: &Wish) -> (Vec<Claim>, Vec<Vec<Claim>>) {
+    let claim = |(resource, mode, thousandths): &(&str, Mode, u64)| {
+        let amount = Some(Amount::thousandths(*thousandths));
+        Claim::new(resource.parse().expect("a resource"), *mode, amount).expect("a claim")
+    };
+    let most = |claim: &Claim| match claim.resource.kind() {
+        "gpu" => Amount::units(2),
+        "external_api" => Amount::units(BURST),
+        _ => Amount::units(4),
+    };
+    let capped = |mut claim: Claim, besides: &[Claim]| {
+        let other = besides.iter().find(|other| other.resource == claim.resource);
+        let most = most(&claim).saturating_sub(other.map_or(Amount::ZERO, |other| other.amount));
+        claim.amount = claim.amount.min(most);
+        (claim.amount > Amount::ZERO).then_some(claim)
+    };
+    let merged = |claims: &[_], besides: &[Claim]| -> Vec<Claim> {
+        let merged = orchd_model::merge_claims(claims.iter().map(claim).collect());
+        merged.into_iter().filter_map(|claim| capped(claim, besides)).collect()
+    };
+    let claims = merged(&wish.claims, &[]);
+    let mut any: Vec<Vec<Claim>> = wish.any.iter().map(|variant| merged(variant, &claims)).collect();
+    if let Some(last) = any.last_mut() {
+        last.retain(|claim| claim.resource.to_string() != MISSING);
+    }
+    (claims, any)
+}
+
 impl Pair {
     fn new(exact: bool, steps_a_batch: u32) -> Self {
         let resource = |name: &str, units| {
@@ -67,6 +96,7 @@ impl Pair {
         let capacity = [(CPU.to_owned(), Amount::units(4)), (GPU.to_owned(), Amount::units(2))];
         let mut naive = Naive::new(config.aging, config.max_worker_losses, capacity.into());
         let burst = Amount::units(BURST).as_thousandths();
+        naive.missing.insert(MISSING.to_owned());
         naive.buckets.insert(API.to_owned(), Bucket { burst, level: burst, at: Time(0) });
         (naive.reservation_delay, naive.grace) = (config.reservation_delay, config.grace);
         let mut pair = Self { world: World::new(config), naive, exact, workers: Vec::new() };
@@ -178,24 +208,11 @@ impl Pair {
         };
         let retry = RetryPolicy { max_retries: wish.retries, ..RetryPolicy::default() };
         new.retry = Arc::new(RetryPolicy { delay: Span::from_millis(wish.delay_ms), ..retry });
-        let claim = |(resource, mode, thousandths): &(&str, Mode, u64)| {
-            let amount = Some(Amount::thousandths(*thousandths));
-            Claim::new(resource.parse().expect("a resource"), *mode, amount).expect("a claim")
-        };
-        let mut claims = orchd_model::merge_claims(wish.claims.iter().map(claim).collect());
-        for claim in &mut claims {
-            // Two claims on one resource may be more than there is.
-            let most = match claim.resource.kind() {
-                "gpu" => 2,
-                "external_api" => BURST,
-                _ => 4,
-            };
-            claim.amount = claim.amount.min(Amount::units(most));
-        }
+        let (claims, claims_any) = claims_of(wish);
         let spec = spec_of(&mut new);
         let count = wish.count as u64;
         spec.array = (count > 1).then(|| Indices::new(1, count, 1).expect("indices"));
-        spec.claims = claims;
+        (spec.claims, spec.claims_any) = (claims, claims_any);
         spec.timeout = wish.timeout.map(Span::from_secs);
         spec.priority = wish.class;
         spec.hold = wish.hold;
@@ -214,8 +231,13 @@ impl Pair {
     ) -> Task {
         let groups = workflow.map(|number| format!("workflow {}", number + 1));
         let groups = groups.into_iter().chain(wish.in_session.then(|| "session 1".to_owned()));
-        let claims = self.new_task(number, spans, wish).spec.claims.clone();
-        let claims = claims.into_iter().map(|c| (c.resource.to_string(), c.mode, c.amount));
+        let groups: Vec<Need> = groups.map(|group| (group, Mode::Read, Amount::ONE)).collect();
+        let (claims, any) = claims_of(wish);
+        let needs = |variant: &[Claim]| {
+            let merged = orchd_model::merge_claims(claims.iter().chain(variant).cloned().collect());
+            let needs = merged.into_iter().map(|c| (c.resource.to_string(), c.mode, c.amount));
+            groups.iter().cloned().chain(needs).collect()
+        };
         // To depend on an array of the same request is to depend on each of its elements.
         let all = |(other, on): (usize, On)| {
             let span = spans.iter().find(|(first, count)| (*first..first + count).contains(&other));
@@ -226,7 +248,8 @@ impl Pair {
         let at_once = dependencies.is_empty() && wish.in_ms == 0 && wish.pool != 2;
         Task {
             class: wish.class,
-            needs: groups.map(|group| (group, Mode::Read, Amount::ONE)).chain(claims).collect(),
+            variants: if any.is_empty() { vec![needs(&[])] } else { any.iter().map(|v| needs(v)).collect() },
+            variant: 0,
             pool: wish.pool,
             dependencies,
             workflow,
@@ -296,9 +319,9 @@ impl Pair {
             }
             self.naive.settle();
             let out = outputs.remove(&at).unwrap_or_default();
-            self.starts(&out.iter().flat_map(started).collect::<Vec<_>>());
+            self.starts(&out.iter().flat_map(taken).collect::<Vec<_>>());
         }
-        let late: Vec<TaskId> = outputs.values().flatten().flat_map(started).collect();
+        let late: Vec<(TaskId, Option<u32>)> = outputs.values().flatten().flat_map(taken).collect();
         assert!(late.is_empty(), "only the core found it was time to start {late:?}");
         self.naive.now = to;
         self.compare(&Output::default());
@@ -309,7 +332,7 @@ impl Pair {
             State::Delayed(until) => vec![until],
             State::Ready(since) => {
                 let aging = [1, 2, 3].map(|steps| since + Span(self.naive.aging.0 * steps));
-                let refills = task.needs.iter().filter_map(|need| self.naive.refill(need));
+                let refills = task.variants.iter().flatten().filter_map(|need| self.naive.refill(need));
                 let throttles = self.naive.throttled.values().copied();
                 let reserves = [since + self.naive.reservation_delay];
                 aging.into_iter().chain(reserves).chain(throttles).chain(refills).collect()
@@ -476,7 +499,7 @@ impl Pair {
 
     fn compare(&mut self, out: &Output) {
         self.naive.settle();
-        self.starts(&started(out));
+        self.starts(&taken(out));
         for (number, task) in self.naive.tasks.iter().enumerate() {
             let record = self.world.store.task(id(number)).expect("every task is stored");
             assert_eq!(record.status(), task.status(), "task {number} is {:?}, not {task:?}", record.phase);
@@ -498,18 +521,20 @@ impl Pair {
         }
     }
 
-    fn starts(&mut self, core: &[TaskId]) {
-        let core: Vec<usize> = core.iter().map(|task| index_of(*task)).collect();
+    fn starts(&mut self, core: &[(TaskId, Option<u32>)]) {
+        let start =
+            |(task, variant): &(TaskId, Option<u32>)| (index_of(*task), variant.unwrap_or(0) as usize);
+        let core: Vec<(usize, usize)> = core.iter().map(start).collect();
         if self.exact {
             let naive = self.naive.admit();
             assert_eq!(core, naive, "what the core started, and what it should have");
         } else {
-            for task in core {
-                if let Err(why) = self.naive.may_start(task) {
+            for (task, variant) in core {
+                if let Err(why) = self.naive.may_start(task, variant) {
                     panic!("the core should not have started: {why}");
                 }
                 let worker = self.naive.choose_worker(self.naive.tasks[task].pool);
-                self.naive.start(task, worker);
+                self.naive.start(task, variant, worker);
             }
             if let Some(task) = self.naive.forgotten() {
                 panic!("the core should have started {task}: {:?}", self.world.core.explain(id(task)));

@@ -41,7 +41,7 @@ pub use id::{AttemptNumber, Sequence, SessionId, TaskId, Token, WorkerId, Workfl
 pub use outcome::{AttemptReport, ErrorType, Outcome, TaskResult, Usage};
 pub use priority::Priority;
 pub use rate::Rate;
-pub use reason::{Holder, Reason, StatusReason, TaskAhead, UnmetDependency};
+pub use reason::{BlockedVariant, Holder, Reason, StatusReason, TaskAhead, UnmetDependency};
 pub use refusal::{Code, Refusal};
 pub use resource::{ResourceKind, ResourceName, ResourceSetting};
 pub use retry::{Matcher, RetryPolicy, RetrySpec};

@@ -17,6 +17,8 @@ pub const KEY_BYTES: usize = 128;
 pub const RESOURCE_PART_BYTES: usize = 128;
 /// Different resources one task may claim: admission looks at each of them.
 pub const CLAIMS: usize = 64;
+/// Variants of one task: while it waits, admission looks at each of them.
+pub const VARIANTS: usize = 16;
 /// A tag: a word or two.
 pub const TAG_BYTES: usize = 128;
 /// Tags of one task.

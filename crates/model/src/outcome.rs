@@ -290,6 +290,9 @@ pub struct TaskResult {
     /// What the last attempt used.
     #[serde(default)]
     pub usage: Option<Usage>,
+    /// Which of its variants the last attempt ran in, from 0; none for a task without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub variant: Option<u32>,
     /// Free-form facts about the result.
     #[serde(default)]
     pub metadata: Map<String, Value>,

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-use crate::{Amount, Mode, On, Priority, ResourceName, Status, TaskId, Time};
+use crate::{Amount, Claim, Mode, On, Priority, ResourceName, Status, TaskId, Time};
 
 /// Who holds a part of a resource.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -48,6 +48,17 @@ pub struct UnmetDependency {
     pub on: On,
     /// What it is doing now.
     pub status: Status,
+}
+
+/// Why a task cannot start in one of its variants.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct BlockedVariant {
+    /// Which one, from 0.
+    pub variant: u32,
+    /// All it would hold.
+    pub claims: Vec<Claim>,
+    /// What stands against it.
+    pub reasons: Vec<Reason>,
 }
 
 /// One reason why a pending or retrying task does not run. In JSON `{"code": …, …}`.
@@ -149,6 +160,11 @@ pub enum Reason {
         /// How much there is in all.
         capacity: Amount,
     },
+    /// None of its variants fits.
+    Variants {
+        /// Each of them.
+        variants: Vec<BlockedVariant>,
+    },
 }
 
 impl Reason {
@@ -212,7 +228,25 @@ impl fmt::Display for Reason {
             Self::Unsatisfiable { resource, wants, capacity } => {
                 write!(f, "wants {wants} of {resource}, which has only {capacity} in all")
             }
+            Self::Variants { variants } => {
+                f.write_str("none of its variants fits")?;
+                variants.iter().try_for_each(|variant| write!(f, "; {variant}"))
+            }
         }
+    }
+}
+
+impl fmt::Display for BlockedVariant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (", self.variant)?;
+        for (i, claim) in self.claims.iter().enumerate() {
+            write!(f, "{}{claim}", if i == 0 { "" } else { "," })?;
+        }
+        f.write_str(")")?;
+        for (i, reason) in self.reasons.iter().enumerate() {
+            write!(f, "{} {reason}", if i == 0 { ":" } else { " and" })?;
+        }
+        Ok(())
     }
 }
 

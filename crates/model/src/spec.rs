@@ -119,6 +119,9 @@ pub struct TaskSpec {
     pub priority: Priority,
     /// What it must hold to run; merged, one claim a resource.
     pub claims: Vec<Claim>,
+    /// Its variants in the order of preference, each merged: it also holds what one of them claims, the first that
+    /// fits when it starts. None: it needs no more than `claims`.
+    pub claims_any: Vec<Vec<Claim>>,
     /// What must end first.
     pub dependencies: Vec<Dependency>,
     /// An expression over parameters and the results of dependencies; false: skipped.
@@ -162,6 +165,7 @@ impl TaskSpec {
             stdin: None,
             priority: Priority::default(),
             claims: Vec::new(),
+            claims_any: Vec::new(),
             dependencies: Vec::new(),
             when: None,
             not_before: None,
@@ -242,6 +246,9 @@ impl TaskSpec {
         }
         for (what, count, limit) in
             [("claims", self.claims.len(), limits::CLAIMS), ("tags", self.tags.len(), limits::TAGS)]
+                .into_iter()
+                .chain([("variants", self.claims_any.len(), limits::VARIANTS)])
+                .chain(self.claims_any.iter().map(|claims| ("claims", claims.len(), limits::CLAIMS)))
         {
             if count > limit {
                 return Err(Refusal::new(Code::TooLarge, format!("at most {limit} {what} a task"))
@@ -295,12 +302,17 @@ mod tests {
     fn a_flat_spec_is_read_and_written_back() {
         let json = r#"{"command":["/bin/echo","hi"],"claims":["cpu=2",{"type":"lock","identifier":"a","mode":"write"}],
             "dependencies":[12,"first",{"task":"second","on":"failure"}],"timeout":"1m","max_retries":2,"tags":["x"],
+            "claims_any":[["gpu=1", {"type":"cpu","amount":1}, "gpu=1"], ["cpu=4"], []],
             "not_before":5, "metadata":{"k":1}}"#;
         let spec = read(json).unwrap();
         assert_eq!(spec.name, "echo");
         assert_eq!(spec.dependencies[0].task, DependencyTarget::Id(TaskId(12)));
         assert_eq!(spec.dependencies[2].on, On::Failure);
         assert_eq!(spec.retry.max_retries, Some(2));
+        let shown =
+            |claims: &Vec<Claim>| claims.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+        let variants: Vec<String> = spec.claims_any.iter().map(shown).collect();
+        assert_eq!(variants, ["cpu:system_cpu gpu:system_gpu=2", "cpu:system_cpu=4", ""]);
         let again: TaskSpec = serde_json::from_str(&serde_json::to_string(&spec).unwrap()).unwrap();
         assert_eq!(again, spec);
     }
@@ -337,6 +349,9 @@ mod tests {
             r#"{"shell":"true","name":"a\u0000b"}"#,
             r#"{"shell":"true","cwd":"/a\u0000b"}"#,
             r#"{"shell":"true","tags":[""]}"#,
+            r#"{"shell":"true","claims_any":["cpu=1"]}"#,
+            r#"{"shell":"true","claims_any":[["cpu=0"]]}"#,
+            r#"{"shell":"true","claims_any":[[],[],[],[],[],[],[],[],[],[],[],[],[],[],[],[],[]]}"#,
         ] {
             assert!(read(json).is_err(), "{json}");
         }

@@ -46,6 +46,9 @@ pub(crate) struct SpecFields {
     priority: Priority,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     claims: Vec<Claim>,
+    /// Variants: what it must hold besides `claims`, the first that fits when it starts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    claims_any: Vec<Vec<Claim>>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     dependencies: Vec<Dependency>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -119,7 +122,7 @@ macro_rules! fields {
 
 fields! {
     "name" "command" "shell" "module" "action" "parameters" "env" "cwd" "stdin" "priority" "claims"
-    "dependencies" "when" "not_before" "timeout" "deadline" "max_retries" "max_attempts" "retry_delay"
+    "claims_any" "dependencies" "when" "not_before" "timeout" "deadline" "max_retries" "max_attempts" "retry_delay"
     "backoff" "max_delay" "jitter" "retry_on" "no_retry_on" "memory_factor" "hold" "key" "ref" "array" "session" "tags"
     "metadata"
 }
@@ -238,6 +241,7 @@ impl TryFrom<SpecFields> for TaskSpec {
             stdin: fields.stdin,
             priority: fields.priority,
             claims: crate::merge_claims(fields.claims),
+            claims_any: fields.claims_any.into_iter().map(crate::merge_claims).collect(),
             dependencies: fields.dependencies,
             when: fields.when,
             not_before: fields.not_before,
@@ -309,6 +313,7 @@ impl Serialize for Shown<'_> {
         fields.some("stdin", spec.stdin.as_ref())?;
         fields.some("priority", Some(&spec.priority))?;
         fields.some("claims", Some(&spec.claims).filter(|list| !list.is_empty()))?;
+        fields.some("claims_any", Some(&spec.claims_any).filter(|list| !list.is_empty()))?;
         fields.some("dependencies", Some(&spec.dependencies).filter(|list| !list.is_empty()))?;
         fields.some("when", spec.when.as_ref())?;
         fields.some("not_before", spec.not_before.as_ref())?;

@@ -47,7 +47,13 @@ fn report(what: &str, tasks: u64, started: Instant) {
 
 fn batch(first: u64, count: u64) -> Batch {
     let claims: Box<[Claim]> = "cpu=2".parse().into_iter().collect();
-    let demand = Arc::new(Demand { runner: Runner::Process, claims, workflow: None, session: None });
+    let demand = Arc::new(Demand {
+        runner: Runner::Process,
+        claims,
+        variants: Box::default(),
+        workflow: None,
+        session: None,
+    });
     let retry = Arc::new(RetryPolicy::default());
     let env = [("PATH", "/usr/local/bin:/usr/bin:/bin"), ("HOME", "/home/user"), ("LANG", "C.UTF-8")];
     let mut batch = Batch {

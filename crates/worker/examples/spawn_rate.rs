@@ -76,6 +76,7 @@ fn assigned(
             order: (0, 0),
             grace: Span::from_secs(10),
             bounds: None,
+            variant: None,
             inputs: None,
         });
     }

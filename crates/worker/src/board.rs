@@ -219,6 +219,7 @@ mod tests {
             order: (0, 0),
             grace: Span::ZERO,
             bounds: None,
+            variant: None,
             inputs: None,
         })
     }

@@ -25,7 +25,7 @@ use crate::sys::{self, Plan, SpawnError, Stack, Step};
 
 /// Where a program is looked for when a task's environment has no `PATH`.
 const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
-const OWN_VARIABLES: [&str; 7] = [
+const OWN_VARIABLES: [&str; 8] = [
     "ORCHD_TASK_ID",
     "ORCHD_ATTEMPT",
     "ORCHD_TOKEN",
@@ -33,6 +33,7 @@ const OWN_VARIABLES: [&str; 7] = [
     "ORCHD_INPUTS",
     "ORCHD_SOCKET",
     "ORCHD_CPUS",
+    "ORCHD_VARIANT",
 ];
 /// Where GNU make and those that do as it does find a jobserver.
 const MAKEFLAGS: &str = "MAKEFLAGS";
@@ -209,6 +210,9 @@ impl Launcher {
             self.socket.as_os_str().as_bytes(),
             cpus.as_bytes(),
         ];
+        // The last of them, if it is there.
+        let variant = assignment.variant.map(|variant| variant.to_string());
+        let values = values.into_iter().chain(variant.as_ref().map(|variant| variant.as_bytes()));
         for (name, value) in OWN_VARIABLES.iter().zip(values) {
             self.envp.push(&[name.as_bytes(), b"=", value])?;
         }

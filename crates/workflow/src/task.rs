@@ -24,7 +24,7 @@ const RETRY_KEYS: [&str; 9] = [
     "no_retry_on",
     "memory_factor",
 ];
-const KEYS: [&str; 30] = [
+const KEYS: [&str; 31] = [
     "name",
     "description",
     "command",
@@ -37,6 +37,7 @@ const KEYS: [&str; 30] = [
     "stdin",
     "priority",
     "claims",
+    "claims_any",
     "dependencies",
     "when",
     "not_before",
@@ -149,6 +150,7 @@ pub(crate) fn read(node: &Node, shared: &Shared, report: &mut Report) -> Option<
             "stdin" => spec.stdin = text(value, "stdin", report),
             "priority" => priority = parsed(value, "priority", "text", report),
             "claims" => spec.claims = merge_claims(list(value, report, claim)),
+            "claims_any" => spec.claims_any = list(value, report, variant),
             "dependencies" => dependencies = list(value, report, dependency),
             "when" => spec.when = text(value, "when", report),
             "not_before" => spec.not_before = not_before(value, report),
@@ -287,6 +289,16 @@ fn check_retry(retry: &RetrySpec, at: Position, report: &mut Report) {
     if let Err(refusal) = retry.policy() {
         report.refused(at, "retries", &refusal);
     }
+}
+
+/// The claims of one variant. A single claim in place of a list is most likely a list that was forgotten.
+fn variant(node: &Node, report: &mut Report) -> Option<Vec<Claim>> {
+    if matches!(node.content, Content::List(_)) {
+        return Some(merge_claims(list(node, report, claim)));
+    }
+    let message = format!("a variant must be a list of claims, not {}", node.kind());
+    report.add_hint(node.at, message, "write claims_any: [[gpu=1, cpu=1], [cpu=4]]");
+    None
 }
 
 fn claim(node: &Node, report: &mut Report) -> Option<Claim> {

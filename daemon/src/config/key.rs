@@ -83,7 +83,7 @@ pub const VARIABLES: [(&str, &str); 5] = [
 ];
 
 /// Variables with our prefix that mean something else: the file itself, and what tasks find.
-pub const OTHER_VARIABLES: [&str; 7] = [
+pub const OTHER_VARIABLES: [&str; 8] = [
     "ORCHD_CONFIG",
     "ORCHD_TASK_ID",
     "ORCHD_ATTEMPT",
@@ -91,6 +91,7 @@ pub const OTHER_VARIABLES: [&str; 7] = [
     "ORCHD_RESULT",
     "ORCHD_INPUTS",
     "ORCHD_CPUS",
+    "ORCHD_VARIANT",
 ];
 
 /// The variable that means a key: `ORCHD_SCHEDULER_AGING` for `scheduler.aging`.

@@ -27,6 +27,8 @@ impl NamesTasks for Reason {
             holders.iter_mut().map(|holder| (holder.task, &mut holder.name)).collect()
         } else if let Self::Reservation { behind, .. } = self {
             behind.named()
+        } else if let Self::Variants { variants } = self {
+            variants.iter_mut().flat_map(|variant| &mut variant.reasons).flat_map(Self::named).collect()
         } else {
             Vec::new()
         }

@@ -42,12 +42,13 @@ struct Sum {
 
 impl Uses {
     pub fn note(&mut self, record: &TaskRecord, attempts: &[StoredAttempt]) {
-        let claimed = |test: fn(&ResourceName) -> bool| {
-            record.demand.claims.iter().find(|claim| test(&claim.resource)).map(|claim| claim.amount.as_f64())
-        };
-        let (cores, bytes) = (claimed(|r| r.kind() == "cpu"), claimed(ResourceName::is_memory));
         for attempt in attempts {
             let Some(usage) = attempt.end.usage else { continue };
+            let claims = record.demand.claims_in(attempt.end.variant);
+            let claimed = |test: fn(&ResourceName) -> bool| {
+                claims.iter().find(|claim| test(&claim.resource)).map(|claim| claim.amount.as_f64())
+            };
+            let (cores, bytes) = (claimed(|r| r.kind() == "cpu"), claimed(ResourceName::is_memory));
             if !self.by_name.contains_key(&record.name) {
                 self.by_name.insert(record.name.clone(), Sum::default());
             }

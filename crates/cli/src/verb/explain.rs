@@ -1,8 +1,8 @@
 //! `explain`: every reason why a task does not run.
 
 use clap::Args;
-use orchd_api::Explanation;
-use orchd_model::{Status, TaskId};
+use orchd_api::{Explanation, ReasonText};
+use orchd_model::{Reason, Status, TaskId};
 
 use crate::context::Context;
 use crate::{Exit, Failure, text};
@@ -49,8 +49,21 @@ fn class(explanation: &Explanation) -> String {
     }
 }
 
+/// A reason, and below it what stands against each variant.
+fn sentences(reason: &ReasonText) -> Vec<String> {
+    let Reason::Variants { variants } = &reason.reason else { return vec![text::plain(&reason.text)] };
+    let mut lines = vec!["none of its variants fits:".to_owned()];
+    for variant in variants {
+        let claims = variant.claims.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+        lines.push(format!("  variant {}: {}", variant.variant, text::plain(&claims)));
+        let reasons = variant.reasons.iter().map(|reason| text::plain(&reason.to_string()));
+        lines.extend(reasons.map(|reason| format!("    {reason}")));
+    }
+    lines
+}
+
 fn lines(explanation: &Explanation) -> Vec<String> {
-    let mut lines: Vec<String> = explanation.reasons.iter().map(|reason| text::plain(&reason.text)).collect();
+    let mut lines: Vec<String> = explanation.reasons.iter().flat_map(sentences).collect();
     lines.extend(explanation.status_reason.as_ref().map(|reason| text::plain(&reason.text)));
     lines.extend(explanation.stopping.map(|cause| cause.sentence().to_owned()));
     if lines.is_empty() && explanation.status == Status::Running {

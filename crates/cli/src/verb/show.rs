@@ -3,7 +3,7 @@
 use clap::Args;
 use orchd_api::{Attempt, Event, EventQuery, Task};
 use orchd_client::Client;
-use orchd_model::TaskId;
+use orchd_model::{Claim, TaskId};
 use serde_json::{Map, Value, json};
 
 use super::events::details;
@@ -106,7 +106,8 @@ fn facts(task: &Task) -> Vec<(&'static str, String)> {
     say("directory", task.cwd.clone());
     say("environment", Some(joined(&task.env, " ")));
     say("priority", Some(task.priority.to_string()));
-    say("claims", Some(task.claims.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")));
+    say("claims", Some(claims(&task.claims)));
+    variants(task).for_each(|variant| say("variant", Some(variant)));
     let edges = task.dependencies.iter().map(|edge| format!("{} ({})", edge.task, edge.on));
     say("after", Some(edges.collect::<Vec<_>>().join(", ")));
     say("when", task.when.clone());
@@ -137,9 +138,21 @@ fn facts(task: &Task) -> Vec<(&'static str, String)> {
         say("message", result.error_message.clone());
         say("exit code", result.exit_code.map(|code| code.to_string()));
         say("result", result.data.as_ref().map(Value::to_string));
+        say("ran in", result.variant.map(|variant| format!("variant {variant}")));
         say("used", result.usage.as_ref().map(usage));
     }
     facts
+}
+
+fn claims(claims: &[Claim]) -> String {
+    claims.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+}
+
+fn variants(task: &Task) -> impl Iterator<Item = String> {
+    (0..).zip(&task.claims_any).map(|(number, variant)| {
+        let taken = if task.variant == Some(number) { ", taken" } else { "" };
+        format!("{number}: {}{taken}", claims(variant))
+    })
 }
 
 fn retries(task: &Task) -> String {
@@ -181,6 +194,9 @@ fn sentence(attempt: &Attempt) -> String {
     sentence.push_str(&format!(", started {}", text::instant(attempt.started_at)));
     if let Some(time) = attempt.execution_time {
         sentence.push_str(&format!(", ran {}", text::duration(time)));
+    }
+    if let Some(variant) = attempt.variant {
+        sentence.push_str(&format!(", variant {variant}"));
     }
     if let Some(worker) = attempt.worker {
         sentence.push_str(&format!(", worker {worker}"));

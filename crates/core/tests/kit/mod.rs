@@ -9,7 +9,7 @@ use orchd_core::{
     Reply, Runner, SkipCause, Snapshot, Submission, TaskRecord, WorkerNote, WorkflowRecord,
 };
 use orchd_model::{
-    AttemptReport, Body, Matcher, On, Outcome, Refusal, RetryPolicy, Span, Status, TaskId, TaskRange,
+    AttemptReport, Body, Claim, Matcher, On, Outcome, Refusal, RetryPolicy, Span, Status, TaskId, TaskRange,
     TaskSpec, Time, Token, WorkerId, WorkflowId, WorkflowStatus,
 };
 use std::collections::{BTreeMap, BTreeSet, hash_map::DefaultHasher};
@@ -82,9 +82,14 @@ pub fn spec_of(task: &mut NewTask) -> &mut TaskSpec {
 #[must_use]
 pub fn claiming(name: &str, claims: &str) -> NewTask {
     let mut new = task(name);
-    let claims = claims.split(',').filter(|c| !c.is_empty()).map(|c| c.parse().expect("a claim")).collect();
-    spec_of(&mut new).claims = orchd_model::merge_claims(claims);
+    spec_of(&mut new).claims = claims_of(claims);
     new
+}
+
+/// Claims in their text form, with commas between.
+pub fn claims_of(text: &str) -> Vec<Claim> {
+    let claims = text.split(',').filter(|c| !c.is_empty()).map(|c| c.parse().expect("a claim"));
+    orchd_model::merge_claims(claims.collect())
 }
 
 /// A task that depends on others.
@@ -396,6 +401,15 @@ pub fn started(out: &Output) -> Vec<TaskId> {
     out.events.iter().filter_map(start).collect()
 }
 
+/// The tasks that an output started, and in which variants.
+pub fn taken(out: &Output) -> Vec<(TaskId, Option<u32>)> {
+    let start = |event: &orchd_core::Event| match event.fact {
+        Fact::Started { task, variant, .. } => Some((task, variant)),
+        _ => None,
+    };
+    out.events.iter().filter_map(start).collect()
+}
+
 fn stored_and_read_back(snapshot: &Snapshot) -> Snapshot {
     fn through<T: serde::Serialize + serde::de::DeserializeOwned>(value: &T) -> T {
         postcard::from_bytes(&postcard::to_stdvec(value).expect("is written")).expect("is read")
@@ -410,6 +424,6 @@ fn stored_and_read_back(snapshot: &Snapshot) -> Snapshot {
 /// The name of a task in a test is not a part of what it is.
 fn fingerprint(task: &NewTask) -> u64 {
     let mut hasher = DefaultHasher::new();
-    format!("{:?} {:?}", task.spec.body, task.spec.claims).hash(&mut hasher);
+    format!("{:?} {:?} {:?}", task.spec.body, task.spec.claims, task.spec.claims_any).hash(&mut hasher);
     hasher.finish()
 }

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::telling::refused_as;
-use super::{World, matchers, spec_of, task};
+use super::{World, claims_of, matchers, spec_of, task};
 
 /// Runs the commands of a scenario and gives its text with what really came out.
 #[must_use]
@@ -382,10 +382,8 @@ impl Script {
                 "key" => spec_of(&mut new).key = Some(value.to_owned()),
                 "session" => spec_of(&mut new).session = Some(SessionId(value.parse().expect("an id"))),
                 "body" => spec_of(&mut new).body = Body::Shell { line: value.to_owned() },
-                "claims" => {
-                    let claims = value.split(',').map(|claim| claim.parse().expect("a claim")).collect();
-                    spec_of(&mut new).claims = orchd_model::merge_claims(claims);
-                }
+                "claims" => spec_of(&mut new).claims = claims_of(value),
+                "any" => spec_of(&mut new).claims_any = value.split('|').map(claims_of).collect(),
                 "retries" => policy.max_retries = value.parse().expect("a number"),
                 "retry_delay" => policy.delay = span(value),
                 "backoff" => policy.backoff = value.parse().expect("a number"),

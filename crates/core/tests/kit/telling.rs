@@ -119,7 +119,10 @@ impl Script {
             Fact::Submitted { .. } => format!("added {name}"),
             Fact::Split { .. } => format!("split {name}"),
             Fact::Edited { .. } => format!("edited {name}"),
-            Fact::Enlarged { memory, .. } => format!("{name} claims {memory} of memory"),
+            Fact::Enlarged { memory, variant, .. } => {
+                let variant = variant.map_or_else(String::new, |variant| format!(" in variant {variant}"));
+                format!("{name} claims {memory} of memory{variant}")
+            }
             Fact::Checked { .. } => format!("check {name}"),
             Fact::Readied { .. } => format!("ready {name}"),
             Fact::Delayed { until, .. } => format!("delay {name} until {}", at(*until)),
@@ -127,7 +130,7 @@ impl Script {
             Fact::Released { .. } => format!("released {name}"),
             Fact::Reprioritized { priority, .. } => format!("{name} is {priority}"),
             Fact::Placed { .. } | Fact::Recalling { .. } | Fact::Recalled { .. } => self.placed(event),
-            Fact::Started { task, attempt, token, worker, .. } => {
+            Fact::Started { task, attempt, token, worker, variant, .. } => {
                 let tokens = self.tokens.entry(*task).or_default();
                 if !tokens.contains(token) {
                     tokens.push(*token);
@@ -138,7 +141,8 @@ impl Script {
                     String::new()
                 };
                 let again = if attempt.0 > 1 { format!(", attempt {attempt}") } else { String::new() };
-                format!("start {name}{on}{again}")
+                let variant = variant.map_or_else(String::new, |variant| format!(" in variant {variant}"));
+                format!("start {name}{variant}{on}{again}")
             }
             Fact::Stopping { stop, .. } => format!("stopping {name}: {}", stop_word(*stop)),
             Fact::Retried { attempt, until, .. } => {
@@ -320,16 +324,22 @@ impl Script {
 
 /// A reason with its instants as times since the beginning.
 fn in_virtual_time(reason: &Reason) -> String {
-    let instants: Vec<Time> = match reason {
+    instants_in(reason).into_iter().fold(reason.to_string(), |text, instant| {
+        text.replace(&instant.to_string(), &at(instant).to_string())
+    })
+}
+
+fn instants_in(reason: &Reason) -> Vec<Time> {
+    match reason {
         Reason::Delayed { until } | Reason::Rate { until, .. } | Reason::Throttled { until, .. } => {
             vec![*until]
         }
         Reason::Resource { holders, .. } => holders.iter().filter_map(|holder| holder.until).collect(),
+        Reason::Variants { variants } => {
+            variants.iter().flat_map(|variant| &variant.reasons).flat_map(instants_in).collect()
+        }
         _ => Vec::new(),
-    };
-    instants.into_iter().fold(reason.to_string(), |text, instant| {
-        text.replace(&instant.to_string(), &at(instant).to_string())
-    })
+    }
 }
 
 fn stop_word(stop: Stop) -> &'static str {

@@ -5,17 +5,18 @@
 //! found to wait for before, until that lets it pass, else for its first need that is not free. If that is
 //! held in a conflicting mode or reserved by a task before it, or has too few tokens, it reserves it, until it
 //! starts, ends, is held or paused, or has no worker; and if it is short of an amount, once it has been ready
-//! for the reservation delay.
+//! for the reservation delay. One with variants does so for each of them, and starts in the first that has all.
 
 use orchd_model::{Amount, Mode, On, Priority, Span, Status, Time};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+mod judge;
 pub mod steps;
 
 /// A resource, `workflow 1` or `session 1`; how; how much.
 pub type Need = (String, Mode, Amount);
-/// The pool, the needs, and the timeout of those that claim something.
-type Demand = (usize, Vec<Need>, Option<Span>);
+/// The pool, the needs of each variant, and the timeout of those that claim something.
+type Demand = (usize, Vec<Vec<Need>>, Option<Span>);
 /// Class, ready since, task.
 pub type Rank = (Priority, Time, usize);
 
@@ -32,7 +33,10 @@ pub enum State {
 #[derive(Clone, Debug)]
 pub struct Task {
     pub class: Priority,
-    pub needs: Vec<Need>,
+    /// What it needs in each of its variants; one for a task without.
+    pub variants: Vec<Vec<Need>>,
+    /// The one that its latest attempt runs, or ran, in.
+    pub variant: usize,
     /// 0: processes, 1: a handler, 2: a milestone.
     pub pool: usize,
     pub dependencies: Vec<(usize, On)>,
@@ -50,9 +54,10 @@ pub struct Task {
     pub timeout: Option<Span>,
     /// When its latest attempt began.
     pub started: Time,
-    pub reserved: BTreeSet<String>,
-    /// Of which it was short of an amount that it has reserved, and since when.
-    pub reserved_amounts: BTreeMap<String, (Amount, Time)>,
+    /// For which variant, and what.
+    pub reserved: BTreeSet<(usize, String)>,
+    /// Of which it was short of an amount that it has reserved, for which variant, and since when.
+    pub reserved_amounts: BTreeMap<(String, usize), (Amount, Time)>,
 }
 
 impl Task {
@@ -74,6 +79,25 @@ impl Task {
         self.reserved.clear();
         self.reserved_amounts.clear();
     }
+
+    fn unreserve_variant(&mut self, variant: usize) {
+        self.reserved.retain(|(of, _)| *of != variant);
+        self.reserved_amounts.retain(|(_, of), _| *of != variant);
+    }
+
+    /// What it needs in the variant that it runs in.
+    pub fn held(&self) -> &[Need] {
+        &self.variants[self.variant]
+    }
+
+    /// How it needs a resource in a variant.
+    fn mode(&self, variant: usize, resource: &str) -> Option<Mode> {
+        mode_in(&self.variants[variant], resource)
+    }
+}
+
+fn mode_in(needs: &[Need], resource: &str) -> Option<Mode> {
+    needs.iter().find(|(name, ..)| name == resource).map(|(_, mode, _)| *mode)
 }
 
 #[derive(Clone, Debug, Default)]
@@ -131,8 +155,10 @@ pub struct Naive {
     pub paused: BTreeSet<String>,
     pub paused_classes: BTreeSet<Priority>,
     pub paused_all: bool,
-    /// What the first task of a demand, with this rank, was found to wait for.
-    waits_for: BTreeMap<Demand, (Rank, String)>,
+    /// What the first task of a demand, with this rank, was found to wait for in each variant.
+    waits_for: BTreeMap<Demand, (Rank, Vec<String>)>,
+    /// Counted resources of which nobody has said how much there is.
+    pub missing: BTreeSet<String>,
     ended: VecDeque<usize>,
 }
 
@@ -291,9 +317,9 @@ impl Naive {
     }
 
     fn demand(&self, id: usize) -> Demand {
-        let Task { pool, needs, timeout, .. } = &self.tasks[id];
-        let claims = needs.iter().any(|need| !need.0.contains(' '));
-        (*pool, needs.clone(), timeout.filter(|_| claims))
+        let Task { pool, variants, timeout, .. } = &self.tasks[id];
+        let claims = variants.iter().flatten().any(|need| !need.0.contains(' '));
+        (*pool, variants.clone(), timeout.filter(|_| claims))
     }
 
     pub fn is_open(&self, pool: usize) -> bool {
@@ -317,7 +343,7 @@ impl Naive {
 
     fn holders(&self, resource: &str) -> Vec<(Mode, Amount)> {
         let running = self.tasks.iter().filter(|task| matches!(task.state, State::Running(..)));
-        let needs = running.flat_map(|task| &task.needs).filter(|(name, ..)| name == resource);
+        let needs = running.flat_map(Task::held).filter(|(name, ..)| name == resource);
         needs.map(|(_, mode, amount)| (*mode, self.charge(resource, *mode, *amount))).collect()
     }
 
@@ -333,7 +359,9 @@ impl Naive {
     fn is_barred(&self, (resource, mode, amount): &Need) -> bool {
         let charge = self.charge(resource, *mode, *amount);
         let is_throttled = self.throttled.get(resource).is_some_and(|until| *until > self.now);
-        self.paused.contains(resource) || is_throttled || self.whole(resource).is_some_and(|c| charge > c)
+        let is_missing = self.missing.contains(resource);
+        let is_shut = self.paused.contains(resource) || is_throttled || is_missing;
+        is_shut || self.whole(resource).is_some_and(|c| charge > c)
     }
 
     fn held_block(&self, need: &Need) -> Option<Block> {
@@ -361,9 +389,10 @@ impl Naive {
 
     fn block(&self, need: &Need, rank: Rank, classes: &[Priority]) -> Option<Block> {
         let excludes = |task: &Task| {
-            let mode = task.needs.iter().find(|(name, ..)| *name == need.0).map(|(_, mode, _)| *mode);
-            let shares = (need.1, mode) == (Mode::Read, Some(Mode::Read));
-            task.reserved.contains(&need.0) && (!shares || self.buckets.contains_key(&need.0))
+            task.reserved.iter().filter(|(_, resource)| *resource == need.0).any(|(variant, resource)| {
+                let shares = (need.1, task.mode(*variant, resource)) == (Mode::Read, Some(Mode::Read));
+                !shares || self.buckets.contains_key(resource)
+            })
         };
         let before = |id: usize| self.rank(id, classes).is_some_and(|other| other < rank);
         let is_reserved = (0..self.tasks.len()).any(|id| excludes(&self.tasks[id]) && before(id));
@@ -378,17 +407,17 @@ impl Naive {
     /// Whether it may be granted beside what the first before it has reserved: it is left over once all that
     /// held the resource then have ended, or has ended when that can be honoured at the latest.
     fn fits_beside(&self, (resource, mode, amount): &Need, rank: Rank, classes: &[Priority]) -> bool {
-        let reserving =
-            (0..self.tasks.len()).filter(|id| self.tasks[*id].reserved_amounts.contains_key(resource));
-        let first = reserving.filter_map(|id| self.rank(id, classes)).min().filter(|first| *first < rank);
-        let Some((wanted, since)) = first.map(|first| self.tasks[first.2].reserved_amounts[resource]) else {
-            return true;
+        let reserving = |id: usize| {
+            let rank = self.rank(id, classes)?;
+            let amounts = self.tasks[id].reserved_amounts.iter().filter(|((of, _), _)| of == resource);
+            amounts.map(|((_, variant), amount)| (rank, *variant, *amount)).min()
         };
-        let holds = |task: &&Task| {
-            matches!(task.state, State::Running(..)) && task.needs.iter().any(|need| need.0 == *resource)
-        };
+        let first = (0..self.tasks.len()).filter_map(reserving).min().filter(|(first, ..)| *first < rank);
+        let Some((_, _, (wanted, since))) = first else { return true };
+        let need_of = |task: &Task| task.held().iter().find(|need| need.0 == *resource).cloned();
+        let holds = |task: &&Task| matches!(task.state, State::Running(..)) && need_of(task).is_some();
         let held = |task: &Task| {
-            let need = task.needs.iter().find(|need| need.0 == *resource).expect("it holds it");
+            let need = need_of(task).expect("it holds it");
             self.charge(resource, need.1, need.2)
         };
         let holders: Vec<&Task> = self.tasks.iter().filter(holds).collect();
@@ -412,8 +441,8 @@ impl Naive {
         own_end.zip(honoured).is_some_and(|(end, honoured)| end <= honoured)
     }
 
-    /// Starts what fits, in order; gives what it started.
-    pub fn admit(&mut self) -> Vec<usize> {
+    /// Starts what fits, in order; gives what it started, and in which variants.
+    pub fn admit(&mut self) -> Vec<(usize, usize)> {
         let mut started = Vec::new();
         loop {
             self.drop_reservations();
@@ -423,23 +452,24 @@ impl Naive {
             if self.paused_all {
                 return started;
             }
-            let Some(next) = heads.into_iter().find(|rank| self.look(*rank)) else { return started };
-            let worker = self.choose_worker(self.tasks[next.2].pool);
-            self.start(next.2, worker);
-            started.push(next.2);
+            let next = heads.into_iter().find_map(|rank| Some((rank.2, self.look(rank)?)));
+            let Some((next, variant)) = next else { return started };
+            let worker = self.choose_worker(self.tasks[next].pool);
+            self.start(next, variant, worker);
+            started.push((next, variant));
         }
     }
 
-    /// A task takes all it needs.
-    pub fn start(&mut self, id: usize, worker: u64) {
-        for (resource, mode, amount) in self.tasks[id].needs.clone() {
+    /// A task takes all it needs in a variant.
+    pub fn start(&mut self, id: usize, variant: usize, worker: u64) {
+        for (resource, mode, amount) in self.tasks[id].variants[variant].clone() {
             let charge = self.charge(&resource, mode, amount).as_thousandths();
             if let Some(bucket) = self.buckets.get_mut(&resource) {
                 *bucket = Bucket { level: bucket.level(self.now) - charge, at: self.now, ..*bucket };
             }
         }
         let task = &mut self.tasks[id];
-        (task.state, task.started) = (State::Running(worker, false), self.now);
+        (task.state, task.started, task.variant) = (State::Running(worker, false), self.now, variant);
         task.unreserve();
     }
 
@@ -448,47 +478,68 @@ impl Naive {
         for id in 0..self.tasks.len() {
             let task = &self.tasks[id];
             let has_worker = self.workers.iter().any(|w| w.attached && w.pool == task.pool && w.slots > 0);
-            let is_barred = task.needs.iter().any(|need| self.is_barred(need));
-            if self.rank(id, &classes).is_none() || !has_worker || is_barred {
+            let barred: Vec<usize> = (0..task.variants.len())
+                .filter(|variant| task.variants[*variant].iter().any(|need| self.is_barred(need)))
+                .collect();
+            if self.rank(id, &classes).is_none() || !has_worker {
                 self.tasks[id].unreserve();
+            }
+            for variant in barred {
+                self.tasks[id].unreserve_variant(variant);
             }
         }
     }
 
-    /// Whether this task can start now; if not, it reserves what it waits for.
-    fn look(&mut self, rank: Rank) -> bool {
-        let (id, demand, classes) = (rank.2, self.demand(rank.2), self.classes());
+    /// The variant in which this task can start now; if there is none, it reserves what it waits for.
+    fn look(&mut self, rank: Rank) -> Option<usize> {
+        let (id, demand) = (rank.2, self.demand(rank.2));
         if !self.is_open(self.tasks[id].pool) {
-            return false;
+            return None;
         }
-        let former = self.waits_for.get(&demand).map(|(_, resource)| resource.clone());
-        let blocks: Vec<(&Need, Block)> =
-            self.tasks[id].needs.iter().filter_map(|n| Some((n, self.block(n, rank, &classes)?))).collect();
-        let chosen = blocks.iter().find(|(_, block)| *block == Block::Barred);
-        let chosen = chosen.or_else(|| blocks.iter().find(|(need, _)| Some(&need.0) == former.as_ref()));
-        let Some((need, block)) = chosen.or(blocks.first()).map(|(need, block)| (need.0.clone(), *block))
-        else {
-            return true;
-        };
-        let is_group = need.contains(' ');
-        match block {
-            Block::Mode | Block::Behind | Block::Rate => drop(self.tasks[id].reserved.insert(need.clone())),
-            Block::Barred => self.tasks[id].unreserve(),
-            Block::Short if is_group => self.tasks[id].unreserve(),
-            Block::Short => self.reserve_amount(rank, &need),
-            Block::Beside => {}
+        let variants = 0..self.tasks[id].variants.len();
+        let former = self.waits_for.get(&demand).map(|(_, resources)| resources.clone());
+        let former = |variant: usize| former.as_ref().map(|resources| resources[variant].as_str());
+        let blocks: Vec<_> = variants.map(|variant| self.block_in(rank, variant, former(variant))).collect();
+        if let Some(variant) = blocks.iter().position(Option::is_none) {
+            return Some(variant);
         }
-        self.waits_for.insert(demand, (rank, need));
-        false
+        let blocks: Vec<(String, Block)> = blocks.into_iter().flatten().collect();
+        for (variant, (need, block)) in blocks.iter().enumerate() {
+            let is_group = need.contains(' ');
+            let task = &mut self.tasks[id];
+            match block {
+                Block::Mode | Block::Behind | Block::Rate => {
+                    task.reserved.insert((variant, need.clone()));
+                }
+                Block::Barred => task.unreserve_variant(variant),
+                Block::Short if is_group => task.unreserve_variant(variant),
+                Block::Short => self.reserve_amount(rank, variant, need),
+                Block::Beside => {}
+            }
+        }
+        self.waits_for.insert(demand, (rank, blocks.into_iter().map(|(need, _)| need).collect()));
+        None
     }
 
-    fn reserve_amount(&mut self, rank: Rank, resource: &str) {
+    /// What a task waits for in a variant.
+    fn block_in(&self, rank: Rank, variant: usize, former: Option<&str>) -> Option<(String, Block)> {
+        let classes = self.classes();
+        let needs = &self.tasks[rank.2].variants[variant];
+        let blocks: Vec<(&Need, Block)> =
+            needs.iter().filter_map(|n| Some((n, self.block(n, rank, &classes)?))).collect();
+        let chosen = blocks.iter().find(|(_, block)| *block == Block::Barred);
+        let chosen = chosen.or_else(|| blocks.iter().find(|(need, _)| Some(need.0.as_str()) == former));
+        chosen.or(blocks.first()).map(|(need, block)| (need.0.clone(), *block))
+    }
+
+    fn reserve_amount(&mut self, rank: Rank, variant: usize, resource: &str) {
         let due = rank.1 + self.reservation_delay;
         if due <= self.now {
             let task = &mut self.tasks[rank.2];
-            let amount = task.needs.iter().find(|need| need.0 == resource).expect("it waits for it").2;
-            task.reserved.insert(resource.to_owned());
-            task.reserved_amounts.entry(resource.to_owned()).or_insert((amount, due));
+            let mut needs = task.variants[variant].iter();
+            let amount = needs.find(|need| need.0 == resource).expect("it waits for it").2;
+            task.reserved.insert((variant, resource.to_owned()));
+            task.reserved_amounts.entry((resource.to_owned(), variant)).or_insert((amount, due));
         }
     }
 
@@ -497,88 +548,5 @@ impl Naive {
         self.waits_for.clear();
         self.tasks.iter_mut().for_each(Task::unreserve);
         self.workers.iter_mut().for_each(|worker| worker.attached = false);
-    }
-
-    // Judging another scheduler
-
-    /// Whether it may start this task now, whatever else it may have reserved.
-    pub fn may_start(&self, id: usize) -> Result<(), String> {
-        let heads = self.heads();
-        let Some(rank) = heads.iter().find(|rank| rank.2 == id) else {
-            return Err(format!("{id} is not the first ready task of its demand"));
-        };
-        if self.paused_all || !self.is_open(self.tasks[id].pool) {
-            return Err(format!("{id} has no slot, or all is paused"));
-        }
-        let is_short = |need: &&Need| self.held_block(need).is_some() || self.refill(need).is_some();
-        if let Some(need) = self.tasks[id].needs.iter().find(is_short) {
-            return Err(format!("{id} cannot have {need:?}"));
-        }
-        let startable = self.startable();
-        for other in heads.iter().filter(|other| *other < rank) {
-            if startable.contains(&other.2) {
-                return Err(format!("{id} started before {other:?}"));
-            }
-            let is_looked_at = self.is_open(self.tasks[other.2].pool);
-            let needs = &self.tasks[other.2].needs;
-            let block = |need| self.held_block(need).or(self.refill(need).map(|_| Block::Rate));
-            let mut blocks = needs.iter().filter_map(|need| Some((need, block(need)?)));
-            if let (Some((need, Block::Mode)), None, true) = (blocks.next(), blocks.next(), is_looked_at)
-                && self.excludes(id, other.2, &need.0)
-                && !self.may_wait_elsewhere(*other, &need.0)
-            {
-                return Err(format!("{id} jumped the queue of {other:?} for {need:?}"));
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether a task before this one might have reserved another of its needs.
-    fn may_wait_elsewhere(&self, rank: Rank, resource: &str) -> bool {
-        let classes = self.classes();
-        let before = |id: &usize| self.rank(*id, &classes).is_some_and(|other| other < rank);
-        let mut others = self.tasks[rank.2].needs.iter().filter(|need| need.0 != resource);
-        let might = |id: usize, resource: &str| self.might_exclude(rank.2, id, resource);
-        others.any(|need| (0..self.tasks.len()).filter(before).any(|id| might(id, &need.0)))
-    }
-
-    /// Whether one might have reserved this resource so that the other cannot have it.
-    fn might_exclude(&self, one: usize, other: usize, resource: &str) -> bool {
-        let needs = |id: usize| self.tasks[id].needs.iter().any(|need| need.0 == resource);
-        let is_counted = self.capacity.contains_key(resource) || self.buckets.contains_key(resource);
-        self.excludes(one, other, resource) || (is_counted && needs(one) && needs(other))
-    }
-
-    /// Whether both need this resource, and not side by side.
-    fn excludes(&self, one: usize, other: usize, resource: &str) -> bool {
-        let mode = |id: usize| self.tasks[id].needs.iter().find(|need| need.0 == resource).map(|need| need.1);
-        matches!((mode(one), mode(other)), (Some(a), Some(b)) if (a, b) != (Mode::Read, Mode::Read))
-    }
-
-    /// Tasks against whose start nothing can stand: no holder, no slot, nobody before it that waits and might
-    /// have reserved what it needs.
-    fn startable(&self) -> Vec<usize> {
-        let (heads, classes) = (self.heads(), self.classes());
-        let mut ranks: Vec<Rank> = (0..self.tasks.len()).filter_map(|id| self.rank(id, &classes)).collect();
-        ranks.sort_unstable();
-        let (mut startable, mut waiting) = (Vec::new(), Vec::new());
-        for rank in ranks {
-            let (id, needs) = (rank.2, &self.tasks[rank.2].needs);
-            let shares = |other: &usize| needs.iter().any(|need| self.might_exclude(id, *other, &need.0));
-            let fits = |need: &Need| self.held_block(need).is_none() && self.refill(need).is_none();
-            let fits = needs.iter().all(fits);
-            let is_first = heads.contains(&rank) && self.is_open(self.tasks[id].pool);
-            if is_first && fits && !waiting.iter().any(shares) {
-                startable.push(id);
-            } else {
-                waiting.push(id);
-            }
-        }
-        startable
-    }
-
-    /// A task that another scheduler should have started.
-    pub fn forgotten(&self) -> Option<usize> {
-        self.startable().first().copied().filter(|_| !self.paused_all)
     }
 }

@@ -11,12 +11,16 @@ pub const GPU: &str = "gpu:system_gpu";
 pub const API: &str = "external_api:x";
 pub const BURST: u64 = 10;
 pub const LOCKS: [&str; 3] = ["lock:a", "lock:b", "lock:c"];
+/// Nobody says how much of it there is.
+pub const MISSING: &str = "disk:system_disk";
 pub const HANDLER: &str = "m.a";
 
 #[derive(Clone)]
 pub struct Wish {
     pub class: Priority,
     pub claims: Vec<(&'static str, Mode, u64)>,
+    /// Its variants.
+    pub any: Vec<Vec<(&'static str, Mode, u64)>>,
     pub pool: usize,
     pub edges: Vec<(Index, On)>,
     pub retries: u32,
@@ -33,11 +37,11 @@ pub struct Wish {
 /// Shown one a line, so that a failure can be read.
 impl fmt::Debug for Wish {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { class, claims, pool, edges, .. } = self;
+        let Self { class, claims, any, pool, edges, .. } = self;
         let (retries, delay, later) = (self.retries, self.delay_ms, self.in_ms);
         write!(
             f,
-            "{class} pool {pool} claims {claims:?} after {edges:?} retries {retries} delay {delay} in {later}"
+            "{class} pool {pool} claims {claims:?} any {any:?} after {edges:?} retries {retries} delay {delay} in {later}"
         )?;
         f.write_str(if self.hold { " held" } else { "" })?;
         f.write_str(if self.in_session { " session" } else { "" })?;
@@ -100,12 +104,15 @@ fn wish(mixed: bool) -> impl Strategy<Value = Wish> {
     let cpu = (counted_mode(), 1_u64..=8).prop_map(|(mode, halves)| (CPU, mode, halves * 500));
     let gpu = (counted_mode(), 1_u64..=2).prop_map(|(mode, units)| (GPU, mode, units * 1000));
     let api = (counted_mode(), 1_u64..=BURST).prop_map(|(mode, tokens)| (API, mode, tokens * 1000));
-    let claim = prop_oneof![3 => lock, 3 => cpu, 1 => gpu, 2 => api];
+    let claim = prop_oneof![3 => lock, 3 => cpu, 1 => gpu, 2 => api].boxed();
+    let missing = Just((MISSING, Mode::Read, 1000));
+    let variant = prop::collection::vec(prop_oneof![9 => claim.clone(), 1 => missing], 0..3);
+    let variants = prop_oneof![3 => Just(Vec::new()), 1 => prop::collection::vec(variant, 1..4)];
     let timeout = prop_oneof![2 => Just(None), 1 => select(vec![100_000, 200_000, 300_000]).prop_map(Some)];
     let on = select(vec![On::Success, On::Success, On::Failure, On::Completion]);
     (
         select(Priority::ALL.to_vec()),
-        prop::collection::vec(claim, 0..3),
+        (prop::collection::vec(claim, 0..3), variants),
         prop_oneof![6 => Just(0_usize), 3 => Just(1), 1 => Just(2)],
         prop_oneof![2 => Just(0_usize..1), 1 => Just(0..3)]
             .prop_flat_map(move |count| prop::collection::vec((any::<Index>(), on.clone()), count)),
@@ -115,10 +122,20 @@ fn wish(mixed: bool) -> impl Strategy<Value = Wish> {
         (prop::bool::weighted(0.1), timeout, prop_oneof![4 => Just(1_usize), 1 => 2_usize..6]),
     )
         .prop_map(
-            |(class, claims, pool, edges, (retries, delay_ms), in_ms, hold, (in_session, timeout, count))| {
+            |(
+                class,
+                (claims, any),
+                pool,
+                edges,
+                (retries, delay_ms),
+                in_ms,
+                hold,
+                (in_session, timeout, count),
+            )| {
                 Wish {
                     class,
                     claims,
+                    any,
                     pool,
                     edges,
                     retries,

@@ -97,6 +97,8 @@ fn spec(number: usize) -> TaskSpec {
     spec.tags = [format!("t{}", number % 2)].into();
     spec.key = number.is_multiple_of(2).then(|| format!("k{}", number % 3));
     spec.session = number.is_multiple_of(3).then_some(SessionId(number as u64 % 2));
+    let variants = ["gpu=1", "cpu=4"].map(|claim| vec![claim.parse().unwrap()]);
+    spec.claims_any = number.is_multiple_of(3).then_some(variants).into_iter().flatten().collect();
     spec.claims = number.is_multiple_of(4).then(|| "memory=512MiB".parse().unwrap()).into_iter().collect();
     spec.array = number.is_multiple_of(7).then(|| "1-5".parse().unwrap());
     spec.timeout = number.is_multiple_of(5).then_some(Span(1_500_000));

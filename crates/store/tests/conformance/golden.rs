@@ -19,6 +19,7 @@ fn batch() -> Batch {
     let mut world = World::new();
     world.submit_workflow("w", 1);
     let mut spec = TaskSpec::handler("module", "action", serde_json::Map::new());
+    spec.claims_any = vec![vec!["gpu=1".parse().unwrap()], vec!["cpu=4".parse().unwrap()]];
     spec.claims = vec!["memory=512MiB".parse::<Claim>().unwrap(), "lock:a:exclusive".parse().unwrap()];
     spec.key = Some("key".to_owned());
     spec.session = Some(SessionId(3));

@@ -99,12 +99,7 @@ impl World {
             name: spec.name.as_str().into(),
             owner: 1000,
             priority: spec.priority,
-            demand: Arc::new(Demand {
-                runner,
-                claims: spec.claims.clone().into(),
-                workflow: spec.workflow,
-                session: spec.session,
-            }),
+            demand: Arc::new(Demand::new(&spec, runner, spec.workflow)),
             edges: [Edge { task: TaskId(id.0.saturating_sub(1)), on: On::Success }].into(),
             conditional: spec.when.is_some(),
             retry: Arc::new(spec.retry.policy().unwrap()),
@@ -165,16 +160,17 @@ impl World {
         record.attempts = record.attempts.next();
         let waited = record.first_started_at.is_none().then(|| now.since(record.run_at));
         record.first_started_at.get_or_insert(now);
-        record.phase = Phase::Running { token, worker, started_at: now, stop: None };
+        let variant = (!record.demand.variants.is_empty()).then_some(1);
+        record.phase = Phase::Running { token, worker, started_at: now, stop: None, variant };
         let attempt = record.attempts;
-        self.tell(Fact::Started { task: id, attempt, token, worker, at: now, waited });
+        self.tell(Fact::Started { task: id, attempt, token, worker, at: now, waited, variant });
     }
 
     /// Ends the running attempt, if there is one.
     fn end_attempt(&mut self, id: TaskId, outcome: Outcome) -> Option<AttemptEnd> {
         let now = self.now();
         let record = self.record(id);
-        let Phase::Running { token, worker, started_at, .. } = record.phase else { return None };
+        let Phase::Running { token, worker, started_at, variant, .. } = record.phase else { return None };
         record.tries += 1;
         Some(AttemptEnd {
             number: record.attempts,
@@ -184,6 +180,7 @@ impl World {
             outcome,
             execution_time: now.since(started_at),
             usage: Some(Usage { cpu_user: 0.25, memory_peak: 1 << 20, ..Usage::default() }),
+            variant,
         })
     }
 

@@ -58,6 +58,7 @@ pub fn assignment(token: u64, argv: &[&str]) -> Assignment {
         order: (0, 0),
         grace: Span::from_secs(10),
         bounds: None,
+        variant: None,
         inputs: None,
     }
 }

@@ -1,0 +1,120 @@
+//! Variants: the ways to run a task among which the first that fits is taken when it starts.
+//!
+//! A waiting task waits for each of its variants as one that has no other would: it is parked on what blocks it
+//! there, and has a reservation of its own there. It starts in the first variant, in the order given, that nothing
+//! blocks, and then gives up all it has reserved. So it waits no longer than without the others, and what it has
+//! reserved for them is free again.
+//!
+//! Invariant: a running task holds what it claims in its variant, and nothing else.
+
+use orchd_model::{Amount, Claim, Code, Mode, Refusal, ResourceKind, TaskId, TaskSpec};
+
+use crate::core::Core;
+use crate::demand::Demand;
+use crate::ledger::{Ledger, ResourceIndex};
+use crate::parking::Waits;
+use crate::record::Runner;
+use crate::resource::{Need, ResourceKey};
+
+/// One way to run the tasks of a queue.
+#[derive(Debug)]
+pub(crate) struct Variant {
+    /// The groups that they belong to, and what they claim; groups first.
+    pub needs: Box<[Need]>,
+    /// What the head was last found to wait for.
+    pub waits_for: Option<ResourceIndex>,
+    /// Where the queue is parked for it, if it is.
+    pub parked: Option<(ResourceIndex, Waits)>,
+}
+
+impl Variant {
+    /// The needs of a demand in a variant, resolved; each resource has one user more.
+    pub fn new(demand: &Demand, number: Option<u32>, ledger: &mut Ledger) -> Self {
+        let groups = [demand.workflow.map(ResourceKey::Workflow), demand.session.map(ResourceKey::Session)];
+        let groups = groups.into_iter().flatten().map(|key| (key, Mode::Read, Amount::ONE));
+        let claims = demand.claims_in(number);
+        let claims = claims.into_iter().map(|c| (ResourceKey::Named(c.resource), c.mode, c.amount));
+        let needs: Box<[Need]> = groups
+            .chain(claims)
+            .map(|(key, mode, amount)| Need { resource: ledger.intern(&key), mode, amount })
+            .collect();
+        for need in &needs {
+            ledger.add_user(need.resource);
+        }
+        Self { needs, waits_for: None, parked: None }
+    }
+}
+
+impl Core {
+    /// What a running task needs in its variant.
+    pub(crate) fn needs_of(&self, id: TaskId) -> &[Need] {
+        let task = self.task(id);
+        self.queues.get(task.queue).needs_in(task.variant())
+    }
+
+    /// What a running task claims in its variant.
+    pub(crate) fn claims_held_by(&self, id: TaskId) -> Vec<Claim> {
+        let task = self.task(id);
+        self.queues.get(task.queue).demand.claims_in(task.variant())
+    }
+
+    /// Whether a task can ever have what it claims, in one of its variants.
+    pub(crate) fn check_claims_of(&self, spec: &TaskSpec) -> Result<(), Refusal> {
+        spec.claims.iter().try_for_each(|claim| self.check_claim(claim))?;
+        let demand = Demand::new(spec, Runner::Process, None);
+        let fits = |number| demand.claims_in(number).iter().try_for_each(|claim| self.check_claim(claim));
+        let refusals: Vec<Refusal> = demand.numbers().map_while(|number| fits(number).err()).collect();
+        let Some(first) = refusals.first().filter(|_| refusals.len() == spec.claims_any.len()) else {
+            return Ok(());
+        };
+        let is_same = refusals.iter().all(|refusal| refusal.code == first.code);
+        let code = if is_same { first.code } else { Code::Unsatisfiable };
+        let why = refusals.iter().enumerate().map(|(number, refusal)| {
+            let hint = refusal.hint.as_ref().map_or_else(String::new, |hint| format!(" ({hint})"));
+            let value = refusal.value.as_deref().unwrap_or_default();
+            format!("variant {number}: {}: {value}{hint}", refusal.message)
+        });
+        let variants = spec.claims_any.iter().map(|claims| text_of(claims)).collect::<Vec<_>>();
+        Err(Refusal::new(code, "none of its variants can ever fit")
+            .value(variants.join(" | "))
+            .hint(why.collect::<Vec<_>>().join("; ")))
+    }
+
+    /// Whether a claim can ever be granted.
+    pub(crate) fn check_claim(&self, claim: &Claim) -> Result<(), Refusal> {
+        let resource =
+            self.ledger.find(&ResourceKey::Named(claim.resource.clone())).map(|i| self.ledger.get(i));
+        let resource = resource.filter(|r| r.configured);
+        let Some(resource) = resource else {
+            let hint = match claim.resource.counted_as() {
+                ResourceKind::Lock => return Ok(()),
+                ResourceKind::Quantity => "give it a capacity",
+                ResourceKind::Rate => "give it a rate (tokens and per) or a concurrency",
+            };
+            return Err(Refusal::new(Code::NotConfigured, "this resource is not configured")
+                .value(claim.to_string())
+                .hint(format!("{hint}: [resources.\"{}\"], or orchctl resources set", claim.resource)));
+        };
+        match resource.whole() {
+            Some(whole) if claim.amount > whole => {
+                let hint = match resource.setting.rate() {
+                    Some(rate) => format!("{} has {rate}: the burst is the most at once", claim.resource),
+                    None => format!("{} has {whole}", claim.resource),
+                };
+                Err(Refusal::new(Code::Unsatisfiable, "more than there is in all")
+                    .value(claim.to_string())
+                    .hint(hint))
+            }
+            Some(Amount::ZERO) => {
+                Err(Refusal::new(Code::Unsatisfiable, "this resource has no capacity")
+                    .value(claim.to_string()))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+/// Claims as they are written on a command line.
+pub(crate) fn text_of(claims: &[Claim]) -> String {
+    claims.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+}
