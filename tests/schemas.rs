@@ -109,6 +109,7 @@ fn what_each_verb_prints_is_what_its_schema_says() {
     says("plan", &["workflow", "plan", "bad.yaml"], &[]);
     says("drawing", &["workflow", "graph", "wf.yaml", "--dot"], &[]);
     says("drawing", &["workflow", "graph", "bad.yaml"], &[]);
+    says("drawing", &["workflow", "graph", "wf.yaml", "--svg"], &[]);
     says("added-workflow", &["workflow", "run", "wf.yaml", "--detach"], &[]);
     says("summary", &["workflow", "run", "wf.yaml"], &[]);
     says("summary", &["workflow", "show", "wf"], &[]);

@@ -169,6 +169,7 @@ pub fn reported(
         id: task.id,
         last: task.last,
         name: task.name,
+        guard: task.guard,
         status: task.status,
         priority: task.priority,
         claims: task.claims,

@@ -260,6 +260,9 @@ pub struct ReportedTask {
     pub last: Option<TaskId>,
     /// Its name.
     pub name: String,
+    /// Whether it is an ad-hoc claim: a client holds it for code of its own.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub guard: bool,
     /// What has become of it.
     pub status: Status,
     /// Its class.

@@ -88,7 +88,7 @@ impl Plans {
     }
 }
 
-/// The graph of a workflow as text.
+/// The graph of a workflow.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct Drawing {
     /// Whether the file is valid.
@@ -101,4 +101,7 @@ pub(crate) struct Drawing {
     /// For Graphviz.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) dot: Option<String>,
+    /// A drawing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) svg: Option<String>,
 }

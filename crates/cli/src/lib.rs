@@ -20,6 +20,7 @@ mod interrupt;
 mod machine;
 mod operations;
 mod progress;
+mod report;
 mod schema;
 mod screen;
 mod spec_options;

@@ -68,11 +68,26 @@ impl Life {
     }
 }
 
-/// When and how long each attempt held what it claimed; the one under way until now.
-pub fn spans(record: &TaskRecord, attempts: &[StoredAttempt], now: Time) -> Vec<(Time, Time)> {
-    let ended = attempts.iter().map(|attempt| (attempt.end.started_at, attempt.finished_at));
+/// The time of an attempt.
+#[derive(Clone, Copy)]
+pub struct Stretch {
+    /// When it started.
+    pub from: Time,
+    /// When its processes ended.
+    pub ran_to: Time,
+    /// When that was known, and what it had claimed was free again.
+    pub held_to: Time,
+}
+
+/// The times of the attempts; the one under way until now.
+pub fn stretches(record: &TaskRecord, attempts: &[StoredAttempt], now: Time) -> Vec<Stretch> {
+    let ended = attempts.iter().map(|StoredAttempt { end, finished_at }| Stretch {
+        from: end.started_at,
+        ran_to: end.started_at + end.execution_time,
+        held_to: *finished_at,
+    });
     let running = match record.phase {
-        Phase::Running { started_at, .. } => Some((started_at, now)),
+        Phase::Running { started_at, .. } => Some(Stretch { from: started_at, ran_to: now, held_to: now }),
         Phase::Waiting
         | Phase::Checking
         | Phase::Delayed { .. }

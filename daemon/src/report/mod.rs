@@ -58,14 +58,14 @@ impl Gathered {
         if let Some(longest) = attempts.iter().map(|attempt| attempt.end.execution_time).max() {
             self.note_slow(record.id, longest);
         }
-        let spans = life::spans(record, attempts, now);
-        self.attempts += spans.len() as u64;
+        let stretches = life::stretches(record, attempts, now);
+        self.attempts += stretches.len() as u64;
         if record.demand.runner != Runner::Claimant {
-            self.busy.extend(spans.iter().flat_map(|(from, to)| [(*from, 1), (*to, -1)]));
+            self.busy.extend(stretches.iter().flat_map(|stretch| [(stretch.from, 1), (stretch.ran_to, -1)]));
         }
         self.failed.note(task);
         self.uses.note(record, attempts);
-        self.holdings.note(&record.demand, &spans);
+        self.holdings.note(&record.demand, &stretches);
         self.lives.push(Life::new(task));
     }
 
@@ -161,7 +161,7 @@ fn note_others(
         let page = Filter { limit: None, ..filter };
         each(history, &page, &wanted, |task, attempts| {
             if is_other(task.record.id) && !is_of(selection.workflow, &task) {
-                holdings.note(&task.record.demand, &life::spans(&task.record, &attempts, now));
+                holdings.note(&task.record.demand, &life::stretches(&task.record, &attempts, now));
             }
         })?;
     }

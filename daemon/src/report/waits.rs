@@ -8,7 +8,7 @@ use orchd_core::{Demand, ResourceView, Runner};
 use orchd_model::{Amount, Claim, Mode, ResourceName, Span, Time};
 use std::collections::BTreeMap;
 
-use super::life::{Life, Turn};
+use super::life::{Life, Stretch, Turn};
 
 /// Tasks whose waiting is looked into: those that waited longest.
 const LOOKED_AT: usize = 1000;
@@ -57,8 +57,8 @@ struct Change {
 }
 
 impl Holdings {
-    pub fn note(&mut self, demand: &Demand, spans: &[(Time, Time)]) {
-        if spans.is_empty() {
+    pub fn note(&mut self, demand: &Demand, stretches: &[Stretch]) {
+        if stretches.is_empty() {
             return;
         }
         for claim in &demand.claims {
@@ -67,19 +67,21 @@ impl Holdings {
             }
             if let Some(changes) = self.by_resource.get_mut(&claim.resource) {
                 let amount = claim.amount.as_thousandths().min(i64::MAX as u64 >> 20).cast_signed();
-                push(changes, spans, amount, claim.mode != Mode::Read);
+                let held = stretches.iter().map(|stretch| (stretch.from, stretch.held_to));
+                push(changes, held, amount, claim.mode != Mode::Read);
             }
         }
         if demand.runner == Runner::Process {
-            push(&mut self.slots, spans, 1000, false);
+            let held = stretches.iter().map(|stretch| (stretch.from, stretch.held_to));
+            push(&mut self.slots, held, 1000, false);
         }
     }
 }
 
-fn push(changes: &mut Vec<Change>, spans: &[(Time, Time)], amount: i64, alone: bool) {
+fn push(changes: &mut Vec<Change>, spans: impl Iterator<Item = (Time, Time)>, amount: i64, alone: bool) {
     for (from, to) in spans {
-        changes.push(Change { at: *from, sign: 1, amount, alone });
-        changes.push(Change { at: *to, sign: -1, amount: -amount, alone });
+        changes.push(Change { at: from, sign: 1, amount, alone });
+        changes.push(Change { at: to, sign: -1, amount: -amount, alone });
     }
 }
 
@@ -219,7 +221,7 @@ mod tests {
         let mut changes = Vec::new();
         for (from, to, amount, mode) in holds {
             let amount = Amount::units(*amount).as_thousandths().cast_signed();
-            push(&mut changes, &[(Time(*from), Time(*to))], amount, *mode != Mode::Read);
+            push(&mut changes, std::iter::once((Time(*from), Time(*to))), amount, *mode != Mode::Read);
         }
         Timeline::new(changes)
     }

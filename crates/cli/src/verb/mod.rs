@@ -9,6 +9,7 @@ mod drain;
 mod edit;
 mod events;
 mod explain;
+mod graph;
 mod hold;
 mod list;
 mod lock;
@@ -27,6 +28,8 @@ mod workers;
 mod workflow;
 
 use clap::Subcommand;
+
+pub(crate) use report::verdict;
 
 use crate::context::Context;
 use crate::deferred::Deferred;

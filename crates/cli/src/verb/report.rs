@@ -1,11 +1,15 @@
 //! `report`: what became of the tasks of a workflow, or of the last time.
 
 use clap::Args;
-use orchd_api::{LongWait, NameUse, ReportQuery, ResourceWait, Times, Used, Verdict};
+use orchd_api::{LongWait, NameUse, ReportQuery, Resource, ResourceWait, Times, Used, Verdict};
 use orchd_api::{Report as Figures, StatusCounts};
+use orchd_client::Client;
 use orchd_model::{Span, Status};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 
 use crate::context::Context;
+use crate::report::{Drawn, page, trace};
 use crate::screen::{Piece, Screen, Tint};
 use crate::{Exit, Failure, text};
 
@@ -22,20 +26,67 @@ pub(crate) struct Report {
     /// Only the tasks of a session
     #[arg(long, value_name = "S", conflicts_with = "workflow")]
     session: Option<String>,
+    /// Write a page with every attempt, the graph, waits, claims and failures; - for standard output
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Write a trace that Perfetto (ui.perfetto.dev) and chrome://tracing open; - for standard output
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
 }
 
 impl Report {
     pub(crate) async fn run(self, context: &Context) -> Result<Exit, Failure> {
         let query = ReportQuery { workflow: self.workflow, session: self.session, since: self.since };
         let client = context.client().await?;
-        let report = client.report(query).await?;
-        if context.json {
-            context.screen.json(&report)?;
-        } else if !context.quiet {
-            print(context.screen, &report)?;
+        let report = client.report(query.clone()).await?;
+        if self.html.is_some() || self.trace.is_some() {
+            let drawn = drawn(&client, report, query).await?;
+            if let Some(file) = &self.html {
+                write(file, page(&drawn).as_bytes())?;
+            }
+            if let Some(file) = &self.trace {
+                write(file, format!("{}\n", trace(&drawn)).as_bytes())?;
+            }
+            let is_written_here = [&self.html, &self.trace].into_iter().flatten().any(|file| is_stdout(file));
+            return tell(context, &drawn.report, is_written_here);
         }
-        Ok(Exit::DONE)
+        tell(context, &report, false)
     }
+}
+
+/// What is asked for beside files.
+fn tell(context: &Context, report: &Figures, is_written_here: bool) -> Result<Exit, Failure> {
+    if is_written_here {
+        return Ok(Exit::DONE);
+    }
+    if context.json {
+        context.screen.json(report)?;
+    } else if !context.quiet {
+        print(context.screen, report)?;
+    }
+    Ok(Exit::DONE)
+}
+
+/// What is drawn, with the tasks and what there is of each resource.
+pub(crate) async fn drawn(client: &Client, report: Figures, query: ReportQuery) -> Result<Drawn, Failure> {
+    let tasks = client.reported_tasks(query).await?;
+    let resources = client.resources().await?;
+    let limited = |resource: &Resource| Some((resource.resource.clone(), resource.capacity?.as_f64()));
+    // A rate is used up and not held: it has no line that cannot be crossed.
+    let held = resources.iter().filter(|resource| resource.rate.is_none());
+    Ok(Drawn { report, tasks, capacities: held.filter_map(limited).collect(), now: text::now() })
+}
+
+fn is_stdout(file: &Path) -> bool {
+    file == Path::new("-")
+}
+
+fn write(file: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    if is_stdout(file) {
+        return Ok(io::stdout().lock().write_all(bytes)?);
+    }
+    std::fs::write(file, bytes)
+        .map_err(|error| Failure::Usage(format!("cannot write {}: {error}", file.display())))
 }
 
 fn print(screen: Screen, report: &Figures) -> Result<(), Failure> {

@@ -6,8 +6,9 @@ use orchd_client::Client;
 use orchd_workflow::{Configured, Plan};
 use std::io::{self, Write};
 
+use super::graph::Graph;
 use crate::context::Context;
-use crate::documents::{Drawing, Plans};
+use crate::documents::Plans;
 use crate::screen::Piece;
 use crate::summary::{Summary, tint};
 use crate::workflow_file::WorkflowFile;
@@ -25,7 +26,7 @@ enum Action {
     Check(WorkflowFile),
     /// Show what runs after what, and the longest chain
     Plan(WorkflowFile),
-    /// Draw the graph as text for Mermaid or Graphviz
+    /// Draw the graph of a file, or of a workflow that was submitted
     Graph(Graph),
     /// Submit a file and show it running: 0 completed, 1 not
     Run(RunFile),
@@ -36,18 +37,6 @@ enum Action {
         /// Its name or id
         workflow: String,
     },
-}
-
-#[derive(Debug, Args)]
-struct Graph {
-    #[command(flatten)]
-    file: WorkflowFile,
-    /// For Mermaid, the default
-    #[arg(long)]
-    mermaid: bool,
-    /// For Graphviz
-    #[arg(long, conflicts_with = "mermaid")]
-    dot: bool,
 }
 
 #[derive(Debug, Args)]
@@ -69,7 +58,7 @@ impl Workflow {
         match self.action {
             Action::Check(file) => check(context, &file),
             Action::Plan(file) => plan(context, &file),
-            Action::Graph(graph) => draw(context, &graph),
+            Action::Graph(graph) => graph.run(context).await,
             Action::Run(file) => run(context, file).await,
             Action::List => list(context).await,
             Action::Show { workflow } => show(context, &workflow).await,
@@ -78,7 +67,7 @@ impl Workflow {
 }
 
 /// The plans of the workflows in a file; what is wrong or odd has already been said, unless as JSON.
-fn planned(context: &Context, file: &WorkflowFile) -> Result<Plans, Failure> {
+pub(super) fn planned(context: &Context, file: &WorkflowFile) -> Result<Plans, Failure> {
     let mut plans = match file.read()? {
         Ok(loaded) => {
             let plan = |found: Configured| Plan { warnings: found.warnings, ..Plan::of(&found.spec) };
@@ -99,7 +88,7 @@ fn planned(context: &Context, file: &WorkflowFile) -> Result<Plans, Failure> {
     })
 }
 
-fn exit_of(plan: &Plan) -> Exit {
+pub(super) fn exit_of(plan: &Plan) -> Exit {
     if plan.valid { Exit::DONE } else { Exit::UNSUCCESSFUL }
 }
 
@@ -152,28 +141,6 @@ fn print(context: &Context, plan: &Plan) -> Result<(), Failure> {
         path.duration
     ))?;
     Ok(())
-}
-
-fn draw(context: &Context, graph: &Graph) -> Result<Exit, Failure> {
-    let plans = planned(context, &graph.file)?;
-    let [plan] = plans.each() else {
-        let names: Vec<String> = plans.each().iter().map(|plan| text::plain(&plan.name)).collect();
-        let message = format!("several workflows in {}: {}", graph.file.file.display(), names.join(", "));
-        return Err(Failure::Usage(message + "\nhint: choose one with --workflow NAME"));
-    };
-    let drawing = if graph.dot { &plan.dot } else { &plan.mermaid };
-    if context.json {
-        let drawing = Drawing {
-            valid: plan.valid,
-            mermaid: (!graph.dot).then(|| plan.mermaid.clone()),
-            dot: graph.dot.then(|| plan.dot.clone()),
-            errors: plan.errors.clone(),
-        };
-        context.screen.json(&drawing)?;
-    } else if plan.valid {
-        context.screen.line(drawing.trim_end())?;
-    }
-    Ok(exit_of(plan))
 }
 
 async fn run(context: &Context, run: RunFile) -> Result<Exit, Failure> {
@@ -246,7 +213,7 @@ async fn show(context: &Context, name: &str) -> Result<Exit, Failure> {
 }
 
 /// The workflow with this id, or else the newest one with this name.
-async fn named(client: &Client, name: &str) -> Result<Submitted, Failure> {
+pub(super) async fn named(client: &Client, name: &str) -> Result<Submitted, Failure> {
     if let Ok(id) = name.parse() {
         return Ok(client.workflow(id).await?);
     }

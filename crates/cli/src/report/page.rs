@@ -1,0 +1,181 @@
+//! The report as one page: no other file, no request, readable offline, on paper, in light and dark.
+//!
+//! It is whole without its script, which only zooms, searches and shows a task everywhere when one points at it.
+
+use orchd_model::{On, Status, TaskId};
+use orchd_workflow::{Picture, PictureTask, STYLE, escaped};
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use super::chart::chart;
+use super::gantt::gantt;
+use super::series::{Series, held, running};
+use super::{Drawn, sections};
+use crate::text::{bytes, duration, instant};
+
+const PAGE_STYLE: &str = include_str!("page.css");
+const SCRIPT: &str = include_str!("page.js");
+/// Nothing is fetched, whatever is in a name.
+const POLICY: &str = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
+/// Larger graphs are no drawing that helps anybody.
+const GRAPH_TASKS: usize = 2500;
+const GRAPH_LINKS: usize = 10_000;
+/// Resources that have a chart.
+const CHARTS: usize = 12;
+
+/// The page.
+pub(crate) fn page(drawn: &Drawn) -> String {
+    let title = match &drawn.report.workflow {
+        Some(workflow) => workflow.name.clone(),
+        None => "all tasks".to_owned(),
+    };
+    let title = escaped(&title);
+    let mut text = format!(
+        "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta http-equiv=\"Content-Security-Policy\" \
+         content=\"{POLICY}\"><meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\
+         <meta name=\"color-scheme\" content=\"light dark\"><link rel=\"icon\" href=\"data:,\">\
+         <title>{title} · orchd report</title><style>{STYLE}{PAGE_STYLE}</style></head><body>"
+    );
+    header(&mut text, drawn, &title);
+    text.push_str("<main>");
+    section(&mut text, "attempts", "Attempts, by slot", |text| {
+        if drawn.report.attempts == 0 {
+            text.push_str("<p class=\"none\">Nothing has run.</p>");
+        } else {
+            text.push_str(
+                "<p class=\"tools\"><label>Zoom <input id=\"zoom\" type=\"range\" min=\"0\" max=\"8\" step=\"0.25\" value=\"0\"></label> \
+                 <label>Find <input id=\"find\" type=\"search\" placeholder=\"name of a task\"></label> <output id=\"found\"></output></p>",
+            );
+            gantt(text, drawn);
+        }
+    });
+    if drawn.tasks.iter().any(|task| !task.dependencies.is_empty()) {
+        section(&mut text, "graph", "Graph", |text| graph(text, drawn));
+    }
+    if !drawn.report.critical_path.is_empty() {
+        section(&mut text, "path", "Critical path, as it was", |text| sections::critical_path(text, drawn));
+    }
+    section(&mut text, "times", "Waiting against running", |text| sections::comparison(text, drawn));
+    section(&mut text, "claims", "Claims over time", |text| claims(text, drawn));
+    section(&mut text, "usage", "Claimed against used", |text| sections::usage(text, drawn));
+    section(&mut text, "failures", "Failures", |text| sections::failures(text, drawn));
+    section(&mut text, "slowest", "Slowest tasks", |text| sections::slowest(text, drawn));
+    section(&mut text, "waits", "Longest waits for a turn", |text| sections::longest_waits(text, drawn));
+    _ = writeln!(text, "</main><script>{SCRIPT}</script></body></html>");
+    text
+}
+
+fn section(text: &mut String, id: &str, title: &str, fill: impl FnOnce(&mut String)) {
+    _ = write!(text, "<section id=\"{id}\"><h2>{title}</h2>");
+    fill(text);
+    text.push_str("</section>");
+}
+
+fn header(text: &mut String, drawn: &Drawn, title: &str) {
+    let report = &drawn.report;
+    _ = write!(text, "<header><h1><bdi>{title}</bdi>");
+    if let Some(workflow) = &report.workflow {
+        _ = write!(text, " <span class=\"badge {0}\">{0}</span>", workflow.status);
+    }
+    text.push_str("</h1>");
+    let (from, to) = drawn.span();
+    _ = write!(text, "<p>{} – {}</p><dl>", instant(from), instant(to));
+    let mut tile = |name: &str, value: String| {
+        _ = write!(text, "<div><dt>{name}</dt><dd>{value}</dd></div>");
+    };
+    tile("took", duration(to.since(from)));
+    tile("tasks", report.tasks.total.to_string());
+    for status in Status::ALL.into_iter().filter(|status| report.tasks.of(*status) > 0) {
+        let name = format!("<span class=\"dot {status}\"></span>{status}");
+        tile(&name, report.tasks.of(status).to_string());
+    }
+    tile("attempts", report.attempts.to_string());
+    tile("at once, at most", report.peak_concurrency.to_string());
+    if report.wait_time.count > 0 {
+        let of = |seconds: f64| {
+            orchd_model::Span::from_secs_f64(seconds).map_or_else(|_| "-".to_owned(), duration)
+        };
+        tile("waited, median", of(report.wait_time.p50));
+        tile("for a turn, p95", of(report.ready_time.p95));
+        tile("ran, median", of(report.run_time.p50));
+        tile("ran, longest", of(report.run_time.max));
+    }
+    text.push_str("</dl></header>");
+}
+
+fn graph(text: &mut String, drawn: &Drawn) {
+    let tasks = drawn.tasks.len();
+    let links: usize = drawn.tasks.iter().map(|task| task.dependencies.len()).sum();
+    if tasks > GRAPH_TASKS || links > GRAPH_LINKS {
+        _ = write!(
+            text,
+            "<p class=\"none\">A graph of {tasks} tasks and {links} dependencies is no drawing that helps anybody; \
+             <code>orchctl workflow graph --dot</code> writes it for other tools.</p>"
+        );
+        return;
+    }
+    text.push_str(
+        "<p class=\"legend\"><i class=\"critical\"></i> critical path <i class=\"edge\"></i> on failure, or on any end</p>\
+         <div class=\"wide tall\">",
+    );
+    text.push_str(&picture(drawn).svg_for_page());
+    text.push_str("</div>");
+}
+
+/// The graph with what has become of each task.
+pub(crate) fn picture(drawn: &Drawn) -> Picture {
+    let places: BTreeMap<TaskId, usize> =
+        drawn.tasks.iter().enumerate().map(|(place, task)| (task.id, place)).collect();
+    let critical: Vec<TaskId> = drawn.report.critical_path.iter().map(|step| step.id).collect();
+    let mut links: Vec<(usize, usize, On)> = Vec::new();
+    for (to, task) in drawn.tasks.iter().enumerate() {
+        for edge in &task.dependencies {
+            let orchd_model::DependencyTarget::Id(id) = edge.task else { continue };
+            links.extend(places.get(&id).map(|from| (*from, to, edge.on)));
+        }
+    }
+    let tasks = drawn.tasks.iter().map(|task| {
+        let mut note = format!("task {}: {}", task.id, task.status);
+        if let Some(time) = task.attempts.last().and_then(|attempt| attempt.execution_time) {
+            _ = write!(note, ", ran {}", duration(time));
+        }
+        if let Some(why) = &task.why {
+            _ = write!(note, "\n{why}");
+        }
+        PictureTask {
+            id: Some(task.id),
+            name: task.name.clone(),
+            note,
+            status: Some(task.status),
+            is_critical: critical.contains(&task.id),
+        }
+    });
+    let title = drawn.report.workflow.as_ref().map_or("tasks", |workflow| workflow.name.as_str());
+    Picture { title: title.to_owned(), tasks: tasks.collect(), links }
+}
+
+fn claims(text: &mut String, drawn: &Drawn) {
+    let span = drawn.span();
+    let whole = |value: f64| format!("{value:.0}");
+    chart(text, "running attempts", &running(drawn), span, None, whole);
+    let mut resources: Vec<(String, Series)> = held(drawn).into_iter().collect();
+    let count = resources.len();
+    // Those that are used most of what there is, or for the longest time.
+    let weight = |(name, series): &(String, Series)| {
+        series.sum() / drawn.capacities.get(name).copied().unwrap_or(1.0).max(f64::MIN_POSITIVE)
+    };
+    resources.sort_by(|a, b| weight(b).total_cmp(&weight(a)).then_with(|| a.0.cmp(&b.0)));
+    for (name, series) in resources.iter().take(CHARTS) {
+        let is_size = name.starts_with("memory:") || name.starts_with("disk:");
+        let shown = |value: f64| {
+            if is_size { bytes(value as u64) } else { format!("{}", (value * 1000.0).round() / 1000.0) }
+        };
+        chart(text, name, series, span, drawn.capacities.get(name).copied(), shown);
+    }
+    if count > CHARTS {
+        _ = write!(text, "<p>The {CHARTS} of {count} resources that were held most.</p>");
+    }
+    if count == 0 {
+        text.push_str("<p class=\"none\">Nothing was claimed.</p>");
+    }
+}

@@ -1,0 +1,184 @@
+//! The tables and the comparison of waiting and running.
+
+use orchd_api::{NameUse, ReportedTask};
+use orchd_model::{Span, Status, TaskId, Time};
+use orchd_workflow::escaped;
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use super::Drawn;
+use super::lanes::end;
+use crate::text::{bytes, count, duration};
+use crate::verb::verdict;
+
+/// Rows of a table and of the comparison.
+const ROWS: usize = 40;
+/// Failures that are listed.
+const FAILURES: usize = 500;
+
+fn table(text: &mut String, columns: &[&str], rows: impl Iterator<Item = Vec<String>>) {
+    text.push_str("<div class=\"wide\"><table><thead><tr>");
+    columns.iter().for_each(|column| _ = write!(text, "<th>{column}</th>"));
+    text.push_str("</tr></thead><tbody>");
+    for row in rows {
+        text.push_str("<tr>");
+        row.iter().for_each(|cell| _ = write!(text, "<td>{cell}</td>"));
+        text.push_str("</tr>");
+    }
+    text.push_str("</tbody></table></div>");
+}
+
+/// A task by its name; pointing at it shows it everywhere.
+fn named(id: TaskId, name: &str) -> String {
+    format!("<a data-t=\"{id}\"><bdi>{}</bdi></a> <small>{id}</small>", escaped(name))
+}
+
+pub(crate) fn slowest(text: &mut String, drawn: &Drawn) {
+    let rows = drawn.report.slowest.iter();
+    table(
+        text,
+        &["task", "ran"],
+        rows.map(|task| vec![named(task.id, &task.name), duration(task.execution_time)]),
+    );
+}
+
+pub(crate) fn failures(text: &mut String, drawn: &Drawn) {
+    let failed: Vec<&ReportedTask> =
+        drawn.tasks.iter().filter(|task| task.status == Status::Failed).collect();
+    if failed.is_empty() {
+        text.push_str("<p class=\"none\">Nothing failed.</p>");
+        return;
+    }
+    let types: Vec<String> = drawn
+        .report
+        .failures
+        .by_type
+        .iter()
+        .map(|failure| format!("{} {}", failure.count, escaped(failure.error_type.as_str())))
+        .collect();
+    _ = write!(text, "<p>{}</p>", types.join(", "));
+    let rows = failed.iter().take(FAILURES).map(|task| {
+        let last = task.attempts.last();
+        let error = last.and_then(|attempt| attempt.error_type.as_ref()).map_or("-", |error| error.as_str());
+        let why = task.why.as_deref().unwrap_or_default();
+        vec![
+            named(task.id, &task.name),
+            task.attempts.len().to_string(),
+            escaped(error),
+            format!("<bdi>{}</bdi>", escaped(why)),
+        ]
+    });
+    table(text, &["task", "attempts", "error", "why"], rows);
+    if failed.len() > FAILURES {
+        _ = write!(text, "<p>And {} more.</p>", failed.len() - FAILURES);
+    }
+}
+
+pub(crate) fn longest_waits(text: &mut String, drawn: &Drawn) {
+    let rows = drawn.report.longest_waits.iter().map(|wait| {
+        let on: Vec<String> =
+            wait.on.iter().map(|on| format!("{} {}", escaped(&on.resource), duration(on.time))).collect();
+        vec![named(wait.id, &wait.name), duration(wait.wait_time), duration(wait.ready_time), on.join(", ")]
+    });
+    table(text, &["task", "waited", "for its turn", "on"], rows);
+}
+
+pub(crate) fn critical_path(text: &mut String, drawn: &Drawn) {
+    let path = &drawn.report.critical_path;
+    let sum =
+        |part: fn(&orchd_api::PathStep) -> Span| duration(Span(path.iter().map(|step| part(step).0).sum()));
+    _ = write!(
+        text,
+        "<p>{}: ran {}, waited {}.</p>",
+        count(path.len(), "task"),
+        sum(|step| step.run_time),
+        sum(|step| step.wait_time)
+    );
+    let row = |step: &orchd_api::PathStep| {
+        vec![named(step.id, &step.name), duration(step.wait_time), duration(step.run_time)]
+    };
+    table(text, &["task", "waited", "ran"], path.iter().take(FAILURES).map(row));
+}
+
+pub(crate) fn usage(text: &mut String, drawn: &Drawn) {
+    let cores = |cores: f64| format!("{cores:.2}");
+    let size = |size: f64| bytes(size as u64);
+    let row = |used: &NameUse| {
+        let said = verdict(used);
+        let said = if said == "fits" { said } else { format!("<b class=\"warn\">{said}</b>") };
+        vec![
+            format!("<bdi>{}</bdi>", escaped(&used.name)),
+            used.attempts.to_string(),
+            used.cpu.claimed.map_or_else(|| "-".to_owned(), cores),
+            cores(used.cpu.used),
+            used.memory.claimed.map_or_else(|| "-".to_owned(), size),
+            size(used.memory.used),
+            said,
+        ]
+    };
+    const COLUMNS: [&str; 7] = ["name", "attempts", "cores claimed", "used", "memory claimed", "peak", ""];
+    table(text, &COLUMNS, drawn.report.usage.iter().take(ROWS).map(row));
+}
+
+/// How long a task waited for what it depends on, for its turn, and ran or waited between its attempts.
+struct Parts<'a> {
+    task: &'a ReportedTask,
+    before: Span,
+    turn: Span,
+    run: Span,
+}
+
+/// The tasks that took longest from submission to end, each as waiting and running.
+pub(crate) fn comparison(text: &mut String, drawn: &Drawn) {
+    let ends: BTreeMap<TaskId, Time> =
+        drawn.tasks.iter().filter_map(|task| Some((task.id, task.finished_at?))).collect();
+    let mut parts: Vec<Parts<'_>> =
+        drawn.tasks.iter().filter_map(|task| split(task, &ends, drawn.now)).collect();
+    let all = |parts: &Parts<'_>| parts.before.0 + parts.turn.0 + parts.run.0;
+    parts.sort_by_key(|parts| (std::cmp::Reverse(all(parts)), parts.task.id));
+    let longest = parts.first().map_or(1, all).max(1);
+    let shown = parts.len().min(ROWS);
+    if shown < parts.len() {
+        _ = write!(text, "<p>The {shown} of {} tasks that took longest.</p>", parts.len());
+    }
+    text.push_str(
+        "<p class=\"legend\"><i class=\"before\"></i> dependencies and delays <i class=\"turn\"></i> its turn \
+         <i class=\"run\"></i> running, retries included</p><div class=\"parts\">",
+    );
+    for part in &parts[..shown] {
+        let width = |span: Span| span.0 as f64 / longest as f64 * 100.0;
+        _ = write!(
+            text,
+            "<div data-t=\"{}\"><span><bdi>{}</bdi></span><div title=\"waited {} for dependencies and delays, {} for its \
+             turn, ran {}\"><i class=\"before\" style=\"width:{:.3}%\"></i><i class=\"turn\" style=\"width:{:.3}%\"></i>\
+             <i class=\"run\" style=\"width:{:.3}%\"></i></div></div>",
+            part.task.id,
+            escaped(&part.task.name),
+            duration(part.before),
+            duration(part.turn),
+            duration(part.run),
+            width(part.before),
+            width(part.turn),
+            width(part.run)
+        );
+    }
+    text.push_str("</div>");
+}
+
+fn split<'a>(task: &'a ReportedTask, ends: &BTreeMap<TaskId, Time>, now: Time) -> Option<Parts<'a>> {
+    // Of a task that was run again, the attempts of this run.
+    let mut attempts = task.attempts.iter().filter(|attempt| attempt.started_at >= task.submitted_at);
+    let started_at = attempts.next()?.started_at;
+    let last = task.attempts.last().map_or(started_at, |attempt| end(attempt, now));
+    let depends = task.dependencies.iter().filter_map(|edge| match edge.task {
+        orchd_model::DependencyTarget::Id(id) => ends.get(&id).copied(),
+        orchd_model::DependencyTarget::Name(_) => None,
+    });
+    let ready_at = depends.chain([task.submitted_at]).max()?.min(started_at);
+    Some(Parts {
+        task,
+        before: ready_at.since(task.submitted_at),
+        turn: started_at.since(ready_at),
+        run: last.since(started_at),
+    })
+}
