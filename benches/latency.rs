@@ -7,11 +7,8 @@
 
 mod kit;
 
-use kit::{Connection, Daemon, Failure, Rounds, count, sync_once};
-use rustix::fs::inotify;
-use std::mem::MaybeUninit;
-use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use kit::program::Program;
+use kit::{Connection, Daemon, Failure, Rounds, count, millis, sync_once};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -65,31 +62,4 @@ fn main() -> Result<(), Failure> {
 /// Between two samples: the report of the one before is on its way.
 fn settle() {
     std::thread::sleep(Duration::from_millis(5));
-}
-
-fn millis(time: Duration) -> f64 {
-    time.as_secs_f64() * 1000.0
-}
-
-/// A program of which one learns when it is started.
-struct Program {
-    path: PathBuf,
-    watch: OwnedFd,
-}
-
-impl Program {
-    fn in_directory(directory: &Path) -> Result<Self, Failure> {
-        let path = directory.join("program");
-        std::fs::copy("/bin/true", &path)?;
-        let watch = inotify::init(inotify::CreateFlags::CLOEXEC)?;
-        inotify::add_watch(&watch, &path, inotify::WatchFlags::OPEN)?;
-        Ok(Self { path, watch })
-    }
-
-    /// Waits until it is started, and gives the time since this moment.
-    fn start_after(&self, started: Instant) -> Result<Duration, Failure> {
-        let mut space = [MaybeUninit::uninit(); 4096];
-        inotify::Reader::new(&self.watch, &mut space).next()?;
-        Ok(started.elapsed())
-    }
 }

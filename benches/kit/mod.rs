@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+pub mod program;
+
 /// Whatever can go wrong.
 pub type Failure = Box<dyn Error>;
 /// A daemon that does not answer within this time is broken.
@@ -185,6 +187,11 @@ impl Connection {
         let body = String::from_utf8(body)?;
         if status.contains(" 2") { Ok(body) } else { Err(format!("{status}{body}").into()) }
     }
+}
+
+/// A time in milliseconds.
+pub fn millis(time: Duration) -> f64 {
+    time.as_secs_f64() * 1000.0
 }
 
 /// The number on the command line, or this one.
