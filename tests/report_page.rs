@@ -46,7 +46,7 @@ fn run_mixed(daemon: &Daemon) {
         { "name": "mourner", "shell": "true", "dependencies": [{ "task": HOSTILE, "on": "failure" }], "claims": ["lock:x:write"] },
         { "name": "end", "shell": "true", "dependencies": ["flaky", "mourner"], "claims": ["lock:x:write"] },
     ]});
-    daemon.write("mixed.json", &file.to_string());
+    daemon.write("mixed.json", file.to_string());
     assert_eq!(daemon.orchctl(&["workflow", "run", "mixed.json"]).code, Some(1));
 }
 
@@ -81,7 +81,7 @@ fn a_page_on_two_thousand_tasks_shows_them_all() {
         serde_json::json!({ "name": format!("t{n}"), "shell": "true", "dependencies": after })
     };
     let file = serde_json::json!({ "name": "large", "tasks": (0..2000).map(task).collect::<Vec<_>>() });
-    daemon.write("large.json", &file.to_string());
+    daemon.write("large.json", file.to_string());
     daemon.orchctl(&["workflow", "run", "large.json", "--quiet"]).succeeds();
     daemon.orchctl(&["report", "large", "--html", "report.html", "--json"]).succeeds();
     let page = opened(&daemon, "report.html");
