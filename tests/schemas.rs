@@ -116,6 +116,11 @@ fn what_each_verb_prints_is_what_its_schema_says() {
     says("report", &["report", "wf"], &[]);
     says("report", &["report", "--since", "1h"], &[]);
     says("workflows", &["workflow", "list"], &[]);
+    says("definitions", &["workflow", "put", "wf.yaml"], &[]);
+    says("definitions", &["workflow", "list", "--stored"], &[]);
+    says("shown-definition", &["workflow", "show", "wf", "--stored"], &[]);
+    says("plan", &["workflow", "plan", "wf", "--stored"], &[]);
+    says("removed", &["workflow", "remove", "wf"], &[]);
     let line = "echo out; printf '\\377' >&2; echo '{\"rows\": 3}' > $ORCHD_RESULT; exit 3";
     says("task", &["run", "--shell"], &[line]);
     says("results", &["retry", &held, "4711"], &[]);

@@ -14,10 +14,10 @@
 //! A blocking client must not be used within async code; its calls panic there.
 
 use orchd_api::{
-    Backup, Daemon, DrainReply, Event, EventQuery, Explanation, ListQuery, LogQuery, OperationResult,
-    PauseRequest, Report, ReportQuery, ReportedTask, Resource, ResourceRequest, Selector, SettleRequest,
-    ShutdownMode, Stats, StoreCheck, Task, ThrottleRequest, WaitReply, WaitRequest, Worker, Workflow,
-    WorkflowAdded,
+    Backup, Daemon, Definition, DefinitionRequest, DefinitionRun, DrainReply, Durations, Event, EventQuery,
+    Explanation, ListQuery, LogQuery, OperationResult, PauseRequest, Report, ReportQuery, ReportedTask,
+    Resource, ResourceRequest, Selector, SettleRequest, ShownDefinition, ShutdownMode, Stats, StoreCheck,
+    Task, ThrottleRequest, WaitReply, WaitRequest, Worker, Workflow, WorkflowAdded,
 };
 use orchd_model::{
     Priority, Refusal, ResourceName, Span, Status, TaskId, TaskRange, TaskResult, TaskSpec, WorkflowId,
@@ -175,6 +175,18 @@ impl Client {
         workflow(id: WorkflowId) -> Workflow;
         /// All workflows.
         workflows() -> Vec<Workflow>;
+        /// The workflows that are kept under their names.
+        definitions() -> Vec<Definition>;
+        /// A workflow that is kept under this name.
+        definition(name: &str) -> ShownDefinition;
+        /// Keeps the workflows of a file under their names.
+        put_definitions(file: &DefinitionRequest) -> Vec<Definition>;
+        /// Keeps a workflow no longer; its runs stay.
+        remove_definition(name: &str) -> ();
+        /// Submits a workflow by the name that it is kept under.
+        run_definition(run: &DefinitionRun) -> WorkflowAdded;
+        /// How long the tasks of the latest workflows of this name took.
+        durations(workflow: &str) -> Durations;
     }
 
     /// The events that a query selects, as an iterator that waits for each.

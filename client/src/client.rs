@@ -3,10 +3,11 @@
 use bytes::Bytes;
 use futures_util::Stream;
 use orchd_api::{
-    Added, Backup, BackupRequest, Daemon, DrainReply, DrainRequest, EventQuery, Explanation, ListQuery,
-    LogQuery, OperationResult, PauseRequest, ReprioritizeRequest, Resource, ResourceNamed, ResourceRequest,
-    Selector, SettleRequest, ShutdownMode, ShutdownRequest, Stats, StoreCheck, Task, TaskIds,
-    ThrottleRequest, WaitReply, WaitRequest, Worker, Workflow, WorkflowAdded, routes,
+    Added, Backup, BackupRequest, Daemon, Definition, DefinitionNamed, DefinitionRequest, DefinitionRun,
+    DrainReply, DrainRequest, Durations, EventQuery, Explanation, ListQuery, LogQuery, OperationResult,
+    PauseRequest, ReprioritizeRequest, Resource, ResourceNamed, ResourceRequest, Selector, SettleRequest,
+    ShownDefinition, ShutdownMode, ShutdownRequest, Stats, StoreCheck, Task, TaskIds, ThrottleRequest,
+    WaitReply, WaitRequest, Worker, Workflow, WorkflowAdded, routes,
 };
 use orchd_model::{
     Priority, Refusal, ResourceName, Span, TaskId, TaskRange, TaskResult, TaskSpec, WorkflowId, WorkflowSpec,
@@ -439,6 +440,57 @@ impl Client {
     /// No connection.
     pub async fn workflows(&self) -> Result<Vec<Workflow>, Error> {
         self.transport.ask(Call::get(routes::WORKFLOWS)).await
+    }
+
+    /// The workflows that are kept under their names.
+    ///
+    /// # Errors
+    /// No connection.
+    pub async fn definitions(&self) -> Result<Vec<Definition>, Error> {
+        self.transport.ask(Call::get(routes::DEFINITIONS)).await
+    }
+
+    /// A workflow that is kept under this name.
+    ///
+    /// # Errors
+    /// `not_found`, or no connection.
+    pub async fn definition(&self, name: &str) -> Result<ShownDefinition, Error> {
+        let named = DefinitionNamed { name: name.to_owned() };
+        self.transport.ask(Call::query(routes::DEFINITIONS_SHOW, &named)?).await
+    }
+
+    /// Keeps the workflows of a file under their names, in place of those that have them.
+    ///
+    /// # Errors
+    /// A refusal with everything that is wrong with the file, or no connection.
+    pub async fn put_definitions(&self, file: &DefinitionRequest) -> Result<Vec<Definition>, Error> {
+        self.transport.ask(Call::post(routes::DEFINITIONS, file)?.repeatable(true)).await
+    }
+
+    /// Keeps a workflow no longer; its runs stay.
+    ///
+    /// # Errors
+    /// `not_found`, another refusal, or no connection.
+    pub async fn remove_definition(&self, name: &str) -> Result<(), Error> {
+        let named = DefinitionNamed { name: name.to_owned() };
+        self.change(Call::post(routes::DEFINITIONS_REMOVE, &named)?).await
+    }
+
+    /// Submits a workflow by the name that it is kept under.
+    ///
+    /// # Errors
+    /// A refusal, or no connection.
+    pub async fn run_definition(&self, run: &DefinitionRun) -> Result<WorkflowAdded, Error> {
+        self.transport.ask(Call::post(routes::DEFINITIONS_RUN, run)?).await
+    }
+
+    /// How long the tasks of the latest workflows of this name took.
+    ///
+    /// # Errors
+    /// No connection.
+    pub async fn durations(&self, workflow: &str) -> Result<Durations, Error> {
+        let named = DefinitionNamed { name: workflow.to_owned() };
+        self.transport.ask(Call::query(routes::DURATIONS, &named)?).await
     }
 
     /// The events that a query selects, from now on when it names no sequence. The stream goes on without

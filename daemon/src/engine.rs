@@ -16,7 +16,7 @@ use orchd_model::{
     AttemptReport, Code, DependencyTarget, Refusal, Sequence, Span, TaskId, TaskRange, TaskSpec, Time, Token,
     WorkerId, WorkflowId, limits,
 };
-use orchd_store::{Batch, History};
+use orchd_store::{Batch, DefinitionChange, History};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -57,6 +57,8 @@ pub enum Request {
         owner: u32,
         answer: Answer<(WorkflowId, Vec<TaskId>)>,
     },
+    /// Definitions to keep, or no longer to keep.
+    Define { changes: Vec<DefinitionChange>, answer: Answer<Reply> },
     /// Another spec for a task that has not started.
     Edit { task: TaskId, spec: Arc<TaskSpec>, answer: Answer<Reply> },
     /// Ended tasks to run again.
@@ -124,6 +126,7 @@ struct Gathering {
     output: Output,
     responses: Vec<Response>,
     parameters: Vec<(WorkflowId, String)>,
+    definitions: Vec<DefinitionChange>,
 }
 
 impl Gathering {
@@ -219,6 +222,10 @@ impl Engine {
                 }
                 gathering.responses.push(Response::AddWorkflow(answer, reply));
             }
+            Request::Define { changes, answer } => {
+                let reply = self.define(changes, gathering);
+                gathering.responses.push(Response::Command(answer, reply));
+            }
             Request::Edit { task, spec, answer } => {
                 let policy = self.live.policy();
                 let prepared = self.prepare(&policy, spec, &HashMap::new(), &mut BTreeMap::new());
@@ -259,6 +266,12 @@ impl Engine {
             }
             Request::Stop(done) => *stopping = Some(done),
         }
+    }
+
+    fn define(&self, changes: Vec<DefinitionChange>, gathering: &mut Gathering) -> Result<Reply, Refusal> {
+        self.refuse_when_full()?;
+        gathering.definitions.extend(changes);
+        Ok(Reply::Done)
     }
 
     fn join(&mut self, now: Time, joining: Joining, out: &mut Output) -> Result<Reply, Refusal> {
@@ -304,7 +317,7 @@ impl Engine {
     }
 
     fn hand_over(&mut self, gathering: &mut Gathering) {
-        let Gathering { output, responses, parameters } = std::mem::take(gathering);
+        let Gathering { output, responses, parameters, definitions } = std::mem::take(gathering);
         let mut workflows: BTreeSet<WorkflowId> =
             output.events.iter().filter_map(|e| e.fact.workflow()).collect();
         workflows.extend(output.events.iter().filter(|e| ends_a_task(&e.fact)).filter_map(|e| e.workflow));
@@ -319,6 +332,7 @@ impl Engine {
             events: output.events,
             workflow_parameters: parameters,
             figures: None,
+            definitions,
         };
         let through = batch.events.last().map_or(Sequence(0), |event: &Event| event.sequence);
         let picture = Picture::of(&self.core);

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use crate::config::{Config, Flags};
 use crate::serve::{Running, runtime};
-use orchd_cli::{Failure, RunOptions, WorkflowFile};
+use orchd_cli::{Failure, RunOptions, Submission, WorkflowFile};
 
 /// What to run.
 #[derive(Args, Debug)]
@@ -51,7 +51,7 @@ pub fn run(config: Config, args: RunArgs) -> Result<ExitCode> {
         let client =
             orchd_client::Client::connect(&socket).await.context("the private daemon does not answer")?;
         let options = RunOptions { json: args.json, ..RunOptions::default() };
-        let code = orchd_cli::run_workflow(&client, spec, options).await;
+        let code = orchd_cli::run_workflow(&client, Submission::Spec(Box::new(spec)), options).await;
         drop(client);
         // A daemon that has failed says so below.
         let _ = ended.send(());

@@ -90,6 +90,8 @@ impl<S: Store> Writer<S> {
             let Outgoing { mut batch, through, picture, responses, effects } = outgoing;
             if let Some(event) = batch.events.last() {
                 batch.figures = self.statistics.write().distributions.due(event.time);
+            }
+            if !batch.is_empty() {
                 full = self.commit(&batch, full);
             }
             let events = Arc::new(batch.events);

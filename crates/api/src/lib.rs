@@ -7,6 +7,7 @@
 
 mod add;
 mod claim;
+mod definition;
 mod event;
 mod event_type;
 mod log;
@@ -22,6 +23,10 @@ mod workflow;
 
 pub use add::{AddBody, AddItem, AddQuery, AddReply, Added};
 pub use claim::{CLAIMANT, ClaimRequest};
+pub use definition::{
+    Definition, DefinitionNamed, DefinitionRequest, DefinitionRun, DefinitionSource, Durations,
+    ShownDefinition,
+};
 pub use event::{Event, EventKind, EventQuery, check_pattern, matches};
 pub use event_type::{EVENT_TYPES, EventType, NOTICES};
 pub use log::{LogChunk, LogEnd, LogQuery, LogStream};

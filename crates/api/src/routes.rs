@@ -60,6 +60,17 @@ pub const EVENTS: &str = "/v1/events";
 pub const WORKFLOWS: &str = "/v1/workflows";
 /// `GET`: one workflow ([`crate::Workflow`]).
 pub const WORKFLOW: &str = "/v1/workflows/{id}";
+/// `GET`: the workflows that are kept under their names (array of [`crate::Definition`]). `POST`: keep those of
+/// a file ([`crate::DefinitionRequest`] → array of [`crate::Definition`]).
+pub const DEFINITIONS: &str = "/v1/definitions";
+/// `GET`: one of them ([`crate::DefinitionNamed`] → [`crate::ShownDefinition`]).
+pub const DEFINITIONS_SHOW: &str = "/v1/definitions/show";
+/// `POST`: keep one no longer ([`crate::DefinitionNamed`]).
+pub const DEFINITIONS_REMOVE: &str = "/v1/definitions/remove";
+/// `POST`: submit one ([`crate::DefinitionRun`] → [`crate::WorkflowAdded`]).
+pub const DEFINITIONS_RUN: &str = "/v1/definitions/run";
+/// `GET`: how long the tasks of a workflow took ([`crate::DefinitionNamed`] → [`crate::Durations`]).
+pub const DURATIONS: &str = "/v1/durations";
 /// `POST`: no new starts of what is named ([`crate::PauseRequest`]).
 pub const PAUSE: &str = "/v1/pause";
 /// `POST`: end a pause ([`crate::PauseRequest`]).

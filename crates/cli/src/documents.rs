@@ -71,6 +71,13 @@ pub(crate) struct Ended {
     pub(crate) pid: u32,
 }
 
+/// A workflow that is kept no longer.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Removed {
+    /// Its name.
+    pub(crate) removed: String,
+}
+
 /// The plan of each workflow of a file: one alone, or an array.
 #[derive(Serialize, JsonSchema)]
 #[serde(untagged)]

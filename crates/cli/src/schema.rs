@@ -5,7 +5,7 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use crate::diagnosis::Diagnosis;
-use crate::documents::{Drawing, Ended, OutputPiece, Paused, Plans, Resumed, Shown};
+use crate::documents::{Drawing, Ended, OutputPiece, Paused, Plans, Removed, Resumed, Shown};
 use crate::summary::Summary;
 
 /// The documents of one or more verbs.
@@ -48,6 +48,9 @@ pub fn documents() -> Vec<Document> {
         document::<Summary>("summary", "workflow run, workflow show, orchd run"),
         document::<api::WorkflowAdded>("added-workflow", "workflow run --detach"),
         document::<Vec<api::Workflow>>("workflows", "workflow list"),
+        document::<Vec<api::Definition>>("definitions", "workflow put, workflow list --stored"),
+        document::<api::ShownDefinition>("shown-definition", "workflow show --stored"),
+        document::<Removed>("removed", "workflow remove"),
     ]
 }
 

@@ -32,22 +32,13 @@ impl Submitter {
 
     /// Gives a command what it does not say itself. A relative directory is taken from the current one.
     pub fn complete(&self, spec: &mut TaskSpec) {
-        if !spec.body.is_process() {
-            return;
-        }
-        if spec.env.is_empty() {
-            spec.env = self.env.clone();
-        }
-        for (name, value) in &self.env {
-            if !spec.env.contains_key(name) {
-                spec.env.insert(name.clone(), value.clone());
-            }
-        }
-        let cwd = match &spec.cwd {
-            Some(cwd) => self.cwd.join(cwd),
-            None => self.cwd.clone(),
-        };
-        spec.cwd = Some(cwd.to_string_lossy().into_owned());
+        spec.surround(&self.env, Some(&self.cwd));
+    }
+
+    /// The variables and the directory, to be given to a workflow that the daemon keeps.
+    #[must_use]
+    pub fn into_parts(self) -> (Env, PathBuf) {
+        (self.env, self.cwd)
     }
 }
 

@@ -63,7 +63,7 @@ impl WorkflowFile {
 
     fn read_for(&self, runs: bool) -> Result<Result<Loaded, Vec<FileError>>, Failure> {
         let text = self.text()?;
-        let name = if self.is_standard_input() { "stdin.yaml".into() } else { self.file.to_string_lossy() };
+        let name = self.name();
         let overrides = self.overrides();
         let wanted = Wanted { workflow: self.workflow.as_deref(), parameters: &overrides, runs };
         let mut loaded = match orchd_workflow::load_all(&name, &text, wanted) {
@@ -112,11 +112,16 @@ impl WorkflowFile {
         only.ok_or_else(|| Failure::Usage(format!("no workflow in {file}")))
     }
 
+    /// Its name, whose ending tells the format.
+    pub(crate) fn name(&self) -> String {
+        if self.is_standard_input() { "stdin.yaml".into() } else { self.file.display().to_string() }
+    }
+
     fn is_standard_input(&self) -> bool {
         self.file == Path::new("-")
     }
 
-    fn text(&self) -> Result<String, Failure> {
+    pub(crate) fn text(&self) -> Result<String, Failure> {
         let mut bytes = Vec::new();
         let limit = FILE_BYTES as u64 + 1;
         let read = if self.is_standard_input() {

@@ -3,7 +3,7 @@
 //! Shared by `orchctl workflow run` and `orchd run`. Progress goes to standard error, the summary or the
 //! JSON document to standard output.
 
-use orchd_api::{Event, EventQuery, ListQuery, LogQuery, LogStream, Selector, WorkflowAdded};
+use orchd_api::{DefinitionRun, Event, EventQuery, ListQuery, LogQuery, LogStream, Selector, WorkflowAdded};
 use orchd_client::Client;
 use orchd_model::{Status, TaskId, Time, WorkflowSpec, WorkflowStatus};
 use std::collections::HashMap;
@@ -31,6 +31,31 @@ pub struct RunOptions {
     pub quiet: bool,
 }
 
+/// What is run.
+#[derive(Clone, Debug)]
+pub enum Submission {
+    /// The workflow of a file.
+    Spec(Box<WorkflowSpec>),
+    /// A workflow that the daemon keeps.
+    Named(DefinitionRun),
+}
+
+impl Submission {
+    /// Submits it. Commands get the directory and the environment of this process.
+    ///
+    /// # Errors
+    /// The daemon refused it, or does not answer.
+    pub async fn submit(self, client: &Client) -> Result<WorkflowAdded, Failure> {
+        match self {
+            Self::Spec(mut spec) => {
+                submitter_context(&mut spec.tasks)?;
+                Ok(client.submit_workflow(&spec).await?)
+            }
+            Self::Named(run) => Ok(client.run_definition(&run).await?),
+        }
+    }
+}
+
 /// Runs a workflow and shows it. Its commands get the directory and environment of this process. Ctrl-C
 /// cancels the workflow; once more leaves it behind. Returns 0 when it completed, 130 when it was
 /// interrupted, else 1.
@@ -39,14 +64,13 @@ pub struct RunOptions {
 /// The daemon refused the workflow, or went away for good.
 pub async fn run_workflow(
     client: &Client,
-    mut spec: WorkflowSpec,
+    submission: Submission,
     options: RunOptions,
 ) -> Result<Exit, Failure> {
-    submitter_context(&mut spec.tasks)?;
     let mut interrupt = Interrupt::listen()?;
     // Events from before the submission on, so that none is missed.
     let since = Some(client.stats().await?.store.sequence.0);
-    let added = client.submit_workflow(&spec).await?;
+    let added = submission.submit(client).await?;
     let query = EventQuery { since, workflow: Some(added.workflow.to_string()), ..EventQuery::default() };
     let mut events = client.events(query).await?;
 

@@ -31,6 +31,12 @@ pub const ARRAY_TASKS: u64 = 1_000_000_000;
 pub const RANGE_EDGES: u64 = 100_000;
 /// Tasks in one workflow.
 pub const WORKFLOW_TASKS: usize = 2_000_000;
+/// A workflow file that is kept: what people write; larger ones are run from where they are.
+pub const DEFINITION_BYTES: usize = 8 << 20;
+/// Workflows that are kept under their names, and files in the directory of them.
+pub const DEFINITIONS: usize = 10_000;
+/// The name of a file that is kept: the longest path (PATH_MAX, limits.h).
+pub const FILE_NAME_BYTES: usize = 4096;
 /// Processes that one worker runs at once: each has a directory and four open files.
 pub const SLOTS: u32 = 10_000;
 /// Commands waiting for the engine: a few batches, so that a burst meets backpressure and not growth.
@@ -50,3 +56,5 @@ pub const OUTPUT_BYTES: u64 = 1 << 30;
 pub const OUTPUT_LEAST_BYTES: u64 = 64 << 10;
 
 const _: () = assert!(SPEC_BYTES < FRAME_BYTES && RESULT_BYTES < FRAME_BYTES && FRAME_BYTES <= BODY_BYTES);
+// Every character may be written as six.
+const _: () = assert!(DEFINITION_BYTES * 6 + FILE_NAME_BYTES * 6 < BODY_BYTES);

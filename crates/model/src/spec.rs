@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use crate::spec_json::SpecFields;
 use crate::{
@@ -201,6 +202,26 @@ impl TaskSpec {
     ) -> Self {
         let body = Body::Handler { module: module.into(), action: Some(action.into()), command: None };
         Self { parameters, ..Self::new(body) }
+    }
+
+    /// Gives a process the variables and the directory that it does not name itself; a relative directory of
+    /// its own is taken from this one.
+    pub fn surround(&mut self, env: &Env, cwd: Option<&Path>) {
+        if !self.body.is_process() {
+            return;
+        }
+        if self.env.is_empty() {
+            self.env = env.clone();
+        }
+        for (name, value) in env {
+            if !self.env.contains_key(name) {
+                self.env.insert(name.clone(), value.clone());
+            }
+        }
+        if let Some(around) = cwd {
+            let cwd = self.cwd.as_ref().map_or_else(|| around.to_owned(), |own| around.join(own));
+            self.cwd = Some(cwd.to_string_lossy().into_owned());
+        }
     }
 
     /// Checks the limits that the types do not express.

@@ -12,12 +12,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::codec::{TaskReader, decode};
+use crate::definition;
 use crate::query::{Half, conditions};
 use crate::sqlite::blob;
 use crate::write::int;
 use crate::{
-    Figures, Filter, History, StoreError, StoredAttempt, StoredTask, StoredWorkflow, TaskOutput, backup,
-    element, schema,
+    Figures, Filter, History, StoreError, StoredAttempt, StoredDefinition, StoredTask, StoredWorkflow,
+    TaskOutput, backup, element, schema,
 };
 
 /// Environments kept in memory: a list of thousands of tasks usually has one or two.
@@ -350,6 +351,18 @@ impl History for SqliteHistory {
 
     fn workflow_by_name(&mut self, name: &str) -> Result<Option<StoredWorkflow>, StoreError> {
         Ok(self.stored_workflows("WHERE name = ?1 ORDER BY id DESC LIMIT 1", [name])?.pop())
+    }
+
+    fn definitions(&mut self) -> Result<Vec<StoredDefinition>, StoreError> {
+        definition::list(&self.db)
+    }
+
+    fn definition(&mut self, name: &str) -> Result<Option<StoredDefinition>, StoreError> {
+        definition::find(&self.db, name)
+    }
+
+    fn durations(&mut self, workflow: &str) -> Result<BTreeMap<String, f64>, StoreError> {
+        definition::durations(&self.db, workflow)
     }
 
     fn workflows(&mut self, limit: Option<usize>) -> Result<Vec<StoredWorkflow>, StoreError> {

@@ -9,6 +9,7 @@
 
 mod backup;
 mod codec;
+mod definition;
 mod dir;
 mod element;
 mod error;
@@ -22,6 +23,7 @@ mod store;
 mod trim;
 mod write;
 
+pub use definition::{DefinitionChange, StoredDefinition};
 pub use dir::StateDir;
 pub use error::StoreError;
 pub use figures::Figures;

@@ -83,6 +83,14 @@ CREATE TABLE journal (first_seq INTEGER PRIMARY KEY, time INTEGER NOT NULL, even
 PRAGMA application_id = 0x6f726364;
 ", "
 CREATE TABLE figures (id INTEGER PRIMARY KEY CHECK (id = 1), through INTEGER NOT NULL, record BLOB NOT NULL);
+", "
+CREATE TABLE definition (
+    name TEXT PRIMARY KEY,
+    file TEXT NOT NULL,
+    text TEXT NOT NULL,
+    owner INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL
+) WITHOUT ROWID;
 "];
 
 /// Opens the store for writing, creating or migrating it as needed.

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::{Figures, StoreError};
+use crate::{DefinitionChange, Figures, StoreError, StoredDefinition};
 
 /// Everything that becomes durable together.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -29,6 +29,16 @@ pub struct Batch {
     pub meta: Meta,
     /// Distributions up to an event of an earlier batch, when it is time to write them.
     pub figures: Option<Figures>,
+    /// Workflows that are kept under their names, or no longer are.
+    pub definitions: Vec<DefinitionChange>,
+}
+
+impl Batch {
+    /// Whether there is nothing to make durable.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.events.is_empty() && self.definitions.is_empty()
+    }
 }
 
 /// The writing side of a store, owned by one thread.
@@ -181,6 +191,22 @@ pub trait History: Send {
     /// # Errors
     /// As [`History::spec`].
     fn workflows(&mut self, limit: Option<usize>) -> Result<Vec<StoredWorkflow>, StoreError>;
+    /// Every definition by its name; their texts are left out.
+    ///
+    /// # Errors
+    /// As [`History::spec`].
+    fn definitions(&mut self) -> Result<Vec<StoredDefinition>, StoreError>;
+    /// One definition with its text.
+    ///
+    /// # Errors
+    /// As [`History::spec`].
+    fn definition(&mut self, name: &str) -> Result<Option<StoredDefinition>, StoreError>;
+    /// How long the tasks of the latest workflows of this name took where they completed: the mean, seconds by
+    /// name.
+    ///
+    /// # Errors
+    /// As [`History::spec`].
+    fn durations(&mut self, workflow: &str) -> Result<BTreeMap<String, f64>, StoreError>;
     /// Events after a place in the order, the oldest first. Specs and results are not in them. When the
     /// first one does not follow `after`, those between have been trimmed.
     ///

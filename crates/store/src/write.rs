@@ -9,7 +9,7 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 use rustc_hash::FxHashMap;
 
 use crate::codec::encode;
-use crate::{Batch, StoreError};
+use crate::{Batch, StoreError, definition};
 
 /// Events in a row of the journal. A batch may have a million, and whoever reads them page by page reads whole
 /// rows.
@@ -148,6 +148,7 @@ pub(crate) fn write(db: &Connection, envs: &mut KnownEnvs, batch: &Batch) -> Res
         db.prepare_cached("INSERT OR REPLACE INTO figures (id, through, record) VALUES (1, ?1, ?2)")?
             .execute(params![int(figures.through.0), buffer])?;
     }
+    batch.definitions.iter().try_for_each(|change| definition::change(db, change))?;
     encode(&batch.meta, &mut buffer)?;
     db.prepare_cached("INSERT OR REPLACE INTO meta (id, record) VALUES (1, ?1)")?.execute([&buffer])?;
     Ok(())

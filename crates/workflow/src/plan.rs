@@ -156,7 +156,11 @@ impl Plan {
             topological_order: stages.iter().flatten().map(name).collect(),
             levels: stages.iter().enumerate().flat_map(level).collect(),
             edges: links.iter().map(|(from, to, on)| Edge(name(from), name(to), *on)).collect(),
-            critical_path: CriticalPath { tasks: path.iter().map(name).collect(), duration },
+            critical_path: CriticalPath {
+                tasks: path.iter().map(name).collect(),
+                // Sums of decimal fractions are not exact.
+                duration: (duration * 1e6).round() / 1e6,
+            },
             durations: spec.tasks.iter().map(|task| task.name.clone()).zip(durations).collect(),
             max_parallelism,
             unsatisfiable: Vec::new(),

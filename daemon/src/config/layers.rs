@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::key::{OTHER_VARIABLES, VARIABLES, known, variable, words_below};
 use super::source::{Setting, Source};
@@ -47,6 +48,8 @@ pub struct Layers {
     document: Option<Document>,
     /// The workflows that stand in the file.
     pub workflows: Vec<Configured>,
+    /// The file's name, with an ending that tells the format, and what is in it.
+    pub text: Option<(String, Arc<str>)>,
     environment: BTreeMap<String, String>,
     /// Every value that was looked up.
     pub settings: Vec<Setting>,
@@ -64,6 +67,7 @@ impl Layers {
             path,
             document: None,
             workflows: Vec::new(),
+            text: None,
             environment,
             settings: Vec::new(),
             errors: Vec::new(),
@@ -71,8 +75,9 @@ impl Layers {
         };
         if let Some(path) = layers.path.clone() {
             match read_file(&path) {
-                Ok(Some((document, workflows))) => {
+                Ok(Some(Read { document, workflows, format, text })) => {
                     layers.document = Some(document);
+                    layers.text = Some((format, text));
                     match workflows {
                         Ok(workflows) => layers.workflows = workflows,
                         Err(errors) => layers.errors.extend(errors),
@@ -171,6 +176,12 @@ impl Layers {
                 None
             }
         }
+    }
+
+    /// Whether anybody gave a value that was looked up.
+    pub fn is_given(&self, key: &str) -> bool {
+        let found = self.settings.iter().find(|setting| setting.key == key);
+        found.is_some_and(|setting| setting.source != Source::Default)
     }
 
     /// The name of the file.
@@ -300,7 +311,12 @@ fn from_text<T: DeserializeOwned>(text: &str) -> Result<T, String> {
 }
 
 /// What stands in the file: its keys, and the workflows among them or what is wrong with these.
-type Read = (Document, Result<Vec<Configured>, Vec<String>>);
+struct Read {
+    document: Document,
+    workflows: Result<Vec<Configured>, Vec<String>>,
+    format: String,
+    text: Arc<str>,
+}
 
 fn read_file(path: &Path) -> Result<Option<Read>, Vec<String>> {
     let name = path.display().to_string();
@@ -317,5 +333,6 @@ fn read_file(path: &Path) -> Result<Option<Read>, Vec<String>> {
         renamed.map(|error| error.to_string()).collect()
     };
     let document = read_document(&format, &text).map_err(told)?;
-    Ok(Some((document, configured(&format, &text).map_err(told))))
+    let workflows = configured(&format, &text).map_err(told);
+    Ok(Some(Read { document, workflows, format, text: text.into() }))
 }

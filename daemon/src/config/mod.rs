@@ -3,6 +3,8 @@
 //! Invariant: every value of a [`Config`] is in its settings, with its source, under a name of [`key::KEYS`].
 
 mod access;
+mod definition;
+mod directory;
 mod enforcement;
 mod key;
 mod layers;
@@ -19,6 +21,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 pub use access::{Access, Role};
+pub use definition::Definition;
 pub use enforcement::Enforcement;
 pub use load_guard::LoadGuard;
 pub use logging::{LogFormat, LogSettings};
@@ -76,6 +79,8 @@ pub struct Config {
     pub defaults: RetrySpec,
     /// What holds for every workflow that does not say otherwise.
     pub workflows: WorkflowDefaults,
+    /// Workflows that can be run by their names.
+    pub definitions: Vec<Definition>,
     /// Commands that stand for handlers.
     pub handlers: BTreeMap<String, Vec<String>>,
     /// What is kept of what has ended.
@@ -127,6 +132,7 @@ impl Config {
         let access = Access::read(&mut layers);
         let handlers = handlers(&mut layers);
         let workflows = WorkflowDefaults::read(&mut layers);
+        let definitions = workflows::definitions(&mut layers);
         if !layers.errors.is_empty() {
             return Err(Mistakes(layers.errors));
         }
@@ -141,6 +147,7 @@ impl Config {
             load_guard,
             defaults,
             workflows,
+            definitions,
             handlers,
             retention,
             output_bytes,

@@ -1,8 +1,14 @@
 //! What holds for every workflow that does not say otherwise, and the workflows within a configuration.
 
+use orchd_api::DefinitionSource;
 use orchd_model::{Span, WorkflowSpec};
 use orchd_workflow::Configured;
+use rustix::io::Errno;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use super::definition::Definition;
+use super::directory;
 use super::layers::Layers;
 
 /// Retries of failed tasks when it is only said that they shall be retried.
@@ -42,10 +48,8 @@ impl WorkflowDefaults {
             (Some(true), attempts) => Some(attempts.unwrap_or(RETRY_ATTEMPTS)),
             (None, attempts) => attempts,
         };
-        // Figures are always kept, and the directory is read by nobody so far: neither changes anything.
+        // Figures are always kept: this changes nothing.
         layers.value("workflow.manager.enable_performance_monitoring", true);
-        layers.value("workflow.manager.config_dir", "./workflows".to_owned());
-        tell_of_workflows(layers);
         Self { max_parallel, timeout, max_retries }
     }
 
@@ -59,14 +63,46 @@ impl WorkflowDefaults {
     }
 }
 
-/// Workflows may stand in a configuration: they are checked, and cannot be run from there yet.
-fn tell_of_workflows(layers: &mut Layers) {
-    let file = layers.path().unwrap_or_default();
-    for Configured { spec, line, .. } in &layers.workflows {
-        let (name, tasks) = (&spec.name, spec.tasks.len());
-        layers.warnings.push(format!(
-            "{file}:{line}: workflow {name}: valid, tasks: {tasks}; it cannot be run by its name yet, only from a \
-             file of its own"
-        ));
+/// The workflows that can be run by their names: those within the configuration, and those of the directory.
+pub(super) fn definitions(layers: &mut Layers) -> Vec<Definition> {
+    let named = |found: &Configured| found.spec.name.clone();
+    let (file, text) = layers.text.clone().unwrap_or_default();
+    let mut definitions: Vec<Definition> = layers
+        .workflows
+        .iter()
+        .map(|found| Definition {
+            name: named(found),
+            source: DefinitionSource::Configuration,
+            file: file.clone(),
+            text: Arc::clone(&text),
+        })
+        .collect();
+    let directory: PathBuf = layers.value("workflow.manager.config_dir", PathBuf::from("./workflows"));
+    let is_given = layers.is_given("workflow.manager.config_dir");
+    let beside = layers.path().map(PathBuf::from);
+    let directory = match beside.as_deref().and_then(Path::parent) {
+        Some(parent) => parent.join(&directory),
+        // Without a file there is nothing that it could be beside.
+        None if directory.is_absolute() => directory,
+        None => return definitions,
+    };
+    match directory::read(&directory, &mut layers.warnings) {
+        Ok(found) => {
+            for found in found {
+                if definitions.iter().any(|other| other.name == found.name) {
+                    let Definition { name, file, .. } = found;
+                    let message =
+                        format!("{file}: workflow {name} is skipped: the configuration has one of this name");
+                    layers.warnings.push(message);
+                } else {
+                    definitions.push(found);
+                }
+            }
+        }
+        Err(Errno::NOENT) if !is_given => {}
+        Err(error) => {
+            layers.warnings.push(format!("workflow.manager.config_dir: {}: {error}", directory.display()));
+        }
     }
+    definitions
 }

@@ -48,9 +48,20 @@ fn right(method: &Method, route: &str) -> Right {
             | routes::EVENTS
             | routes::WORKFLOWS
             | routes::WORKFLOW
+            | routes::DEFINITIONS
+            | routes::DEFINITIONS_SHOW
+            | routes::DURATIONS
             | routes::TASK_EXPLAIN,
         )
-        | ("POST", routes::TASKS | routes::WORKFLOWS | routes::TASKS_WAIT) => Right::All,
+        | (
+            "POST",
+            routes::TASKS
+            | routes::WORKFLOWS
+            | routes::DEFINITIONS
+            | routes::DEFINITIONS_REMOVE
+            | routes::DEFINITIONS_RUN
+            | routes::TASKS_WAIT,
+        ) => Right::All,
         ("GET", routes::TASK | routes::TASK_LOGS) => Right::OwnTask,
         ("POST", routes::TASKS_CANCEL | routes::TASKS_RETRY | routes::TASKS_HOLD | routes::TASKS_RELEASE) => {
             Right::OwnSelection

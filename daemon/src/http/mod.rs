@@ -6,6 +6,7 @@
 mod answer;
 mod claimants;
 mod cut;
+mod definitions;
 mod drain;
 mod edit;
 mod element_names;
@@ -173,6 +174,11 @@ fn router(shell: Arc<Shell>) -> Router {
         .route(routes::EVENTS, get(events::events))
         .route(routes::WORKFLOWS, post(workflows::add).get(workflows::list))
         .route(routes::WORKFLOW, get(workflows::show))
+        .route(routes::DEFINITIONS, post(definitions::put).get(definitions::list))
+        .route(routes::DEFINITIONS_SHOW, get(definitions::show))
+        .route(routes::DEFINITIONS_REMOVE, post(definitions::remove))
+        .route(routes::DEFINITIONS_RUN, post(definitions::run))
+        .route(routes::DURATIONS, get(definitions::durations))
         .route(routes::PAUSE, post(operate::pause))
         .route(routes::RESUME, post(operate::resume))
         .route(routes::DRAIN, post(drain::drain))

@@ -18,13 +18,25 @@ use crate::peer::Peer;
 pub async fn add(
     State(shell): State<Arc<Shell>>,
     Extension(peer): Extension<Peer>,
-    Body(mut spec): Body<WorkflowSpec>,
+    Body(spec): Body<WorkflowSpec>,
 ) -> Answered<WorkflowAdded> {
+    json(submit(&shell, spec, peer).await?)
+}
+
+/// Checks and adds a workflow.
+///
+/// # Errors
+/// The refusal of the whole.
+pub async fn submit(
+    shell: &Arc<Shell>,
+    mut spec: WorkflowSpec,
+    peer: Peer,
+) -> Result<WorkflowAdded, Refusal> {
     shell.live.config().workflows.fill(&mut spec);
     spec.check()?;
     spec.tasks.iter().try_for_each(super::tasks::check)?;
     for task in &spec.tasks {
-        super::guard::check_spec(&shell, task, peer).await?;
+        super::guard::check_spec(shell, task, peer).await?;
     }
     let parameters = serde_json::to_string(&spec.parameters).map_err(|error| {
         Refusal::new(Code::Malformed, "the parameters are no JSON").value(error.to_string())
@@ -40,7 +52,7 @@ pub async fn add(
     let (workflow, ids) = shell
         .ask(|answer| Request::AddWorkflow { specs, options, parameters, owner: peer.uid, answer })
         .await?;
-    json(WorkflowAdded { workflow, name: spec.name, tasks: names.into_iter().zip(ids).collect() })
+    Ok(WorkflowAdded { workflow, name: spec.name, tasks: names.into_iter().zip(ids).collect() })
 }
 
 /// The workflow with this name, the newest of several, or this id.

@@ -5,11 +5,12 @@ use orchd_model::{TaskSpec, WorkflowSpec};
 
 use super::operation::{Content, NDJSON, Operation, schema};
 use crate::{
-    AddBody, AddItem, AddQuery, AddReply, Backup, BackupRequest, Daemon, DrainReply, DrainRequest, Event,
-    EventQuery, Explanation, FromWorker, ListQuery, LogChunk, LogEnd, LogQuery, OperationResult,
-    PauseRequest, Report, ReportQuery, ReportedTask, ReprioritizeRequest, Resource, ResourceNamed,
-    ResourceRequest, Selector, SettleRequest, ShutdownRequest, Stats, StoreCheck, Task, TaskIds,
-    ThrottleRequest, ToWorker, WaitReply, WaitRequest, Worker, Workflow, WorkflowAdded, routes,
+    AddBody, AddItem, AddQuery, AddReply, Backup, BackupRequest, Daemon, Definition, DefinitionNamed,
+    DefinitionRequest, DefinitionRun, DrainReply, DrainRequest, Durations, Event, EventQuery, Explanation,
+    FromWorker, ListQuery, LogChunk, LogEnd, LogQuery, OperationResult, PauseRequest, Report, ReportQuery,
+    ReportedTask, ReprioritizeRequest, Resource, ResourceNamed, ResourceRequest, Selector, SettleRequest,
+    ShownDefinition, ShutdownRequest, Stats, StoreCheck, Task, TaskIds, ThrottleRequest, ToWorker, WaitReply,
+    WaitRequest, Worker, Workflow, WorkflowAdded, routes,
 };
 
 /// Every operation, in the order of [`routes`].
@@ -77,7 +78,30 @@ pub fn operations() -> Vec<Operation> {
             .answers::<()>(),
     ];
     operations.extend(of_tasks());
+    operations.extend(of_definitions());
     operations
+}
+
+fn of_definitions() -> Vec<Operation> {
+    vec![
+        Operation::get(routes::DEFINITIONS, "listDefinitions", "Workflows that are kept under their names")
+            .answers::<Vec<Definition>>(),
+        Operation::post(routes::DEFINITIONS, "putDefinitions", "Keep the workflows of a file")
+            .reads::<DefinitionRequest>()
+            .answers::<Vec<Definition>>(),
+        Operation::get(routes::DEFINITIONS_SHOW, "showDefinition", "A definition with its text")
+            .query::<DefinitionNamed>()
+            .answers::<ShownDefinition>(),
+        Operation::post(routes::DEFINITIONS_REMOVE, "removeDefinition", "Keep a definition no longer")
+            .reads::<DefinitionNamed>()
+            .answers::<()>(),
+        Operation::post(routes::DEFINITIONS_RUN, "runDefinition", "Add a workflow by its name")
+            .reads::<DefinitionRun>()
+            .answers::<WorkflowAdded>(),
+        Operation::get(routes::DURATIONS, "durations", "How long the tasks of a workflow took lately")
+            .query::<DefinitionNamed>()
+            .answers::<Durations>(),
+    ]
 }
 
 fn of_tasks() -> Vec<Operation> {

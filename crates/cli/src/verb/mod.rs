@@ -4,6 +4,7 @@ mod add;
 mod backup;
 mod cancel;
 mod completions;
+mod definition;
 mod doctor;
 mod drain;
 mod edit;

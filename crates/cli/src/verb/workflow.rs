@@ -3,16 +3,20 @@
 use clap::{Args, Subcommand};
 use orchd_api::{ListQuery, Workflow as Submitted};
 use orchd_client::Client;
-use orchd_workflow::{Configured, Plan};
+use orchd_workflow::{Configured, Estimate, FileError, Plan};
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use super::graph::Graph;
 use crate::context::Context;
 use crate::documents::Plans;
 use crate::screen::Piece;
+use crate::simulation::{self, Ground};
 use crate::summary::{Summary, tint};
 use crate::workflow_file::WorkflowFile;
-use crate::{Exit, Failure, RunOptions, run_workflow, submitter_context, text};
+use crate::{Exit, Failure, Machine, RunOptions, Submission, run_workflow, text};
+
+use super::definition::{self, Put};
 
 #[derive(Debug, Args)]
 pub(crate) struct Workflow {
@@ -25,24 +29,56 @@ enum Action {
     /// Say whether a file is valid, and everything that is wrong with it
     Check(WorkflowFile),
     /// Show what runs after what, and the longest chain
-    Plan(WorkflowFile),
+    Plan(PlanFile),
     /// Draw the graph of a file, or of a workflow that was submitted
     Graph(Graph),
-    /// Submit a file and show it running: 0 completed, 1 not
+    /// Submit a file, or a workflow that is kept, and show it running: 0 completed, 1 not
     Run(RunFile),
-    /// List the workflows that were submitted
-    List,
-    /// Show a workflow and its tasks
+    /// Keep the workflows of a file in the daemon, to be run by their names
+    Put(Put),
+    /// List the workflows that were submitted, or those that are kept
+    List {
+        /// Those that can be run by their names
+        #[arg(long)]
+        stored: bool,
+    },
+    /// Show a workflow that was submitted, with its tasks, or the file of one that is kept
     Show {
         /// Its name or id
         workflow: String,
+        /// The one that is run by this name
+        #[arg(long)]
+        stored: bool,
     },
+    /// Keep a workflow no longer; its runs stay
+    Remove {
+        /// Its name
+        name: String,
+    },
+}
+
+#[derive(Debug, Args)]
+struct PlanFile {
+    #[command(flatten)]
+    file: WorkflowFile,
+    /// The one that is run by this name, on the daemon that has it; a word that is no file is a name anyway
+    #[arg(long)]
+    stored: bool,
+    /// Expect of each task what it took in the latest runs of this workflow; asks the daemon
+    #[arg(long)]
+    remembered: bool,
+    /// The slots to plan for [default: the file's, else the machine's cores]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    slots: Option<u32>,
 }
 
 #[derive(Debug, Args)]
 struct RunFile {
     #[command(flatten)]
     file: WorkflowFile,
+    /// The one that is kept under this name; a word that is no file is a name anyway
+    #[arg(long)]
+    stored: bool,
     /// Submit it and return at once
     #[arg(long)]
     detach: bool,
@@ -57,24 +93,34 @@ impl Workflow {
     pub(crate) async fn run(self, context: &Context) -> Result<Exit, Failure> {
         match self.action {
             Action::Check(file) => check(context, &file),
-            Action::Plan(file) => plan(context, &file),
+            Action::Plan(file) => plan(context, &file).await,
             Action::Graph(graph) => graph.run(context).await,
             Action::Run(file) => run(context, file).await,
-            Action::List => list(context).await,
-            Action::Show { workflow } => show(context, &workflow).await,
+            Action::Put(put) => definition::put(context, put).await,
+            Action::List { stored: true } => definition::list(context).await,
+            Action::List { stored: false } => list(context).await,
+            Action::Show { workflow, stored: true } => definition::show(context, &workflow).await,
+            Action::Show { workflow, stored: false } => show(context, &workflow).await,
+            Action::Remove { name } => definition::remove(context, &name).await,
         }
     }
 }
 
-/// The plans of the workflows in a file; what is wrong or odd has already been said, unless as JSON.
+/// The plans of the workflows in a file.
 pub(super) fn planned(context: &Context, file: &WorkflowFile) -> Result<Plans, Failure> {
-    let mut plans = match file.read()? {
-        Ok(loaded) => {
-            let plan = |found: Configured| Plan { warnings: found.warnings, ..Plan::of(&found.spec) };
-            loaded.workflows.into_iter().map(plan).collect()
-        }
+    let plans = match file.read()? {
+        Ok(loaded) => loaded.workflows.into_iter().map(|found| of(&found, &BTreeMap::new())).collect(),
         Err(errors) => vec![Plan::refused(errors)],
     };
+    Ok(told(context, plans))
+}
+
+fn of(found: &Configured, remembered: &BTreeMap<String, f64>) -> Plan {
+    Plan { warnings: found.warnings.clone(), ..Plan::remembering(&found.spec, remembered) }
+}
+
+/// Says what is wrong or odd, unless that is printed as JSON.
+fn told(context: &Context, mut plans: Vec<Plan>) -> Plans {
     if !context.json {
         for plan in &plans {
             for error in plan.errors.iter().chain(&plan.warnings) {
@@ -82,10 +128,10 @@ pub(super) fn planned(context: &Context, file: &WorkflowFile) -> Result<Plans, F
             }
         }
     }
-    Ok(match plans.pop() {
+    match plans.pop() {
         Some(only) if plans.is_empty() => Plans::One(Box::new(only)),
         last => Plans::Several(plans.into_iter().chain(last).collect()),
-    })
+    }
 }
 
 pub(super) fn exit_of(plan: &Plan) -> Exit {
@@ -115,14 +161,60 @@ fn sentence(plan: &Plan) -> String {
     )
 }
 
-fn plan(context: &Context, file: &WorkflowFile) -> Result<Exit, Failure> {
-    let plans = planned(context, file)?;
+async fn plan(context: &Context, wish: &PlanFile) -> Result<Exit, Failure> {
+    let plans = if wish.stored || definition::is_name(&wish.file) {
+        told(context, vec![plan_of_stored(context, wish).await?])
+    } else {
+        told(context, plans_of_file(context, wish).await?)
+    };
     if context.json {
         context.screen.json(&plans)?;
     } else {
         plans.each().iter().filter(|plan| plan.valid).try_for_each(|plan| print(context, plan))?;
     }
     Ok(plans.each().first().map_or(Exit::DONE, exit_of))
+}
+
+/// Plans for this machine, with what the file says of the one it wants.
+async fn plans_of_file(context: &Context, wish: &PlanFile) -> Result<Vec<Plan>, Failure> {
+    let loaded = match wish.file.read()? {
+        Ok(loaded) => loaded,
+        Err(errors) => return Ok(vec![Plan::refused(errors)]),
+    };
+    let ground = Ground::here(Machine::look()?, &loaded.layout);
+    let ground = Ground { slots: wish.slots.unwrap_or(ground.slots), ..ground };
+    let client = if wish.remembered { Some(context.client().await?) } else { None };
+    let mut plans = Vec::with_capacity(loaded.workflows.len());
+    for found in &loaded.workflows {
+        let remembered = match &client {
+            Some(client) => client.durations(&found.spec.name).await?.tasks,
+            None => BTreeMap::new(),
+        };
+        let mut plan = of(found, &remembered);
+        simulation::try_out(&mut plan, &found.spec, &ground);
+        plans.push(plan);
+    }
+    Ok(plans)
+}
+
+/// The plan of a workflow that the daemon keeps, for the daemon's resources, with what it remembers.
+async fn plan_of_stored(context: &Context, wish: &PlanFile) -> Result<Plan, Failure> {
+    let client = context.client().await?;
+    let name = wish.file.file.to_string_lossy();
+    let spec = match definition::spec_of(&client, &name).await? {
+        Ok(spec) => spec,
+        Err(errors) => {
+            let file = name.into_owned();
+            let wrong =
+                |message| FileError { file: file.clone(), line: None, column: None, message, hint: None };
+            return Ok(Plan::refused(errors.into_iter().map(wrong).collect()));
+        }
+    };
+    let mut plan = Plan::remembering(&spec, &client.durations(&name).await?.tasks);
+    let slots = wish.slots.unwrap_or(client.stats().await?.slots.total.max(1));
+    let resources = simulation::settings(&client.resources().await?);
+    simulation::try_out(&mut plan, &spec, &Ground { slots, resources });
+    Ok(plan)
 }
 
 fn print(context: &Context, plan: &Plan) -> Result<(), Failure> {
@@ -140,18 +232,31 @@ fn print(context: &Context, plan: &Plan) -> Result<(), Failure> {
         text::plain(&path.tasks.join(" -> ")),
         path.duration
     ))?;
+    for task in &plan.unsatisfiable {
+        let (name, message) = (text::plain(&task.task), text::plain(&task.message));
+        context.screen.line(format!("never starts: {name}: {message}"))?;
+    }
+    if let Some(Estimate { makespan, peak_parallelism, slots }) = plan.estimate {
+        let slots = text::count(slots as usize, "slot");
+        context
+            .screen
+            .line(format!("estimated: {makespan} s on {slots}, at most {peak_parallelism} at once"))?;
+    }
     Ok(())
 }
 
 async fn run(context: &Context, run: RunFile) -> Result<Exit, Failure> {
-    let mut spec = run.file.load()?;
+    let submission = if run.stored || definition::is_name(&run.file) {
+        Submission::Named(definition::run_of(&run.file)?)
+    } else {
+        Submission::Spec(Box::new(run.file.load()?))
+    };
     let client = context.client().await?;
     if !run.detach {
         let options = RunOptions { json: context.json, color: context.global.color, quiet: context.quiet };
-        return run_workflow(&client, spec, options).await;
+        return run_workflow(&client, submission, options).await;
     }
-    submitter_context(&mut spec.tasks)?;
-    let added = client.submit_workflow(&spec).await?;
+    let added = submission.submit(&client).await?;
     if context.json {
         context.screen.json(&added)?;
     } else if context.quiet {

@@ -5,8 +5,8 @@ use orchd_model::{
     AttemptNumber, Sequence, Status, TaskId, TaskRange, TaskSpec, Time, WorkflowId, WorkflowStatus,
 };
 use orchd_store::{
-    Batch, Figures, Filter, History, Retention, Store, StoreError, StoredAttempt, StoredTask, StoredWorkflow,
-    TaskOutput, Trimmed,
+    Batch, DefinitionChange, Figures, Filter, History, Retention, Store, StoreError, StoredAttempt,
+    StoredDefinition, StoredTask, StoredWorkflow, TaskOutput, Trimmed,
 };
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,6 +21,7 @@ struct State {
     workflows: BTreeMap<WorkflowId, StoredWorkflow>,
     journal: Vec<Vec<Event>>,
     figures: Option<Figures>,
+    definitions: BTreeMap<String, StoredDefinition>,
 }
 
 #[derive(Clone, Default)]
@@ -133,6 +134,12 @@ impl Store for MemoryStore {
         }
         for (id, text) in &batch.workflow_parameters {
             state.workflows.get_mut(id).unwrap().parameters = text.clone();
+        }
+        for change in &batch.definitions {
+            match change {
+                DefinitionChange::Put(new) => drop(state.definitions.insert(new.name.clone(), new.clone())),
+                DefinitionChange::Remove(name) => drop(state.definitions.remove(name)),
+            }
         }
         state.meta = batch.meta.clone();
         if batch.figures.is_some() {
@@ -359,6 +366,34 @@ impl History for MemoryStore {
 
     fn workflows(&mut self, limit: Option<usize>) -> Result<Vec<StoredWorkflow>, StoreError> {
         Ok(self.state().workflows.values().rev().take(limit.unwrap_or(usize::MAX)).cloned().collect())
+    }
+
+    fn definitions(&mut self) -> Result<Vec<StoredDefinition>, StoreError> {
+        let state = self.state();
+        let known = state.definitions.values().cloned();
+        Ok(known.map(|known| StoredDefinition { text: String::new(), ..known }).collect())
+    }
+
+    fn definition(&mut self, name: &str) -> Result<Option<StoredDefinition>, StoreError> {
+        Ok(self.state().definitions.get(name).cloned())
+    }
+
+    fn durations(&mut self, workflow: &str) -> Result<BTreeMap<String, f64>, StoreError> {
+        let state = self.state();
+        let named = state.workflows.values().rev().filter(|stored| &*stored.record.name == workflow);
+        let latest: Vec<WorkflowId> = named.take(5).map(|stored| stored.record.id).collect();
+        let mut took: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+        for task in state.tasks.values() {
+            let is_one = task.record.demand.workflow.is_some_and(|id| latest.contains(&id));
+            if let (true, Status::Completed, Some(start), Some(end)) =
+                (is_one, task.record.status(), task.started_at, task.finished_at)
+            {
+                let name = task.record.name.to_string();
+                took.entry(name).or_default().push((end.0 - start.0) as f64 / 1e6);
+            }
+        }
+        let mean = |took: Vec<f64>| took.iter().sum::<f64>() / took.len() as f64;
+        Ok(took.into_iter().map(|(name, took)| (name, mean(took))).collect())
     }
 
     fn events(&mut self, after: Sequence, limit: usize) -> Result<Vec<Event>, StoreError> {

@@ -69,6 +69,7 @@ impl World {
             workflow_parameters: std::mem::take(&mut self.parameters),
             meta: self.meta.clone(),
             figures,
+            definitions: Vec::new(),
         }
     }
 

@@ -1,0 +1,226 @@
+//! Definitions: workflows that are kept under their names.
+//!
+//! Those of the configuration and its directory are an operator's and go first; a user cannot put one of his
+//! own in their place. Whoever runs one is the owner of its tasks, and may do no more than with tasks of his own.
+
+use axum::Extension;
+use axum::extract::State;
+use orchd_api::{
+    Definition as Document, DefinitionNamed, DefinitionRequest, DefinitionRun, DefinitionSource, Durations,
+    ShownDefinition, WorkflowAdded,
+};
+use orchd_core::Reply;
+use orchd_model::{Code, Env, Refusal, Time, limits};
+use orchd_store::{DefinitionChange, StoredDefinition};
+use orchd_workflow::{FileError, Wanted, load_all};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::Shell;
+use super::answer::{Answered, Body, Query, json};
+use crate::config::Definition;
+use crate::engine::Request;
+use crate::peer::Peer;
+
+/// A definition, and who stored it when.
+struct Found {
+    definition: Definition,
+    stored: Option<(u32, Time)>,
+}
+
+impl Found {
+    fn document(&self) -> Document {
+        let Definition { name, source, file, .. } = &self.definition;
+        Document {
+            name: name.clone(),
+            source: *source,
+            file: file.clone(),
+            owner: self.stored.map(|(owner, _)| owner),
+            updated_at: self.stored.map(|(_, at)| at),
+        }
+    }
+}
+
+impl From<StoredDefinition> for Found {
+    fn from(stored: StoredDefinition) -> Self {
+        let StoredDefinition { name, file, text, owner, updated_at } = stored;
+        let source = DefinitionSource::Stored;
+        Self {
+            definition: Definition { name, source, file, text: text.into() },
+            stored: Some((owner, updated_at)),
+        }
+    }
+}
+
+/// Those of the configuration, then those of its directory, then the stored ones.
+pub async fn list(State(shell): State<Arc<Shell>>) -> Answered<Vec<Document>> {
+    let mut documents: Vec<Document> = shell
+        .live
+        .config()
+        .definitions
+        .iter()
+        .map(|definition| Found { definition: definition.clone(), stored: None }.document())
+        .collect();
+    let stored = shell.read(|history| history.definitions()).await?;
+    documents.extend(stored.into_iter().map(|stored| Found::from(stored).document()));
+    json(documents)
+}
+
+async fn find(shell: &Arc<Shell>, name: &str) -> Result<Found, Refusal> {
+    let config = shell.live.config();
+    if let Some(definition) = config.definitions.iter().find(|definition| definition.name == name) {
+        return Ok(Found { definition: definition.clone(), stored: None });
+    }
+    let wanted = name.to_owned();
+    let stored = shell.read(move |history| history.definition(&wanted)).await?;
+    stored.map(Found::from).ok_or_else(|| unknown(name))
+}
+
+fn unknown(name: &str) -> Refusal {
+    Refusal::new(Code::NotFound, "no workflow is kept under this name")
+        .value(name)
+        .hint("orchctl workflow list --stored shows those that are")
+}
+
+/// What is wrong with a file, as one refusal.
+fn invalid(name: &str, errors: &[FileError]) -> Refusal {
+    let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    Refusal::new(Code::Malformed, format!("the workflow is not valid: {name}\n{}", errors.join("\n")))
+}
+
+/// One definition; its text and tasks are for its owner and admins.
+pub async fn show(
+    State(shell): State<Arc<Shell>>,
+    Extension(peer): Extension<Peer>,
+    Query(DefinitionNamed { name }): Query<DefinitionNamed>,
+) -> Answered<ShownDefinition> {
+    let found = find(&shell, &name).await?;
+    let document = found.document();
+    if peer.only_owner().is_some_and(|peer| document.owner != Some(peer)) {
+        return json(ShownDefinition { definition: document, text: None, spec: None, errors: Vec::new() });
+    }
+    let whole_configuration = found.definition.source == DefinitionSource::Configuration;
+    let text = (!whole_configuration).then(|| found.definition.text.to_string());
+    let (spec, errors) = match found.definition.load(&BTreeMap::new(), false) {
+        Ok(mut spec) => {
+            shell.live.config().workflows.fill(&mut spec);
+            (Some(spec), Vec::new())
+        }
+        Err(errors) => (None, errors.iter().map(ToString::to_string).collect()),
+    };
+    json(ShownDefinition { definition: document, text, spec, errors })
+}
+
+/// Keeps the workflows of a file, all of them or none.
+pub async fn put(
+    State(shell): State<Arc<Shell>>,
+    Extension(peer): Extension<Peer>,
+    Body(DefinitionRequest { file, text, workflow }): Body<DefinitionRequest>,
+) -> Answered<Vec<Document>> {
+    if text.len() > limits::DEFINITION_BYTES || file.len() > limits::FILE_NAME_BYTES {
+        let limit = limits::DEFINITION_BYTES;
+        let refusal =
+            Refusal::new(Code::TooLarge, format!("a workflow that is kept has at most {limit} bytes"));
+        return Err(refusal.value(text.len().to_string()).hint("run it as a file: that has no limit").into());
+    }
+    let wanted = Wanted { workflow: workflow.as_deref(), parameters: &BTreeMap::new(), runs: false };
+    let loaded = load_all(&file, &text, wanted).map_err(|errors| invalid(&file, &errors))?;
+    let names: Vec<String> = loaded.workflows.into_iter().map(|found| found.spec.name).collect();
+    check_names(&shell, &names, peer).await?;
+    let updated_at = shell.clock.now();
+    let stored: Vec<StoredDefinition> = names
+        .into_iter()
+        .map(|name| {
+            let (file, text) = (file.clone(), text.clone());
+            StoredDefinition { name, file, text, owner: peer.uid, updated_at }
+        })
+        .collect();
+    let documents = stored.iter().cloned().map(|stored| Found::from(stored).document()).collect();
+    change(&shell, stored.into_iter().map(DefinitionChange::Put).collect()).await?;
+    json(documents)
+}
+
+/// Refuses names that are taken by an operator or another user.
+async fn check_names(shell: &Arc<Shell>, names: &[String], peer: Peer) -> Result<(), Refusal> {
+    let config = shell.live.config();
+    let stored = shell.read(|history| history.definitions()).await?;
+    for name in names {
+        if let Some(other) = config.definitions.iter().find(|definition| definition.name == *name) {
+            return Err(Refusal::new(Code::Conflict, "the configuration has a workflow of this name")
+                .value(name)
+                .hint(format!("it stands in {}", other.file)));
+        }
+        let other = stored.iter().find(|stored| stored.name == *name).map(|stored| stored.owner);
+        if other.is_some() && peer.only_owner().is_some_and(|peer| other != Some(peer)) {
+            return Err(of_another(name));
+        }
+    }
+    let fresh = names.iter().filter(|name| stored.iter().all(|stored| stored.name != **name)).count();
+    if stored.len() + fresh > limits::DEFINITIONS {
+        let message = format!("at most {} workflows are kept", limits::DEFINITIONS);
+        return Err(Refusal::new(Code::TooLarge, message).hint("remove some that nobody runs"));
+    }
+    Ok(())
+}
+
+fn of_another(name: &str) -> Refusal {
+    Refusal::new(Code::NotPermitted, "this workflow is another user's").value(name)
+}
+
+async fn change(shell: &Arc<Shell>, changes: Vec<DefinitionChange>) -> Result<(), Refusal> {
+    let reply: Reply = shell.ask(|answer| Request::Define { changes, answer }).await?;
+    debug_assert_eq!(reply, Reply::Done);
+    Ok(())
+}
+
+/// Keeps one no longer.
+pub async fn remove(
+    State(shell): State<Arc<Shell>>,
+    Extension(peer): Extension<Peer>,
+    Body(DefinitionNamed { name }): Body<DefinitionNamed>,
+) -> Answered<()> {
+    let found = find(&shell, &name).await?;
+    match found.stored {
+        None => {
+            return Err(Refusal::new(Code::WrongState, "this workflow is not stored, but configured")
+                .value(&name)
+                .hint(format!("it stands in {}", found.definition.file))
+                .into());
+        }
+        Some((owner, _)) if peer.only_owner().is_some_and(|peer| peer != owner) => {
+            return Err(of_another(&name).into());
+        }
+        Some(_) => {}
+    }
+    change(&shell, vec![DefinitionChange::Remove(name)]).await?;
+    json(())
+}
+
+/// Adds a workflow by its name.
+pub async fn run(
+    State(shell): State<Arc<Shell>>,
+    Extension(peer): Extension<Peer>,
+    Body(DefinitionRun { name, parameters, env, cwd }): Body<DefinitionRun>,
+) -> Answered<WorkflowAdded> {
+    if let Some(cwd) = cwd.as_deref().filter(|cwd| !cwd.starts_with('/')) {
+        return Err(Refusal::new(Code::Malformed, "a directory must be absolute").value(cwd).into());
+    }
+    let found = find(&shell, &name).await?;
+    let parameters = parameters.into_iter().collect();
+    let spec = found.definition.load(&parameters, true).map_err(|errors| invalid(&name, &errors))?;
+    let mut spec = spec;
+    let env: Env = env.into();
+    for task in &mut spec.tasks {
+        task.surround(&env, cwd.as_deref().map(Path::new));
+    }
+    json(super::workflows::submit(&shell, spec, peer).await?)
+}
+
+/// How long the tasks of a workflow took lately.
+pub async fn durations(
+    State(shell): State<Arc<Shell>>,
+    Query(DefinitionNamed { name }): Query<DefinitionNamed>,
+) -> Answered<Durations> {
+    json(Durations { tasks: shell.read(move |history| history.durations(&name)).await? })
+}
