@@ -173,6 +173,7 @@ pub fn reported(
         status: task.status,
         priority: task.priority,
         claims: task.claims,
+        claims_any: task.claims_any,
         dependencies: task.dependencies,
         submitted_at,
         finished_at: task.finished_at,

@@ -269,6 +269,9 @@ pub struct ReportedTask {
     pub priority: Priority,
     /// What it must hold to run.
     pub claims: Vec<Claim>,
+    /// Its variants: what an attempt held besides.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub claims_any: Vec<Vec<Claim>>,
     /// What it depends on; ids.
     pub dependencies: Vec<Dependency>,
     /// When this run began: its submission, or `retry`.
@@ -279,4 +282,12 @@ pub struct ReportedTask {
     pub why: Option<String>,
     /// Its attempts, the one under way included.
     pub attempts: Vec<Attempt>,
+}
+
+impl ReportedTask {
+    /// What an attempt of it held.
+    pub fn claims_of(&self, attempt: &Attempt) -> impl Iterator<Item = &Claim> {
+        let variant = attempt.variant.and_then(|variant| self.claims_any.get(variant as usize));
+        self.claims.iter().chain(variant.into_iter().flatten())
+    }
 }

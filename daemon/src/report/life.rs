@@ -24,6 +24,8 @@ pub struct Life {
     pub first_started_at: Option<Time>,
     pub finished_at: Option<Time>,
     pub demand: Arc<Demand>,
+    /// The variant that it took at last; the first one while it has taken none.
+    pub variant: Option<u32>,
 }
 
 /// From when on a task could start, and until when it did not.
@@ -34,7 +36,7 @@ pub struct Turn {
 }
 
 impl Life {
-    pub fn new(task: &StoredTask) -> Self {
+    pub fn new(task: &StoredTask, stretches: &[Stretch]) -> Self {
         let record = &task.record;
         Self {
             id: record.id,
@@ -44,6 +46,9 @@ impl Life {
             first_started_at: record.first_started_at,
             finished_at: task.finished_at,
             demand: Arc::clone(&record.demand),
+            variant: stretches
+                .last()
+                .map_or_else(|| record.demand.numbers().next().flatten(), |last| last.variant),
         }
     }
 
@@ -77,6 +82,8 @@ pub struct Stretch {
     pub ran_to: Time,
     /// When that was known, and what it had claimed was free again.
     pub held_to: Time,
+    /// Which variant of its claims it held.
+    pub variant: Option<u32>,
 }
 
 /// The times of the attempts; the one under way until now.
@@ -85,9 +92,12 @@ pub fn stretches(record: &TaskRecord, attempts: &[StoredAttempt], now: Time) -> 
         from: end.started_at,
         ran_to: end.started_at + end.execution_time,
         held_to: *finished_at,
+        variant: end.variant,
     });
     let running = match record.phase {
-        Phase::Running { started_at, .. } => Some(Stretch { from: started_at, ran_to: now, held_to: now }),
+        Phase::Running { started_at, variant, .. } => {
+            Some(Stretch { from: started_at, ran_to: now, held_to: now, variant })
+        }
         Phase::Waiting
         | Phase::Checking
         | Phase::Delayed { .. }

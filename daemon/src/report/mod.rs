@@ -66,7 +66,7 @@ impl Gathered {
         self.failed.note(task);
         self.uses.note(record, attempts);
         self.holdings.note(&record.demand, &stretches);
-        self.lives.push(Life::new(task));
+        self.lives.push(Life::new(task, &stretches));
     }
 
     fn note_slow(&mut self, task: TaskId, time: Span) {

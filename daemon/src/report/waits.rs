@@ -6,6 +6,7 @@
 use orchd_api::{LongWait, ResourceWait};
 use orchd_core::{Demand, ResourceView, Runner};
 use orchd_model::{Amount, Claim, Mode, ResourceName, Span, Time};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::life::{Life, Stretch, Turn};
@@ -61,20 +62,31 @@ impl Holdings {
         if stretches.is_empty() {
             return;
         }
-        for claim in &demand.claims {
-            if !self.by_resource.contains_key(&claim.resource) {
-                self.by_resource.insert(claim.resource.clone(), Vec::new());
-            }
-            if let Some(changes) = self.by_resource.get_mut(&claim.resource) {
-                let amount = claim.amount.as_thousandths().min(i64::MAX as u64 >> 20).cast_signed();
-                let held = stretches.iter().map(|stretch| (stretch.from, stretch.held_to));
-                push(changes, held, amount, claim.mode != Mode::Read);
+        for variant in demand.numbers() {
+            let of_it = stretches.iter().filter(|stretch| stretch.variant == variant);
+            let held: Vec<(Time, Time)> = of_it.map(|stretch| (stretch.from, stretch.held_to)).collect();
+            for claim in &*claims_of(demand, variant) {
+                if !self.by_resource.contains_key(&claim.resource) {
+                    self.by_resource.insert(claim.resource.clone(), Vec::new());
+                }
+                if let Some(changes) = self.by_resource.get_mut(&claim.resource) {
+                    let amount = claim.amount.as_thousandths().min(i64::MAX as u64 >> 20).cast_signed();
+                    push(changes, held.iter().copied(), amount, claim.mode != Mode::Read);
+                }
             }
         }
         if demand.runner == Runner::Process {
             let held = stretches.iter().map(|stretch| (stretch.from, stretch.held_to));
             push(&mut self.slots, held, 1000, false);
         }
+    }
+}
+
+/// What a task must hold in a variant; nearly all have none.
+fn claims_of(demand: &Demand, variant: Option<u32>) -> Cow<'_, [Claim]> {
+    match variant {
+        None => Cow::Borrowed(&demand.claims),
+        Some(_) => Cow::Owned(demand.claims_in(variant)),
     }
 }
 
@@ -172,14 +184,15 @@ pub fn longest_waits(
             let all = i64::from(scene.slots);
             on.push((SLOTS.to_owned(), slots.time(turn, |step| step.holders >= all)));
         }
-        for claim in &life.demand.claims {
+        let claims = claims_of(&life.demand, life.variant);
+        for claim in &*claims {
             let bounds = scene.resources.get(&claim.resource).copied().unwrap_or_default();
             let held = by_resource.get(&claim.resource);
             let time =
                 held.map_or(Span::default(), |held| held.time(turn, |step| blocks(step, claim, bounds)));
             on.push((claim.resource.to_string(), time));
         }
-        explain_by_rate(life, turn, scene, &mut on);
+        explain_by_rate(&claims, turn, scene, &mut on);
         let mut on: Vec<ResourceWait> = on
             .into_iter()
             .filter(|(_, time)| time.0 > 0)
@@ -201,10 +214,10 @@ pub fn longest_waits(
 }
 
 /// Tokens are used up and not held: what nothing else explains was waited for the rate that is claimed.
-fn explain_by_rate(life: &Life, turn: Turn, scene: &Scene, on: &mut [(String, Span)]) {
+fn explain_by_rate(claims: &[Claim], turn: Turn, scene: &Scene, on: &mut [(String, Span)]) {
     let has_rate =
         |claim: &&Claim| scene.resources.get(&claim.resource).is_some_and(|bounds| bounds.has_rate);
-    let Some(rated) = life.demand.claims.iter().find(has_rate) else { return };
+    let Some(rated) = claims.iter().find(has_rate) else { return };
     let explained = on.iter().map(|(_, time)| time.0).max().unwrap_or(0);
     let rest = turn.to.since(turn.from).0.saturating_sub(explained);
     let name = rated.resource.to_string();

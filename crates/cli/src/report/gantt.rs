@@ -52,8 +52,8 @@ fn draw(text: &mut String, bar: &Bar<'_>, span: (Time, Time)) {
     if let Some(message) = &attempt.error_message {
         _ = write!(note, "\n{}", escaped(message));
     }
-    if !task.claims.is_empty() {
-        let claims: Vec<String> = task.claims.iter().map(ToString::to_string).collect();
+    let claims: Vec<String> = task.claims_of(attempt).map(ToString::to_string).collect();
+    if !claims.is_empty() {
         _ = write!(note, "\nclaims {}", escaped(&claims.join(" ")));
     }
     _ = write!(

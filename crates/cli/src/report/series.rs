@@ -50,16 +50,15 @@ pub(crate) fn running(drawn: &Drawn) -> Series {
 pub(crate) fn held(drawn: &Drawn) -> BTreeMap<String, Series> {
     let mut changes: BTreeMap<String, Vec<(Time, i64)>> = BTreeMap::new();
     for task in &drawn.tasks {
-        for claim in &task.claims {
-            let amount = claim.amount.as_thousandths().min(u64::MAX >> 20).cast_signed();
-            let of = changes.entry(claim.resource.to_string()).or_default();
-            for attempt in &task.attempts {
-                // Claims are given back when the end is known.
-                let until = attempt.finished_at.unwrap_or(drawn.now).max(attempt.started_at);
+        for attempt in &task.attempts {
+            // Claims are given back when the end is known.
+            let until = attempt.finished_at.unwrap_or(drawn.now).max(attempt.started_at);
+            for claim in task.claims_of(attempt) {
+                let amount = claim.amount.as_thousandths().min(u64::MAX >> 20).cast_signed();
+                let of = changes.entry(claim.resource.to_string()).or_default();
                 of.extend([(attempt.started_at, amount), (until, -amount)]);
             }
         }
     }
-    changes.retain(|_, of| !of.is_empty());
     changes.into_iter().map(|(name, of)| (name, Series::new(of))).collect()
 }

@@ -50,7 +50,7 @@ fn name(kind: &str, process: u64, thread: usize, name: &str) -> Value {
 
 fn slice(bar: &Bar<'_>, process: u64, slot: usize, start: Time) -> Value {
     let (task, attempt) = (bar.task, bar.attempt);
-    let claims: Vec<String> = task.claims.iter().map(ToString::to_string).collect();
+    let claims: Vec<String> = task.claims_of(attempt).map(ToString::to_string).collect();
     json!({
         "ph": "X",
         "name": task.name,
