@@ -31,6 +31,9 @@ fn the_schemas_are_those_of_the_types() {
         current(&name, &format!("{:#}\n", document.schema.as_value()));
         expected.insert(name);
     }
+    page.push_str("\nWhat is read, not printed: [workflow-file.json](workflow-file.json), for [workflow files](../workflows.md).\n");
+    current("workflow-file.json", &format!("{:#}\n", orchd_workflow::schema().as_value()));
+    expected.insert("workflow-file.json".to_owned());
     current("README.md", &page);
     let found: BTreeSet<String> = fs::read_dir(directory())
         .unwrap()

@@ -186,7 +186,7 @@ fn candidates(document: &Node) -> Vec<Candidate<'_>> {
             }
             "dag" if entries(&section.node).iter().any(|entry| entry.key == "tasks") => {
                 // How it is run is configured beside its tasks.
-                let own = entries(&section.node).iter().filter(|entry| entry.key != "execution");
+                let own = entries(&section.node).iter().filter(|entry| entry.key == "tasks");
                 let node = Node { at: section.node.at, content: Content::Map(own.cloned().collect()) };
                 candidates.push(Candidate { key: "dag", at: section.at, node: Cow::Owned(node) });
             }

@@ -19,6 +19,8 @@ pub(crate) const SECTIONS: [&str; 4] = ["workflow", "dag", "resources", "handler
 /// Keys of `workflow.manager`.
 pub(crate) const MANAGER_KEYS: [&str; 3] =
     ["max_parallel_tasks", "enable_performance_monitoring", "config_dir"];
+/// Keys of `dag`.
+pub(crate) const DAG_KEYS: [&str; 2] = ["tasks", "execution"];
 /// Keys of `dag.execution`.
 pub(crate) const EXECUTION_KEYS: [&str; 4] =
     ["max_parallel", "timeout_seconds", "retry_failed", "retry_attempts"];
@@ -53,8 +55,12 @@ impl Layout {
             match section.key.as_str() {
                 "workflow" => layout.read_workflow(&section.node, report),
                 "dag" => {
-                    for execution in entries(&section.node).iter().filter(|entry| entry.key == "execution") {
-                        layout.read_execution(&execution.node, report);
+                    for entry in entries(&section.node) {
+                        match entry.key.as_str() {
+                            "execution" => layout.read_execution(&entry.node, report),
+                            "tasks" => {}
+                            _ => unknown_key(entry, "dag", &DAG_KEYS, report),
+                        }
                     }
                 }
                 "resources" => layout.read_resources(&section.node, report),

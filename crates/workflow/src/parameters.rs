@@ -14,7 +14,7 @@ use crate::jinja::is_template;
 use crate::node::{Content, Entry, Node, Position};
 
 /// Keys of a declaration; the first four tell one from a plain map.
-const KEYS: [&str; 5] = ["type", "default", "required", "enum", "description"];
+pub(crate) const KEYS: [&str; 5] = ["type", "default", "required", "enum", "description"];
 const TELLING_KEYS: usize = 4;
 
 /// Values for parameters from outside of the file.

@@ -24,7 +24,7 @@ const RETRY_KEYS: [&str; 9] = [
     "no_retry_on",
     "memory_factor",
 ];
-const KEYS: [&str; 31] = [
+pub(crate) const KEYS: [&str; 31] = [
     "name",
     "description",
     "command",
@@ -57,7 +57,7 @@ const KEYS: [&str; 31] = [
     "no_retry_on",
     "memory_factor",
 ];
-const DEFAULT_KEYS: [&str; 13] = [
+pub(crate) const DEFAULT_KEYS: [&str; 13] = [
     "timeout",
     "priority",
     "env",

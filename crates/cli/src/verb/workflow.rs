@@ -50,6 +50,8 @@ enum Action {
         #[arg(long)]
         stored: bool,
     },
+    /// Print the JSON Schema of workflow files, for editors
+    Schema,
     /// Keep a workflow no longer; its runs stay
     Remove {
         /// Its name
@@ -101,6 +103,10 @@ impl Workflow {
             Action::List { stored: false } => list(context).await,
             Action::Show { workflow, stored: true } => definition::show(context, &workflow).await,
             Action::Show { workflow, stored: false } => show(context, &workflow).await,
+            Action::Schema => {
+                context.screen.line(format!("{:#}", orchd_workflow::schema().as_value()))?;
+                Ok(Exit::DONE)
+            }
             Action::Remove { name } => definition::remove(context, &name).await,
         }
     }
