@@ -61,6 +61,8 @@ fn live_tasks(daemon: &Daemon) {
     let running = daemon.submit(daemon.shell(gate("never")));
     daemon.until_status(running, Status::Running);
     daemon.orchctl(&["cancel", &running.to_string()]).succeeds();
+    let says = daemon.submit(daemon.shell("echo 0.5 > $ORCHD_PROGRESS"));
+    daemon.wait(&[says]);
     let told = format!(
         "test $ORCHD_ATTEMPT -gt 1 || {{ {ORCHCTL} -q resources throttle external_api:x 1ms; exit 1; }}"
     );

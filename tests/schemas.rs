@@ -107,6 +107,9 @@ fn what_each_verb_prints_is_what_its_schema_says() {
     says("paused", &["pause", "--priority", "low"], &[]);
     says("resumed", &["resume", "--priority", "low"], &[]);
     says("backup", &["backup", "copy.db"], &[]);
+    let token =
+        daemon.events(Some(busy)).into_iter().find_map(|event| event.data.get("token").cloned()).unwrap();
+    says("progress", &["progress", "40", "--message", "half", "--token", &token.to_string()], &[]);
     daemon.write("go", "");
     says("plan", &["workflow", "check", "wf.yaml"], &[]);
     says("plan", &["workflow", "plan", "bad.yaml"], &[]);

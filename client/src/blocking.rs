@@ -15,9 +15,9 @@
 
 use orchd_api::{
     Backup, Daemon, Definition, DefinitionRequest, DefinitionRun, DrainReply, Durations, Event, EventQuery,
-    Explanation, ListQuery, LogQuery, OperationResult, PauseRequest, Report, ReportQuery, ReportedTask,
-    Resource, ResourceRequest, Selector, SettleRequest, ShownDefinition, ShutdownMode, Stats, StoreCheck,
-    Task, ThrottleRequest, WaitReply, WaitRequest, Worker, Workflow, WorkflowAdded,
+    Explanation, ListQuery, LogQuery, OperationResult, PauseRequest, ProgressRequest, Report, ReportQuery,
+    ReportedTask, Resource, ResourceRequest, Selector, SettleRequest, ShownDefinition, ShutdownMode, Stats,
+    StoreCheck, Task, ThrottleRequest, WaitReply, WaitRequest, Worker, Workflow, WorkflowAdded,
 };
 use orchd_model::{
     Priority, Refusal, ResourceName, Span, Status, TaskId, TaskRange, TaskResult, TaskSpec, WorkflowId,
@@ -163,6 +163,8 @@ impl Client {
         drain(timeout: Option<Span>) -> DrainReply;
         /// Who answers on the socket.
         daemon() -> Daemon;
+        /// Says how far a running attempt has come. In a task its token is in `$ORCHD_TOKEN`.
+        progress(request: ProgressRequest) -> ();
         /// Nothing new starts of what is named; nothing named: of everything.
         pause(what: PauseRequest) -> ();
         /// Ends a pause.

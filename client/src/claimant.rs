@@ -388,8 +388,9 @@ fn released(grant: Grant, since: Instant) -> FromWorker {
         data: None,
         execution_time: since.elapsed().into(),
         usage: None,
+        progress: None,
     };
-    FromWorker::Report { started: Vec::new(), ended: vec![report], unbegun: Vec::new() }
+    FromWorker::Report { started: Vec::new(), ended: vec![report], unbegun: Vec::new(), progress: Vec::new() }
 }
 
 /// Closes a session, and waits until the daemon has: then it has let go of what was claimed. One that breaks

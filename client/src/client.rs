@@ -5,9 +5,9 @@ use futures_util::Stream;
 use orchd_api::{
     Added, Backup, BackupRequest, Daemon, Definition, DefinitionNamed, DefinitionRequest, DefinitionRun,
     DrainReply, DrainRequest, Durations, EventQuery, Explanation, ListQuery, LogQuery, OperationResult,
-    PauseRequest, ReprioritizeRequest, Resource, ResourceNamed, ResourceRequest, Selector, SettleRequest,
-    ShownDefinition, ShutdownMode, ShutdownRequest, Stats, StoreCheck, Task, TaskIds, ThrottleRequest,
-    WaitReply, WaitRequest, Worker, Workflow, WorkflowAdded, routes,
+    PauseRequest, ProgressRequest, ReprioritizeRequest, Resource, ResourceNamed, ResourceRequest, Selector,
+    SettleRequest, ShownDefinition, ShutdownMode, ShutdownRequest, Stats, StoreCheck, Task, TaskIds,
+    ThrottleRequest, WaitReply, WaitRequest, Worker, Workflow, WorkflowAdded, routes,
 };
 use orchd_model::{
     Priority, Refusal, ResourceName, Span, TaskId, TaskRange, TaskResult, TaskSpec, WorkflowId, WorkflowSpec,
@@ -370,6 +370,14 @@ impl Client {
     /// No connection.
     pub async fn daemon(&self) -> Result<Daemon, Error> {
         self.transport.ask(Call::get(routes::DAEMON)).await
+    }
+
+    /// Says how far a running attempt has come. In a task its token is in `$ORCHD_TOKEN`.
+    ///
+    /// # Errors
+    /// `stale_token` when the attempt is over, another refusal, or no connection.
+    pub async fn progress(&self, request: ProgressRequest) -> Result<(), Error> {
+        self.change(Call::post(routes::TASKS_PROGRESS, &request)?.repeatable(true)).await
     }
 
     /// Nothing new starts of what is named; nothing named: of everything.

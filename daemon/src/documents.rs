@@ -32,6 +32,7 @@ pub fn task(stored: StoredTask, reasons: Vec<Reason>, names: &BTreeMap<TaskId, S
         reasons: reasons.into_iter().map(Into::into).collect(),
         status_reason,
         stopping: stopping(&record.phase),
+        progress: record.progress.clone(),
         module,
         action,
         parameters: spec.parameters,

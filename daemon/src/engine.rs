@@ -13,8 +13,8 @@ use orchd_core::{
     Submission,
 };
 use orchd_model::{
-    AttemptReport, Code, DependencyTarget, Refusal, Sequence, Span, TaskId, TaskRange, TaskSpec, Time, Token,
-    WorkerId, WorkflowId, limits,
+    Code, DependencyTarget, Refusal, Sequence, TaskId, TaskRange, TaskSpec, Time, Token, WorkerId,
+    WorkflowId, limits,
 };
 use orchd_store::{Batch, DefinitionChange, History};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -29,6 +29,7 @@ use crate::memory::Memory;
 use crate::references::References;
 use crate::sessions::{SessionLink, Sessions};
 use crate::statistics::Picture;
+use crate::told::Told;
 use crate::writer::{Committed, Outgoing};
 
 /// A batch is handed over at this many events even if more commands wait: bounds the memory of a burst and
@@ -83,16 +84,6 @@ pub enum Joining {
     Worker(orchd_core::Join),
     /// A client with an ad-hoc claim.
     Claimant(Box<NewClaim>),
-}
-
-/// What a worker tells in one message.
-pub struct Told {
-    /// What has begun, and how long ago.
-    pub begun: Vec<(Token, Span)>,
-    /// What has ended.
-    pub ended: Vec<AttemptReport>,
-    /// What was given back.
-    pub unbegun: Vec<Token>,
 }
 
 /// What to say to whom once a batch is durable.
@@ -290,14 +281,8 @@ impl Engine {
 
     fn take_reports(&mut self, worker: WorkerId, told: Told, link: SessionLink, gathering: &mut Gathering) {
         let now = self.clock.now();
-        let Told { begun, ended, unbegun } = told;
-        let begun = begun.into_iter().map(|(token, ago)| Command::Begun {
-            worker: Some(worker),
-            token,
-            at: Time(now.0.saturating_sub(ago.0)),
-        });
-        let unbegun = unbegun.into_iter().map(|token| Command::Unbegun { worker, token });
-        for command in begun.chain(unbegun) {
+        let (before, ended) = told.commands(worker, now);
+        for command in before {
             if let Err(refusal) = self.core.handle(now, command, &mut gathering.output) {
                 tracing::debug!(%worker, %refusal, "a worker speaks of an attempt that is over");
             }

@@ -213,6 +213,7 @@ pub fn kind(fact: &Fact) -> Option<&'static str> {
         Fact::WorkerLost { .. } => "worker.lost",
         Fact::WorkerLeft { .. } => "worker.left",
         Fact::Loosened { .. } => "task.loosened",
+        Fact::Progressed { .. } => "task.progress",
     })
 }
 
@@ -254,6 +255,7 @@ fn data(fact: &Fact) -> Value {
         Fact::WorkerJoined { worker } => json!({ "worker": worker.id, "kind": worker.note.kind }),
         Fact::WorkerLost { worker } | Fact::WorkerLeft { worker } => json!({ "worker": worker }),
         Fact::Loosened { resource, kept, .. } => json!({ "resource": resource, "kept": kept }),
+        Fact::Progressed { attempt, progress, .. } => with(json!(progress), "attempt", attempt),
         Fact::Split { .. }
         | Fact::Checked { .. }
         | Fact::Readied { .. }

@@ -36,6 +36,7 @@ mod socket;
 mod statistics;
 mod sweeper;
 mod systemd;
+mod told;
 mod trimming;
 mod writer;
 

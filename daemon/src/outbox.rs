@@ -227,6 +227,7 @@ impl Outbox {
             data: None,
             execution_time: Span::ZERO,
             usage: None,
+            progress: None,
         };
         self.tell_engine(Command::Report { worker: None, report });
     }

@@ -36,6 +36,7 @@ pub const EVENT_TYPES: &[EventType] = &[
     of("task.recalling", "the worker is asked to give it back", &[]),
     of("task.recalled", "the worker has given it back, it has not begun", &[]),
     of("task.started", "an attempt began", &["attempt", "token", "worker", "variant"]),
+    of("task.progress", "the attempt has said how far it has come", &["attempt", "percentage", "message"]),
     of("task.loosened", "the attempt keeps less of a claim", &["resource", "kept"]),
     of("task.stopping", "the attempt is being ended: cancel, timeout or deadline", &["cause"]),
     of("task.retrying", "the attempt failed, another will follow", ATTEMPT_UNTIL),

@@ -31,7 +31,7 @@ pub use event::{Event, EventKind, EventQuery, check_pattern, matches};
 pub use event_type::{EVENT_TYPES, EventType, NOTICES};
 pub use log::{LogChunk, LogEnd, LogQuery, LogStream};
 pub use operate::{
-    Backup, BackupRequest, Daemon, DrainReply, DrainRequest, OperationResult, PauseRequest,
+    Backup, BackupRequest, Daemon, DrainReply, DrainRequest, OperationResult, PauseRequest, ProgressRequest,
     ReprioritizeRequest, ResourceNamed, ResourceRequest, Selector, SettleRequest, ShutdownMode,
     ShutdownRequest, StoreCheck, TaskIds, ThrottleRequest, WaitReply, WaitRequest,
 };
@@ -41,8 +41,8 @@ pub use report::{
     ReportedWorkflow, ResourceWait, StatusCounts, Times, Used, Verdict,
 };
 pub use session::{
-    Assignment, Bounds, FromWorker, HeldAttempt, PROTOCOL, SLOTS, StartedAttempt, StopCause, StopOrder,
-    ToWorker, Work, WorkerHello,
+    Assignment, AttemptProgress, Bounds, FromWorker, HeldAttempt, PROTOCOL, SLOTS, StartedAttempt, StopCause,
+    StopOrder, ToWorker, Work, WorkerHello,
 };
 pub use stats::{
     Distribution, Resource, ResourceHolder, ResourceRate, Slots, SlowTask, Stats, StoreStats, Throughput,

@@ -1,6 +1,8 @@
 //! What operators ask of tasks and of the daemon.
 
-use orchd_model::{Amount, Priority, Refusal, ResourceName, Span, Status, TaskId, TaskRange, Token};
+use orchd_model::{
+    Amount, Percentage, Priority, Refusal, ResourceName, Span, Status, TaskId, TaskRange, Token,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -134,6 +136,19 @@ pub struct ThrottleRequest {
     /// it starts again when the time is over, and that is no try. Without a token an operator says it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<Token>,
+}
+
+/// How far a running attempt has come.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ProgressRequest {
+    /// The token of the attempt.
+    pub token: Token,
+    /// How much is done, 0 to 100.
+    pub percentage: Percentage,
+    /// What it is at; what is longer than 256 bytes is cut.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
 }
 
 /// What a running attempt has really used of a rate, in place of what it drew.

@@ -31,6 +31,8 @@ pub const TASKS_RELEASE: &str = "/v1/tasks/release";
 /// `POST`: change the class of tasks ([`crate::ReprioritizeRequest`] → array of
 /// [`crate::OperationResult`]).
 pub const TASKS_REPRIORITIZE: &str = "/v1/tasks/reprioritize";
+/// `POST`: how far a running attempt has come ([`crate::ProgressRequest`]).
+pub const TASKS_PROGRESS: &str = "/v1/tasks/progress";
 /// `POST`: wait until all of a selection have ended ([`crate::WaitRequest`] → [`crate::WaitReply`]).
 pub const TASKS_WAIT: &str = "/v1/tasks/wait";
 /// `GET`: figures ([`crate::Stats`]).

@@ -33,8 +33,8 @@
 //! with the hello that it said first and the attempt that it holds. It sends no heartbeats.
 
 use orchd_model::{
-    Allotment, AttemptNumber, AttemptReport, CpuBound, Env, JobserverStyle, Kept, OverMemory, Refusal,
-    ResourceName, Span, TaskId, Token, WorkerId,
+    Allotment, AttemptNumber, AttemptReport, CpuBound, Env, JobserverStyle, Kept, OverMemory, Progress,
+    Refusal, ResourceName, Span, TaskId, Token, WorkerId,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -110,6 +110,9 @@ pub enum FromWorker {
         /// Assignments that were waiting for a slot and were recalled or stopped: they do not begin.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         unbegun: Vec<Token>,
+        /// How far attempts have come, those that end with this message, too.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        progress: Vec<AttemptProgress>,
     },
     /// The lease of everything it holds shall go on.
     Heartbeat,
@@ -122,6 +125,16 @@ pub enum FromWorker {
         /// What it keeps of that.
         kept: Kept,
     },
+}
+
+/// How far an attempt has come.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AttemptProgress {
+    /// Its token.
+    pub token: Token,
+    /// What it has said last.
+    #[serde(flatten)]
+    pub progress: Progress,
 }
 
 /// An attempt that has begun.

@@ -1,8 +1,9 @@
 //! A task as users see it.
 
 use orchd_model::{
-    AttemptNumber, Claim, Dependency, ErrorType, Indices, Matcher, NotBefore, Priority, Reason, SessionId,
-    Span, Status, StatusReason, TaskAhead, TaskId, TaskRange, TaskResult, Time, Usage, WorkerId, WorkflowId,
+    AttemptNumber, Claim, Dependency, ErrorType, Indices, Matcher, NotBefore, Priority, Progress, Reason,
+    SessionId, Span, Status, StatusReason, TaskAhead, TaskId, TaskRange, TaskResult, Time, Usage, WorkerId,
+    WorkflowId,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -69,6 +70,9 @@ pub struct Task {
     /// Why its attempt is being ended, while its processes are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stopping: Option<StopCause>,
+    /// How far its last attempt has come, as it says itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<Progress>,
     /// The handler's module.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub module: Option<String>,

@@ -69,6 +69,17 @@ impl Progress {
         }
     }
 
+    /// An attempt has said how far it is: shown behind its name, or as a line where nothing is live.
+    pub(crate) fn at(&self, id: TaskId, name: &str, progress: &str) {
+        match self.running.get(&id) {
+            Some(Some(spinner)) => spinner.set_message(format!("{name} {progress}")),
+            Some(None) if matches!(self.display, Display::Lines) => {
+                self.note(&format!("{} {name} {progress}", self.place(self.ended)));
+            }
+            Some(None) | None => {}
+        }
+    }
+
     /// An attempt is over.
     pub(crate) fn stopped(&mut self, id: TaskId) {
         if let (Some(Some(spinner)), Display::Bars { all, .. }) = (self.running.remove(&id), &self.display) {

@@ -32,6 +32,7 @@ pub fn documents() -> Vec<Document> {
         document::<api::WaitReply>("wait", "wait"),
         document::<api::Explanation>("explanation", "explain"),
         document::<api::Event>("event", "events (each line)"),
+        document::<api::ProgressRequest>("progress", "progress"),
         document::<api::Stats>("stats", "stats (each line with --watch)"),
         document::<api::Report>("report", "report"),
         document::<Vec<api::Worker>>("workers", "workers"),

@@ -255,6 +255,7 @@ impl Run {
             data: None,
             execution_time: Span::ZERO,
             usage: None,
+            progress: None,
         };
         self.handle(Command::Report { worker: Some(self.worker), report });
     }

@@ -154,6 +154,11 @@ impl<'a> Run<'a> {
                 self.started.insert(id, event.time);
                 self.progress.started(id, &name);
             }
+            "task.progress" => {
+                if let Some(progress) = progress_of(event) {
+                    self.progress.at(id, &name, &text::plain(&progress.to_string()));
+                }
+            }
             "task.retrying" => {
                 self.progress.stopped(id);
                 self.progress.retrying(&name);
@@ -188,6 +193,11 @@ impl<'a> Run<'a> {
             self.progress.note(&format!("    {name}: {line}"));
         }
     }
+}
+
+/// What an event says of the progress of its task.
+fn progress_of(event: &Event) -> Option<orchd_model::Progress> {
+    serde_json::from_value(serde_json::Value::Object(event.data.clone())).ok()
 }
 
 /// The status that a task ended with, if the event is its end.

@@ -37,6 +37,7 @@ impl Core {
                 self.enqueue(*task);
             }
             Fact::Stopping { task, stop } => self.apply_stopping(*task, *stop),
+            Fact::Progressed { task, progress, .. } => self.task_mut(*task).note_progress(Some(progress)),
             Fact::Loosened { task, resource, kept } => self.apply_loosened(*task, resource, *kept),
             Fact::Retried { task, attempt, until } => self.apply_retried(*task, attempt, *until),
             Fact::Returned { task, attempt, until } => {
@@ -244,6 +245,7 @@ impl Core {
         let counters = &mut self.meta.counters;
         let task = self.tasks.get_mut(&id).expect("its phase was set just now");
         task.attempts = *attempt;
+        task.note_progress(None);
         if let Some(waited) = waited {
             task.first_started_at = Some(at);
             counters.first_starts += 1;

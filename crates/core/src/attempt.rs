@@ -63,6 +63,9 @@ impl Core {
     ) {
         let task = self.task(id);
         let Phase::Running { token, worker, started_at, stop, variant } = task.phase else { return };
+        let last_word = report.as_ref().and_then(|report| report.progress.clone());
+        self.last_progress(id, last_word, out);
+        let task = self.task(id);
         let outcome = match (effective(outcome, stop), self.meta.told_to_wait.get(&token)) {
             // It failed because it was told to come back later, and has said so.
             (Outcome::Failed { .. }, Some(until)) => Outcome::Snoozed { delay: until.since(self.now) },
@@ -209,6 +212,7 @@ impl Core {
             Timer::Workflow(workflow) => {
                 self.stop_workflow(workflow, WorkflowStop::Timeout, out);
             }
+            Timer::Progress(id) => self.tell_progress(id, out),
         }
     }
 

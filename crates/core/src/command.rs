@@ -1,8 +1,9 @@
 //! Commands: wishes that come in and may be refused; replies; effects: instructions to the shell.
 
 use orchd_model::{
-    Allotment, Amount, AttemptReport, FailFast, Kept, On, Priority, Refusal, ResourceName, ResourceSetting,
-    RetryPolicy, Sequence, Span, Status, TaskId, TaskRange, TaskSpec, Time, Token, WorkerId, WorkflowId,
+    Allotment, Amount, AttemptReport, FailFast, Kept, On, Priority, Progress, Refusal, ResourceName,
+    ResourceSetting, RetryPolicy, Sequence, Span, Status, TaskId, TaskRange, TaskSpec, Time, Token, WorkerId,
+    WorkflowId,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -268,6 +269,15 @@ pub enum Command {
         worker: Option<WorkerId>,
         /// The report.
         report: AttemptReport,
+    },
+    /// A running attempt says how far it has come.
+    Progress {
+        /// The attempt.
+        token: Token,
+        /// How far.
+        progress: Progress,
+        /// The user who says so, if it must be the owner of the task.
+        by: Option<u32>,
     },
     /// Nothing but the passing of time.
     Tick,

@@ -15,6 +15,7 @@ use crate::command::{Command, Effect, Reply};
 use crate::event::{Event, Fact};
 use crate::ledger::Ledger;
 use crate::operate::Revival;
+use crate::progress::Said;
 use crate::queue::Queues;
 use crate::record::{Counters, Meta, Scope, TaskRecord, WorkflowRecord};
 use crate::task::Task;
@@ -94,6 +95,8 @@ pub struct Core {
     pub(crate) queues: Queues,
     pub(crate) ledger: Ledger,
     pub(crate) timers: Timers,
+    /// What running attempts have said lately; forgotten with the process, but for what is in their records.
+    pub(crate) said: BTreeMap<TaskId, Said>,
     /// Whether everything is paused.
     pub(crate) paused: bool,
     /// Whether the daemon is about to stop: like a pause, but forgotten with the process.
@@ -180,6 +183,7 @@ impl Core {
             Command::Begun { worker, token, at } => self.begun(worker, token, at, out),
             Command::Unbegun { worker, token } => self.unbegun(worker, token, out),
             Command::Report { worker, report } => self.report(worker, report, out),
+            Command::Progress { token, progress, by } => self.progress(token, progress, by, out),
             Command::Tick => Ok(Reply::Done),
             Command::Committed { through } => {
                 self.forget(through);

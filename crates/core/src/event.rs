@@ -1,8 +1,9 @@
 //! Events: durable facts in the past tense, and the only way the state changes.
 
 use orchd_model::{
-    Amount, AttemptNumber, Kept, Outcome, Priority, ResourceName, ResourceSetting, Sequence, SessionId, Span,
-    Status, TaskId, TaskResult, TaskSpec, Time, Token, Usage, WorkerId, WorkflowId, WorkflowStatus,
+    Amount, AttemptNumber, Kept, Outcome, Priority, Progress, ResourceName, ResourceSetting, Sequence,
+    SessionId, Span, Status, TaskId, TaskResult, TaskSpec, Time, Token, Usage, WorkerId, WorkflowId,
+    WorkflowStatus,
 };
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -318,6 +319,15 @@ pub enum Fact {
         /// Its claim from now on.
         memory: Amount,
     },
+    /// A running attempt has said how far it has come.
+    Progressed {
+        /// The task.
+        task: TaskId,
+        /// The attempt.
+        attempt: AttemptNumber,
+        /// How far.
+        progress: Progress,
+    },
 }
 
 impl Fact {
@@ -345,6 +355,7 @@ impl Fact {
             | Self::Loosened { task, .. }
             | Self::Retried { task, .. }
             | Self::Enlarged { task, .. }
+            | Self::Progressed { task, .. }
             | Self::Returned { task, .. }
             | Self::Completed { task, .. }
             | Self::Failed { task, .. }

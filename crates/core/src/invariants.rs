@@ -23,6 +23,7 @@ impl Core {
         self.check_tasks()?;
         self.check_spans()?;
         self.check_claimants()?;
+        self.check_progress()?;
         self.check_workflows()
     }
 

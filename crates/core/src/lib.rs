@@ -40,6 +40,7 @@ mod load;
 mod operate;
 mod parking;
 mod place;
+mod progress;
 mod queue;
 mod rank;
 mod record;

@@ -43,6 +43,7 @@ impl Core {
             paused: false,
             draining: false,
             held_back: None,
+            said: BTreeMap::new(),
             placements_doubted: false,
             unsettled: VecDeque::new(),
             workflow_ends: BTreeMap::new(),

@@ -273,6 +273,7 @@ impl Core {
             tries: 0,
             losses: 0,
             phase: Phase::Waiting,
+            progress: None,
             ..record
         });
         self.emit(out, Fact::Revived { record, was });

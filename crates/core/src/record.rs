@@ -4,8 +4,9 @@
 //! records: places in queues, counts of unmet dependencies and inherited classes are worked out on load.
 
 use orchd_model::{
-    AttemptNumber, FailFast, Kept, On, Priority, ResourceName, ResourceSetting, RetryPolicy, Sequence,
-    SessionId, Span, Status, TaskId, TaskRange, TaskSpec, Time, Token, WorkerId, WorkflowId, WorkflowStatus,
+    AttemptNumber, FailFast, Kept, On, Priority, Progress, ResourceName, ResourceSetting, RetryPolicy,
+    Sequence, SessionId, Span, Status, TaskId, TaskRange, TaskSpec, Time, Token, WorkerId, WorkflowId,
+    WorkflowStatus,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -169,6 +170,8 @@ pub struct TaskRecord {
     pub claimant: Option<WorkerId>,
     /// Claims of the running attempt that it has given back early or turned into reads.
     pub loosened: Vec<(ResourceName, Kept)>,
+    /// What its last attempt said of how far it has come.
+    pub progress: Option<Progress>,
 }
 
 impl TaskRecord {

@@ -254,6 +254,7 @@ impl Core {
             more: new.count() - 1,
             claimant: None,
             loosened: Vec::new(),
+            progress: None,
         }
     }
 

@@ -1,8 +1,8 @@
 //! A task in memory: the persistent facts in their compact form, and what is derived from other tasks.
 
 use orchd_model::{
-    AttemptNumber, Kept, On, Priority, ResourceName, RetryPolicy, Sequence, Span, Status, TaskId, Time,
-    WorkerId,
+    AttemptNumber, Kept, On, Priority, Progress, ResourceName, RetryPolicy, Sequence, Span, Status, TaskId,
+    Time, WorkerId,
 };
 use std::sync::Arc;
 
@@ -22,6 +22,7 @@ pub(crate) struct Limits {
     pub claimant: Option<WorkerId>,
     /// Invariant: empty unless the task runs.
     pub loosened: Vec<(ResourceName, Kept)>,
+    pub progress: Option<Progress>,
 }
 
 /// One edge, seen from the task that must end first.
@@ -89,6 +90,7 @@ impl Task {
             more: record.more,
             claimant: record.claimant,
             loosened: record.loosened,
+            progress: record.progress,
         };
         let limited = limits.timeout.is_some()
             || limits.deadline.is_some()
@@ -96,6 +98,7 @@ impl Task {
             || limits.key.is_some()
             || limits.array.is_some()
             || limits.claimant.is_some()
+            || limits.progress.is_some()
             || !limits.loosened.is_empty();
         Self {
             name: record.name,
@@ -151,6 +154,7 @@ impl Task {
             more: self.more(),
             claimant: self.claimant(),
             loosened: limits.map_or_else(Vec::new, |l| l.loosened.clone()),
+            progress: limits.and_then(|l| l.progress.clone()),
         }
     }
 
@@ -176,6 +180,18 @@ impl Task {
         let all = &mut self.limits.get_or_insert_default().loosened;
         all.retain(|(name, _)| name != resource);
         all.push((resource.clone(), kept));
+    }
+
+    /// How far its attempt has come, as it says.
+    pub fn progress(&self) -> Option<&Progress> {
+        self.limits.as_ref()?.progress.as_ref()
+    }
+
+    /// Notes how far its attempt has come; none: it has said nothing yet.
+    pub fn note_progress(&mut self, progress: Option<&Progress>) {
+        if progress.is_some() || self.limits.is_some() {
+            self.limits.get_or_insert_default().progress = progress.cloned();
+        }
     }
 
     /// How many tasks after its own id it stands for as well.

@@ -27,6 +27,8 @@ pub(crate) enum Timer {
     Lease(WorkerId),
     /// The workflow has met its timeout: what is left of it is cancelled.
     Workflow(WorkflowId),
+    /// What the attempt says of its progress may be told again.
+    Progress(TaskId),
 }
 
 /// Timers by their instants. At most one of each.

@@ -5,6 +5,8 @@
 pub const SPEC_BYTES: usize = 1 << 20;
 /// A result kept with its task: larger output belongs in a file that the result names.
 pub const RESULT_BYTES: usize = 256 << 10;
+/// What an attempt says beside a percentage: it fits a line of a terminal.
+pub const PROGRESS_MESSAGE_BYTES: usize = 256;
 /// One WebSocket message or one line of NDJSON: bounds what a connection can make the daemon hold.
 pub const FRAME_BYTES: usize = 16 << 20;
 /// One request body read as a whole (a JSON array or a workflow); bulk adds stream as NDJSON without it.

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use std::fmt;
 
 use crate::retry::signal_name;
-use crate::{AttemptNumber, Span, TaskId, Token};
+use crate::{AttemptNumber, Progress, Span, TaskId, Token};
 
 /// The kind of a failure: one of orchd's own or a handler's own type name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -261,6 +261,9 @@ pub struct AttemptReport {
     /// What it used, where that can be measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
+    /// How far it came, if its last word on that may not have been told before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<Progress>,
 }
 
 /// What is kept of a task's last run.

@@ -95,6 +95,7 @@ fn batch(first: u64, count: u64) -> Batch {
             more: 0,
             claimant: None,
             loosened: Vec::new(),
+            progress: None,
         };
         let fact = Fact::Submitted { record: Box::new(record.clone()), spec: Some(Arc::new(spec)) };
         batch.events.push(Event {

@@ -111,6 +111,7 @@ impl<'a> Touch<'a> {
             | Fact::WorkerJoined { .. }
             | Fact::WorkerLost { .. }
             | Fact::WorkerLeft { .. }
+            | Fact::Progressed { .. }
             | Fact::Loosened { .. } => {}
         }
     }

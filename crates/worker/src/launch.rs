@@ -2,7 +2,7 @@
 //!
 //! A command finds in its environment what it was given, and
 //! `ORCHD_TASK_ID`, `ORCHD_ATTEMPT`, `ORCHD_TOKEN`, `ORCHD_RESULT`, `ORCHD_INPUTS`, `ORCHD_SOCKET`,
-//! `ORCHD_CPUS`; with a claim of several cores also `MAKEFLAGS`, unless it was given.
+//! `ORCHD_CPUS`, `ORCHD_PROGRESS`; with a claim of several cores also `MAKEFLAGS`, unless it was given.
 
 use orchd_api::{Assignment, Work};
 use orchd_model::{Env, ErrorType, Outcome};
@@ -25,7 +25,7 @@ use crate::sys::{self, Plan, SpawnError, Stack, Step};
 
 /// Where a program is looked for when a task's environment has no `PATH`.
 const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
-const OWN_VARIABLES: [&str; 8] = [
+const OWN_VARIABLES: [&str; 9] = [
     "ORCHD_TASK_ID",
     "ORCHD_ATTEMPT",
     "ORCHD_TOKEN",
@@ -33,6 +33,7 @@ const OWN_VARIABLES: [&str; 8] = [
     "ORCHD_INPUTS",
     "ORCHD_SOCKET",
     "ORCHD_CPUS",
+    "ORCHD_PROGRESS",
     "ORCHD_VARIANT",
 ];
 /// Where GNU make and those that do as it does find a jobserver.
@@ -80,6 +81,7 @@ impl Launcher {
         &mut self,
         assignment: &Assignment,
         files: &mut SlotFiles,
+        progress: &Path,
         cgroup: Option<BorrowedFd<'_>>,
         pid: &AtomicU64,
     ) -> Result<(u32, OwnedFd), Outcome> {
@@ -110,8 +112,8 @@ impl Launcher {
             Some(_) => path_with_scripts(&self.scripts, path).map_or(Cow::Borrowed(path), Cow::Owned),
             None => Cow::Borrowed(path),
         };
-        let extra =
-            Extra { result: &result, inputs: inputs.as_deref(), jobserver: jobserver.as_ref(), path: &path };
+        let (jobserver_of, inputs) = (jobserver.as_ref(), inputs.as_deref());
+        let extra = Extra { result: &result, inputs, progress, jobserver: jobserver_of, path: &path };
         self.write_environment(assignment, env, &extra)
             .and_then(|()| self.write_command(program, argv, &path, cwd.unwrap_or("/")))
             .map_err(|NulInside| Outcome::failed(refused(), "an argument or variable has a NUL in it"))?;
@@ -183,7 +185,7 @@ impl Launcher {
         env: &Env,
         extra: &Extra<'_>,
     ) -> Result<(), NulInside> {
-        let Extra { result, inputs, jobserver, path } = *extra;
+        let Extra { result, inputs, progress, jobserver, path } = *extra;
         self.envp.clear();
         for (name, value) in env.iter().filter(|(name, _)| !OWN_VARIABLES.contains(&name.as_str())) {
             let value = if jobserver.is_some() && name == "PATH" { path } else { value };
@@ -201,7 +203,7 @@ impl Launcher {
         repair(&self.no_inputs, result);
         let inputs = inputs.unwrap_or(&self.no_inputs);
         let cpus = assignment.bounds.unwrap_or_default().allotment.cpus().to_string();
-        let values: [&[u8]; 7] = [
+        let values: [&[u8]; 8] = [
             task.as_bytes(),
             attempt.as_bytes(),
             token.as_bytes(),
@@ -209,6 +211,7 @@ impl Launcher {
             inputs.as_os_str().as_bytes(),
             self.socket.as_os_str().as_bytes(),
             cpus.as_bytes(),
+            progress.as_os_str().as_bytes(),
         ];
         // The last of them, if it is there.
         let variant = assignment.variant.map(|variant| variant.to_string());
@@ -225,6 +228,7 @@ impl Launcher {
 struct Extra<'a> {
     result: &'a Path,
     inputs: Option<&'a Path>,
+    progress: &'a Path,
     jobserver: Option<&'a Jobserver>,
     /// What `PATH` is if there is a jobserver.
     path: &'a str,

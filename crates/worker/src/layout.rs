@@ -108,6 +108,12 @@ impl StatePaths {
         self.slots().join(slot.to_string())
     }
 
+    /// Where the attempt in slot `slot` says how far it has come.
+    #[must_use]
+    pub fn progress(&self, slot: u32) -> PathBuf {
+        self.slots().join(format!("{slot}.progress"))
+    }
+
     /// The directory of spools.
     #[must_use]
     pub fn spools(&self) -> PathBuf {

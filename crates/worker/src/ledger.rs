@@ -3,7 +3,8 @@
 //! Invariant: a report is here from the moment the runner has told it until it is acknowledged; while there
 //! is no session, each of them is also in the spool, as soon as the disk takes it.
 
-use orchd_model::{AttemptReport, Token};
+use orchd_api::AttemptProgress;
+use orchd_model::{AttemptReport, Progress, Token};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
@@ -14,6 +15,8 @@ pub(crate) struct Ledger {
     unacknowledged: BTreeMap<Token, AttemptReport>,
     spooled: BTreeSet<Token>,
     spool: ReportSpool,
+    /// What attempts that are not acknowledged have said last of their progress, for a daemon that did not hear it.
+    progress: BTreeMap<Token, Progress>,
 }
 
 impl Ledger {
@@ -21,7 +24,21 @@ impl Ledger {
     pub(crate) fn new(spool: ReportSpool, left: Vec<AttemptReport>) -> Self {
         let unacknowledged: BTreeMap<_, _> = left.into_iter().map(|report| (report.token, report)).collect();
         let spooled = unacknowledged.keys().copied().collect();
-        Self { unacknowledged, spooled, spool }
+        Self { unacknowledged, spooled, spool, progress: BTreeMap::new() }
+    }
+
+    /// Remembers how far an attempt has come.
+    pub(crate) fn note_progress(&mut self, progress: &AttemptProgress) {
+        self.progress.insert(progress.token, progress.progress.clone());
+    }
+
+    /// How far all of them have come.
+    pub(crate) fn progress(&self) -> Vec<AttemptProgress> {
+        let told = |(token, progress): (&Token, &Progress)| AttemptProgress {
+            token: *token,
+            progress: progress.clone(),
+        };
+        self.progress.iter().map(told).collect()
     }
 
     pub(crate) fn add(&mut self, report: AttemptReport) {
@@ -40,6 +57,7 @@ impl Ledger {
     pub(crate) fn acknowledge(&mut self, tokens: &[Token]) {
         for token in tokens {
             self.unacknowledged.remove(token);
+            self.progress.remove(token);
         }
         if self.unacknowledged.is_empty() && !self.spooled.is_empty() {
             match self.spool.clear() {
@@ -55,6 +73,13 @@ impl Ledger {
             self.unacknowledged.keys().filter(|token| !self.spooled.contains(token)).copied().collect();
         if missing.is_empty() {
             return Ok(());
+        }
+        for token in &missing {
+            let (progress, report) = (self.progress.get(token), self.unacknowledged.get_mut(token));
+            if let Some(report) = report.filter(|report| report.progress.is_none()) {
+                // It was told when nobody may have listened.
+                report.progress = progress.cloned();
+            }
         }
         self.spool.append(missing.iter().filter_map(|token| self.unacknowledged.get(token)))?;
         self.spooled.extend(missing);

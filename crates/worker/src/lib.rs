@@ -19,6 +19,7 @@ mod ledger;
 mod lock;
 mod memory;
 mod process;
+mod progress;
 mod reports;
 #[doc(hidden)]
 pub mod runner;

@@ -113,6 +113,7 @@ mod tests {
             data: None,
             execution_time: Span::from_millis(5),
             usage: None,
+            progress: None,
         }
     }
 

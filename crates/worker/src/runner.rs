@@ -6,7 +6,7 @@
 //! given to [`Runner::start`], called on a spawner's thread.
 
 use crossbeam_channel::Sender;
-use orchd_api::{Assignment, HeldAttempt, StartedAttempt, StopCause, StopOrder};
+use orchd_api::{Assignment, AttemptProgress, HeldAttempt, StartedAttempt, StopCause, StopOrder};
 use orchd_model::{AttemptReport, Outcome, Span, Token, limits};
 use parking_lot::Mutex;
 use rustix::event::{EventfdFlags, eventfd};
@@ -28,8 +28,8 @@ use crate::{StatePaths, cgroup, jobserver, sys};
 
 /// Orders that may wait for a spawner before the sender does: far more than a spawner leaves lying.
 const ORDERS: usize = 1024;
-/// Two spools, a pidfd and a file that is standard input.
-const DESCRIPTORS_PER_SLOT: u64 = 4;
+/// Two spools, a pidfd, a file that is standard input, and the pipe of progress.
+const DESCRIPTORS_PER_SLOT: u64 = 5;
 /// For everything else that the process has open.
 const SPARE_DESCRIPTORS: u64 = 256;
 /// A spawner's calls are shallow; processes have a stack of their own.
@@ -42,6 +42,8 @@ pub enum AttemptEvent {
     Started(StartedAttempt, Instant),
     /// An attempt has ended, and all processes of its group are gone.
     Ended(AttemptReport),
+    /// An attempt has said how far it has come.
+    Progress(AttemptProgress),
     /// An assignment that waited for a slot was recalled or stopped: it does not begin.
     Unbegun(Token),
 }
@@ -237,6 +239,7 @@ impl Runner {
             data: None,
             execution_time: Span::ZERO,
             usage: None,
+            progress: None,
         }));
     }
 }

@@ -8,7 +8,7 @@
 //! A worker that holds nothing sets no timer and is not woken. Nothing begins while the daemon is away: what
 //! waits for a slot is let go of when a session breaks.
 
-use orchd_api::{FromWorker, HeldAttempt, PROTOCOL, StartedAttempt, ToWorker, WorkerHello};
+use orchd_api::{AttemptProgress, FromWorker, HeldAttempt, PROTOCOL, StartedAttempt, ToWorker, WorkerHello};
 use orchd_client::worker::{Backoff, Receiver, Sender, Session, SessionError, connect};
 use orchd_model::{AttemptReport, Span, Token};
 use rustix::fd::OwnedFd;
@@ -248,7 +248,8 @@ async fn report(
     sender: &mut Sender,
 ) -> Result<Over, SessionError> {
     let left: Vec<AttemptReport> = state.ledger.borrow().all().cloned().collect();
-    send(sender, Told { ended: left, ..Told::default() }).await?;
+    let progress = state.ledger.borrow().progress();
+    send(sender, Told { ended: left, progress, ..Told::default() }).await?;
     let heartbeat = (lease / HEARTBEATS_PER_LEASE).max(HEARTBEAT_SHORTEST);
     let mut heard = Instant::now();
     let mut batch = Vec::new();
@@ -294,11 +295,12 @@ struct Told {
     started: Vec<StartedAttempt>,
     ended: Vec<AttemptReport>,
     unbegun: Vec<Token>,
+    progress: Vec<AttemptProgress>,
 }
 
 /// Sends what has happened, in as many messages as the size of the reports asks for.
 async fn send(sender: &mut Sender, told: Told) -> Result<(), SessionError> {
-    let Told { mut started, ended, unbegun } = told;
+    let Told { mut started, ended, unbegun, mut progress } = told;
     let mut message = Vec::new();
     let mut with_data = 0;
     for report in ended {
@@ -306,15 +308,15 @@ async fn send(sender: &mut Sender, told: Told) -> Result<(), SessionError> {
         message.push(report);
         if with_data == REPORTS_WITH_DATA || message.len() == REPORTS {
             let ended = std::mem::take(&mut message);
-            let started = std::mem::take(&mut started);
-            sender.send(&FromWorker::Report { started, ended, unbegun: Vec::new() }).await?;
+            let (started, progress) = (std::mem::take(&mut started), std::mem::take(&mut progress));
+            sender.send(&FromWorker::Report { started, ended, unbegun: Vec::new(), progress }).await?;
             with_data = 0;
         }
     }
-    if message.is_empty() && started.is_empty() && unbegun.is_empty() {
+    if message.is_empty() && started.is_empty() && unbegun.is_empty() && progress.is_empty() {
         return Ok(());
     }
-    sender.send(&FromWorker::Report { started, ended: message, unbegun }).await
+    sender.send(&FromWorker::Report { started, ended: message, unbegun, progress }).await
 }
 
 /// Moves the ends among `events` from the runner's hands into the ledger.
@@ -322,6 +324,7 @@ fn note(runner: &Runner, ledger: &mut Ledger, events: &[AttemptEvent]) {
     for event in events {
         match event {
             AttemptEvent::Started(..) | AttemptEvent::Unbegun(_) => {}
+            AttemptEvent::Progress(progress) => ledger.note_progress(progress),
             AttemptEvent::Ended(report) => {
                 ledger.add(report.clone());
                 runner.forget(report.token);
@@ -339,6 +342,7 @@ fn sort(events: impl Iterator<Item = AttemptEvent>) -> Told {
             }
             AttemptEvent::Ended(report) => told.ended.push(report),
             AttemptEvent::Unbegun(token) => told.unbegun.push(token),
+            AttemptEvent::Progress(progress) => told.progress.push(progress),
         }
     }
     told

@@ -14,7 +14,7 @@
 //! cannot hit another group that was given the same number.
 
 use crossbeam_channel::Receiver;
-use orchd_api::{Assignment, StartedAttempt, StopCause, StopOrder};
+use orchd_api::{Assignment, AttemptProgress, StartedAttempt, StopCause, StopOrder};
 use orchd_model::{AttemptNumber, AttemptReport, Outcome, Span, TaskId, Token, Usage};
 use rustix::event::epoll;
 use rustix::fd::{AsFd, OwnedFd};
@@ -23,7 +23,7 @@ use rustix::process::{
     Pid, Signal, WaitId, WaitIdOptions, kill_process_group, test_kill_process_group, waitid,
 };
 use rustix::thread::{CpuSet, sched_setaffinity};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -33,6 +33,7 @@ use crate::cap::{LOOK_FIRST, LOOK_LATEST};
 use crate::cgroup::{Cgroups, GroupUsage, SlotGroup};
 use crate::launch::Launcher;
 use crate::memory::{self, Family, MemoryWatch};
+use crate::progress::{PIPE_BYTES, ProgressPipe};
 use crate::runner::{AttemptEvent, Shared, stopped};
 use crate::slot::SlotFiles;
 use crate::{process, sys};
@@ -41,6 +42,8 @@ use crate::{process, sys};
 const EVENTS: usize = 64;
 /// The epoll datum of the wake-up descriptor; slots are numbered from 0.
 const WAKE: u64 = u64::MAX;
+/// Set in the datum of a slot's pipe of progress.
+const PROGRESS: u64 = 1 << 63;
 /// How soon a group that was killed is looked at again, doubling up to [`LINGER_LONGEST`].
 const LINGER_FIRST: Duration = Duration::from_millis(1);
 const LINGER_LONGEST: Duration = Duration::from_millis(100);
@@ -83,13 +86,16 @@ struct Slot {
     files: SlotFiles,
     /// Its control group, where there are any.
     group: Option<SlotGroup>,
+    progress: ProgressPipe,
     running: Option<Running>,
 }
 
 impl Slot {
     fn new(shared: &Shared, number: u32) -> Self {
         let group = shared.cgroups.as_ref().map(|cgroups| cgroups.slot(number));
-        Self { number, files: SlotFiles::new(&shared.settings.paths, number), group, running: None }
+        let paths = &shared.settings.paths;
+        let progress = ProgressPipe::new(paths.progress(number));
+        Self { number, files: SlotFiles::new(paths, number), group, progress, running: None }
     }
 }
 
@@ -105,6 +111,10 @@ pub(crate) struct Spawner {
     timers: BTreeSet<(Instant, usize)>,
     /// When output is looked at again, and how long after the look before; none while nothing runs.
     look: Option<(Instant, Duration)>,
+    /// When pipes of progress are looked at again.
+    progress: BTreeMap<usize, Instant>,
+    /// What is read from them.
+    buffer: Box<[u8]>,
 }
 
 impl Spawner {
@@ -116,7 +126,9 @@ impl Spawner {
         let launcher = Launcher::new(&settings.paths, &settings.socket)?;
         let numbers = (index as u32..settings.slots.max(1)).step_by(shared.mailboxes.len());
         let slots = numbers.map(|number| Slot::new(&shared, number)).collect();
-        Ok(Self { shared, index, orders, epoll, launcher, slots, timers: BTreeSet::new(), look: None })
+        let (timers, progress) = (BTreeSet::new(), BTreeMap::new());
+        let buffer = vec![0; PIPE_BYTES].into_boxed_slice();
+        Ok(Self { shared, index, orders, epoll, launcher, slots, timers, look: None, progress, buffer })
     }
 
     /// The thread's life.
@@ -142,11 +154,38 @@ impl Spawner {
                     WAKE => {
                         let _ = rustix::io::read(&self.shared.mailboxes[self.index].wake, &mut [0; 8]);
                     }
+                    datum if datum & PROGRESS != 0 => self.look_at_progress((datum & !PROGRESS) as usize),
                     slot => self.leader_ended(slot as usize),
                 }
             }
+            self.look_at_all_progress();
             self.fire_timers();
             self.look_at_output();
+        }
+    }
+
+    fn look_at_all_progress(&mut self) {
+        let now = Instant::now();
+        let due: Vec<usize> =
+            self.progress.iter().filter(|(_, next)| **next <= now).map(|(at, _)| *at).collect();
+        due.into_iter().for_each(|at| self.look_at_progress(at));
+    }
+
+    /// Reads what the attempt in a slot says of its progress. While it says much the pipe is not watched but
+    /// looked at now and then.
+    fn look_at_progress(&mut self, at: usize) {
+        let Slot { progress, running, .. } = &mut self.slots[at];
+        let looked = progress.look(Instant::now(), &mut self.buffer);
+        if let (Some(progress), Some(running)) = (looked.tell, running) {
+            let token = running.token;
+            self.shared.tell(AttemptEvent::Progress(AttemptProgress { token, progress }));
+        }
+        match looked.again {
+            Some(again) => self.progress.insert(at, again),
+            None => self.progress.remove(&at),
+        };
+        if let (true, Some(fifo)) = (looked.listen, self.slots[at].progress.fifo()) {
+            let _ = epoll::modify(&self.epoll, fifo, progress_datum(at), progress_flags());
         }
     }
 
@@ -198,7 +237,8 @@ impl Spawner {
     fn wait(&self, events: &mut Vec<epoll::Event>) {
         let mailbox = &self.shared.mailboxes[self.index];
         let look = self.look.map(|(at, _)| at);
-        let next = self.timers.first().map(|(at, _)| *at).into_iter().chain(look).min();
+        let progress = self.progress.values().min().copied();
+        let next = self.timers.first().map(|(at, _)| *at).into_iter().chain(look).chain(progress).min();
         let timeout = next.map(|at| at.saturating_duration_since(Instant::now()));
         let mut timeout = timeout.and_then(|timeout| timeout.try_into().ok());
         // Whoever sends an order after this sees that it must wake this thread.
@@ -235,6 +275,9 @@ impl Spawner {
         let pid_word = shared.table.enter(slot.number, token, task, attempt);
         launcher.descriptors = shared.descriptors.get().copied();
         let bounds = assignment.bounds;
+        if let Err(error) = make_progress_pipe(slot, epoll, at) {
+            tracing::error!(%task, %attempt, %error, "an attempt cannot tell its progress");
+        }
         let group = slot.group.as_mut().and_then(|group| match group.prepare(bounds) {
             Ok(group) => Some(group),
             Err(error) => {
@@ -242,8 +285,9 @@ impl Spawner {
                 None
             }
         });
-        let launched =
-            launcher.launch(assignment, &mut slot.files, group, pid_word).and_then(|(pid, pidfd)| {
+        let launched = launcher
+            .launch(assignment, &mut slot.files, slot.progress.path(), group, pid_word)
+            .and_then(|(pid, pidfd)| {
                 let group = i32::try_from(pid).ok().and_then(Pid::from_raw);
                 group.map(|group| (group, pidfd)).ok_or_else(|| Outcome::signalled(libc::SIGKILL))
             });
@@ -350,6 +394,7 @@ impl Spawner {
             data: None,
             execution_time: Span::from(running.began.elapsed()),
             usage,
+            progress: None,
         });
         running.phase = Phase::Lingering { report, looks: 0 };
         self.look_after_group(at);
@@ -396,6 +441,7 @@ impl Spawner {
             Err(invalid) if report.outcome == Outcome::Succeeded => report.outcome = invalid,
             Err(_) => {}
         }
+        report.progress = slot.progress.finish(&mut self.buffer);
         self.shared.tell(AttemptEvent::Ended(report));
         self.shared.table.leave(slot.number);
         self.shared.board.lock().leave(slot.number)
@@ -437,6 +483,25 @@ impl Spawner {
     }
 }
 
+/// Makes the pipe of progress of a slot, and has it watched, unless that was done before.
+fn make_progress_pipe(slot: &mut Slot, epoll: &OwnedFd, at: usize) -> io::Result<()> {
+    if slot.progress.make()?
+        && let Some(fifo) = slot.progress.fifo()
+    {
+        epoll::add(epoll, fifo, progress_datum(at), progress_flags())?;
+    }
+    Ok(())
+}
+
+fn progress_datum(at: usize) -> epoll::EventData {
+    epoll::EventData::new_u64(at as u64 | PROGRESS)
+}
+
+/// Once: then it is for the look to say when it is to be noticed again.
+fn progress_flags() -> epoll::EventFlags {
+    epoll::EventFlags::IN | epoll::EventFlags::ONESHOT
+}
+
 /// Signals a group whose leader is not reaped.
 fn kill(group: Pid, signal: Signal) {
     match kill_process_group(group, signal) {
@@ -471,6 +536,7 @@ fn report(assignment: &Assignment, outcome: Outcome, began: Instant, usage: Opti
         data: None,
         execution_time: Span::from(began.elapsed()),
         usage,
+        progress: None,
     }
 }
 

@@ -219,6 +219,7 @@ fn the_environment_is_what_was_given_and_orchds_own() {
             "ORCHD_ATTEMPT=3".to_owned(),
             "ORCHD_CPUS=1".to_owned(),
             format!("ORCHD_INPUTS={}", bench.paths().no_inputs().display()),
+            format!("ORCHD_PROGRESS={}", bench.paths().progress(0).display()),
             format!("ORCHD_RESULT={}", slot.join("5.result").display()),
             "ORCHD_SOCKET=/run/test.sock".to_owned(),
             "ORCHD_TASK_ID=77".to_owned(),

@@ -83,7 +83,7 @@ pub const VARIABLES: [(&str, &str); 5] = [
 ];
 
 /// Variables with our prefix that mean something else: the file itself, and what tasks find.
-pub const OTHER_VARIABLES: [&str; 8] = [
+pub const OTHER_VARIABLES: [&str; 9] = [
     "ORCHD_CONFIG",
     "ORCHD_TASK_ID",
     "ORCHD_ATTEMPT",
@@ -92,6 +92,7 @@ pub const OTHER_VARIABLES: [&str; 8] = [
     "ORCHD_INPUTS",
     "ORCHD_CPUS",
     "ORCHD_VARIANT",
+    "ORCHD_PROGRESS",
 ];
 
 /// The variable that means a key: `ORCHD_SCHEDULER_AGING` for `scheduler.aging`.

@@ -60,6 +60,8 @@ fn right(method: &Method, route: &str) -> Right {
             | routes::DEFINITIONS
             | routes::DEFINITIONS_REMOVE
             | routes::DEFINITIONS_RUN
+            // Whose attempt it is, is looked at when its token is.
+            | routes::TASKS_PROGRESS
             | routes::TASKS_WAIT,
         ) => Right::All,
         ("GET", routes::TASK | routes::TASK_LOGS) => Right::OwnTask,

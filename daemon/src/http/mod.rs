@@ -18,6 +18,7 @@ pub mod named_session;
 mod openapi;
 mod operate;
 mod pages;
+mod progress;
 mod report;
 
 pub mod list;
@@ -160,6 +161,7 @@ fn router(shell: Arc<Shell>) -> Router {
         .route(routes::TASKS_HOLD, post(steer::hold))
         .route(routes::TASKS_RELEASE, post(steer::release))
         .route(routes::TASKS_REPRIORITIZE, post(steer::reprioritize))
+        .route(routes::TASKS_PROGRESS, post(progress::progress))
         .route(routes::TASKS_WAIT, post(wait::wait))
         .route(routes::STATS, get(operate::stats))
         .route(routes::REPORT, get(report::report))

@@ -15,9 +15,10 @@ use tokio::sync::mpsc;
 
 use super::answer::{Answered, json, refused_with};
 use super::{Shell, claimants};
-use crate::engine::{Joining, Request, Told};
+use crate::engine::{Joining, Request};
 use crate::peer::Peer;
 use crate::sessions::{SessionLink, is_resizable};
+use crate::told::Told;
 
 /// Every worker that is connected or may still hold attempts.
 pub async fn list(State(shell): State<Arc<Shell>>) -> Answered<Vec<Worker>> {
@@ -189,12 +190,12 @@ async fn take(
             return Ok(());
         }
         FromWorker::Heartbeat => Request::Command { command: Command::Heartbeat { worker }, answer: None },
-        FromWorker::Report { started, ended, unbegun } => {
+        FromWorker::Report { started, ended, unbegun, progress } => {
             for attempt in &started {
                 shell.sessions.started(attempt.token, attempt.spool);
             }
             let begun = started.iter().map(|attempt| (attempt.token, attempt.ago)).collect();
-            Request::Reports { worker, told: Told { begun, ended, unbegun }, link: link.clone() }
+            Request::Reports { worker, told: Told { begun, ended, unbegun, progress }, link: link.clone() }
         }
     };
     shell.send(request).await.map_err(|refusal| refusal.to_string())

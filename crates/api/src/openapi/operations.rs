@@ -7,10 +7,10 @@ use super::operation::{Content, NDJSON, Operation, schema};
 use crate::{
     AddBody, AddItem, AddQuery, AddReply, Backup, BackupRequest, Daemon, Definition, DefinitionNamed,
     DefinitionRequest, DefinitionRun, DrainReply, DrainRequest, Durations, Event, EventQuery, Explanation,
-    FromWorker, ListQuery, LogChunk, LogEnd, LogQuery, OperationResult, PauseRequest, Report, ReportQuery,
-    ReportedTask, ReprioritizeRequest, Resource, ResourceNamed, ResourceRequest, Selector, SettleRequest,
-    ShownDefinition, ShutdownRequest, Stats, StoreCheck, Task, TaskIds, ThrottleRequest, ToWorker, WaitReply,
-    WaitRequest, Worker, Workflow, WorkflowAdded, routes,
+    FromWorker, ListQuery, LogChunk, LogEnd, LogQuery, OperationResult, PauseRequest, ProgressRequest,
+    Report, ReportQuery, ReportedTask, ReprioritizeRequest, Resource, ResourceNamed, ResourceRequest,
+    Selector, SettleRequest, ShownDefinition, ShutdownRequest, Stats, StoreCheck, Task, TaskIds,
+    ThrottleRequest, ToWorker, WaitReply, WaitRequest, Worker, Workflow, WorkflowAdded, routes,
 };
 
 /// Every operation, in the order of [`routes`].
@@ -157,6 +157,9 @@ fn of_tasks() -> Vec<Operation> {
         )
         .reads::<WaitRequest>()
         .answers::<WaitReply>(),
+        Operation::post(routes::TASKS_PROGRESS, "tellProgress", "How far a running attempt has come")
+            .reads::<ProgressRequest>()
+            .answers::<()>(),
         Operation::get(routes::REPORT, "report", "What became of many tasks: waits, runs, failures, claims")
             .query::<ReportQuery>()
             .answers::<Report>(),

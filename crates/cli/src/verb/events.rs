@@ -94,7 +94,7 @@ fn tint(kind: &str) -> Tint {
     match kind.rsplit('.').next().unwrap_or_default() {
         "completed" => Tint::Good,
         "failed" | "timed_out" | "lost" => Tint::Bad,
-        "started" | "running" => Tint::Busy,
+        "started" | "running" | "progress" => Tint::Busy,
         "retrying" => Tint::Waiting,
         "skipped" | "cancelled" => Tint::Faint,
         _ => Tint::Plain,

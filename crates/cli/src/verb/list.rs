@@ -68,13 +68,21 @@ fn row(task: &Task) -> Vec<Piece> {
     vec![
         Piece::number(task.tasks()),
         Piece::text(text::plain(&task.name)),
-        Piece::tinted(task.status, task.status),
+        Piece::tinted(task.status, status(task)),
         Piece::tinted(task.priority, task.priority),
         Piece::number(task.attempts),
         Piece::number(text::age(task.created_at)),
         Piece::number(time(task)),
         Piece::tinted(Tint::Faint, why(task)),
     ]
+}
+
+/// The status, with how much of a running task is done, where it says so.
+fn status(task: &Task) -> String {
+    match (task.status, &task.progress) {
+        (Status::Running, Some(progress)) => format!("{} {}%", task.status, progress.percentage.whole()),
+        (status, _) => status.to_string(),
+    }
 }
 
 /// How long it has run: the last attempt, or the one under way.
@@ -90,6 +98,8 @@ pub(crate) fn why(task: &Task) -> String {
     let more = task.reasons.len().saturating_sub(1);
     let first = task.reasons.first().map(|reason| reason.text.as_str());
     let first = first.or_else(|| task.stopping.map(StopCause::sentence));
+    let at = task.progress.as_ref().filter(|_| task.status == Status::Running);
+    let first = first.or_else(|| at.and_then(|progress| progress.message.as_deref()));
     let first = first.or_else(|| task.status_reason.as_ref().map(|reason| reason.text.as_str()));
     let mut why = text::plain(first.unwrap_or_default());
     if more > 0 {

@@ -16,6 +16,7 @@ mod list;
 mod lock;
 mod logs;
 mod pause;
+mod progress;
 mod report;
 mod reprioritize;
 mod resources;
@@ -106,6 +107,11 @@ verbs! {
     Edit(edit);
     /// Print every change of state as it happens
     Events(events);
+    /// Say how far the task that this runs in has come
+    ///
+    /// What is said sooner than a second after the last word waits for its turn, and makes way for what is said
+    /// after it; the last word counts. Lines written to the file in $ORCHD_PROGRESS say the same for less.
+    Progress(progress);
     /// Counts, times, rates
     Stats(stats);
     /// What became of the tasks of a workflow, or of the last time

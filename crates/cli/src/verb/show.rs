@@ -128,6 +128,7 @@ fn facts(task: &Task) -> Vec<(&'static str, String)> {
     say("waited", task.wait_time.map(text::duration));
     say("ran", task.execution_time.map(text::duration));
     say("total", task.total_time.map(text::duration));
+    say("progress", task.progress.as_ref().map(ToString::to_string));
     say("now", task.stopping.map(|cause| cause.sentence().to_owned()));
     for reason in &task.reasons {
         say("reason", Some(reason.text.clone()));

@@ -337,7 +337,16 @@ impl World {
     ) -> (Result<Reply, Refusal>, Output) {
         let attempt = self.store.tasks[&task].attempts;
         let execution_time = Span::from_millis(1);
-        let report = AttemptReport { task, attempt, token, outcome, data: None, execution_time, usage: None };
+        let report = AttemptReport {
+            task,
+            attempt,
+            token,
+            outcome,
+            data: None,
+            execution_time,
+            usage: None,
+            progress: None,
+        };
         self.handle(Command::Report { worker, report })
     }
 

@@ -4,8 +4,8 @@
 
 use orchd_core::{Command, Config, EdgeTarget, Join, NewTask, NewWorkflow, Reply, Runner, Scope};
 use orchd_model::{
-    Body, ErrorType, FailFast, NotBefore, On, Outcome, ResourceSetting, SessionId, Span, TaskId, TaskRange,
-    Time, Token, WorkerId, WorkflowId,
+    Body, ErrorType, FailFast, NotBefore, On, Outcome, Progress, ResourceSetting, SessionId, Span, TaskId,
+    TaskRange, Time, Token, WorkerId, WorkflowId,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -177,6 +177,16 @@ impl Script {
                 resource: name.parse().expect("a resource"),
                 used: used.parse().expect("an amount"),
             },
+            ("progress", [task, percent, words @ ..]) => {
+                let (by, words): (Vec<&str>, Vec<&str>) =
+                    words.iter().partition(|word| word.starts_with("by="));
+                let message = Some(words.join(" "));
+                Command::Progress {
+                    token: self.token(task),
+                    progress: Progress::new(percent.parse().expect("a percentage"), message.as_deref()),
+                    by: by.first().and_then(|by| by.strip_prefix("by=")?.parse().ok()),
+                }
+            }
             ("decide", [name, verdict, why @ ..]) => {
                 let verdict = verdict.parse().map_err(|_| why.join(" "));
                 Command::Decide { task: self.task(name), verdict }

@@ -175,6 +175,7 @@ impl Script {
             | Fact::Closed { .. }
             | Fact::Opened { .. }
             | Fact::Settled { .. } => self.of_resource(&name, &event.fact),
+            Fact::Progressed { progress, .. } => format!("{name} is at {progress}"),
             Fact::Loosened { .. }
             | Fact::WorkerJoined { .. }
             | Fact::WorkerLost { .. }

@@ -120,6 +120,7 @@ impl World {
             more,
             claimant: None,
             loosened: Vec::new(),
+            progress: None,
         };
         self.tasks.insert(id, record.clone());
         self.tell(Fact::Submitted { record: Box::new(record), spec: Some(Arc::new(spec)) });

@@ -80,6 +80,7 @@ impl Bench {
             AttemptEvent::Started(started, _) => started,
             AttemptEvent::Unbegun(token) => panic!("{token} is given back before a start"),
             AttemptEvent::Ended(report) => panic!("{report:?} before a start"),
+            AttemptEvent::Progress(progress) => panic!("{progress:?} before a start"),
         }
     }
 
@@ -96,7 +97,7 @@ impl Bench {
         let mut ended = Vec::new();
         while ended.len() < count {
             match self.events.recv_timeout(PATIENCE).unwrap() {
-                AttemptEvent::Started(..) | AttemptEvent::Unbegun(_) => {}
+                AttemptEvent::Started(..) | AttemptEvent::Unbegun(_) | AttemptEvent::Progress(_) => {}
                 AttemptEvent::Ended(report) => {
                     self.runner.forget(report.token);
                     ended.push(report);

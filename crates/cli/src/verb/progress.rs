@@ -1,0 +1,34 @@
+//! `progress`: a task says how far it has come.
+
+use clap::Args;
+use orchd_api::ProgressRequest;
+use orchd_model::{Percentage, Token};
+
+use crate::context::Context;
+use crate::{Exit, Failure};
+
+#[derive(Debug, Args)]
+pub(crate) struct Progress {
+    /// How much is done, 0 to 100
+    #[arg(value_name = "PERCENT", allow_negative_numbers = true)]
+    percentage: Percentage,
+    /// What it is at
+    #[arg(long, short, value_name = "M")]
+    message: Option<String>,
+    /// The attempt that says so
+    #[arg(long, env = "ORCHD_TOKEN", hide_env_values = true)]
+    token: Token,
+}
+
+impl Progress {
+    /// Without a word, like everything that is called within a script; with `--json` it says what was told.
+    pub(crate) async fn run(self, context: &Context) -> Result<Exit, Failure> {
+        let request =
+            ProgressRequest { token: self.token, percentage: self.percentage, message: self.message };
+        context.client().await?.progress(request.clone()).await?;
+        if context.json {
+            context.screen.json(&request)?;
+        }
+        Ok(Exit::DONE)
+    }
+}
