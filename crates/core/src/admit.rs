@@ -31,7 +31,7 @@ impl Core {
             }
             let workers = &self.workers;
             let candidate = self.queues.best_candidate(|pool| {
-                workers.free_for(&pool.runner).is_some() || (looks_ahead && workers.takes_ahead(&pool.runner))
+                workers.is_free_for(&pool.runner) || (looks_ahead && workers.takes_ahead(&pool.runner))
             });
             let Some((queue, rank)) = candidate else { return };
             match self.first_fit(queue, rank) {
@@ -47,6 +47,7 @@ impl Core {
         let blocked = variants.map(|(block, variant)| self.wait_for(index, variant, rank, *block));
         let blocked: Vec<_> = blocked.collect();
         self.queues.park(index, &blocked, &mut self.ledger);
+        self.note_gathered(index, rank);
     }
 
     /// Reserves what blocks a variant, if it may; gives where and how to wait for it.

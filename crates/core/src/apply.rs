@@ -269,6 +269,11 @@ impl Core {
                 self.ledger.hold(need, id, started_at, ends_by);
             }
         }
+        for (resource, used) in self.meta.settled.get(&token).into_iter().flatten() {
+            if let Some(index) = self.ledger.find(&ResourceKey::Named(resource.clone())) {
+                self.ledger.note_used(index, id, *used);
+            }
+        }
         self.tokens.insert(token, id);
         self.workers.take_slot(worker, id, self.now);
         if !self.timers.is_set(Timer::Lease(worker)) {
@@ -291,6 +296,7 @@ impl Core {
         self.task_mut(id).note_kept(None);
         self.tokens.remove(&attempt.token);
         self.meta.told_to_wait.remove(&attempt.token);
+        self.meta.settled.remove(&attempt.token);
         self.workers.free_slot(attempt.worker, id, attempt.execution_time);
         self.ease_lease(attempt.worker);
         if self.task(id).timeout().is_some() {

@@ -83,6 +83,7 @@ impl Core {
         self.dequeue(id);
         self.task_mut(id).away = false;
         self.enqueue(id);
+        self.regain(id);
         let task = self.task(id);
         let Phase::Running { token, stop, started_at, variant, .. } = task.phase else { return };
         if !join.holds.contains(&token) {

@@ -137,6 +137,7 @@ impl Core {
             self.settle(out);
         }
         self.admit(out);
+        self.keep_gathered();
         reply
     }
 

@@ -132,7 +132,7 @@ impl Core {
         reasons
     }
 
-    fn rank_of(&self, id: TaskId) -> Rank {
+    pub(crate) fn rank_of(&self, id: TaskId) -> Rank {
         let task = self.task(id);
         let since = if let Phase::Ready { since } = task.phase { since } else { self.now };
         Rank { class: aged(task.base_class(), since, self.now, self.config.aging), since, task: id }

@@ -5,6 +5,7 @@
 
 use orchd_model::{Amount, Mode, ResourceSetting, TaskId, Time};
 use rustc_hash::FxHashMap;
+use std::collections::BTreeSet;
 
 use crate::rank::Rank;
 use crate::record::ResourceState;
@@ -20,6 +21,10 @@ pub(crate) struct Ledger {
     vacant: Vec<ResourceIndex>,
     index: FxHashMap<ResourceKey, ResourceIndex>,
     reservations: FxHashMap<TaskId, Vec<Reservation>>,
+    /// Tasks with a reservation on something that they do not wait for. Invariant: each has one.
+    gathered: BTreeSet<TaskId>,
+    /// Whether what those have reserved has changed since it was last asked for.
+    gathered_changed: bool,
     /// Resources on which something became free since the queues last looked.
     changed: Vec<ResourceIndex>,
     /// The present, for what is counted over time.
@@ -179,6 +184,15 @@ impl Ledger {
         self.note_change(index);
     }
 
+    /// A holder is known to have used so many tokens; the bucket knows already.
+    pub fn note_used(&mut self, index: ResourceIndex, task: TaskId, used: Amount) {
+        let resource = self.get_mut(index);
+        if let Some(hold) = resource.holders.get_mut(&task) {
+            resource.held = resource.held - hold.amount + used;
+            hold.amount = used;
+        }
+    }
+
     /// Gives back what a task holds of a resource.
     pub fn release(&mut self, index: ResourceIndex, task: TaskId) {
         let resource = self.get_mut(index);
@@ -212,6 +226,7 @@ impl Ledger {
         let old = of_task[index];
         let new = Reservation { rank, amount: old.amount.or(amount), ..old };
         of_task[index] = new;
+        self.gathered_changed |= self.gathered.contains(&rank.task);
         let first = self.get(resource).first_amount();
         self.get_mut(resource).remove_reservation(&old);
         self.get_mut(resource).insert_reservation(&new);
@@ -238,6 +253,7 @@ impl Ledger {
 
     /// Gives up every reservation of a task.
     pub fn unreserve(&mut self, task: TaskId) {
+        self.gathered_changed |= self.gathered.remove(&task);
         for reservation in self.reservations.remove(&task).unwrap_or_default() {
             self.get_mut(reservation.resource).remove_reservation(&reservation);
             self.note_change(reservation.resource);
@@ -251,9 +267,28 @@ impl Ledger {
             self.get_mut(reservation.resource).remove_reservation(&reservation);
             self.note_change(reservation.resource);
         }
-        if !of_task.is_empty() {
+        self.gathered_changed |= self.gathered.contains(&task);
+        if of_task.is_empty() {
+            self.gathered.remove(&task);
+        } else {
             self.reservations.insert(task, of_task);
         }
+    }
+
+    /// What a task has reserved.
+    pub fn reservations_of(&self, task: TaskId) -> &[Reservation] {
+        self.reservations.get(&task).map_or(&[], Vec::as_slice)
+    }
+
+    /// Says whether a task has reserved something that it does not wait for.
+    pub fn set_gathered(&mut self, task: TaskId, is_gathered: bool) {
+        let has_changed = if is_gathered { self.gathered.insert(task) } else { self.gathered.remove(&task) };
+        self.gathered_changed |= has_changed;
+    }
+
+    /// The tasks that have reserved something that they do not wait for, if what those have has changed.
+    pub fn take_gathered(&mut self) -> Option<Vec<TaskId>> {
+        std::mem::take(&mut self.gathered_changed).then(|| self.gathered.iter().copied().collect())
     }
 
     /// Every task that has a reservation, by id.
@@ -298,6 +333,9 @@ impl Ledger {
             if single > 0 && resource.holders.len() > 1 {
                 return Err(format!("{:?} has conflicting holders", resource.key));
             }
+        }
+        if let Some(task) = self.gathered.iter().find(|task| !self.reservations.contains_key(task)) {
+            return Err(format!("task {task} keeps what it has not reserved"));
         }
         let listed: usize = self.reservations.values().map(Vec::len).sum();
         let reserved: usize = self.resources.iter().flatten().map(Resource::reservations).sum();

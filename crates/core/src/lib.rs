@@ -9,7 +9,7 @@
 //! | how a task is added and begins | `submit`, `dependency` |
 //! | arrays of tasks | `array` |
 //! | the order of ready tasks | `rank`, `class`, `queue`, `parking` |
-//! | claims | `resource`, `ledger`, `bucket`, `demand`, `variant`, `admit` |
+//! | claims | `resource`, `ledger`, `bucket`, `demand`, `variant`, `admit`, `gathered` |
 //! | attempts, retries, lost workers | `attempt`, `worker` |
 //! | tasks given to workers ahead of their slots | `place` |
 //! | operators' verbs | `operate`, `steer` |
@@ -34,6 +34,7 @@ mod dependency;
 mod edit;
 mod event;
 mod explain;
+mod gathered;
 mod invariants;
 mod ledger;
 mod load;
@@ -61,6 +62,7 @@ pub use command::{
 pub use demand::Demand;
 pub use event::{AttemptEnd, Event, Fact};
 pub use explain::Explained;
+pub use gathered::Gathered;
 pub use record::{
     Counters, Edge, Key, Meta, Phase, Placement, Recall, ResourceState, Runner, Scope, SkipCause, Snapshot,
     Stop, TaskRecord, WorkerNote, WorkerRecord, WorkflowRecord, WorkflowStop,

@@ -18,9 +18,6 @@ const SHORTEST_LEASE: Span = Span::from_millis(1);
 impl Core {
     /// A scheduler that goes on where `snapshot` ends; an empty one from the default snapshot. Workers are
     /// taken for disconnected until they say hello. Effects that were under way are put into `out` again.
-    ///
-    /// Flaw: reservations are not stored. A task that had reserved several resources, one after the other,
-    /// begins to do so again, and tasks behind it may have the freed ones first, once for each restart.
     #[must_use]
     pub fn load(config: Config, snapshot: Snapshot, now: Time, out: &mut Output) -> Self {
         let Snapshot { meta, tasks, workflows } = snapshot;
@@ -61,7 +58,7 @@ impl Core {
             core.note_state(&resource, index);
         }
         for worker in core.meta.workers.clone() {
-            core.workers.add(&worker);
+            core.workers.await_return(&worker);
             core.timers.set(Timer::Lease(worker.id), now + core.config.lease);
         }
         for workflow in &workflows {
@@ -82,6 +79,9 @@ impl Core {
         }
         for id in ids {
             core.restore(id, out);
+        }
+        for id in core.meta.gathered.keys().copied().collect::<Vec<_>>() {
+            core.regain(id);
         }
         core
     }

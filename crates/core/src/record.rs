@@ -4,9 +4,9 @@
 //! records: places in queues, counts of unmet dependencies and inherited classes are worked out on load.
 
 use orchd_model::{
-    AttemptNumber, FailFast, Kept, On, Priority, Progress, ResourceName, ResourceSetting, RetryPolicy,
-    Sequence, SessionId, Span, Status, TaskId, TaskRange, TaskSpec, Time, Token, WorkerId, WorkflowId,
-    WorkflowStatus,
+    Amount, AttemptNumber, FailFast, Kept, On, Priority, Progress, ResourceName, ResourceSetting,
+    RetryPolicy, Sequence, SessionId, Span, Status, TaskId, TaskRange, TaskSpec, Time, Token, WorkerId,
+    WorkflowId, WorkflowStatus,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use crate::bucket::Bucket;
 use crate::demand::Demand;
+use crate::gathered::Gathered;
 
 /// What runs a task.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -392,6 +393,10 @@ pub struct Meta {
     /// Running attempts that were told to come back at an instant, and have passed it on: if they fail now,
     /// that is no try.
     pub told_to_wait: BTreeMap<Token, Time>,
+    /// What running attempts were found to have used of rates, where it is not what they drew.
+    pub settled: BTreeMap<Token, BTreeMap<ResourceName, Amount>>,
+    /// What waiting tasks have reserved and keep while they wait for something else.
+    pub gathered: BTreeMap<TaskId, Vec<Gathered>>,
     /// Resources that are closed, throttled or have a rate.
     pub states: BTreeMap<ResourceName, ResourceState>,
     /// Workers that may hold attempts.

@@ -159,6 +159,9 @@ impl Core {
     pub(crate) fn apply_settled(&mut self, resource: &ResourceName, task: TaskId, used: Amount) {
         let index = self.resource(resource);
         self.ledger.settle(index, task, used, self.now);
+        if let Phase::Running { token, .. } = self.task(task).phase {
+            self.meta.settled.entry(token).or_default().insert(resource.clone(), used);
+        }
         self.note_state(resource, index);
     }
 

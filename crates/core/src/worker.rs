@@ -33,6 +33,8 @@ pub(crate) struct Worker {
     heard_at: Time,
     /// For the client of an ad-hoc claim: the task. It is there for nothing else, and goes with it.
     pub claim: Option<TaskId>,
+    /// Whether it was there before a restart and has not been heard of since.
+    awaited: bool,
 }
 
 impl Worker {
@@ -41,7 +43,8 @@ impl Worker {
             Runner::Process => self.process,
             Runner::Handler(name) => self.handlers.iter().any(|pattern| handler_matches(pattern, name)),
             Runner::Nothing => false,
-            Runner::Claimant => self.claim.is_some(),
+            // It runs nothing but its own.
+            Runner::Claimant => false,
         }
     }
 
@@ -76,6 +79,8 @@ fn handler_matches(pattern: &str, name: &str) -> bool {
 #[derive(Debug, Default)]
 pub(crate) struct Workers {
     workers: BTreeMap<WorkerId, Worker>,
+    /// Those that are not clients of ad-hoc claims, of which there may be many more.
+    runners: BTreeSet<WorkerId>,
     /// How many tasks may be placed ahead at one.
     ahead: u32,
 }
@@ -103,11 +108,22 @@ impl Workers {
             attached: false,
             heard_at: Time(0),
             claim: None,
+            awaited: false,
         };
         self.workers.insert(record.id, worker);
+        self.runners.insert(record.id);
+    }
+
+    /// A worker that was there before a restart.
+    pub fn await_return(&mut self, record: &WorkerRecord) {
+        self.add(record);
+        if let Some(worker) = self.workers.get_mut(&record.id) {
+            worker.awaited = true;
+        }
     }
 
     pub fn remove(&mut self, id: WorkerId) {
+        self.runners.remove(&id);
         self.workers.remove(&id);
     }
 
@@ -117,6 +133,7 @@ impl Workers {
 
     /// A worker is the client of this ad-hoc claim, which is its only one. Gives whether it is connected.
     pub fn take_claim(&mut self, id: WorkerId, task: TaskId) -> bool {
+        self.runners.remove(&id);
         self.workers.get_mut(&id).is_some_and(|worker| {
             worker.claim = Some(task);
             worker.attached
@@ -185,9 +202,9 @@ impl Workers {
     /// The worker that tasks may be placed at: the only one that runs processes. Among several, what waits at
     /// one could be overtaken at another.
     pub fn placing(&self) -> Option<(WorkerId, &Worker)> {
-        let mut attached = self.workers.iter().filter(|(_, worker)| worker.process && worker.attached);
-        let (id, worker) = attached.next()?;
-        (self.ahead > 0 && attached.next().is_none()).then_some((*id, worker))
+        let mut attached = self.runners().filter(|(_, worker)| worker.process && worker.attached);
+        let only = attached.next()?;
+        (self.ahead > 0 && attached.next().is_none()).then_some(only)
     }
 
     /// Whether a task for this runner can be looked at though no slot is free.
@@ -240,16 +257,30 @@ impl Workers {
 
     /// The worker with most free slots that runs this, the oldest among equals.
     pub fn free_for(&self, runner: &Runner) -> Option<WorkerId> {
-        self.workers
-            .iter()
+        self.runners()
             .filter(|(_, worker)| worker.free_slots() > 0 && worker.runs(runner))
-            .max_by_key(|(id, worker)| (worker.free_slots(), std::cmp::Reverse(**id)))
-            .map(|(id, _)| *id)
+            .max_by_key(|(id, worker)| (worker.free_slots(), std::cmp::Reverse(*id)))
+            .map(|(id, _)| id)
+    }
+
+    /// Whether a slot is free for this runner. The client of an ad-hoc claim that waits is always ready for it.
+    pub fn is_free_for(&self, runner: &Runner) -> bool {
+        *runner == Runner::Claimant || self.free_for(runner).is_some()
+    }
+
+    /// All but the clients of ad-hoc claims.
+    fn runners(&self) -> impl Iterator<Item = (WorkerId, &Worker)> {
+        self.runners.iter().filter_map(|id| self.workers.get(id).map(|worker| (*id, worker)))
+    }
+
+    /// Whether a worker that was there before a restart has neither come back nor is lost.
+    fn is_any_awaited(&self) -> bool {
+        self.runners().any(|(_, worker)| worker.awaited)
     }
 
     /// Slots of the attached workers that run this.
     pub fn slots_for(&self, runner: &Runner) -> u32 {
-        self.workers.values().filter(|w| w.attached && w.runs(runner)).map(|w| w.slots).sum()
+        self.runners().filter(|(_, w)| w.attached && w.runs(runner)).map(|(_, w)| w.slots).sum()
     }
 
     pub fn resize(&mut self, id: WorkerId, slots: u32) {
@@ -259,8 +290,7 @@ impl Workers {
     }
 
     fn known(&self, incarnation: u64) -> Option<WorkerId> {
-        let is_it = |w: &Worker| w.incarnation == incarnation && w.claim.is_none();
-        self.workers.iter().find(|(_, w)| is_it(w)).map(|(id, _)| *id)
+        self.runners().find(|(_, worker)| worker.incarnation == incarnation).map(|(id, _)| id)
     }
 }
 
@@ -283,6 +313,7 @@ impl Core {
         worker.process = join.process;
         worker.handlers = join.handlers;
         worker.attached = true;
+        worker.awaited = false;
         worker.heard_at = now;
         self.placements_doubted = true;
         let worker = self.workers.workers.get_mut(&id).expect("known or just joined");
@@ -326,7 +357,7 @@ impl Core {
             self.end_claim(id, out);
             return Ok(Reply::Done);
         }
-        worker.attached = false;
+        (worker.attached, worker.awaited) = (false, false);
         self.timers.set(Timer::Lease(id), self.now + self.config.lease);
         self.unreserve_unrunnable();
         Ok(Reply::Done)
@@ -399,11 +430,16 @@ impl Core {
         }
     }
 
-    /// Tasks that no connected worker runs must not keep others from what they have reserved.
+    /// Tasks that no connected worker runs must not keep others from what they have reserved. After a restart
+    /// nobody knows who runs what before all workers have come back, or are lost.
     fn unreserve_unrunnable(&mut self) {
+        if self.workers.is_any_awaited() {
+            return;
+        }
         for task in self.ledger.reserving_tasks() {
             let runner = &self.queues.get(self.task(task).queue).demand.runner;
-            if self.workers.slots_for(runner) == 0 {
+            // An ad-hoc claim leaves its queue with its client.
+            if *runner != Runner::Claimant && self.workers.slots_for(runner) == 0 {
                 self.ledger.unreserve(task);
             }
         }

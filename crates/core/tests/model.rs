@@ -4,8 +4,7 @@
 //! The comparison is exact where every resource is a lock, a rate or a quantity that is only read, and no amounts
 //! are reserved. Where modes and amounts meet on one resource, or amounts are reserved, which of several lawful
 //! reservations is taken depends on when a waiting task is looked at; there every start of the core is judged
-//! instead: that it was allowed, that nobody who could go was passed, and that nobody who could go was left
-//! behind.
+//! instead: it was allowed, nobody who could go was passed, and nobody who could go was left behind.
 
 mod kit;
 mod naive;
@@ -118,7 +117,7 @@ impl Pair {
             note: orchd_core::WorkerNote::default(),
         };
         let (worker, out) = self.world.join(join);
-        self.naive.workers.push(Worker { id: worker.0, pool, slots: 2, attached: true });
+        self.naive.workers.push(Worker { id: worker.0, pool, slots: 2, attached: true, awaited: false });
         self.compare(&out);
         worker
     }
@@ -266,6 +265,7 @@ impl Pair {
             started: Time(0),
             reserved: Default::default(),
             reserved_amounts: Default::default(),
+            gathers: false,
         }
     }
 
@@ -482,7 +482,7 @@ impl Pair {
             self.world.handle(Command::Detach { worker }).1
         };
         let this = self.naive.workers.iter_mut().find(|w| w.id == worker.0).expect("it is known");
-        this.attached = back;
+        (this.attached, this.awaited) = (back, false);
         self.compare(&out);
     }
 

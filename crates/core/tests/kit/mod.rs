@@ -352,8 +352,14 @@ impl World {
 
     /// The daemon is killed and starts again: the records must be what they were.
     pub fn reload(&mut self) -> Output {
+        self.reload_after(Span::ZERO)
+    }
+
+    /// The same, but that some time passes before it starts again.
+    pub fn reload_after(&mut self, away: Span) -> Output {
         let unfinished = |record: &&TaskRecord| !record.status().is_terminal();
         self.commit();
+        self.now = self.now + away;
         let tasks: Vec<TaskRecord> = self.store.tasks.values().filter(unfinished).cloned().collect();
         let running = |record: &&WorkflowRecord| record.status == WorkflowStatus::Running;
         let workflows = self.store.workflows.values().filter(running).cloned().collect();

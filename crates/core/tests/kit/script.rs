@@ -505,8 +505,13 @@ impl Script {
         self.answer(reply, &out)
     }
 
-    /// `restart`, `restart without NAME...`: these workers do not come back.
+    /// `restart`, `restart without NAME...`: these workers do not come back; `restart after 5s`: so long the daemon
+    /// is away.
     fn restart(&mut self, words: &[&str]) -> Vec<String> {
+        let (away, words) = match words {
+            ["after", time, rest @ ..] => (span(time), rest),
+            all => (Span::ZERO, all),
+        };
         let gone: Vec<WorkerId> = words.iter().skip(1).map(|name| self.workers[*name]).collect();
         let ids = self.world().core.unfinished_tasks();
         let explained =
@@ -520,7 +525,7 @@ impl Script {
             .filter(|view| view.attached && !gone.contains(&view.id))
             .map(|view| view.id)
             .collect();
-        let evaluated = self.world().reload();
+        let evaluated = self.world().reload_after(away);
         let joined = self.world().rejoin(&attached);
         let mut said = self.describe(&evaluated);
         said.extend(self.describe(&joined));

@@ -58,6 +58,8 @@ pub struct Task {
     pub reserved: BTreeSet<(usize, String)>,
     /// Of which it was short of an amount that it has reserved, for which variant, and since when.
     pub reserved_amounts: BTreeMap<(String, usize), (Amount, Time)>,
+    /// Whether it had reserved something else than what it waited for when it was last looked at.
+    pub gathers: bool,
 }
 
 impl Task {
@@ -76,6 +78,7 @@ impl Task {
     }
 
     fn unreserve(&mut self) {
+        self.gathers = false;
         self.reserved.clear();
         self.reserved_amounts.clear();
     }
@@ -113,6 +116,8 @@ pub struct Worker {
     pub pool: usize,
     pub slots: usize,
     pub attached: bool,
+    /// Since a restart.
+    pub awaited: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -481,7 +486,8 @@ impl Naive {
             let barred: Vec<usize> = (0..task.variants.len())
                 .filter(|variant| task.variants[*variant].iter().any(|need| self.is_barred(need)))
                 .collect();
-            if self.rank(id, &classes).is_none() || !has_worker {
+            let is_known = !self.workers.iter().any(|worker| worker.awaited);
+            if self.rank(id, &classes).is_none() || (is_known && !has_worker) {
                 self.tasks[id].unreserve();
             }
             for variant in barred {
@@ -517,6 +523,9 @@ impl Naive {
                 Block::Beside => {}
             }
         }
+        let waits = |(variant, resource): &(usize, String)| blocks[*variant].0 == *resource;
+        let task = &mut self.tasks[id];
+        task.gathers = !task.reserved.iter().all(waits);
         self.waits_for.insert(demand, (rank, blocks.into_iter().map(|(need, _)| need).collect()));
         None
     }
@@ -543,10 +552,11 @@ impl Naive {
         }
     }
 
-    /// After a restart nobody remembers who has reserved what, and workers are away.
+    /// After a restart only what a task keeps that it does not wait for is known to be reserved, and workers are
+    /// away; what they run is known when all have come back.
     pub fn restart(&mut self) {
         self.waits_for.clear();
-        self.tasks.iter_mut().for_each(Task::unreserve);
-        self.workers.iter_mut().for_each(|worker| worker.attached = false);
+        self.tasks.iter_mut().filter(|task| !task.gathers).for_each(Task::unreserve);
+        self.workers.iter_mut().for_each(|worker| (worker.attached, worker.awaited) = (false, true));
     }
 }
