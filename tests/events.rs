@@ -21,12 +21,10 @@ const CONFIG: &str = "[enforcement]\nmemory = \"kill\"\ncgroup = \"off\"\n\
                       [resources.\"external_api:x\"]\ntokens = 1\nper = \"10h\"\nburst = 10\n";
 
 /// Types that do not occur in every life of a daemon, and where they are seen to.
-const ELSEWHERE: [(&str, &str); 5] = [
+const ELSEWHERE: [(&str, &str); 3] = [
     ("task.placed", "crates/core/tests/scenarios/ahead.txt, whenever tasks are short enough"),
     ("task.recalling", "crates/core/tests/scenarios/ahead.txt"),
     ("task.recalled", "crates/core/tests/scenarios/ahead.txt"),
-    ("session.paused", "sessions have a test of their own"),
-    ("session.resumed", "sessions have a test of their own"),
 ];
 
 fn kinds(events: &[Event]) -> BTreeSet<String> {
@@ -102,6 +100,15 @@ fn live_workflows(daemon: &Daemon) {
     daemon.orchctl(&["retry", &failed.data["task"].to_string()]).succeeds();
 }
 
+/// A session that is closed while something of it runs.
+fn live_sessions(daemon: &Daemon) {
+    daemon.orchctl(&["session", "create", "nightly"]).succeeds();
+    daemon.orchctl(&["pause", "--session", "nightly"]).succeeds();
+    daemon.orchctl(&["resume", "--session", "nightly"]).succeeds();
+    daemon.orchctl(&["add", "--session", "nightly", "--in", "10h", "--", "true"]).succeeds();
+    daemon.orchctl(&["session", "close", "nightly"]).succeeds();
+}
+
 fn live_resources_and_workers(daemon: &Daemon) {
     for arguments in [&["set", "gpu", "capacity=2"][..], &["close", "lock:a"], &["open", "lock:a"]] {
         daemon.orchctl(&[&["resources"], arguments].concat()).succeeds();
@@ -121,6 +128,7 @@ fn each_type_occurs_and_says_what_its_page_promises() {
     let daemon = Daemon::configured(2, CONFIG);
     live_tasks(&daemon);
     live_workflows(&daemon);
+    live_sessions(&daemon);
     live_resources_and_workers(&daemon);
     let events = daemon.events(None);
     let mut missing: BTreeSet<&str> = EVENT_TYPES.iter().map(|known| known.name).collect();
@@ -132,7 +140,11 @@ fn each_type_occurs_and_says_what_its_page_promises() {
             assert!(known.data.contains(&field.as_str()), "{field} of {} is not documented", event.kind);
         }
         let (noun, _) = event.kind.split_once('.').unwrap();
-        let ids = [("task", event.task.is_some()), ("workflow", event.workflow.is_some())];
+        let ids = [
+            ("task", event.task.is_some()),
+            ("workflow", event.workflow.is_some()),
+            ("session", event.session.is_some()),
+        ];
         assert!(ids.iter().all(|(of, has)| *of != noun || *has), "{event:?} names what it is about");
     }
     let told_to_happen: BTreeSet<&str> = ELSEWHERE.iter().map(|(name, _)| *name).collect();

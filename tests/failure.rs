@@ -32,6 +32,7 @@ fn submit(daemon: &Daemon, fail_fast: FailFast, tasks: Vec<TaskSpec>) -> Workflo
         max_parallel: None,
         fail_fast,
         timeout: None,
+        session: None,
         tasks,
     };
     daemon.client().submit_workflow(&spec).unwrap()

@@ -26,6 +26,7 @@ fn workflow<'a>(daemon: &Daemon, edges: impl IntoIterator<Item = (&'a str, Vec<&
         max_parallel: None,
         fail_fast: FailFast::No,
         timeout: None,
+        session: None,
         tasks: edges.into_iter().map(task).collect(),
     }
 }

@@ -75,6 +75,29 @@ impl Checked {
     }
 }
 
+/// What the verbs about files, workflows and sessions print, in this order.
+const WORKFLOWS: [(&str, &str); 19] = [
+    ("plan", "workflow check wf.yaml"),
+    ("plan", "workflow plan bad.yaml"),
+    ("drawing", "workflow graph wf.yaml --dot"),
+    ("drawing", "workflow graph bad.yaml"),
+    ("drawing", "workflow graph wf.yaml --svg"),
+    ("added-workflow", "workflow run wf.yaml --detach"),
+    ("summary", "workflow run wf.yaml"),
+    ("summary", "workflow show wf"),
+    ("report", "report wf"),
+    ("report", "report --since 1h"),
+    ("workflows", "workflow list"),
+    ("definitions", "workflow put wf.yaml"),
+    ("definitions", "workflow list --stored"),
+    ("shown-definition", "workflow show wf --stored"),
+    ("plan", "workflow plan wf --stored"),
+    ("removed", "workflow remove wf"),
+    ("session", "session create s"),
+    ("sessions", "session list"),
+    ("session-stats", "stats --session s"),
+];
+
 #[test]
 fn what_each_verb_prints_is_what_its_schema_says() {
     let daemon = Daemon::start(2);
@@ -111,22 +134,9 @@ fn what_each_verb_prints_is_what_its_schema_says() {
         daemon.events(Some(busy)).into_iter().find_map(|event| event.data.get("token").cloned()).unwrap();
     says("progress", &["progress", "40", "--message", "half", "--token", &token.to_string()], &[]);
     daemon.write("go", "");
-    says("plan", &["workflow", "check", "wf.yaml"], &[]);
-    says("plan", &["workflow", "plan", "bad.yaml"], &[]);
-    says("drawing", &["workflow", "graph", "wf.yaml", "--dot"], &[]);
-    says("drawing", &["workflow", "graph", "bad.yaml"], &[]);
-    says("drawing", &["workflow", "graph", "wf.yaml", "--svg"], &[]);
-    says("added-workflow", &["workflow", "run", "wf.yaml", "--detach"], &[]);
-    says("summary", &["workflow", "run", "wf.yaml"], &[]);
-    says("summary", &["workflow", "show", "wf"], &[]);
-    says("report", &["report", "wf"], &[]);
-    says("report", &["report", "--since", "1h"], &[]);
-    says("workflows", &["workflow", "list"], &[]);
-    says("definitions", &["workflow", "put", "wf.yaml"], &[]);
-    says("definitions", &["workflow", "list", "--stored"], &[]);
-    says("shown-definition", &["workflow", "show", "wf", "--stored"], &[]);
-    says("plan", &["workflow", "plan", "wf", "--stored"], &[]);
-    says("removed", &["workflow", "remove", "wf"], &[]);
+    for (name, words) in WORKFLOWS {
+        says(name, &words.split(' ').collect::<Vec<_>>(), &[]);
+    }
     let line = "echo out; printf '\\377' >&2; echo '{\"rows\": 3}' > $ORCHD_RESULT; exit 3";
     says("task", &["run", "--shell"], &[line]);
     says("results", &["retry", &held, "4711"], &[]);

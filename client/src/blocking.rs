@@ -14,14 +14,15 @@
 //! A blocking client must not be used within async code; its calls panic there.
 
 use orchd_api::{
-    Backup, Daemon, Definition, DefinitionRequest, DefinitionRun, DrainReply, Durations, Event, EventQuery,
-    Explanation, ListQuery, LogQuery, OperationResult, PauseRequest, ProgressRequest, Report, ReportQuery,
-    ReportedTask, Resource, ResourceRequest, Selector, SettleRequest, ShownDefinition, ShutdownMode, Stats,
-    StoreCheck, Task, ThrottleRequest, WaitReply, WaitRequest, Worker, Workflow, WorkflowAdded,
+    Backup, CloseMode, Daemon, Definition, DefinitionRequest, DefinitionRun, DrainReply, Durations, Event,
+    EventQuery, Explanation, ListQuery, LogQuery, OperationResult, PauseRequest, ProgressRequest, Report,
+    ReportQuery, ReportedTask, Resource, ResourceRequest, Selector, Session, SessionQuery, SettleRequest,
+    ShownDefinition, ShutdownMode, Stats, StoreCheck, Task, ThrottleRequest, WaitReply, WaitRequest, Worker,
+    Workflow, WorkflowAdded, WorkflowQuery,
 };
 use orchd_model::{
-    Priority, Refusal, ResourceName, Span, Status, TaskId, TaskRange, TaskResult, TaskSpec, WorkflowId,
-    WorkflowSpec,
+    Priority, Refusal, ResourceName, SessionId, SessionRef, SessionSpec, Span, Status, TaskId, TaskRange,
+    TaskResult, TaskSpec, WorkflowId, WorkflowSpec,
 };
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -175,7 +176,7 @@ impl Client {
         submit_workflow(spec: &WorkflowSpec) -> WorkflowAdded;
         /// A workflow and its figures.
         workflow(id: WorkflowId) -> Workflow;
-        /// All workflows.
+        /// The newest workflows.
         workflows() -> Vec<Workflow>;
         /// The workflows that are kept under their names.
         definitions() -> Vec<Definition>;
@@ -189,6 +190,16 @@ impl Client {
         run_definition(run: &DefinitionRun) -> WorkflowAdded;
         /// How long the tasks of the latest workflows of this name took.
         durations(workflow: &str) -> Durations;
+        /// The workflows that a query selects, the newest first.
+        list_workflows(query: WorkflowQuery) -> Vec<Workflow>;
+        /// Creates a session.
+        create_session(spec: &SessionSpec) -> Session;
+        /// The sessions that are not closed, then the others, the newest first.
+        sessions(query: SessionQuery) -> Vec<Session>;
+        /// A session with its statistics.
+        session(session: &SessionRef) -> Session;
+        /// Takes no more work into a session.
+        close_session(id: SessionId, mode: CloseMode) -> Session;
     }
 
     /// The events that a query selects, as an iterator that waits for each.

@@ -7,7 +7,7 @@ use orchd_api::{
     DrainReply, DrainRequest, Durations, EventQuery, Explanation, ListQuery, LogQuery, OperationResult,
     PauseRequest, ProgressRequest, ReprioritizeRequest, Resource, ResourceNamed, ResourceRequest, Selector,
     SettleRequest, ShownDefinition, ShutdownMode, ShutdownRequest, Stats, StoreCheck, Task, TaskIds,
-    ThrottleRequest, WaitReply, WaitRequest, Worker, Workflow, WorkflowAdded, routes,
+    ThrottleRequest, WaitReply, WaitRequest, Worker, Workflow, WorkflowAdded, WorkflowQuery, routes,
 };
 use orchd_model::{
     Priority, Refusal, ResourceName, Span, TaskId, TaskRange, TaskResult, TaskSpec, WorkflowId, WorkflowSpec,
@@ -442,12 +442,20 @@ impl Client {
         self.transport.ask(Call::get(routes::with_id(routes::WORKFLOW, id.0))).await
     }
 
-    /// All workflows.
+    /// The newest workflows.
     ///
     /// # Errors
     /// No connection.
     pub async fn workflows(&self) -> Result<Vec<Workflow>, Error> {
-        self.transport.ask(Call::get(routes::WORKFLOWS)).await
+        self.list_workflows(WorkflowQuery::default()).await
+    }
+
+    /// The workflows that a query selects, the newest first.
+    ///
+    /// # Errors
+    /// A refusal of the query, or no connection.
+    pub async fn list_workflows(&self, query: WorkflowQuery) -> Result<Vec<Workflow>, Error> {
+        self.transport.ask(Call::query(routes::WORKFLOWS, &query)?).await
     }
 
     /// The workflows that are kept under their names.

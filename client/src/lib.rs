@@ -35,6 +35,7 @@ mod events;
 mod handle;
 mod logs;
 mod report;
+mod sessions;
 mod socket;
 mod source;
 mod sse;
@@ -52,4 +53,6 @@ pub use socket::default_socket;
 
 pub use orchd_api as api;
 pub use orchd_model as model;
-pub use orchd_model::{Claim, Priority, Refusal, Status, TaskId, TaskResult, TaskSpec, WorkflowSpec};
+pub use orchd_model::{
+    Claim, Priority, Refusal, SessionMode, SessionSpec, Status, TaskId, TaskResult, TaskSpec, WorkflowSpec,
+};

@@ -1,10 +1,10 @@
 //! From what is stored and scheduled to the documents that users see.
 
 use orchd_api as api;
-use orchd_core::{Core, Phase, SkipCause, Snapshot, TaskRecord};
+use orchd_core::{Core, Counters, Phase, SessionRecord, SkipCause, Snapshot, TaskRecord};
 use orchd_model::{
-    Body, Dependency, DependencyTarget, Reason, Span, Status, StatusReason, TaskId, TaskResult, TaskSpec,
-    Time, WorkerId, WorkflowMetrics,
+    Amount, Body, Dependency, DependencyTarget, Priority, Reason, ResourceName, Span, Status, StatusReason,
+    TaskId, TaskResult, TaskSpec, Time, WorkerId, WorkflowMetrics,
 };
 use orchd_store::{StoredAttempt, StoredTask, StoredWorkflow};
 use std::collections::BTreeMap;
@@ -246,6 +246,7 @@ pub fn workflow(stored: StoredWorkflow, tasks: &[StoredTask], now: Time) -> api:
         status: record.status,
         max_parallel: record.max_parallel,
         timeout: record.timeout,
+        session: record.session,
         created_at: record.created_at,
         finished_at,
         metrics: WorkflowMetrics {
@@ -402,10 +403,7 @@ pub fn stats(figures: &Statistics, now: Time, started_at: Time) -> api::Stats {
         },
         success_rate: rate(completed),
         failure_rate: rate(failed),
-        by_priority: orchd_model::Priority::ALL
-            .into_iter()
-            .map(|class| (class.as_str().to_owned(), counters.unfinished_by_priority[class.index()]))
-            .collect(),
+        by_priority: by_priority(counters),
         wait_time: figures.distributions.waits(counters.wait_time, counters.first_starts),
         run_time: figures.distributions.runs(counters.execution_time, counters.attempts_ended),
         slowest: Vec::new(),
@@ -413,13 +411,74 @@ pub fn stats(figures: &Statistics, now: Time, started_at: Time) -> api::Stats {
         workers: 0,
         slots: api::Slots::default(),
         resources: Vec::new(),
-        sessions: 0,
+        sessions: picture.sessions_open,
         workflows: picture.workflows_running,
         uptime: now.since(started_at),
         backlog: picture.backlog,
         paused: picture.paused,
         store: api::StoreStats { bytes: 0, sequence: figures.sequence },
     }
+}
+
+/// A session with its statistics.
+pub fn session(
+    record: SessionRecord,
+    held: Vec<(ResourceName, Amount, usize)>,
+    paused: bool,
+    workflows: usize,
+) -> api::Session {
+    let resource = |(resource, held, tasks)| api::SessionResource { resource, held, tasks };
+    let statistics = session_statistics(&record);
+    api::Session {
+        id: record.id,
+        name: record.name.into(),
+        status: record.status,
+        max_parallel: record.max_parallel,
+        mode: record.mode,
+        paused,
+        owner: record.owner,
+        created_at: record.created_at,
+        closed_at: record.closed_at,
+        workflows,
+        resources: held.into_iter().map(resource).collect(),
+        statistics,
+    }
+}
+
+fn session_statistics(record: &SessionRecord) -> api::SessionStatistics {
+    let counters = &record.counters;
+    let of = |status: Status| counters.by_status[status.index()];
+    let (completed, failed) = (of(Status::Completed), of(Status::Failed));
+    let rate =
+        |part: u64| if completed + failed == 0 { 0.0 } else { part as f64 / (completed + failed) as f64 };
+    let mean = |sum: Span, count: u64| Span(sum.0.checked_div(count).unwrap_or(0));
+    api::SessionStatistics {
+        total_tasks: counters.by_status.iter().sum(),
+        pending: of(Status::Pending),
+        running: of(Status::Running),
+        retrying: of(Status::Retrying),
+        completed,
+        failed,
+        skipped: of(Status::Skipped),
+        cancelled: of(Status::Cancelled),
+        by_priority: by_priority(counters),
+        attempts: counters.attempts_ended,
+        total_execution_time: counters.execution_time,
+        average_execution_time: mean(counters.execution_time, counters.attempts_ended),
+        average_wait_time: mean(counters.wait_time, counters.first_starts),
+        success_rate: rate(completed),
+        failure_rate: rate(failed),
+        cpu_time: record.cpu_time,
+        memory_peak: record.memory_peak,
+        io_read: record.io_read,
+        io_write: record.io_write,
+    }
+}
+
+/// Unfinished tasks by class.
+fn by_priority(counters: &Counters) -> BTreeMap<String, u64> {
+    let count = |class: Priority| (class.as_str().to_owned(), counters.unfinished_by_priority[class.index()]);
+    Priority::ALL.into_iter().map(count).collect()
 }
 
 /// The slowest tasks, but for those that retention has deleted.
@@ -434,7 +493,9 @@ pub fn slowest(times: &[(TaskId, Span)], names: Vec<(TaskId, Box<str>)>) -> Vec<
 
 /// Whether there is anything to go on with.
 pub fn describe_snapshot(snapshot: &Snapshot) -> String {
-    format!("{} unfinished tasks, {} running workflows", snapshot.tasks.len(), snapshot.workflows.len())
+    let Snapshot { tasks, workflows, sessions, .. } = snapshot;
+    let (tasks, workflows, sessions) = (tasks.len(), workflows.len(), sessions.len());
+    format!("{tasks} unfinished tasks, {workflows} running workflows, {sessions} open sessions")
 }
 
 /// Reasons of several tasks, as the scheduler sees them now.

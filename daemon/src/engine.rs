@@ -9,20 +9,21 @@
 
 use crossbeam_channel::{Receiver, Sender, select};
 use orchd_core::{
-    Command, Core, EdgeTarget, EndedTask, Event, Fact, NewClaim, NewTask, NewWorkflow, Output, Reply,
-    Submission,
+    Command, Core, EdgeTarget, EndedTask, Event, NewClaim, NewTask, NewWorkflow, Output, Reply, Submission,
 };
 use orchd_model::{
-    Code, DependencyTarget, Refusal, Sequence, TaskId, TaskRange, TaskSpec, Time, Token, WorkerId,
-    WorkflowId, limits,
+    Code, DependencyTarget, Refusal, Sequence, SessionRef, TaskId, TaskRange, TaskSpec, Time, Token,
+    WorkerId, WorkflowId, limits,
 };
 use orchd_store::{Batch, DefinitionChange, History};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
+use crate::batch;
 use crate::clock::Clock;
 use crate::config::Policy;
+use crate::http::named_session;
 use crate::live::Live;
 use crate::load_guard::UNMEASURED;
 use crate::memory::Memory;
@@ -303,22 +304,7 @@ impl Engine {
 
     fn hand_over(&mut self, gathering: &mut Gathering) {
         let Gathering { output, responses, parameters, definitions } = std::mem::take(gathering);
-        let mut workflows: BTreeSet<WorkflowId> =
-            output.events.iter().filter_map(|e| e.fact.workflow()).collect();
-        workflows.extend(output.events.iter().filter(|e| ends_a_task(&e.fact)).filter_map(|e| e.workflow));
-        debug_assert!(
-            added_as_told(&self.core, &output.events),
-            "a task is not as the event that added it says"
-        );
-        let batch = Batch {
-            tasks: touched_tasks(&output.events).into_iter().filter_map(|id| self.core.record(id)).collect(),
-            workflows: workflows.into_iter().filter_map(|id| self.core.workflow(id).cloned()).collect(),
-            meta: self.core.meta().clone(),
-            events: output.events,
-            workflow_parameters: parameters,
-            figures: None,
-            definitions,
-        };
+        let batch = Batch { definitions, ..batch::of(&self.core, output.events, parameters) };
         let through = batch.events.last().map_or(Sequence(0), |event: &Event| event.sequence);
         let picture = Picture::of(&self.core);
         let outgoing = Outgoing { batch, through, picture, responses, effects: output.effects };
@@ -435,9 +421,7 @@ impl Engine {
                 None => refusal,
             }
         };
-        if let Some(session) = spec.session {
-            return Err(crate::http::named_session::unknown(session));
-        }
+        let spec = self.with_session(spec)?;
         let mut edges = Vec::with_capacity(spec.dependencies.len());
         for dependency in &spec.dependencies {
             let target = match &dependency.task {
@@ -459,7 +443,7 @@ impl Engine {
         }
         let (fingerprint, same_key) = match &spec.key {
             Some(key) => {
-                let same_key = self.history.by_key(key).map_err(store_refusal)?;
+                let same_key = self.history.by_key(spec.session_id(), key).map_err(store_refusal)?;
                 if let Some((id, _)) = same_key
                     && self.core.status(id).is_none()
                 {
@@ -472,6 +456,22 @@ impl Engine {
         let retry = policy.retry(&spec)?;
         let runner = policy.runner(&spec);
         Ok(NewTask { spec, retry, runner, edges, fingerprint, same_key })
+    }
+
+    /// A spec that names its session by id.
+    fn with_session(&mut self, mut spec: Arc<TaskSpec>) -> Result<Arc<TaskSpec>, Refusal> {
+        if let Some(SessionRef::Name(name)) = &spec.session {
+            let id = match self.core.session_named(name) {
+                Some(id) => id,
+                // That it is closed is for the scheduler to say.
+                None => {
+                    let closed = self.history.session_by_name(name).map_err(store_refusal)?;
+                    closed.ok_or_else(|| named_session::unknown(name))?.id
+                }
+            };
+            Arc::make_mut(&mut spec).session = Some(id.into());
+        }
+        Ok(spec)
     }
 
     /// The tasks of a range, each of which must exist; what has ended and left memory goes into `ended`.
@@ -542,38 +542,6 @@ impl Engine {
 enum Dependencies {
     Place(usize),
     Tasks(TaskRange),
-}
-
-/// The tasks that these events touched, by id, but for those that were only added: their events say it all.
-fn touched_tasks(events: &[Event]) -> Vec<TaskId> {
-    let again = events.iter().filter(|event| !matches!(event.fact, Fact::Submitted { .. }));
-    let mut tasks: Vec<TaskId> = again.flat_map(|event| event.fact.tasks()).collect();
-    tasks.sort_unstable();
-    tasks.dedup();
-    tasks
-}
-
-/// Whether those that were only added are as their events say.
-fn added_as_told(core: &Core, events: &[Event]) -> bool {
-    let touched = touched_tasks(events);
-    events.iter().all(|event| match &event.fact {
-        Fact::Submitted { record, .. } if touched.binary_search(&record.id).is_err() => {
-            core.record(record.id).as_ref() == Some(&**record)
-        }
-        _ => true,
-    })
-}
-
-/// Whether a fact ends a task, or undoes that: its workflow has changed.
-pub fn ends_a_task(fact: &Fact) -> bool {
-    matches!(
-        fact,
-        Fact::Completed { .. }
-            | Fact::Failed { .. }
-            | Fact::Cancelled { .. }
-            | Fact::Skipped { .. }
-            | Fact::Revived { .. }
-    )
 }
 
 /// A failure of the store as users see it.

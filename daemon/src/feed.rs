@@ -214,6 +214,9 @@ pub fn kind(fact: &Fact) -> Option<&'static str> {
         Fact::WorkerLeft { .. } => "worker.left",
         Fact::Loosened { .. } => "task.loosened",
         Fact::Progressed { .. } => "task.progress",
+        Fact::SessionCreated { .. } => "session.created",
+        Fact::SessionClosing { .. } => "session.closing",
+        Fact::SessionClosed { .. } => "session.closed",
     })
 }
 
@@ -256,7 +259,12 @@ fn data(fact: &Fact) -> Value {
         Fact::WorkerLost { worker } | Fact::WorkerLeft { worker } => json!({ "worker": worker }),
         Fact::Loosened { resource, kept, .. } => json!({ "resource": resource, "kept": kept }),
         Fact::Progressed { attempt, progress, .. } => with(json!(progress), "attempt", attempt),
+        Fact::SessionCreated { record } => {
+            json!({ "name": record.name, "mode": record.mode, "max_parallel": record.max_parallel })
+        }
         Fact::Split { .. }
+        | Fact::SessionClosing { .. }
+        | Fact::SessionClosed { .. }
         | Fact::Checked { .. }
         | Fact::Readied { .. }
         | Fact::Held { .. }

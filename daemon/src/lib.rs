@@ -10,6 +10,7 @@
 //! This crate does NOT contain scheduling rules.
 
 mod args;
+mod batch;
 mod clock;
 mod config;
 mod damage;

@@ -17,6 +17,7 @@ const MICROS_PER_SECOND: u64 = 1_000_000;
 pub struct Picture {
     pub counters: Counters,
     pub workflows_running: usize,
+    pub sessions_open: usize,
     pub backlog: u64,
     pub paused: bool,
 }
@@ -27,6 +28,7 @@ impl Picture {
         Self {
             counters: *core.counters(),
             workflows_running: core.workflows_running(),
+            sessions_open: core.sessions_open(),
             backlog: core.backlog(),
             paused: core.is_paused(),
         }

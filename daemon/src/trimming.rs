@@ -12,8 +12,8 @@ use orchd_store::{Retention, Store};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::batch::ends_a_task;
 use crate::clock::Clock;
-use crate::engine::ends_a_task;
 use crate::live::Live;
 use crate::sweeper::Sweeper;
 

@@ -1,6 +1,6 @@
 //! Definitions: workflows that are kept under their names, to be run by them.
 
-use orchd_model::{Time, WorkflowSpec};
+use orchd_model::{SessionRef, Time, WorkflowSpec};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -80,6 +80,9 @@ pub struct DefinitionRun {
     /// The directory of its commands; relative ones of theirs begin there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cwd: Option<String>,
+    /// The session that it runs in, in place of what its file says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<SessionRef>,
 }
 
 /// How long tasks took: the mean of the latest completed runs, seconds, by name.

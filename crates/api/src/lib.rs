@@ -11,6 +11,7 @@ mod definition;
 mod event;
 mod event_type;
 mod log;
+mod named_session;
 pub mod openapi;
 mod operate;
 mod problem;
@@ -30,6 +31,7 @@ pub use definition::{
 pub use event::{Event, EventKind, EventQuery, check_pattern, matches};
 pub use event_type::{EVENT_TYPES, EventType, NOTICES};
 pub use log::{LogChunk, LogEnd, LogQuery, LogStream};
+pub use named_session::{CloseMode, CloseRequest, Session, SessionQuery, SessionResource, SessionStatistics};
 pub use operate::{
     Backup, BackupRequest, Daemon, DrainReply, DrainRequest, OperationResult, PauseRequest, ProgressRequest,
     ReprioritizeRequest, ResourceNamed, ResourceRequest, Selector, SettleRequest, ShutdownMode,
@@ -49,4 +51,4 @@ pub use stats::{
     Worker,
 };
 pub use task::{ArrayPlace, Attempt, Explanation, ListQuery, ReasonText, StatusReasonText, Task};
-pub use workflow::{Workflow, WorkflowAdded};
+pub use workflow::{Workflow, WorkflowAdded, WorkflowQuery};

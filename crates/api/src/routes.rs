@@ -58,7 +58,8 @@ pub const WORKERS: &str = "/v1/workers";
 pub const WORKERS_SESSION: &str = "/v1/workers/session";
 /// `GET`: server-sent events ([`crate::EventQuery`] → [`crate::Event`], the id is the sequence).
 pub const EVENTS: &str = "/v1/events";
-/// `POST`: submit a workflow (`WorkflowSpec` → [`crate::WorkflowAdded`]). `GET`: list them.
+/// `POST`: submit a workflow (`WorkflowSpec` → [`crate::WorkflowAdded`]). `GET`: list them
+/// ([`crate::WorkflowQuery`] → array of [`crate::Workflow`]).
 pub const WORKFLOWS: &str = "/v1/workflows";
 /// `GET`: one workflow ([`crate::Workflow`]).
 pub const WORKFLOW: &str = "/v1/workflows/{id}";
@@ -73,6 +74,13 @@ pub const DEFINITIONS_REMOVE: &str = "/v1/definitions/remove";
 pub const DEFINITIONS_RUN: &str = "/v1/definitions/run";
 /// `GET`: how long the tasks of a workflow took ([`crate::DefinitionNamed`] → [`crate::Durations`]).
 pub const DURATIONS: &str = "/v1/durations";
+/// `POST`: create a session (`SessionSpec` → [`crate::Session`]). `GET`: list them
+/// ([`crate::SessionQuery`] → array of [`crate::Session`]).
+pub const SESSIONS: &str = "/v1/sessions";
+/// `GET`: one session with its statistics ([`crate::Session`]).
+pub const SESSION: &str = "/v1/sessions/{id}";
+/// `POST`: take no more work into a session ([`crate::CloseRequest`] → [`crate::Session`]).
+pub const SESSION_CLOSE: &str = "/v1/sessions/{id}/close";
 /// `POST`: no new starts of what is named ([`crate::PauseRequest`]).
 pub const PAUSE: &str = "/v1/pause";
 /// `POST`: end a pause ([`crate::PauseRequest`]).

@@ -1,6 +1,6 @@
 //! Workflows as users see them.
 
-use orchd_model::{Span, TaskId, Time, WorkflowId, WorkflowMetrics, WorkflowStatus};
+use orchd_model::{SessionId, Span, TaskId, Time, WorkflowId, WorkflowMetrics, WorkflowStatus};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -29,10 +29,28 @@ pub struct Workflow {
     pub max_parallel: Option<u32>,
     /// Its limit.
     pub timeout: Option<Span>,
+    /// The session it belongs to.
+    #[serde(default)]
+    pub session: Option<SessionId>,
     /// When it was submitted.
     pub created_at: Time,
     /// When its last task ended.
     pub finished_at: Option<Time>,
     /// Figures.
     pub metrics: WorkflowMetrics,
+}
+
+/// Which workflows to list.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct WorkflowQuery {
+    /// The one with this name, the newest of several, or this id; none: an empty list. Without a session one
+    /// that is in none goes before those that are in one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Only those of this session (name or id).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<String>,
+    /// At most this many, 0 for all; 100 when not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
 }

@@ -52,6 +52,9 @@ pub fn documents() -> Vec<Document> {
         document::<Vec<api::Definition>>("definitions", "workflow put, workflow list --stored"),
         document::<api::ShownDefinition>("shown-definition", "workflow show --stored"),
         document::<Removed>("removed", "workflow remove"),
+        document::<api::Session>("session", "session create, session show, session close"),
+        document::<Vec<api::Session>>("sessions", "session list"),
+        document::<api::SessionStatistics>("session-stats", "stats --session (each line with --watch)"),
     ]
 }
 

@@ -175,6 +175,7 @@ impl Run {
             max_parallel: spec.max_parallel,
             fail_fast: FailFast::No,
             timeout: None,
+            session: None,
         };
         let by_name: HashMap<&str, usize> =
             spec.tasks.iter().enumerate().map(|(index, task)| (task.name.as_str(), index)).collect();

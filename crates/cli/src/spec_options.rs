@@ -5,7 +5,7 @@
 
 use clap::{ArgGroup, Args};
 use orchd_model::{
-    Claim, Dependency, Indices, Matcher, Priority, Refusal, SessionId, Span, TaskSpec, Time, limits,
+    Claim, Dependency, Indices, Matcher, Priority, Refusal, SessionRef, Span, TaskSpec, Time, limits,
     merge_claims,
 };
 use serde::Serialize;
@@ -14,7 +14,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use crate::{Failure, Submitter, text, words};
+use crate::{Failure, Submitter, words};
 
 type Fields = Map<String, Value>;
 
@@ -112,9 +112,9 @@ pub(crate) struct SpecOptions {
     /// Idempotency key: the same key and task again is the same task
     #[arg(long)]
     pub(crate) key: Option<String>,
-    /// Session it belongs to
+    /// Session it belongs to, by name or id
     #[arg(long, value_name = "S")]
-    pub(crate) session: Option<String>,
+    pub(crate) session: Option<SessionRef>,
     /// Label to search by; may be given again
     #[arg(long)]
     pub(crate) tag: Vec<String>,
@@ -148,11 +148,6 @@ fn assignment(text: &str) -> Result<(String, String), String> {
 
 fn count(text: &str) -> Result<u32, String> {
     text.parse().map_err(|_| "not a whole number of at least 0".to_owned())
-}
-
-/// A task names its session by id; there is none that has a name so far.
-fn session(text: &str) -> Result<SessionId, Failure> {
-    text.parse().map_err(|_| Failure::NotFound(format!("no such session: {}", text::plain(text))))
 }
 
 /// JSON has no other numbers: they would be lost on the way.
@@ -212,7 +207,7 @@ impl SpecOptions {
         put("parameters", self.params.clone().map(Value::Object));
         put("array", json_of(self.array));
         put("key", json_of(self.key.as_ref()));
-        put("session", json_of(self.session.as_deref().map(session).transpose()?));
+        put("session", json_of(self.session.as_ref()));
         put("tags", json_list(&self.tag));
         put("metadata", json_map(&self.meta));
         Ok(fields)
@@ -361,7 +356,7 @@ mod tests {
         assert_eq!(spec.not_before, Some(NotBefore::In(Span::from_secs(5))));
         assert!(spec.hold && spec.when.as_deref() == Some("true"));
         assert_eq!((&*spec.env["A"], spec.cwd.as_deref()), ("b=c", Some("/tmp")));
-        assert_eq!((spec.key.as_deref(), spec.session), (Some("k"), Some(SessionId(2))));
+        assert_eq!((spec.key.as_deref(), spec.session_id()), (Some("k"), Some(orchd_model::SessionId(2))));
         assert_eq!(spec.array.map(|indices| indices.len()), Some(5));
         assert_eq!(spec.tags.len(), 2);
         assert_eq!(spec.metadata["m"], "1");
@@ -403,7 +398,7 @@ mod tests {
             assert!(failure.to_string().contains("must be more than nothing: 0\nhint: "), "{failure}");
         }
         let name = options(&["--session", "nightly", "--", "x"]).unwrap();
-        assert_eq!(name.fields().unwrap_err().exit(), crate::Exit::NOT_FOUND);
+        assert_eq!(name.fields().unwrap()["session"], "nightly");
         let twice = options(&["--max-retries", "3", "--max-attempts", "3", "--", "x"]).unwrap();
         assert!(spec_of(Value::Object(twice.fields().unwrap())).is_err());
     }

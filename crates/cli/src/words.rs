@@ -2,7 +2,7 @@
 //! words of its type.
 
 use clap::builder::{PossibleValue, TypedValueParser};
-use orchd_model::{Priority, Refusal, Status};
+use orchd_model::{Priority, Refusal, SessionMode, Status};
 use std::ffi::OsStr;
 use std::marker::PhantomData;
 use std::str::FromStr;
@@ -22,6 +22,11 @@ pub(crate) fn class() -> Word<Priority> {
 /// A status.
 pub(crate) fn status() -> Word<Status> {
     Word { words: Status::ALL.map(Status::as_str).into(), kind: PhantomData }
+}
+
+/// A mode of a session.
+pub(crate) fn mode() -> Word<SessionMode> {
+    Word { words: SessionMode::ALL.map(SessionMode::as_str).into(), kind: PhantomData }
 }
 
 impl<T: FromStr<Err = Refusal> + Clone + Send + Sync + 'static> TypedValueParser for Word<T> {

@@ -1,12 +1,16 @@
 //! Applying facts: the only writer of what facts say. Cannot fail: whether a fact may happen was decided
 //! before it was emitted.
 
-use orchd_model::{Priority, Sequence, Span, Status, TaskId, Time, Token, WorkflowId, WorkflowStatus};
+use orchd_model::{
+    Priority, Sequence, Span, Status, TaskId, Time, Token, WorkerId, WorkflowId, WorkflowStatus,
+};
 
 use crate::claimant::loosened;
 use crate::core::{Core, Ended};
 use crate::event::{AttemptEnd, Event, Fact};
-use crate::record::{Phase, ResourceState, Scope, Stop, TaskRecord, WorkflowRecord, WorkflowStop};
+use crate::record::{
+    Phase, ResourceState, Scope, Stop, TaskRecord, WorkerRecord, WorkflowRecord, WorkflowStop,
+};
 use crate::resource::ResourceKey;
 use crate::task::Task;
 use crate::timer::Timer;
@@ -70,17 +74,24 @@ impl Core {
             Fact::Closed { resource } => self.change_state(resource, |state| state.closed = true),
             Fact::Opened { resource } => self.change_state(resource, ResourceState::open),
             Fact::Settled { resource, task, used, .. } => self.apply_settled(resource, *task, *used),
-            Fact::WorkerJoined { worker } => {
-                self.meta.next_worker = self.meta.next_worker.max(worker.id.next());
-                self.meta.workers.push(worker.clone());
-                self.workers.add(worker);
-            }
-            Fact::WorkerLost { worker } | Fact::WorkerLeft { worker } => {
-                self.meta.workers.retain(|record| record.id != *worker);
-                self.workers.remove(*worker);
-                self.timers.clear(Timer::Lease(*worker));
-            }
+            Fact::WorkerJoined { worker } => self.apply_worker_joined(worker),
+            Fact::WorkerLost { worker } | Fact::WorkerLeft { worker } => self.apply_worker_gone(*worker),
+            Fact::SessionCreated { record } => self.insert_session(record),
+            Fact::SessionClosing { session } => self.apply_session_closing(*session),
+            Fact::SessionClosed { session } => self.apply_session_closed(event.sequence, *session),
         }
+    }
+
+    fn apply_worker_joined(&mut self, worker: &WorkerRecord) {
+        self.meta.next_worker = self.meta.next_worker.max(worker.id.next());
+        self.meta.workers.push(worker.clone());
+        self.workers.add(worker);
+    }
+
+    fn apply_worker_gone(&mut self, worker: WorkerId) {
+        self.meta.workers.retain(|record| record.id != worker);
+        self.workers.remove(worker);
+        self.timers.clear(Timer::Lease(worker));
     }
 
     /// Only for a task that is known to be in memory: facts are emitted about such tasks alone.
@@ -92,19 +103,27 @@ impl Core {
         self.tasks.get_mut(&id).expect("facts and lists refer to tasks in memory")
     }
 
-    /// Takes a task into memory, with all that follows from its record but its edges; see `link`.
+    /// Takes a task into memory that counts from now on.
     pub(crate) fn insert(&mut self, record: TaskRecord) {
-        let id = record.id;
+        let (status, priority, count) = (record.status(), record.priority, record.range().len());
+        self.count(record.demand.session, |counters| {
+            counters.by_status[status.index()] += count;
+            counters.unfinished_by_priority[priority.index()] += count;
+        });
+        self.insert_counted(record);
+    }
+
+    /// Takes a task into memory, with all that follows from its record but its edges; see `link`.
+    pub(crate) fn insert_counted(&mut self, record: TaskRecord) {
+        let (id, session) = (record.id, record.demand.session);
         let queue = self.queues.join(&record.demand, record.timeout, &mut self.ledger);
         let mut task = Box::new(Task::new(record, queue));
         if let Some(claimant) = task.claimant() {
             task.away = !self.workers.take_claim(claimant, id);
         }
         if let Some(key) = task.limits.as_ref().and_then(|l| l.key.as_ref()) {
-            self.keys.insert(key.text.clone(), id);
+            self.keys.insert(session, &key.text, id);
         }
-        self.meta.counters.by_status[task.status().index()] += task.count();
-        self.meta.counters.unfinished_by_priority[task.priority.index()] += task.count();
         if let Some(at) = task.deadline_at().filter(|_| !task.has_ended()) {
             self.timers.set(Timer::Deadline(id), at);
         }
@@ -120,7 +139,7 @@ impl Core {
         // What is still in memory of the former run makes way for the new one.
         let former = self.tasks.remove(&record.id);
         let count = record.range().len();
-        self.meta.counters.by_status[was.index()] -= count;
+        self.count(record.demand.session, |counters| counters.by_status[was.index()] -= count);
         if let Some(workflow) = record.demand.workflow.and_then(|id| self.workflows.get_mut(&id)) {
             workflow.unfinished += count;
             match was {
@@ -155,8 +174,10 @@ impl Core {
         task.phase = phase;
         let (after, count) = (task.status(), task.count());
         debug_assert!(before == after || before.may_become(after), "{id}: {before} cannot become {after}");
-        self.meta.counters.by_status[before.index()] -= count;
-        self.meta.counters.by_status[after.index()] += count;
+        self.count(self.session_of(id), |counters| {
+            counters.by_status[before.index()] -= count;
+            counters.by_status[after.index()] += count;
+        });
         self.enqueue(id);
     }
 
@@ -169,8 +190,8 @@ impl Core {
         self.enqueue(id);
     }
 
-    /// Puts a task that is ready and not held into its queue.
-    pub(crate) fn enqueue(&mut self, id: TaskId) {
+    /// Puts a task that is ready and not held, and whose turn it is, into its queue.
+    pub(crate) fn enter_queue(&mut self, id: TaskId) {
         let task = self.task(id);
         let (queue, class, more) = (task.queue, task.base_class(), task.more());
         if let Some(since) = task.queued_since() {
@@ -222,13 +243,18 @@ impl Core {
             self.queues.reclass(queue, (from, to), (since, id), self.now, &mut self.ledger);
             self.watch_aging(queue);
         }
+        if from != to {
+            self.take_turn_anew(id);
+        }
     }
 
     fn apply_reprioritized(&mut self, id: TaskId, priority: Priority) {
         let task = self.task(id);
         let (old, old_base, count) = (task.priority, task.base_class(), task.count());
-        self.meta.counters.unfinished_by_priority[old.index()] -= count;
-        self.meta.counters.unfinished_by_priority[priority.index()] += count;
+        self.count(self.session_of(id), |counters| {
+            counters.unfinished_by_priority[old.index()] -= count;
+            counters.unfinished_by_priority[priority.index()] += count;
+        });
         self.reclass(id, |task| {
             task.priority = priority;
             task.inherited = task.lent_class();
@@ -242,16 +268,17 @@ impl Core {
         let (worker, variant) = (*worker, *variant);
         self.set_phase(id, Phase::Running { token, worker, started_at: at, stop: None, variant });
         self.drop_placement(id);
-        let counters = &mut self.meta.counters;
         let task = self.tasks.get_mut(&id).expect("its phase was set just now");
         task.attempts = *attempt;
         task.note_progress(None);
+        let timeout = task.timeout();
         if let Some(waited) = waited {
             task.first_started_at = Some(at);
-            counters.first_starts += 1;
-            counters.wait_time = Span(counters.wait_time.0.saturating_add(waited.0));
+            self.count(event.session, |counters| {
+                counters.first_starts += 1;
+                counters.wait_time = Span(counters.wait_time.0.saturating_add(waited.0));
+            });
         }
-        let timeout = task.timeout();
         self.take_claims(id);
         self.draw_tokens(id);
         if let Some(timeout) = timeout {
@@ -302,9 +329,17 @@ impl Core {
         if self.task(id).timeout().is_some() {
             self.timers.clear(Timer::Timeout(id));
         }
-        let counters = &mut self.meta.counters;
-        counters.attempts_ended += 1;
-        counters.execution_time = Span(counters.execution_time.0.saturating_add(attempt.execution_time.0));
+        let session = self.session_of(id);
+        self.count(session, |counters| {
+            counters.attempts_ended += 1;
+            counters.execution_time =
+                Span(counters.execution_time.0.saturating_add(attempt.execution_time.0));
+        });
+        if let Some((usage, session)) = attempt.usage.zip(session)
+            && let Some(record) = self.sessions.get_mut(session)
+        {
+            record.note_usage(&usage);
+        }
     }
 
     fn apply_retried(&mut self, id: TaskId, attempt: &AttemptEnd, until: Time) {
@@ -325,7 +360,7 @@ impl Core {
             self.timers.clear(Timer::Deadline(id));
         }
         self.set_phase(id, phase);
-        self.meta.counters.unfinished_by_priority[class.index()] -= count;
+        self.count(self.session_of(id), |counters| counters.unfinished_by_priority[class.index()] -= count);
         self.change_class(id, Some(base), None);
         self.task_mut(id).ended_by = sequence;
         self.ended.push_back((sequence, Ended::Task(id)));
@@ -399,7 +434,7 @@ impl Core {
         self.ended.push_back((sequence, Ended::Workflow(id)));
     }
 
-    fn apply_paused(&mut self, scope: &Scope, paused: bool) {
+    pub(crate) fn apply_paused(&mut self, scope: &Scope, paused: bool) {
         self.meta.paused.retain(|other| other != scope);
         if paused {
             self.meta.paused.push(scope.clone());

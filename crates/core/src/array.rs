@@ -59,10 +59,8 @@ impl Core {
     /// be cut.
     pub(crate) fn recall(&mut self, record: TaskRecord) {
         let id = record.id;
-        let counters = self.meta.counters;
-        self.insert(record);
         // It was counted when it was added and when it ended.
-        self.meta.counters = counters;
+        self.insert_counted(record);
         self.forget_after_commit(id);
     }
 
@@ -85,9 +83,7 @@ impl Core {
             self.queues.count_less(task.queue, record.more - left);
         }
         let right = TaskRecord { id: at, more: range.last.0 - at.0, key: None, ..record };
-        let counters = self.meta.counters;
-        self.insert(right);
-        self.meta.counters = counters;
+        self.insert_counted(right);
         self.link(at);
         if self.task(at).has_ended() {
             self.task_mut(at).ended_by = event.sequence;

@@ -2,8 +2,8 @@
 
 use orchd_model::{
     Allotment, Amount, AttemptReport, FailFast, Kept, On, Priority, Progress, Refusal, ResourceName,
-    ResourceSetting, RetryPolicy, Sequence, Span, Status, TaskId, TaskRange, TaskSpec, Time, Token, WorkerId,
-    WorkflowId,
+    ResourceSetting, RetryPolicy, Sequence, SessionId, SessionMode, Span, Status, TaskId, TaskRange,
+    TaskSpec, Time, Token, WorkerId, WorkflowId,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -55,7 +55,7 @@ pub struct EndedTask {
 }
 
 /// The options of a workflow to add.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NewWorkflow {
     /// Its name.
     pub name: Box<str>,
@@ -65,6 +65,21 @@ pub struct NewWorkflow {
     pub fail_fast: FailFast,
     /// Its limit.
     pub timeout: Option<Span>,
+    /// The session it belongs to, with all of its tasks.
+    pub session: Option<SessionId>,
+}
+
+/// A session to create.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewSession {
+    /// Its name.
+    pub name: Box<str>,
+    /// How many of its tasks may run at once.
+    pub max_parallel: Option<u32>,
+    /// How they follow each other.
+    pub mode: SessionMode,
+    /// The user id of who creates it.
+    pub owner: u32,
 }
 
 /// Tasks to add in one step.
@@ -279,6 +294,15 @@ pub enum Command {
         /// The user who says so, if it must be the owner of the task.
         by: Option<u32>,
     },
+    /// Create a session.
+    CreateSession(NewSession),
+    /// Take no more work into a session.
+    CloseSession {
+        /// Which.
+        session: SessionId,
+        /// Whether what has not ended is cancelled.
+        cancel: bool,
+    },
     /// Nothing but the passing of time.
     Tick,
     /// Every event up to this one is on disk: what ended by then needs no memory.
@@ -304,6 +328,8 @@ pub enum Reply {
     Tasks(Vec<(TaskRange, Result<Status, Refusal>)>),
     /// The worker's id.
     Joined(WorkerId),
+    /// The new session's id.
+    Session(SessionId),
 }
 
 /// An instruction to the shell, let out when the events that caused it are on disk.

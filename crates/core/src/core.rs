@@ -6,20 +6,24 @@
 //! and is rebuilt on load.
 
 use orchd_model::{
-    Refusal, ResourceName, ResourceSetting, Sequence, Span, Status, TaskId, Time, Token, WorkflowId,
+    Refusal, ResourceName, ResourceSetting, Sequence, SessionId, Span, Status, TaskId, Time, Token,
+    WorkflowId,
 };
 use rustc_hash::FxHashMap;
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::command::{Command, Effect, Reply};
 use crate::event::{Event, Fact};
+use crate::keys::Keys;
 use crate::ledger::Ledger;
 use crate::operate::Revival;
 use crate::progress::Said;
 use crate::queue::Queues;
 use crate::record::{Counters, Meta, Scope, TaskRecord, WorkflowRecord};
+use crate::session::Sessions;
 use crate::task::Task;
 use crate::timer::Timers;
+use crate::turns::Turns;
 use crate::worker::Workers;
 
 /// Room for so many tasks is not worth giving back.
@@ -88,7 +92,10 @@ pub struct Core {
     pub(crate) spans: BTreeMap<TaskId, TaskId>,
     pub(crate) workflows: BTreeMap<WorkflowId, WorkflowRecord>,
     /// Tasks in memory by their idempotency keys.
-    pub(crate) keys: FxHashMap<Box<str>, TaskId>,
+    pub(crate) keys: Keys,
+    pub(crate) sessions: Sessions,
+    /// Who goes first in sessions that keep an order.
+    pub(crate) turns: Turns,
     /// Running attempts by their tokens.
     pub(crate) tokens: FxHashMap<Token, TaskId>,
     pub(crate) workers: Workers,
@@ -118,6 +125,7 @@ pub struct Core {
 pub(crate) enum Ended {
     Task(TaskId),
     Workflow(WorkflowId),
+    Session(SessionId),
 }
 
 impl Core {
@@ -185,6 +193,8 @@ impl Core {
             Command::Unbegun { worker, token } => self.unbegun(worker, token, out),
             Command::Report { worker, report } => self.report(worker, report, out),
             Command::Progress { token, progress, by } => self.progress(token, progress, by, out),
+            Command::CreateSession(session) => self.create_session(session, out),
+            Command::CloseSession { session, cancel } => self.close_session(session, cancel, out),
             Command::Tick => Ok(Reply::Done),
             Command::Committed { through } => {
                 self.forget(through);
@@ -215,7 +225,7 @@ impl Core {
                     let demand = &self.queues.get(task.queue).demand;
                     (demand.workflow, demand.session, task.more())
                 }
-                None => (fact.workflow(), None, 0),
+                None => (fact.workflow(), self.session_of_fact(fact), 0),
             },
         };
         let (sequence, time) = (self.meta.next_sequence, self.now);
@@ -223,6 +233,15 @@ impl Core {
         self.meta.next_sequence = event.sequence.next();
         self.apply(&event);
         out.events.push(event);
+    }
+
+    /// The session that a fact which is about no task is about.
+    fn session_of_fact(&self, fact: &Fact) -> Option<SessionId> {
+        let of_workflow = || match fact {
+            Fact::WorkflowSubmitted { record } | Fact::WorkflowReopened { record } => record.session,
+            fact => self.workflows.get(&fact.workflow()?)?.session,
+        };
+        fact.session().or_else(of_workflow)
     }
 
     /// Drops what ended and is on disk.
@@ -239,7 +258,8 @@ impl Core {
                         let task = self.tasks.remove(&id).expect("looked at just now");
                         self.note_span(id);
                         if let Some(key) = task.limits.as_ref().and_then(|l| l.key.as_ref()) {
-                            self.keys.remove(&key.text);
+                            let session = self.queues.get(task.queue).demand.session;
+                            self.keys.remove(session, &key.text);
                         }
                         self.leave_queue(task.queue);
                     }
@@ -251,6 +271,7 @@ impl Core {
                         self.workflows.remove(&id);
                     }
                 }
+                Ended::Session(id) => self.sessions.forget(id),
             }
         }
         // After a burst its room is given back; twice what is needed stays, so that this is rare.
@@ -287,6 +308,13 @@ impl Core {
     #[must_use]
     pub fn workflows_running(&self) -> usize {
         self.workflows.values().filter(|workflow| workflow.unfinished > 0).count()
+    }
+
+    /// How many workflows of a session have not ended.
+    #[must_use]
+    pub fn workflows_running_in(&self, session: SessionId) -> usize {
+        let of_it = |workflow: &&WorkflowRecord| workflow.unfinished > 0 && workflow.session == Some(session);
+        self.workflows.values().filter(of_it).count()
     }
 
     /// Everything that is stored beside tasks and workflows.

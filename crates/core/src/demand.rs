@@ -30,7 +30,7 @@ impl Demand {
             claims: spec.claims.clone().into(),
             variants: spec.claims_any.iter().map(|variant| variant.clone().into()).collect(),
             workflow,
-            session: spec.session,
+            session: spec.session_id(),
         }
     }
 

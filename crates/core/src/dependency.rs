@@ -92,6 +92,7 @@ impl Core {
             }
             self.after_end_in_workflow(id, status, out);
             self.after_end_of_claim(id, out);
+            self.after_end_in_session(id, out);
         }
     }
 

@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use crate::command::{EdgeTarget, NewTask, Reply};
 use crate::core::{Core, Output};
-use crate::demand::Demand;
 use crate::event::Fact;
 use crate::record::{Key, Phase, Runner, TaskRecord};
 use crate::task::Task;
@@ -73,10 +72,12 @@ impl Core {
         TaskRecord {
             name: spec.name.as_str().into(),
             priority: spec.priority,
-            demand: Arc::new(Demand {
-                session: record.demand.session,
-                ..Demand::new(spec, new.runner.clone(), record.demand.workflow)
-            }),
+            demand: Arc::new(self.demand_of(
+                spec,
+                &new.runner,
+                record.demand.workflow,
+                record.demand.session,
+            )),
             conditional: spec.when.is_some(),
             retry: Arc::clone(&new.retry),
             timeout: spec.timeout,
@@ -100,8 +101,10 @@ impl Core {
         let former = std::mem::replace(self.task_mut(id), task);
         let before = former.base_class();
         self.leave_queue(former.queue);
-        self.meta.counters.unfinished_by_priority[former.priority.index()] -= 1;
-        self.meta.counters.unfinished_by_priority[priority.index()] += 1;
+        self.count(record.demand.session, |counters| {
+            counters.unfinished_by_priority[former.priority.index()] -= 1;
+            counters.unfinished_by_priority[priority.index()] += 1;
+        });
         let task = self.task_mut(id);
         (task.unmet, task.dependents) = (former.unmet, former.dependents);
         task.inherited = task.lent_class();

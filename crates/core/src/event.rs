@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 use crate::record::{
-    Placement, Recall, Scope, SkipCause, Stop, TaskRecord, WorkerRecord, WorkflowRecord, WorkflowStop,
+    Placement, Recall, Scope, SessionRecord, SkipCause, Stop, TaskRecord, WorkerRecord, WorkflowRecord,
+    WorkflowStop,
 };
 
 /// A fact, with its place in the total order.
@@ -21,7 +22,7 @@ pub struct Event {
     pub time: Time,
     /// The workflow it is about, or that its task belongs to.
     pub workflow: Option<WorkflowId>,
-    /// The session that its task belongs to.
+    /// The session it is about, or that its task or workflow belongs to.
     pub session: Option<SessionId>,
     /// How many tasks with the ids after that of its task it is about as well.
     pub more: u64,
@@ -328,6 +329,21 @@ pub enum Fact {
         /// How far.
         progress: Progress,
     },
+    /// A session was created.
+    SessionCreated {
+        /// The session as it begins.
+        record: Box<SessionRecord>,
+    },
+    /// A session takes no more work; some of its tasks have not ended.
+    SessionClosing {
+        /// The session.
+        session: SessionId,
+    },
+    /// A session takes no more work, and all of its tasks have ended.
+    SessionClosed {
+        /// The session.
+        session: SessionId,
+    },
 }
 
 impl Fact {
@@ -372,7 +388,10 @@ impl Fact {
             | Self::Opened { .. }
             | Self::WorkerJoined { .. }
             | Self::WorkerLost { .. }
-            | Self::WorkerLeft { .. } => None,
+            | Self::WorkerLeft { .. }
+            | Self::SessionCreated { .. }
+            | Self::SessionClosing { .. }
+            | Self::SessionClosed { .. } => None,
         }
     }
 
@@ -396,6 +415,16 @@ impl Fact {
         match self {
             Self::WorkflowSubmitted { record } | Self::WorkflowReopened { record } => Some(record.id),
             Self::WorkflowStopped { workflow, .. } | Self::WorkflowEnded { workflow, .. } => Some(*workflow),
+            _ => None,
+        }
+    }
+
+    /// The session that this fact itself is about.
+    #[must_use]
+    pub fn session(&self) -> Option<SessionId> {
+        match self {
+            Self::SessionCreated { record } => Some(record.id),
+            Self::SessionClosing { session } | Self::SessionClosed { session } => Some(*session),
             _ => None,
         }
     }

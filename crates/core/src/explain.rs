@@ -122,6 +122,10 @@ impl Core {
         if self.queues.is_class_paused(task.base_class()) {
             reasons.push(Reason::Paused { scope: format!("priority {}", task.base_class()) });
         }
+        if let Some((session, first, _)) = self.behind(id) {
+            let name = self.session(session).map_or_else(|| session.to_string(), |s| s.name.to_string());
+            reasons.push(Reason::Turn { session: name, behind: self.task_ahead(first) });
+        }
         if task.away {
             reasons.push(Reason::NoWorker { handler: "the client that claims".to_owned() });
         }
@@ -276,6 +280,12 @@ impl Core {
     /// The tasks that stand before this one for something that it cannot have now.
     fn ahead(&self, id: TaskId, rank: Rank) -> (Vec<TaskAhead>, usize) {
         let task = self.task(id);
+        if let Some((_, first, waiting)) = self.behind(id) {
+            let mut before: Vec<TaskId> = waiting.filter(|task| *task != first).collect();
+            before.insert(0, first);
+            let shown = before.iter().take(Reason::SHOWN).map(|task| self.task_ahead(*task)).collect();
+            return (shown, before.len());
+        }
         if task.queued_since().is_none() {
             return (Vec::new(), 0);
         }

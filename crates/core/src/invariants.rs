@@ -24,6 +24,8 @@ impl Core {
         self.check_spans()?;
         self.check_claimants()?;
         self.check_progress()?;
+        self.check_sessions()?;
+        self.check_turns()?;
         self.check_workflows()
     }
 

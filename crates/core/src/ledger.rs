@@ -128,6 +128,12 @@ impl Ledger {
         self.note_change(index);
     }
 
+    /// Keeps a group as long as there may be tasks of it, or no longer.
+    pub fn keep_group(&mut self, index: ResourceIndex, kept: bool) {
+        self.get_mut(index).configured = kept;
+        self.vacate_if_idle(index);
+    }
+
     /// What is known of a resource beyond what is said of it, and worth keeping.
     pub fn state(&self, index: ResourceIndex) -> ResourceState {
         let Resource { closed, throttled_until, bucket, .. } = self.get(index);

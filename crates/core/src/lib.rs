@@ -12,6 +12,7 @@
 //! | claims | `resource`, `ledger`, `bucket`, `demand`, `variant`, `admit`, `gathered` |
 //! | attempts, retries, lost workers | `attempt`, `worker` |
 //! | tasks given to workers ahead of their slots | `place` |
+//! | sessions, and the order inside them | `session`, `turns` |
 //! | operators' verbs | `operate`, `steer` |
 //! | why a task waits | `explain` |
 //! | what is always true | `invariants` |
@@ -36,6 +37,7 @@ mod event;
 mod explain;
 mod gathered;
 mod invariants;
+mod keys;
 mod ledger;
 mod load;
 mod operate;
@@ -46,10 +48,12 @@ mod queue;
 mod rank;
 mod record;
 mod resource;
+mod session;
 mod steer;
 mod submit;
 mod task;
 mod timer;
+mod turns;
 mod variant;
 mod view;
 mod worker;
@@ -57,14 +61,15 @@ mod worker;
 pub use crate::core::{Config, Core, Output};
 pub use bucket::Bucket;
 pub use command::{
-    Command, EdgeTarget, Effect, EndedTask, Join, NewClaim, NewTask, NewWorkflow, Reply, Submission,
+    Command, EdgeTarget, Effect, EndedTask, Join, NewClaim, NewSession, NewTask, NewWorkflow, Reply,
+    Submission,
 };
 pub use demand::Demand;
 pub use event::{AttemptEnd, Event, Fact};
 pub use explain::Explained;
 pub use gathered::Gathered;
 pub use record::{
-    Counters, Edge, Key, Meta, Phase, Placement, Recall, ResourceState, Runner, Scope, SkipCause, Snapshot,
-    Stop, TaskRecord, WorkerNote, WorkerRecord, WorkflowRecord, WorkflowStop,
+    Counters, Edge, Key, Meta, Phase, Placement, Recall, ResourceState, Runner, Scope, SessionRecord,
+    SkipCause, Snapshot, Stop, TaskRecord, WorkerNote, WorkerRecord, WorkflowRecord, WorkflowStop,
 };
 pub use view::{RateView, ResourceView, WorkerView};

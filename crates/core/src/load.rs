@@ -1,15 +1,18 @@
 //! Beginning: an empty scheduler, or one that goes on where a snapshot ends.
 
-use orchd_model::{Sequence, Span, TaskId, Time, Token, WorkerId, WorkflowId};
+use orchd_model::{Sequence, SessionId, Span, TaskId, Time, Token, WorkerId, WorkflowId};
 use rustc_hash::FxHashMap;
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::command::Effect;
 use crate::core::{Config, Core, Output};
+use crate::keys::Keys;
 use crate::ledger::Ledger;
 use crate::queue::Queues;
 use crate::record::{Meta, Phase, Snapshot};
+use crate::session::Sessions;
 use crate::timer::{Timer, Timers};
+use crate::turns::Turns;
 use crate::worker::Workers;
 
 /// Workers cannot be heard of more often than this.
@@ -20,7 +23,7 @@ impl Core {
     /// taken for disconnected until they say hello. Effects that were under way are put into `out` again.
     #[must_use]
     pub fn load(config: Config, snapshot: Snapshot, now: Time, out: &mut Output) -> Self {
-        let Snapshot { meta, tasks, workflows } = snapshot;
+        let Snapshot { meta, tasks, workflows, sessions } = snapshot;
         let now = now.max(meta.last_time);
         let ahead = config.ahead;
         let mut core = Self {
@@ -32,7 +35,9 @@ impl Core {
             tasks: FxHashMap::default(),
             spans: BTreeMap::new(),
             workflows: BTreeMap::new(),
-            keys: FxHashMap::default(),
+            keys: Keys::default(),
+            sessions: Sessions::default(),
+            turns: Turns::default(),
             tokens: FxHashMap::default(),
             workers: Workers::new(ahead),
             ledger: Ledger::default(),
@@ -61,19 +66,20 @@ impl Core {
             core.workers.await_return(&worker);
             core.timers.set(Timer::Lease(worker.id), now + core.config.lease);
         }
+        for session in &sessions {
+            core.insert_session(session);
+        }
         for workflow in &workflows {
             core.insert_workflow(workflow);
         }
         for scope in core.meta.paused.clone() {
             core.set_paused(&scope, true);
         }
-        let counters = core.meta.counters;
         let ids: Vec<TaskId> = tasks.iter().map(|record| record.id).collect();
         core.tasks.reserve(tasks.len());
         for record in tasks {
-            core.insert(record);
+            core.insert_counted(record);
         }
-        core.meta.counters = counters;
         for placement in core.meta.placed.clone() {
             core.take_placement(&placement);
         }
@@ -111,6 +117,7 @@ fn from_one(meta: Meta) -> Meta {
     Meta {
         next_task: meta.next_task.max(TaskId(1)),
         next_workflow: meta.next_workflow.max(WorkflowId(1)),
+        next_session: meta.next_session.max(SessionId(1)),
         next_worker: meta.next_worker.max(WorkerId(1)),
         next_token: meta.next_token.max(Token(1)),
         next_sequence: meta.next_sequence.max(Sequence(1)),

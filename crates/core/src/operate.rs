@@ -1,6 +1,6 @@
 //! What operators do to tasks, groups and resources.
 
-use orchd_model::{Code, Priority, Refusal, Status, TaskId, TaskRange, WorkflowStatus};
+use orchd_model::{Code, Priority, Refusal, SessionStatus, Status, TaskId, TaskRange, WorkflowStatus};
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::command::{EndedTask, Reply};
@@ -123,6 +123,11 @@ impl Core {
         {
             return Err(Refusal::new(Code::NotFound, "no such running workflow").value(id.to_string()));
         }
+        if let Scope::Session(id) = &scope
+            && self.session(*id).is_none_or(|session| session.status == SessionStatus::Closed)
+        {
+            return Err(self.no_such_session(*id));
+        }
         if !self.meta.paused.contains(&scope) {
             self.emit(out, Fact::Paused { scope });
         }
@@ -159,7 +164,9 @@ impl Core {
             let stored_root = record.skip_root();
             let record = self.record(record.id).unwrap_or(record);
             let is_revived = |root: TaskId| roots.iter().any(|range| range.contains(root));
-            let goes_too = stored_root.is_some_and(is_revived) && record.skip_root() == stored_root;
+            let takes_work = record.demand.session.is_none_or(|id| self.check_session(id).is_ok());
+            let goes_too =
+                takes_work && stored_root.is_some_and(is_revived) && record.skip_root() == stored_root;
             if goes_too && chosen.insert(record.id) {
                 records.push(record);
             }
@@ -240,7 +247,9 @@ impl Core {
                 let refusal = Refusal::new(Code::WrongState, "an ad-hoc claim has ended with its client");
                 Err(refusal.value(format!("task {}", record.id)))
             }
-            Status::Failed | Status::Skipped | Status::Cancelled => Ok(Status::Pending),
+            Status::Failed | Status::Skipped | Status::Cancelled => {
+                record.demand.session.map_or(Ok(()), |id| self.check_session(id)).map(|()| Status::Pending)
+            }
             Status::Completed => {
                 let refusal =
                     Refusal::new(Code::WrongState, "only failed, skipped and cancelled tasks run again");

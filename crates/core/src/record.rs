@@ -5,8 +5,8 @@
 
 use orchd_model::{
     Amount, AttemptNumber, FailFast, Kept, On, Priority, Progress, ResourceName, ResourceSetting,
-    RetryPolicy, Sequence, SessionId, Span, Status, TaskId, TaskRange, TaskSpec, Time, Token, WorkerId,
-    WorkflowId, WorkflowStatus,
+    RetryPolicy, Sequence, SessionId, SessionMode, SessionStatus, Span, Status, TaskId, TaskRange, TaskSpec,
+    Time, Token, WorkerId, WorkflowId, WorkflowStatus,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -235,6 +235,8 @@ pub struct WorkflowRecord {
     pub name: Box<str>,
     /// The user id of its submitter.
     pub owner: u32,
+    /// The session it belongs to.
+    pub session: Option<SessionId>,
     /// The first of its tasks; ids of one workflow are contiguous.
     pub first_task: TaskId,
     /// How many tasks it has.
@@ -257,6 +259,37 @@ pub struct WorkflowRecord {
     pub failed: u64,
     /// Tasks that were cancelled.
     pub cancelled: u64,
+}
+
+/// All that a restart needs to know of a session.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SessionRecord {
+    /// Its id.
+    pub id: SessionId,
+    /// Its name.
+    pub name: Box<str>,
+    /// The user id of who created it.
+    pub owner: u32,
+    /// How many of its tasks may run at once.
+    pub max_parallel: Option<u32>,
+    /// How they follow each other.
+    pub mode: SessionMode,
+    /// When it was created.
+    pub created_at: Time,
+    /// When it was closed.
+    pub closed_at: Option<Time>,
+    /// What has become of it.
+    pub status: SessionStatus,
+    /// Counts of its tasks.
+    pub counters: Counters,
+    /// CPU time that its attempts have used.
+    pub cpu_time: Span,
+    /// Most memory that one of them has used, bytes.
+    pub memory_peak: u64,
+    /// What they have read from storage, bytes.
+    pub io_read: u64,
+    /// What they have written to storage, bytes.
+    pub io_write: u64,
 }
 
 /// Why a workflow starts nothing new.
@@ -352,7 +385,7 @@ impl ResourceState {
     }
 }
 
-/// Counts over the life of the state directory.
+/// Counts over the life of the state directory, or of a session.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Counters {
     /// Tasks by [`Status::index`].
@@ -376,6 +409,8 @@ pub struct Meta {
     pub next_task: TaskId,
     /// The next workflow's id.
     pub next_workflow: WorkflowId,
+    /// The next session's id.
+    pub next_session: SessionId,
     /// The next worker's id.
     pub next_worker: WorkerId,
     /// The next attempt's token.
@@ -414,4 +449,6 @@ pub struct Snapshot {
     pub tasks: Vec<TaskRecord>,
     /// Running workflows, by id.
     pub workflows: Vec<WorkflowRecord>,
+    /// Sessions that are not closed, by id.
+    pub sessions: Vec<SessionRecord>,
 }

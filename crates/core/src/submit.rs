@@ -1,13 +1,12 @@
 //! Adding tasks and workflows: what is refused, and how an accepted task begins.
 
-use orchd_model::{Code, Refusal, Status, TaskId, TaskRange, WorkflowId, WorkflowStatus, limits};
+use orchd_model::{Code, Refusal, SessionId, Status, TaskId, TaskRange, WorkflowId, WorkflowStatus, limits};
 use rustc_hash::FxHashMap;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use crate::command::{EdgeTarget, EndedTask, NewTask, NewWorkflow, Reply, Submission};
 use crate::core::{Core, Output};
-use crate::demand::Demand;
 use crate::event::Fact;
 use crate::record::{Edge, Key, Phase, Runner, TaskRecord, WorkflowRecord};
 use orchd_model::{AttemptNumber, NotBefore};
@@ -80,7 +79,7 @@ impl Core {
 
     /// Judges every task, and gives ids to those that are added.
     fn examine(&self, tasks: &[NewTask], ended: &BTreeMap<TaskId, EndedTask>) -> Plan {
-        let mut keys: FxHashMap<&str, (usize, u64)> = FxHashMap::default();
+        let mut keys: FxHashMap<(Option<SessionId>, &str), (usize, u64)> = FxHashMap::default();
         let mut verdicts = Vec::with_capacity(tasks.len());
         for (index, task) in tasks.iter().enumerate() {
             let verdict =
@@ -89,7 +88,7 @@ impl Core {
                     Err(refusal) => Verdict::Refused(refusal),
                 });
             if let (Verdict::New, Some(key)) = (&verdict, &task.spec.key) {
-                keys.insert(key, (index, task.fingerprint));
+                keys.insert((task.spec.session_id(), key), (index, task.fingerprint));
             }
             verdicts.push(verdict);
         }
@@ -113,20 +112,24 @@ impl Core {
     }
 
     /// The task that has the same key, or the refusal of this use of the key.
-    fn existing(&self, task: &NewTask, batch: &FxHashMap<&str, (usize, u64)>) -> Option<Verdict> {
-        let key = task.spec.key.as_deref()?;
+    fn existing(
+        &self,
+        task: &NewTask,
+        batch: &FxHashMap<(Option<SessionId>, &str), (usize, u64)>,
+    ) -> Option<Verdict> {
+        let (session, key) = (task.spec.session_id(), task.spec.key.as_deref()?);
         let conflict = |other: String| {
             let refusal = Refusal::new(Code::Conflict, "another task has this key").value(key);
             Verdict::Refused(refusal.hint(format!("{other} was added with the same key and another spec")))
         };
-        if let Some((index, fingerprint)) = batch.get(key) {
+        if let Some((index, fingerprint)) = batch.get(&(session, key)) {
             let is_same = *fingerprint == task.fingerprint;
             let other = || conflict(format!("task {} of the same request", index + 1));
             return Some(if is_same { Verdict::Twin(*index) } else { other() });
         }
-        let in_memory = self.keys.get(key).and_then(|id| {
-            let key = self.tasks.get(id)?.limits.as_ref()?.key.as_ref()?;
-            Some((*id, key.fingerprint))
+        let in_memory = self.keys.get(session, key).and_then(|id| {
+            let key = self.tasks.get(&id)?.limits.as_ref()?.key.as_ref()?;
+            Some((id, key.fingerprint))
         });
         let (id, fingerprint) = in_memory.or(task.same_key)?;
         let is_same = fingerprint == task.fingerprint;
@@ -139,6 +142,9 @@ impl Core {
         all: &[NewTask],
         ended: &BTreeMap<TaskId, EndedTask>,
     ) -> Result<(), Refusal> {
+        if let Some(session) = task.spec.session_id() {
+            self.check_session(session)?;
+        }
         self.check_claims_of(&task.spec)?;
         for (target, _) in &task.edges {
             match target {
@@ -164,6 +170,7 @@ impl Core {
             id,
             name: new.name,
             owner,
+            session: new.session,
             first_task: self.meta.next_task,
             task_count: tasks,
             max_parallel: new.max_parallel,
@@ -231,7 +238,7 @@ impl Core {
             name: spec.name.as_str().into(),
             owner,
             priority: spec.priority,
-            demand: Arc::new(Demand::new(spec, new.runner.clone(), workflow)),
+            demand: Arc::new(self.demand_of(spec, &new.runner, workflow, spec.session_id())),
             edges: Box::default(),
             conditional: spec.when.is_some(),
             retry: Arc::clone(&new.retry),

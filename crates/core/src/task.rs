@@ -56,6 +56,8 @@ pub(crate) struct Task {
     pub placed: bool,
     /// Derived: its claimant is not connected; then it stands in no queue.
     pub away: bool,
+    /// Derived: another of its session goes first; then it stands in no queue.
+    pub behind: bool,
     /// Derived: the best class of an unfinished dependent, if it is better than `priority`.
     pub inherited: Option<Priority>,
     /// Derived: the queue of its demand.
@@ -108,6 +110,7 @@ impl Task {
             hold: record.hold,
             placed: false,
             away: false,
+            behind: false,
             inherited: None,
             queue,
             edges: record.edges,
@@ -248,6 +251,11 @@ impl Task {
 
     /// Since when it stands in its queue, if it does.
     pub fn queued_since(&self) -> Option<Time> {
+        self.ready_since().filter(|_| !self.behind)
+    }
+
+    /// Since when nothing but its turn, its claims and a slot stand between it and its start, if so.
+    pub fn ready_since(&self) -> Option<Time> {
         match self.phase {
             Phase::Ready { since } if !self.hold && !self.placed && !self.away => Some(since),
             _ => None,

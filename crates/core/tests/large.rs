@@ -206,7 +206,8 @@ fn twenty_thousand_tasks_that_each_want_another_amount_finish() {
 fn a_workflow_of_100_000_tasks_stops_at_its_first_failure() {
     let mut world = world(Config::default(), 8);
     let fail_fast = FailFast::Cancel;
-    let workflow = NewWorkflow { name: "w".into(), max_parallel: Some(4), fail_fast, timeout: None };
+    let workflow =
+        NewWorkflow { name: "w".into(), max_parallel: Some(4), fail_fast, timeout: None, session: None };
     let (_, out) = world.submit((0..MANY).map(|_| task("t")).collect(), true, Some(workflow));
     let running = started(&out);
     assert_eq!(running.len(), 4);

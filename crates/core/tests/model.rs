@@ -2,9 +2,8 @@
 //! give the same statuses and the same reasons for what was skipped.
 //!
 //! The comparison is exact where every resource is a lock, a rate or a quantity that is only read, and no amounts
-//! are reserved. Where modes and amounts meet on one resource, or amounts are reserved, which of several lawful
-//! reservations is taken depends on when a waiting task is looked at; there every start of the core is judged
-//! instead: it was allowed, nobody who could go was passed, and nobody who could go was left behind.
+//! are reserved. Elsewhere which of several lawful reservations is taken depends on when a waiting task is looked
+//! at; there every start is judged instead: it was allowed, and nobody who could go was passed or left behind.
 
 mod kit;
 mod naive;
@@ -13,7 +12,7 @@ use kit::{World, spec_of, taken, task};
 use naive::steps::{API, BURST, CPU, GPU, HANDLER, How, LOCKS, MISSING, Paused, Step, Steps, Wish, steps};
 use naive::{Bucket, Naive, Need, State, Task, Worker, Workflow};
 use orchd_core::{
-    Command, Config, EdgeTarget, Join, NewTask, NewWorkflow, Output, Phase, Runner, Scope, SkipCause,
+    Command, Config, EdgeTarget, Join, NewTask, NewWorkflow, Output, Phase, Reply, Runner, Scope, SkipCause,
 };
 use orchd_model::{
     Amount, Claim, FailFast, Indices, Mode, On, Outcome, Priority, ResourceSetting, RetryPolicy, SessionId,
@@ -94,12 +93,13 @@ impl Pair {
         };
         let capacity = [(CPU.to_owned(), Amount::units(4)), (GPU.to_owned(), Amount::units(2))];
         let mut naive = Naive::new(config.aging, config.max_worker_losses, capacity.into());
-        let burst = Amount::units(BURST).as_thousandths();
+        let level = Amount::units(BURST).as_thousandths();
         naive.missing.insert(MISSING.to_owned());
-        naive.buckets.insert(API.to_owned(), Bucket { burst, level: burst, at: Time(0) });
+        naive.buckets.insert(API.to_owned(), Bucket { burst: level, level, at: Time(0) });
         (naive.reservation_delay, naive.grace) = (config.reservation_delay, config.grace);
-        let mut pair = Self { world: World::new(config), naive, exact, workers: Vec::new() };
-        pair.world.steps_a_batch = steps_a_batch;
+        let mut world = World { steps_a_batch, ..World::new(config) };
+        world.create_session("s");
+        let mut pair = Self { world, naive, exact, workers: Vec::new() };
         for pool in [0, 0, 1] {
             let place = pair.join(pool);
             pair.workers.push(place);
@@ -178,7 +178,7 @@ impl Pair {
             name: "w".into(),
             max_parallel,
             fail_fast,
-            timeout: None,
+            ..NewWorkflow::default()
         });
         let (reply, out) = self.world.submit(new, false, workflow);
         assert!(reply.is_ok(), "{reply:?}");
@@ -215,7 +215,7 @@ impl Pair {
         spec.timeout = wish.timeout.map(Span::from_secs);
         spec.priority = wish.class;
         spec.hold = wish.hold;
-        spec.session = wish.in_session.then_some(SessionId(1));
+        spec.session = wish.in_session.then_some(SessionId(1).into());
         spec.not_before =
             (wish.in_ms > 0).then_some(orchd_model::NotBefore::In(Span::from_millis(wish.in_ms)));
         new
@@ -358,7 +358,7 @@ impl Pair {
             _ => true,
         };
         let refused = match &reply {
-            Ok(orchd_core::Reply::Tasks(results)) => results.iter().any(|(_, result)| result.is_err()),
+            Ok(Reply::Tasks(results)) => results.iter().any(|(_, result)| result.is_err()),
             other => other.is_err(),
         };
         assert_eq!(refused, !may, "{command:?} of a task that is {status}: {reply:?}");

@@ -24,6 +24,7 @@ mod refusal;
 mod resource;
 mod retry;
 mod schema;
+mod session;
 mod spec;
 mod spec_json;
 mod status;
@@ -47,6 +48,7 @@ pub use reason::{BlockedVariant, Holder, Reason, StatusReason, TaskAhead, UnmetD
 pub use refusal::{Code, Refusal};
 pub use resource::{ResourceKind, ResourceName, ResourceSetting};
 pub use retry::{Matcher, RetryPolicy, RetrySpec};
+pub use session::{SessionMode, SessionRef, SessionSpec, SessionStatus};
 pub use spec::{Body, NotBefore, TaskSpec};
 pub use status::Status;
 pub use suggest::nearest;

@@ -151,6 +151,13 @@ pub enum Reason {
         /// How many may run at once.
         limit: u32,
     },
+    /// Its session keeps an order, and another goes first.
+    Turn {
+        /// The session's name.
+        session: String,
+        /// Who goes first.
+        behind: TaskAhead,
+    },
     /// The resource has become smaller than the claim.
     Unsatisfiable {
         /// Which one.
@@ -225,6 +232,9 @@ impl fmt::Display for Reason {
             Self::Paused { scope } => write!(f, "paused ({scope})"),
             Self::Guard { because } => write!(f, "held back by the load guard: {because}"),
             Self::MaxParallel { group, limit } => write!(f, "{group} runs its limit of {limit} at once"),
+            Self::Turn { session, behind } => {
+                write!(f, "behind {} ({}): session {session} keeps an order", behind.task, behind.name)
+            }
             Self::Unsatisfiable { resource, wants, capacity } => {
                 write!(f, "wants {wants} of {resource}, which has only {capacity} in all")
             }

@@ -159,6 +159,12 @@ impl ResourceName {
         &self.identifier
     }
 
+    /// The cores of the machine.
+    #[must_use]
+    pub fn cpu() -> Self {
+        Self { kind: "cpu".into(), identifier: "system_cpu".into() }
+    }
+
     /// Whether it is the memory of the machine.
     #[must_use]
     pub fn is_memory(&self) -> bool {

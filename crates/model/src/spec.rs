@@ -12,8 +12,8 @@ use std::path::Path;
 
 use crate::spec_json::SpecFields;
 use crate::{
-    Claim, Code, Dependency, Env, Indices, Priority, Refusal, RetrySpec, SessionId, Span, Time, WorkflowId,
-    limits,
+    Claim, Code, Dependency, Env, Indices, Priority, Refusal, RetrySpec, SessionId, SessionRef, Span, Time,
+    WorkflowId, limits,
 };
 
 /// What a task does.
@@ -144,7 +144,7 @@ pub struct TaskSpec {
     /// The indices of an array: one task for each.
     pub array: Option<Indices>,
     /// The session it belongs to.
-    pub session: Option<SessionId>,
+    pub session: Option<SessionRef>,
     /// The workflow it belongs to.
     pub workflow: Option<WorkflowId>,
     /// Labels to search by.
@@ -277,6 +277,15 @@ impl TaskSpec {
             }
         }
         self.retry.policy().map(drop)
+    }
+
+    /// The session it belongs to, once that is known by its id.
+    #[must_use]
+    pub fn session_id(&self) -> Option<SessionId> {
+        match self.session {
+            Some(SessionRef::Id(id)) => Some(id),
+            Some(SessionRef::Name(_)) | None => None,
+        }
     }
 
     /// Checks what a new task may not ask for, though one that was stored by an earlier orchd may have it.

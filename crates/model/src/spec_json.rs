@@ -14,8 +14,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::{
-    Body, Claim, Code, Dependency, Env, Indices, Matcher, NotBefore, Priority, Refusal, RetrySpec, SessionId,
-    Span, TaskSpec, WorkflowId, nearest,
+    Body, Claim, Code, Dependency, Env, Indices, Matcher, NotBefore, Priority, Refusal, RetrySpec,
+    SessionRef, Span, TaskSpec, WorkflowId, nearest,
 };
 
 /// The flat JSON form of a [`TaskSpec`], for reading and for the schema; it is written by [`Shown`].
@@ -95,7 +95,7 @@ pub(crate) struct SpecFields {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     array: Option<Indices>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    session: Option<SessionId>,
+    session: Option<SessionRef>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     workflow: Option<WorkflowId>,
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use std::fmt;
 
 use crate::spec::check_limit_of_time;
-use crate::{Code, Refusal, RetrySpec, Span, TaskSpec, limits};
+use crate::{Code, Refusal, RetrySpec, SessionRef, Span, TaskSpec, limits};
 
 /// What a workflow does after its first final failure.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -76,6 +76,9 @@ pub struct WorkflowSpec {
     /// The limit of the whole workflow from its submission.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Span>,
+    /// The session it belongs to, with all of its tasks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<SessionRef>,
     /// Its tasks, each with a name of its own.
     pub tasks: Vec<TaskSpec>,
 }

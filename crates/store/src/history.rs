@@ -3,8 +3,10 @@
 //! Each question is one or two statements, of one instant; none holds a read transaction open after it returns, so readers
 //! never keep the log from being written back.
 
-use orchd_core::{EndedTask, Event, Phase, SkipCause, TaskRecord};
-use orchd_model::{Env, Sequence, Status, TaskId, TaskRange, TaskResult, TaskSpec, Time, WorkflowId};
+use orchd_core::{EndedTask, Event, Phase, SessionRecord, SkipCause, TaskRecord};
+use orchd_model::{
+    Env, Sequence, SessionId, Status, TaskId, TaskRange, TaskResult, TaskSpec, Time, WorkflowId,
+};
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Params, Row, params, params_from_iter};
 use rustc_hash::FxHashMap;
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,7 +20,7 @@ use crate::sqlite::blob;
 use crate::write::int;
 use crate::{
     Figures, Filter, History, StoreError, StoredAttempt, StoredDefinition, StoredTask, StoredWorkflow,
-    TaskOutput, backup, element, schema,
+    TaskOutput, backup, element, schema, session,
 };
 
 /// Environments kept in memory: a list of thousands of tasks usually has one or two.
@@ -267,9 +269,9 @@ impl History for SqliteHistory {
         })
     }
 
-    fn by_key(&mut self, key: &str) -> Result<Option<(TaskId, u64)>, StoreError> {
-        let newest =
-            self.records("SELECT record FROM task WHERE key = ?1 ORDER BY id DESC LIMIT 1", [key])?.pop();
+    fn by_key(&mut self, session: Option<SessionId>, key: &str) -> Result<Option<(TaskId, u64)>, StoreError> {
+        let sql = "SELECT record FROM task WHERE key = ?1 AND session IS ?2 ORDER BY id DESC LIMIT 1";
+        let newest = self.records(sql, params![key, session.map(|id| int(id.0))])?.pop();
         Ok(newest.and_then(|record| record.key.map(|key| (record.id, key.fingerprint))))
     }
 
@@ -349,8 +351,14 @@ impl History for SqliteHistory {
         Ok(self.stored_workflows("WHERE id = ?1", [int(workflow.0)])?.pop())
     }
 
-    fn workflow_by_name(&mut self, name: &str) -> Result<Option<StoredWorkflow>, StoreError> {
-        Ok(self.stored_workflows("WHERE name = ?1 ORDER BY id DESC LIMIT 1", [name])?.pop())
+    fn workflow_by_name(
+        &mut self,
+        session: Option<SessionId>,
+        name: &str,
+    ) -> Result<Option<StoredWorkflow>, StoreError> {
+        let tail = "WHERE name = ?1 AND (?2 IS NULL OR session = ?2)
+             ORDER BY session IS NOT NULL, id DESC LIMIT 1";
+        Ok(self.stored_workflows(tail, params![name, session.map(|id| int(id.0))])?.pop())
     }
 
     fn definitions(&mut self) -> Result<Vec<StoredDefinition>, StoreError> {
@@ -365,8 +373,26 @@ impl History for SqliteHistory {
         definition::durations(&self.db, workflow)
     }
 
-    fn workflows(&mut self, limit: Option<usize>) -> Result<Vec<StoredWorkflow>, StoreError> {
-        self.stored_workflows("ORDER BY id DESC LIMIT ?1", [limit.map_or(-1, |n| int(n as u64))])
+    fn workflows(
+        &mut self,
+        session: Option<SessionId>,
+        limit: Option<usize>,
+    ) -> Result<Vec<StoredWorkflow>, StoreError> {
+        let tail = "WHERE ?1 IS NULL OR session = ?1 ORDER BY id DESC LIMIT ?2";
+        let limit = limit.map_or(-1, |n| int(n as u64));
+        self.stored_workflows(tail, params![session.map(|id| int(id.0)), limit])
+    }
+
+    fn session(&mut self, id: SessionId) -> Result<Option<SessionRecord>, StoreError> {
+        session::by_id(&self.db, id)
+    }
+
+    fn session_by_name(&mut self, name: &str) -> Result<Option<SessionRecord>, StoreError> {
+        session::by_name(&self.db, name)
+    }
+
+    fn sessions(&mut self, limit: Option<usize>) -> Result<Vec<SessionRecord>, StoreError> {
+        session::list(&self.db, limit)
     }
 
     fn events(&mut self, after: Sequence, limit: usize) -> Result<Vec<Event>, StoreError> {

@@ -18,6 +18,7 @@ mod history;
 mod query;
 mod reserve;
 mod schema;
+mod session;
 mod sqlite;
 mod store;
 mod trim;

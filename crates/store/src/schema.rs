@@ -91,6 +91,18 @@ CREATE TABLE definition (
     owner INTEGER NOT NULL,
     updated_at INTEGER NOT NULL
 ) WITHOUT ROWID;
+", "
+CREATE TABLE session (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL,
+    owner INTEGER NOT NULL,
+    closed_at INTEGER,
+    record BLOB NOT NULL
+);
+CREATE INDEX session_open ON session(id) WHERE closed_at IS NULL;
+CREATE INDEX session_name ON session(name);
+ALTER TABLE workflow ADD COLUMN session INTEGER;
+CREATE INDEX workflow_session ON workflow(session) WHERE session IS NOT NULL;
 "];
 
 /// Opens the store for writing, creating or migrating it as needed.

@@ -10,7 +10,7 @@ use crate::codec::{TaskReader, decode};
 use crate::history::SqliteHistory;
 use crate::reserve::Reserve;
 use crate::write::{KnownEnvs, write};
-use crate::{Batch, History, Retention, StateDir, Store, StoreError, Trimmed, backup, schema, trim};
+use crate::{Batch, History, Retention, StateDir, Store, StoreError, Trimmed, backup, schema, session, trim};
 
 const FILE: &str = "orchd.db";
 
@@ -72,7 +72,7 @@ impl SqliteStore {
 
 impl Store for SqliteStore {
     fn load(&mut self) -> Result<Snapshot, StoreError> {
-        // One transaction, so that all three parts are of the same instant.
+        // One transaction, so that all parts are of the same instant.
         let transaction = self.transaction()?;
         let meta: Option<Vec<u8>> =
             transaction.query_row("SELECT record FROM meta", [], |row| row.get(0)).optional()?;
@@ -95,6 +95,7 @@ impl Store for SqliteStore {
             while let Some(row) = rows.next()? {
                 snapshot.workflows.push(decode("a workflow record", blob(row, 0)?)?);
             }
+            snapshot.sessions = session::open(&transaction)?;
         }
         transaction.commit()?;
         Ok(snapshot)

@@ -2,7 +2,7 @@
 //!
 //! Invariant: what [`Store::commit`] has returned for is on disk, and a batch is there whole or not at all.
 
-use orchd_core::{AttemptEnd, EndedTask, Event, Meta, Snapshot, TaskRecord, WorkflowRecord};
+use orchd_core::{AttemptEnd, EndedTask, Event, Meta, SessionRecord, Snapshot, TaskRecord, WorkflowRecord};
 use orchd_model::{
     AttemptNumber, Glob, Priority, Sequence, SessionId, Status, TaskId, TaskRange, TaskResult, TaskSpec,
     Time, WorkflowId,
@@ -23,6 +23,8 @@ pub struct Batch {
     pub tasks: Vec<TaskRecord>,
     /// Every workflow that an event touched, as it is after the last event.
     pub workflows: Vec<WorkflowRecord>,
+    /// Every session that an event concerns, as it is after the last event.
+    pub sessions: Vec<SessionRecord>,
     /// The parameters, a JSON object, of the workflows that were submitted in this batch.
     pub workflow_parameters: Vec<(WorkflowId, String)>,
     /// Everything else, as it is after the last event.
@@ -151,11 +153,11 @@ pub trait History: Send {
     /// # Errors
     /// As [`History::spec`].
     fn ended(&mut self, tasks: &[TaskId]) -> Result<Vec<(TaskId, EndedTask)>, StoreError>;
-    /// The newest task with this idempotency key, and the hash of its spec.
+    /// The newest task of a session, or of none, with this idempotency key, and the hash of its spec.
     ///
     /// # Errors
     /// As [`History::spec`].
-    fn by_key(&mut self, key: &str) -> Result<Option<(TaskId, u64)>, StoreError>;
+    fn by_key(&mut self, session: Option<SessionId>, key: &str) -> Result<Option<(TaskId, u64)>, StoreError>;
     /// The tasks that were skipped because of this one, by id.
     ///
     /// # Errors
@@ -181,16 +183,40 @@ pub trait History: Send {
     /// # Errors
     /// As [`History::spec`].
     fn workflow(&mut self, workflow: WorkflowId) -> Result<Option<StoredWorkflow>, StoreError>;
-    /// The newest workflow of this name.
+    /// The newest workflow of this name: of this session, or, when none is given, one that is in none if
+    /// there is one.
     ///
     /// # Errors
     /// As [`History::spec`].
-    fn workflow_by_name(&mut self, name: &str) -> Result<Option<StoredWorkflow>, StoreError>;
-    /// The newest workflows, the newest first; `None`: all.
+    fn workflow_by_name(
+        &mut self,
+        session: Option<SessionId>,
+        name: &str,
+    ) -> Result<Option<StoredWorkflow>, StoreError>;
+    /// One session.
     ///
     /// # Errors
     /// As [`History::spec`].
-    fn workflows(&mut self, limit: Option<usize>) -> Result<Vec<StoredWorkflow>, StoreError>;
+    fn session(&mut self, session: SessionId) -> Result<Option<SessionRecord>, StoreError>;
+    /// The session of this name that is not closed, else the newest.
+    ///
+    /// # Errors
+    /// As [`History::spec`].
+    fn session_by_name(&mut self, name: &str) -> Result<Option<SessionRecord>, StoreError>;
+    /// The sessions that are not closed, then the others, the newest first; `None`: all.
+    ///
+    /// # Errors
+    /// As [`History::spec`].
+    fn sessions(&mut self, limit: Option<usize>) -> Result<Vec<SessionRecord>, StoreError>;
+    /// The newest workflows, the newest first, of a session or of all; `None`: all.
+    ///
+    /// # Errors
+    /// As [`History::spec`].
+    fn workflows(
+        &mut self,
+        session: Option<SessionId>,
+        limit: Option<usize>,
+    ) -> Result<Vec<StoredWorkflow>, StoreError>;
     /// Every definition by its name; their texts are left out.
     ///
     /// # Errors
@@ -331,6 +357,8 @@ pub struct Trimmed {
     pub tasks: Vec<(TaskId, AttemptNumber)>,
     /// Workflows.
     pub workflows: usize,
+    /// Sessions.
+    pub sessions: usize,
     /// Batches of the journal.
     pub journal_batches: usize,
     /// Whether another call will find more.

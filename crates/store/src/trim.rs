@@ -6,11 +6,11 @@ use orchd_model::{AttemptNumber, TaskId, Time};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::write::int;
-use crate::{Retention, StoreError, Trimmed};
+use crate::{Retention, StoreError, Trimmed, session};
 
 /// Tasks deleted by one call: some milliseconds of work.
 const TASKS: usize = 500;
-/// Workflows and batches of the journal deleted by one call.
+/// Workflows, sessions and batches of the journal deleted by one call.
 const OTHERS: usize = 100;
 
 /// Deletes a bounded part of what is not kept.
@@ -20,10 +20,11 @@ const OTHERS: usize = 100;
 pub(crate) fn trim(db: &Connection, cutoff: Cutoff) -> Result<Trimmed, StoreError> {
     let tasks = trim_tasks(db, cutoff)?;
     let workflows = trim_workflows(db, cutoff.time)?;
+    let sessions = session::trim(db, cutoff.time, OTHERS as i64)?;
     let journal_batches = trim_journal(db, cutoff.time)?;
     db.execute("DELETE FROM env WHERE last_task < coalesce((SELECT min(id) FROM task), last_task + 1)", [])?;
-    let more = tasks.len() == TASKS || workflows == OTHERS || journal_batches == OTHERS;
-    Ok(Trimmed { tasks, workflows, journal_batches, more, oldest: oldest(db)? })
+    let more = tasks.len() == TASKS || workflows == OTHERS || sessions == OTHERS || journal_batches == OTHERS;
+    Ok(Trimmed { tasks, workflows, sessions, journal_batches, more, oldest: oldest(db)? })
 }
 
 /// The end of the first that ended of what is left.

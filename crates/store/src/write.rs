@@ -9,7 +9,7 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 use rustc_hash::FxHashMap;
 
 use crate::codec::encode;
-use crate::{Batch, StoreError, definition};
+use crate::{Batch, StoreError, definition, session};
 
 /// Events in a row of the journal. A batch may have a million, and whoever reads them page by page reads whole
 /// rows.
@@ -112,7 +112,10 @@ impl<'a> Touch<'a> {
             | Fact::WorkerLost { .. }
             | Fact::WorkerLeft { .. }
             | Fact::Progressed { .. }
-            | Fact::Loosened { .. } => {}
+            | Fact::Loosened { .. }
+            | Fact::SessionCreated { .. }
+            | Fact::SessionClosing { .. }
+            | Fact::SessionClosed { .. } => {}
         }
     }
 }
@@ -138,6 +141,7 @@ pub(crate) fn write(db: &Connection, envs: &mut KnownEnvs, batch: &Batch) -> Res
     write_tasks(db, envs, batch, &touches, &mut buffer)?;
     write_attempts(db, &batch.events, &mut buffer)?;
     write_workflows(db, batch, &mut buffer)?;
+    session::write(db, &batch.sessions, &mut buffer)?;
     for events in batch.events.chunks(JOURNAL_EVENTS) {
         let (Some(first), Some(last)) = (events.first(), events.last()) else { continue };
         encode(&events, &mut buffer)?;
@@ -415,8 +419,8 @@ fn write_workflows(db: &Connection, batch: &Batch, buffer: &mut Vec<u8>) -> Resu
     }
     // Without an event that says so, the instant of the end stays as it is.
     let mut upsert = db.prepare_cached(
-        "INSERT INTO workflow (id, name, status, owner, created_at, finished_at, record, parameters)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, coalesce(?8, '{}'))
+        "INSERT INTO workflow (id, name, status, owner, created_at, finished_at, record, parameters, session)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, coalesce(?8, '{}'), ?10)
          ON CONFLICT (id) DO UPDATE SET status = ?3, record = ?7, finished_at = iif(?9, ?6, finished_at)",
     )?;
     let parameters: FxHashMap<WorkflowId, &str> =
@@ -434,6 +438,7 @@ fn write_workflows(db: &Connection, batch: &Batch, buffer: &mut Vec<u8>) -> Resu
             *buffer,
             parameters.get(&record.id),
             end.is_some(),
+            record.session.map(|session| int(session.0)),
         ])?;
     }
     Ok(())

@@ -97,6 +97,7 @@ pub(crate) fn workflow(
         max_parallel: None,
         fail_fast: FailFast::default(),
         timeout: None,
+        session: None,
         tasks: Vec::new(),
     };
     let declared = find("parameters").map(|e| Declarations::read(&e.node, report)).unwrap_or_default();

@@ -201,7 +201,7 @@ pub async fn remove(
 pub async fn run(
     State(shell): State<Arc<Shell>>,
     Extension(peer): Extension<Peer>,
-    Body(DefinitionRun { name, parameters, env, cwd }): Body<DefinitionRun>,
+    Body(DefinitionRun { name, parameters, env, cwd, session }): Body<DefinitionRun>,
 ) -> Answered<WorkflowAdded> {
     if let Some(cwd) = cwd.as_deref().filter(|cwd| !cwd.starts_with('/')) {
         return Err(Refusal::new(Code::Malformed, "a directory must be absolute").value(cwd).into());
@@ -210,6 +210,7 @@ pub async fn run(
     let parameters = parameters.into_iter().collect();
     let spec = found.definition.load(&parameters, true).map_err(|errors| invalid(&name, &errors))?;
     let mut spec = spec;
+    spec.session = session.or(spec.session);
     let env: Env = env.into();
     for task in &mut spec.tasks {
         task.surround(&env, cwd.as_deref().map(Path::new));

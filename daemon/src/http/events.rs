@@ -29,14 +29,18 @@ pub async fn events(
     headers: HeaderMap,
 ) -> Result<Sse<impl Stream<Item = Result<sse::Event, Infallible>>>, Refused> {
     query.check()?;
+    let session = match &query.session {
+        Some(name) => Some(super::named_session::resolve(&shell, name).await?),
+        None => None,
+    };
     let only = Only {
         tag: query.tag.clone(),
         task: query.task,
         workflow: match &query.workflow {
-            Some(name) => Some(super::workflows::resolve(&shell, name).await?),
+            Some(name) => Some(super::workflows::resolve(&shell, session, name).await?),
             None => None,
         },
-        session: query.session.as_deref().map(super::named_session::resolve).transpose()?,
+        session,
     };
     let resumed = headers.get("last-event-id").and_then(|id| id.to_str().ok()).and_then(|id| id.parse().ok());
     // Before the journal is read, so that nothing is missed in between.

@@ -16,8 +16,8 @@ use orchd_api::{OperationResult, Selector, routes};
 use orchd_model::{Body as TaskBody, Code, DependencyTarget, Refusal, TaskId, TaskRange, TaskSpec};
 use std::sync::Arc;
 
-use super::Shell;
 use super::answer::{Refused, bytes, parse};
+use super::{Shell, named_session};
 use crate::peer::Peer;
 
 /// What a submitter may do with a route.
@@ -51,8 +51,11 @@ fn right(method: &Method, route: &str) -> Right {
             | routes::DEFINITIONS
             | routes::DEFINITIONS_SHOW
             | routes::DURATIONS
+            | routes::SESSIONS
+            | routes::SESSION
             | routes::TASK_EXPLAIN,
         )
+        // Whose session it is, is looked at where it is closed.
         | (
             "POST",
             routes::TASKS
@@ -62,7 +65,9 @@ fn right(method: &Method, route: &str) -> Right {
             | routes::DEFINITIONS_RUN
             // Whose attempt it is, is looked at when its token is.
             | routes::TASKS_PROGRESS
-            | routes::TASKS_WAIT,
+            | routes::TASKS_WAIT
+            | routes::SESSIONS
+            | routes::SESSION_CLOSE,
         ) => Right::All,
         ("GET", routes::TASK | routes::TASK_LOGS) => Right::OwnTask,
         ("POST", routes::TASKS_CANCEL | routes::TASKS_RETRY | routes::TASKS_HOLD | routes::TASKS_RELEASE) => {
@@ -156,6 +161,9 @@ pub async fn check_spec(shell: &Arc<Shell>, spec: &TaskSpec, peer: Peer) -> Resu
     if is_process {
         let message = "commands run as the daemon's user, so only that user and root may add them";
         return Err(not_permitted(message, &spec.name).hint("add a task for a handler of a service"));
+    }
+    if let Some(session) = &spec.session {
+        named_session::check_owner(shell, session, peer).await?;
     }
     for dependency in &spec.dependencies {
         let tasks = match &dependency.task {

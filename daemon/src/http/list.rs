@@ -91,11 +91,14 @@ pub fn read(
 pub async fn filter(shell: &Arc<Shell>, query: ListQuery) -> Result<Filter, Refusal> {
     let statuses = query.status.as_deref().map(|text| text.split(',').map(|s| s.trim().parse()).collect());
     let statuses: Vec<Status> = statuses.transpose()?.unwrap_or_default();
-    let workflow = match query.workflow {
-        Some(name) => Some(super::workflows::resolve(shell, &name).await?),
+    let session = match query.session {
+        Some(name) => Some(super::named_session::resolve(shell, &name).await?),
         None => None,
     };
-    let session = query.session.as_deref().map(super::named_session::resolve).transpose()?;
+    let workflow = match query.workflow {
+        Some(name) => Some(super::workflows::resolve(shell, session, &name).await?),
+        None => None,
+    };
     let name_glob = query.name.map(|glob| glob.parse()).transpose()?;
     let limit = match query.limit.unwrap_or(LISTED) {
         0 => None,

@@ -115,9 +115,11 @@ async fn scope(shell: &Arc<Shell>, request: api::PauseRequest) -> Result<Scope, 
         api::PauseRequest { priority: Some(priority), .. } => Scope::Priority(priority),
         api::PauseRequest { resource: Some(name), .. } => Scope::Resource(name.parse()?),
         api::PauseRequest { workflow: Some(name), .. } => {
-            Scope::Workflow(super::workflows::resolve(shell, &name).await?)
+            Scope::Workflow(super::workflows::resolve(shell, None, &name).await?)
         }
-        api::PauseRequest { session: Some(id), .. } => Scope::Session(super::named_session::resolve(&id)?),
+        api::PauseRequest { session: Some(name), .. } => {
+            Scope::Session(super::named_session::resolve(shell, &name).await?)
+        }
         api::PauseRequest { .. } => Scope::All,
     })
 }

@@ -5,7 +5,7 @@
 //! already, so nothing is said before another look confirms that it is zero.
 
 use axum::extract::State;
-use orchd_api::{OperationResult, Selector, WaitReply, WaitRequest};
+use orchd_api::{ListQuery, OperationResult, Selector, WaitReply, WaitRequest};
 use orchd_core::{Event, Fact};
 use orchd_model::{Refusal, Status, TaskId, TaskRange};
 use std::collections::BTreeMap;
@@ -53,12 +53,14 @@ pub async fn wait(State(shell): State<Arc<Shell>>, Body(request): Body<WaitReque
     }
 }
 
-/// The tasks that are meant. A workflow means all of its tasks, those that have ended, too.
+/// The tasks that are meant. A workflow or session means all of its tasks, those that have ended, too.
 async fn selected(shell: &Arc<Shell>, select: Selector) -> Result<Vec<TaskRange>, Refusal> {
     match select {
-        Selector { workflow: Some(name), ids, .. } if ids.is_empty() => {
-            let workflow = Some(super::workflows::resolve(shell, &name).await?);
-            let filter = orchd_store::Filter { workflow, ..orchd_store::Filter::default() };
+        Selector { workflow, session, ids, .. }
+            if ids.is_empty() && (workflow.is_some() || session.is_some()) =>
+        {
+            let query = ListQuery { workflow, session, limit: Some(0), ..ListQuery::default() };
+            let filter = super::list::filter(shell, query).await?;
             shell.read(move |history| history.ids(&filter)).await
         }
         select => super::operate::select(shell, select).await,

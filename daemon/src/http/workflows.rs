@@ -2,17 +2,20 @@
 
 use axum::Extension;
 use axum::extract::State;
-use orchd_api::{Workflow, WorkflowAdded};
+use orchd_api::{Workflow, WorkflowAdded, WorkflowQuery};
 use orchd_core::NewWorkflow;
-use orchd_model::{Code, Refusal, WorkflowId, WorkflowSpec};
+use orchd_model::{Code, Refusal, SessionId, WorkflowId, WorkflowSpec};
 use orchd_store::{Filter, StoredWorkflow};
 use std::sync::Arc;
 
 use super::Shell;
-use super::answer::{Answered, Body, Id, json};
+use super::answer::{Answered, Body, Id, Query, json};
 use crate::documents;
 use crate::engine::Request;
 use crate::peer::Peer;
+
+/// How many workflows a list shows when nobody says.
+const LISTED: usize = 100;
 
 /// Adds a workflow: all of its tasks or none.
 pub async fn add(
@@ -38,6 +41,7 @@ pub async fn submit(
     for task in &spec.tasks {
         super::guard::check_spec(shell, task, peer).await?;
     }
+    let session = session_of(shell, &mut spec, peer).await?;
     let parameters = serde_json::to_string(&spec.parameters).map_err(|error| {
         Refusal::new(Code::Malformed, "the parameters are no JSON").value(error.to_string())
     })?;
@@ -46,6 +50,7 @@ pub async fn submit(
         max_parallel: spec.max_parallel,
         fail_fast: spec.fail_fast,
         timeout: spec.timeout,
+        session,
     };
     let specs: Vec<_> = spec.tasks.into_iter().map(Arc::new).collect();
     let names: Vec<String> = specs.iter().map(|spec| spec.name.clone()).collect();
@@ -55,26 +60,76 @@ pub async fn submit(
     Ok(WorkflowAdded { workflow, name: spec.name, tasks: names.into_iter().zip(ids).collect() })
 }
 
-/// The workflow with this name, the newest of several, or this id.
+/// The session of a workflow, which is that of all its tasks.
+async fn session_of(
+    shell: &Arc<Shell>,
+    spec: &mut WorkflowSpec,
+    peer: Peer,
+) -> Result<Option<SessionId>, Refusal> {
+    let Some(name) = &spec.session else {
+        let of_a_task = spec.tasks.iter().find_map(|task| task.session.as_ref());
+        return match of_a_task {
+            Some(session) => Err(Refusal::new(Code::Malformed, "a task of a workflow has its session")
+                .value(session.to_string())
+                .hint("name the session of the workflow instead")),
+            None => Ok(None),
+        };
+    };
+    super::named_session::check_owner(shell, name, peer).await?;
+    let id = super::named_session::resolve(shell, &name.to_string()).await?;
+    for task in &mut spec.tasks {
+        task.session = Some(id.into());
+    }
+    Ok(Some(id))
+}
+
+/// The workflow with this name, the newest of several, or this id; of a session, if one is given.
 ///
 /// # Errors
 /// `not_found`.
-pub async fn resolve(shell: &Arc<Shell>, name: &str) -> Result<WorkflowId, Refusal> {
-    let wanted = name.to_owned();
-    let found = shell
-        .read(move |history| match wanted.parse() {
-            Ok(id) => history.workflow(id),
-            Err(_) => history.workflow_by_name(&wanted),
-        })
-        .await?;
+pub async fn resolve(
+    shell: &Arc<Shell>,
+    session: Option<SessionId>,
+    name: &str,
+) -> Result<WorkflowId, Refusal> {
+    let found = find(shell, session, name).await?;
     found
         .map(|stored| stored.record.id)
         .ok_or_else(|| Refusal::new(Code::NotFound, "no such workflow").value(name))
 }
 
+async fn find(
+    shell: &Arc<Shell>,
+    session: Option<SessionId>,
+    name: &str,
+) -> Result<Option<StoredWorkflow>, Refusal> {
+    let wanted = name.to_owned();
+    let found = shell
+        .read(move |history| match wanted.parse() {
+            Ok(id) => history.workflow(id),
+            Err(_) => history.workflow_by_name(session, &wanted),
+        })
+        .await?;
+    Ok(found.filter(|stored| session.is_none() || stored.record.session == session))
+}
+
 /// Lists workflows, the newest first.
-pub async fn list(State(shell): State<Arc<Shell>>) -> Answered<Vec<Workflow>> {
-    let stored = shell.read(|history| history.workflows(Some(100))).await?;
+pub async fn list(
+    State(shell): State<Arc<Shell>>,
+    Query(query): Query<WorkflowQuery>,
+) -> Answered<Vec<Workflow>> {
+    let session = match &query.session {
+        Some(name) => Some(super::named_session::resolve(&shell, name).await?),
+        None => None,
+    };
+    let limit = match query.limit.unwrap_or(LISTED) {
+        0 => None,
+        limit => Some(limit),
+    };
+    let stored = match &query.name {
+        Some(name) => find(&shell, session, name).await?.into_iter().collect(),
+        None => shell.read(move |history| history.workflows(session, limit)).await?,
+    };
     let mut workflows = Vec::with_capacity(stored.len());
     for workflow in stored {
         workflows.push(document(&shell, workflow).await?);

@@ -1,16 +1,17 @@
 //! Every operation of the API. A route that is served must be here; `tests/openapi.rs` asks a daemon for each
 //! method of each path, and compares.
 
-use orchd_model::{TaskSpec, WorkflowSpec};
+use orchd_model::{SessionSpec, TaskSpec, WorkflowSpec};
 
 use super::operation::{Content, NDJSON, Operation, schema};
 use crate::{
-    AddBody, AddItem, AddQuery, AddReply, Backup, BackupRequest, Daemon, Definition, DefinitionNamed,
-    DefinitionRequest, DefinitionRun, DrainReply, DrainRequest, Durations, Event, EventQuery, Explanation,
-    FromWorker, ListQuery, LogChunk, LogEnd, LogQuery, OperationResult, PauseRequest, ProgressRequest,
-    Report, ReportQuery, ReportedTask, ReprioritizeRequest, Resource, ResourceNamed, ResourceRequest,
-    Selector, SettleRequest, ShownDefinition, ShutdownRequest, Stats, StoreCheck, Task, TaskIds,
-    ThrottleRequest, ToWorker, WaitReply, WaitRequest, Worker, Workflow, WorkflowAdded, routes,
+    AddBody, AddItem, AddQuery, AddReply, Backup, BackupRequest, CloseRequest, Daemon, Definition,
+    DefinitionNamed, DefinitionRequest, DefinitionRun, DrainReply, DrainRequest, Durations, Event,
+    EventQuery, Explanation, FromWorker, ListQuery, LogChunk, LogEnd, LogQuery, OperationResult,
+    PauseRequest, ProgressRequest, Report, ReportQuery, ReportedTask, ReprioritizeRequest, Resource,
+    ResourceNamed, ResourceRequest, Selector, Session, SessionQuery, SettleRequest, ShownDefinition,
+    ShutdownRequest, Stats, StoreCheck, Task, TaskIds, ThrottleRequest, ToWorker, WaitReply, WaitRequest,
+    Worker, Workflow, WorkflowAdded, WorkflowQuery, routes,
 };
 
 /// Every operation, in the order of [`routes`].
@@ -54,6 +55,7 @@ pub fn operations() -> Vec<Operation> {
             .reads::<WorkflowSpec>()
             .answers::<WorkflowAdded>(),
         Operation::get(routes::WORKFLOWS, "listWorkflows", "Workflows, the newest first")
+            .query::<WorkflowQuery>()
             .answers::<Vec<Workflow>>(),
         Operation::get(routes::WORKFLOW, "showWorkflow", "One workflow with its figures")
             .answers::<Workflow>(),
@@ -77,6 +79,7 @@ pub fn operations() -> Vec<Operation> {
             .reads::<ShutdownRequest>()
             .answers::<()>(),
     ];
+    operations.extend(of_sessions());
     operations.extend(of_tasks());
     operations.extend(of_definitions());
     operations
@@ -101,6 +104,22 @@ fn of_definitions() -> Vec<Operation> {
         Operation::get(routes::DURATIONS, "durations", "How long the tasks of a workflow took lately")
             .query::<DefinitionNamed>()
             .answers::<Durations>(),
+    ]
+}
+
+fn of_sessions() -> Vec<Operation> {
+    vec![
+        Operation::post(routes::SESSIONS, "createSession", "Create a session")
+            .reads::<SessionSpec>()
+            .answers::<Session>(),
+        Operation::get(routes::SESSIONS, "listSessions", "Sessions, those that are not closed first")
+            .query::<SessionQuery>()
+            .answers::<Vec<Session>>(),
+        Operation::get(routes::SESSION, "showSession", "One session with its statistics")
+            .answers::<Session>(),
+        Operation::post(routes::SESSION_CLOSE, "closeSession", "Take no more work into a session")
+            .reads::<CloseRequest>()
+            .answers::<Session>(),
     ]
 }
 

@@ -109,6 +109,7 @@ pub(super) fn run_of(file: &WorkflowFile) -> Result<DefinitionRun, Failure> {
         parameters: file.overrides().into_iter().collect(),
         env: env.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
         cwd: Some(cwd.to_string_lossy().into_owned()),
+        session: None,
     })
 }
 

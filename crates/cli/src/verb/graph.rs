@@ -39,7 +39,7 @@ impl Graph {
     pub(super) async fn run(&self, context: &Context) -> Result<Exit, Failure> {
         if let Some(name) = self.submitted() {
             let client = context.client().await?;
-            let workflow = named(&client, name).await?;
+            let workflow = named(&client, name.to_owned(), None).await?;
             let query = ReportQuery { workflow: Some(workflow.id.to_string()), ..ReportQuery::default() };
             let report = client.report(query.clone()).await?;
             let drawn = super::report::drawn(&client, report, query).await?;

@@ -22,6 +22,7 @@ mod reprioritize;
 mod resources;
 mod retry;
 mod run;
+mod session;
 mod show;
 mod shutdown;
 mod stats;
@@ -131,6 +132,8 @@ verbs! {
     Drain(drain);
     /// Check, plan and run workflow files
     Workflow(workflow);
+    /// Contexts with tasks, workflows and keys of their own
+    Session(session);
     /// Copy the store of the working daemon to a new file
     Backup(backup);
     /// Look for what is missing or broken

@@ -2,10 +2,11 @@
 
 use clap::Args;
 use orchd_api::{Distribution, SlowTask, Stats as Figures};
-use orchd_model::{Priority, Status};
+use orchd_client::Client;
+use orchd_model::{Priority, SessionRef, Status};
 use std::time::Duration;
 
-use super::resources;
+use super::{resources, session};
 use crate::context::Context;
 use crate::screen::Tint;
 use crate::{Exit, Failure, text};
@@ -21,26 +22,43 @@ pub(crate) struct Stats {
     /// Again every second
     #[arg(long)]
     watch: bool,
+    /// Those of this session alone
+    #[arg(long, value_name = "S")]
+    session: Option<SessionRef>,
 }
 
 impl Stats {
     pub(crate) async fn run(self, context: &Context) -> Result<Exit, Failure> {
         let client = context.client().await?;
         loop {
-            let figures = client.stats().await?;
-            if context.json {
-                context.screen.json(&figures)?;
-            } else if !context.quiet {
-                if self.watch {
-                    context.screen.clear(CLEAR)?;
-                }
-                print(context, &figures)?;
-            }
+            self.look(context, &client).await?;
             if !self.watch {
                 return Ok(Exit::DONE);
             }
             tokio::time::sleep(WATCH_EVERY).await;
         }
+    }
+
+    async fn look(&self, context: &Context, client: &Client) -> Result<(), Failure> {
+        let clear = || if self.watch { context.screen.clear(CLEAR) } else { Ok(()) };
+        if let Some(session) = &self.session {
+            let session = client.session(session).await?;
+            if context.json {
+                context.screen.json(&session.statistics)?;
+            } else if !context.quiet {
+                clear()?;
+                session::print_statistics(context, &session.statistics)?;
+            }
+            return Ok(());
+        }
+        let figures = client.stats().await?;
+        if context.json {
+            context.screen.json(&figures)?;
+        } else if !context.quiet {
+            clear()?;
+            print(context, &figures)?;
+        }
+        Ok(())
     }
 }
 

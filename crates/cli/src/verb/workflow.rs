@@ -1,8 +1,9 @@
 //! `workflow`: check, plan, draw and run files; list and show what was submitted.
 
 use clap::{Args, Subcommand};
-use orchd_api::{ListQuery, Workflow as Submitted};
+use orchd_api::{DefinitionRun, ListQuery, Workflow as Submitted, WorkflowQuery};
 use orchd_client::Client;
+use orchd_model::{SessionRef, WorkflowSpec};
 use orchd_workflow::{Configured, Estimate, FileError, Plan};
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -36,19 +37,26 @@ enum Action {
     Run(RunFile),
     /// Keep the workflows of a file in the daemon, to be run by their names
     Put(Put),
-    /// List the workflows that were submitted, or those that are kept
+    /// List the workflows that were submitted, the newest first, or those that are kept
     List {
         /// Those that can be run by their names
-        #[arg(long)]
+        #[arg(long, conflicts_with = "session")]
         stored: bool,
+        /// Only those of this session
+        #[arg(long, value_name = "S")]
+        session: Option<String>,
     },
     /// Show a workflow that was submitted, with its tasks, or the file of one that is kept
     Show {
         /// Its name or id
+        #[arg(value_name = "W")]
         workflow: String,
         /// The one that is run by this name
-        #[arg(long)]
+        #[arg(long, conflicts_with = "session")]
         stored: bool,
+        /// The session it belongs to, if others have one of this name
+        #[arg(long, value_name = "S")]
+        session: Option<String>,
     },
     /// Print the JSON Schema of workflow files, for editors
     Schema,
@@ -84,6 +92,9 @@ struct RunFile {
     /// Submit it and return at once
     #[arg(long)]
     detach: bool,
+    /// The session it belongs to, by name or id
+    #[arg(long, value_name = "S")]
+    session: Option<SessionRef>,
 }
 
 impl Workflow {
@@ -99,14 +110,14 @@ impl Workflow {
             Action::Graph(graph) => graph.run(context).await,
             Action::Run(file) => run(context, file).await,
             Action::Put(put) => definition::put(context, put).await,
-            Action::List { stored: true } => definition::list(context).await,
-            Action::List { stored: false } => list(context).await,
-            Action::Show { workflow, stored: true } => definition::show(context, &workflow).await,
-            Action::Show { workflow, stored: false } => show(context, &workflow).await,
             Action::Schema => {
                 context.screen.line(format!("{:#}", orchd_workflow::schema().as_value()))?;
                 Ok(Exit::DONE)
             }
+            Action::List { stored: true, .. } => definition::list(context).await,
+            Action::List { stored: false, session } => list(context, session).await,
+            Action::Show { workflow, stored: true, .. } => definition::show(context, &workflow).await,
+            Action::Show { workflow, stored: false, session } => show(context, workflow, session).await,
             Action::Remove { name } => definition::remove(context, &name).await,
         }
     }
@@ -253,9 +264,12 @@ fn print(context: &Context, plan: &Plan) -> Result<(), Failure> {
 
 async fn run(context: &Context, run: RunFile) -> Result<Exit, Failure> {
     let submission = if run.stored || definition::is_name(&run.file) {
-        Submission::Named(definition::run_of(&run.file)?)
+        let named = definition::run_of(&run.file)?;
+        Submission::Named(DefinitionRun { session: run.session, ..named })
     } else {
-        Submission::Spec(Box::new(run.file.load()?))
+        let spec = run.file.load()?;
+        let session = run.session.or(spec.session.clone());
+        Submission::Spec(Box::new(WorkflowSpec { session, ..spec }))
     };
     let client = context.client().await?;
     if !run.detach {
@@ -278,8 +292,9 @@ async fn run(context: &Context, run: RunFile) -> Result<Exit, Failure> {
     Ok(Exit::DONE)
 }
 
-async fn list(context: &Context) -> Result<Exit, Failure> {
-    let workflows = context.client().await?.workflows().await?;
+async fn list(context: &Context, session: Option<String>) -> Result<Exit, Failure> {
+    let query = WorkflowQuery { session, ..WorkflowQuery::default() };
+    let workflows = context.client().await?.list_workflows(query).await?;
     if context.json {
         context.screen.json(&workflows)?;
     } else if context.quiet {
@@ -308,9 +323,9 @@ fn row(workflow: &Submitted) -> Vec<Piece> {
     ]
 }
 
-async fn show(context: &Context, name: &str) -> Result<Exit, Failure> {
+async fn show(context: &Context, name: String, session: Option<String>) -> Result<Exit, Failure> {
     let client = context.client().await?;
-    let workflow = named(&client, name).await?;
+    let workflow = named(&client, name, session).await?;
     let query = ListQuery { workflow: Some(workflow.id.to_string()), limit: Some(0), ..ListQuery::default() };
     let summary = Summary::new(workflow, client.list(query).await?);
     if context.json {
@@ -323,12 +338,13 @@ async fn show(context: &Context, name: &str) -> Result<Exit, Failure> {
     Ok(Exit::DONE)
 }
 
-/// The workflow with this id, or else the newest one with this name.
-pub(super) async fn named(client: &Client, name: &str) -> Result<Submitted, Failure> {
-    if let Ok(id) = name.parse() {
-        return Ok(client.workflow(id).await?);
-    }
-    let workflows = client.workflows().await?;
-    let newest = workflows.into_iter().filter(|workflow| workflow.name == name).max_by_key(|found| found.id);
-    newest.ok_or_else(|| Failure::NotFound(format!("no such workflow: {}", text::plain(name))))
+/// The workflow with this id, or else the newest one with this name; of a session, if one is given.
+pub(super) async fn named(
+    client: &Client,
+    name: String,
+    session: Option<String>,
+) -> Result<Submitted, Failure> {
+    let unknown = Failure::NotFound(format!("no such workflow: {}", text::plain(&name)));
+    let query = WorkflowQuery { name: Some(name), session, limit: None };
+    client.list_workflows(query).await?.into_iter().next().ok_or(unknown)
 }

@@ -5,12 +5,14 @@
 #![expect(dead_code, reason = "each test uses its own part of the harness")]
 
 use orchd_core::{
-    Command, Config, Core, EdgeTarget, EndedTask, Fact, Join, NewClaim, NewTask, NewWorkflow, Output, Phase,
-    Reply, Runner, SkipCause, Snapshot, Submission, TaskRecord, WorkerNote, WorkflowRecord,
+    Command, Config, Core, EdgeTarget, EndedTask, Fact, Join, NewClaim, NewSession, NewTask, NewWorkflow,
+    Output, Phase, Reply, Runner, SessionRecord, SkipCause, Snapshot, Submission, TaskRecord, WorkerNote,
+    WorkflowRecord,
 };
 use orchd_model::{
-    AttemptReport, Body, Claim, Matcher, On, Outcome, Refusal, RetryPolicy, Span, Status, TaskId, TaskRange,
-    TaskSpec, Time, Token, WorkerId, WorkflowId, WorkflowStatus,
+    AttemptReport, Body, Claim, Matcher, On, Outcome, Refusal, RetryPolicy, SessionId, SessionMode,
+    SessionStatus, Span, Status, TaskId, TaskRange, TaskSpec, Time, Token, WorkerId, WorkflowId,
+    WorkflowStatus,
 };
 use std::collections::{BTreeMap, BTreeSet, hash_map::DefaultHasher};
 use std::hash::{Hash, Hasher};
@@ -25,6 +27,7 @@ mod telling;
 pub struct Store {
     pub tasks: BTreeMap<TaskId, TaskRecord>,
     pub workflows: BTreeMap<WorkflowId, WorkflowRecord>,
+    pub sessions: BTreeMap<SessionId, SessionRecord>,
     /// Every terminal status a task has had in its current run; more than one is a bug.
     ended: BTreeMap<TaskId, Status>,
 }
@@ -56,7 +59,7 @@ pub struct World {
     pub checked: bool,
     /// After how many steps the core is told that all is on disk.
     pub steps_a_batch: u32,
-    steps: u32,
+    pub steps: u32,
 }
 
 /// A task to submit, with the usual values.
@@ -156,9 +159,11 @@ impl World {
     fn keep(&mut self, out: &Output) {
         let mut tasks = BTreeSet::new();
         let mut workflows = BTreeSet::new();
+        let mut sessions = BTreeSet::new();
         for event in &out.events {
             tasks.extend(event.fact.tasks());
             workflows.extend(event.workflow);
+            sessions.extend(event.session);
             let Some(task) = event.fact.task() else { continue };
             let ended = match &event.fact {
                 Fact::Completed { .. } => Status::Completed,
@@ -186,6 +191,10 @@ impl World {
         for id in workflows {
             let record = self.core.workflow(id).expect("as a task is").clone();
             self.store.workflows.insert(id, record);
+        }
+        for id in sessions {
+            let record = self.core.session(id).expect("as a task is").clone();
+            self.store.sessions.insert(id, record);
         }
     }
 
@@ -221,7 +230,8 @@ impl World {
             });
             ended.extend(targets.filter_map(|id| Some((id, self.ended_task(id)?))));
             task.fingerprint = fingerprint(task);
-            task.same_key = task.spec.key.as_deref().and_then(|key| self.stored_key(key));
+            task.same_key =
+                task.spec.key.as_deref().and_then(|key| self.stored_key(task.spec.session_id(), key));
         }
         self.handle(Command::Submit(Submission { tasks, atomic, workflow, owner: 1000, ended }))
     }
@@ -230,6 +240,16 @@ impl World {
     pub fn edit(&mut self, task: TaskId, mut new: NewTask) -> (Result<Reply, Refusal>, Output) {
         new.fingerprint = fingerprint(&new);
         self.handle(Command::Edit { task, new: Box::new(new) })
+    }
+
+    /// Creates a session without limits.
+    pub fn create_session(&mut self, name: &str) -> SessionId {
+        let mode = SessionMode::Parallel;
+        let session = NewSession { name: name.into(), max_parallel: None, mode, owner: 1000 };
+        match self.handle(Command::CreateSession(session)).0 {
+            Ok(Reply::Session(id)) => id,
+            other => panic!("not created: {other:?}"),
+        }
     }
 
     /// Adds tasks of which none is refused; gives their ids.
@@ -253,8 +273,10 @@ impl World {
         Some(EndedTask { status: record.status(), root })
     }
 
-    fn stored_key(&self, key: &str) -> Option<(TaskId, u64)> {
-        let used = |record: &&TaskRecord| record.key.as_ref().is_some_and(|k| &*k.text == key);
+    fn stored_key(&self, session: Option<SessionId>, key: &str) -> Option<(TaskId, u64)> {
+        let used = |record: &&TaskRecord| {
+            record.demand.session == session && record.key.as_ref().is_some_and(|k| &*k.text == key)
+        };
         let record = self.store.tasks.values().find(used)?;
         Some((record.id, record.key.as_ref()?.fingerprint))
     }
@@ -366,7 +388,9 @@ impl World {
         let meta = self.core.meta().clone();
         assert_eq!(tasks.len(), self.core.unfinished_tasks().len(), "what is unfinished is stored");
         let mut out = Output::default();
-        let snapshot = Snapshot { meta: meta.clone(), tasks, workflows };
+        let open = |record: &&SessionRecord| record.status != SessionStatus::Closed;
+        let sessions: Vec<_> = self.store.sessions.values().filter(open).cloned().collect();
+        let snapshot = Snapshot { meta: meta.clone(), tasks, workflows, sessions: sessions.clone() };
         assert_eq!(snapshot, stored_and_read_back(&snapshot));
         let core = Core::load(self.config.clone(), snapshot, self.now, &mut out);
         let live = std::mem::replace(&mut self.core, core);
@@ -374,6 +398,10 @@ impl World {
             assert_eq!(live.record(id), self.core.record(id), "the record of {id} survives a restart");
         }
         assert_eq!((meta, live.unfinished_tasks()), (self.core.meta().clone(), self.core.unfinished_tasks()));
+        for session in &sessions {
+            let (was, is) = (live.session(session.id), self.core.session(session.id));
+            assert_eq!((was, is), (Some(session), Some(session)), "sessions survive a restart");
+        }
         assert_eq!(live.claims_held(), self.core.claims_held());
         self.check("a restart");
         out
@@ -433,6 +461,7 @@ fn stored_and_read_back(snapshot: &Snapshot) -> Snapshot {
         meta: through(&snapshot.meta),
         tasks: snapshot.tasks.iter().map(through).collect(),
         workflows: snapshot.workflows.iter().map(through).collect(),
+        sessions: snapshot.sessions.iter().map(through).collect(),
     }
 }
 

@@ -2,10 +2,10 @@
 //!
 //! The commands are listed in `scenarios/README.md`.
 
-use orchd_core::{Command, Config, EdgeTarget, Join, NewTask, NewWorkflow, Reply, Runner, Scope};
+use orchd_core::{Command, Config, EdgeTarget, Join, NewSession, NewTask, NewWorkflow, Reply, Runner, Scope};
 use orchd_model::{
-    Body, ErrorType, FailFast, NotBefore, On, Outcome, Progress, ResourceSetting, SessionId, Span, TaskId,
-    TaskRange, Time, Token, WorkerId, WorkflowId,
+    Body, ErrorType, FailFast, NotBefore, On, Outcome, Progress, ResourceSetting, SessionId, SessionMode,
+    Span, TaskId, TaskRange, Time, Token, WorkerId, WorkflowId,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -42,6 +42,7 @@ pub(super) struct Script {
     /// How many elements the arrays have.
     arrays: BTreeMap<String, u64>,
     pub(super) workflows: BTreeMap<String, WorkflowId>,
+    pub(super) sessions: BTreeMap<String, SessionId>,
     pub(super) workers: BTreeMap<String, WorkerId>,
     /// Every token a task has had.
     pub(super) tokens: BTreeMap<TaskId, Vec<Token>>,
@@ -69,6 +70,7 @@ impl Script {
             tasks: BTreeMap::new(),
             arrays: BTreeMap::new(),
             workflows: BTreeMap::new(),
+            sessions: BTreeMap::new(),
             workers: BTreeMap::new(),
             tokens: BTreeMap::new(),
         }
@@ -114,6 +116,7 @@ impl Script {
             "atomic" => self.add(rest, true, None),
             "workflow" => self.add_workflow(rest),
             "claim" => self.claim(&words),
+            "session" => self.create_session(&words),
             "give_back" | "downgrade" => self.loosen(verb, &words),
             "worker" => self.join(&words),
             "rejoin" => self.rejoin(&words),
@@ -191,6 +194,9 @@ impl Script {
                 let verdict = verdict.parse().map_err(|_| why.join(" "));
                 Command::Decide { task: self.task(name), verdict }
             }
+            ("close_session", [name, how @ ..]) => {
+                Command::CloseSession { session: self.session(name), cancel: how != ["wait"] }
+            }
             ("detach", [name]) => Command::Detach { worker: self.workers[*name] },
             ("heartbeat", [name]) => Command::Heartbeat { worker: self.workers[*name] },
             ("resize", [name, slots]) => {
@@ -260,7 +266,7 @@ impl Script {
             ["priority", class] => Scope::Priority(class.parse().expect("a class")),
             ["resource", name] => Scope::Resource(name.parse().expect("a resource")),
             ["workflow", name] => Scope::Workflow(self.workflows[*name]),
-            ["session", id] => Scope::Session(id.parse().expect("an id")),
+            ["session", name] => Scope::Session(self.session(name)),
             _ => panic!("not a scope: {words:?}"),
         }
     }
@@ -357,17 +363,45 @@ impl Script {
         self.answer(reply, &out)
     }
 
+    /// `session NAME [MODE] [max_parallel=N]`
+    fn create_session(&mut self, words: &[&str]) -> Vec<String> {
+        let [name, options @ ..] = words else { panic!("session NAME [MODE] [max_parallel=N]") };
+        let mut session =
+            NewSession { name: (*name).into(), max_parallel: None, mode: SessionMode::Parallel, owner: 1000 };
+        for option in options {
+            match option.split_once('=') {
+                Some(("max_parallel", limit)) => session.max_parallel = limit.parse().ok(),
+                _ => session.mode = option.parse().expect("a mode"),
+            }
+        }
+        let (reply, out) = self.world().handle(Command::CreateSession(session));
+        if let Ok(Reply::Session(id)) = reply {
+            self.sessions.insert((*name).to_owned(), id);
+        }
+        self.answer(reply, &out)
+    }
+
+    fn session(&self, name: &str) -> SessionId {
+        self.sessions.get(name).copied().unwrap_or_else(|| SessionId(name.parse().expect("a session")))
+    }
+
     fn add_workflow(&mut self, rest: &str) -> Vec<String> {
         let (head, tasks) = rest.split_once(": ").expect("workflow NAME OPTIONS: TASKS");
         let (name, options) = head.split_once(' ').unwrap_or((head, ""));
-        let mut workflow =
-            NewWorkflow { name: name.into(), max_parallel: None, fail_fast: FailFast::No, timeout: None };
+        let mut workflow = NewWorkflow {
+            name: name.into(),
+            max_parallel: None,
+            fail_fast: FailFast::No,
+            timeout: None,
+            session: None,
+        };
         for option in options.split_whitespace() {
             match option.split_once('=').expect("key=value") {
                 ("max_parallel", limit) => workflow.max_parallel = limit.parse().ok(),
                 ("fail_fast", "yes") => workflow.fail_fast = FailFast::Yes,
                 ("fail_fast", "cancel") => workflow.fail_fast = FailFast::Cancel,
                 ("timeout", text) => workflow.timeout = Some(span(text)),
+                ("session", name) => workflow.session = Some(self.session(name)),
                 other => panic!("not an option of a workflow: {other:?}"),
             }
         }
@@ -390,7 +424,7 @@ impl Script {
                 "timeout" => spec_of(&mut new).timeout = Some(span(value)),
                 "deadline" => spec_of(&mut new).deadline = Some(span(value)),
                 "key" => spec_of(&mut new).key = Some(value.to_owned()),
-                "session" => spec_of(&mut new).session = Some(SessionId(value.parse().expect("an id"))),
+                "session" => spec_of(&mut new).session = Some(self.session(value).into()),
                 "body" => spec_of(&mut new).body = Body::Shell { line: value.to_owned() },
                 "claims" => spec_of(&mut new).claims = claims_of(value),
                 "any" => spec_of(&mut new).claims_any = value.split('|').map(claims_of).collect(),

@@ -18,7 +18,7 @@ impl Script {
                     }
                 }
             }
-            Ok(Reply::Done | Reply::Submitted { .. } | Reply::Joined(_)) => {}
+            Ok(Reply::Done | Reply::Submitted { .. } | Reply::Joined(_) | Reply::Session(_)) => {}
             Err(refusal) => said.push(refused_as(&refusal)),
         }
         said
@@ -116,13 +116,9 @@ impl Script {
         let name = |id| self.names(TaskRange::from_first(id, event.more));
         let name = event.fact.task().map_or_else(String::new, name);
         match &event.fact {
-            Fact::Submitted { .. } => format!("added {name}"),
-            Fact::Split { .. } => format!("split {name}"),
+            Fact::Submitted { .. } | Fact::Split { .. } => name,
             Fact::Edited { .. } => format!("edited {name}"),
-            Fact::Enlarged { memory, variant, .. } => {
-                let variant = variant.map_or_else(String::new, |variant| format!(" in variant {variant}"));
-                format!("{name} claims {memory} of memory{variant}")
-            }
+            Fact::Enlarged { memory, variant, .. } => enlarged(&name, *memory, *variant),
             Fact::Checked { .. } => format!("check {name}"),
             Fact::Readied { .. } => format!("ready {name}"),
             Fact::Delayed { until, .. } => format!("delay {name} until {}", at(*until)),
@@ -167,7 +163,10 @@ impl Script {
             Fact::WorkflowSubmitted { .. }
             | Fact::WorkflowStopped { .. }
             | Fact::WorkflowEnded { .. }
-            | Fact::WorkflowReopened { .. } => self.of_workflow(&event.fact),
+            | Fact::WorkflowReopened { .. }
+            | Fact::SessionCreated { .. }
+            | Fact::SessionClosing { .. }
+            | Fact::SessionClosed { .. } => self.of_workflow(&event.fact),
             Fact::Paused { .. }
             | Fact::Resumed { .. }
             | Fact::ResourceSet { .. }
@@ -202,6 +201,20 @@ impl Script {
                 format!("workflow {} {status}", self.workflow_name(*workflow))
             }
             Fact::WorkflowReopened { record } => format!("workflow {} goes on", record.name),
+            other => self.of_session(other),
+        }
+    }
+
+    /// What is told of sessions.
+    fn of_session(&self, fact: &Fact) -> String {
+        let name = |id| {
+            let record = self.world.as_ref().and_then(|world| world.store.sessions.get(id));
+            record.map_or_else(|| id.to_string(), |record| record.name.to_string())
+        };
+        match fact {
+            Fact::SessionCreated { record } => format!("session {} {}", record.name, record.mode),
+            Fact::SessionClosing { session } => format!("session {} is closing", name(session)),
+            Fact::SessionClosed { session } => format!("session {} is closed", name(session)),
             other => format!("{other:?}"),
         }
     }
@@ -341,6 +354,11 @@ fn instants_in(reason: &Reason) -> Vec<Time> {
         }
         _ => Vec::new(),
     }
+}
+
+fn enlarged(name: &str, memory: orchd_model::Amount, variant: Option<u32>) -> String {
+    let variant = variant.map_or_else(String::new, |variant| format!(" in variant {variant}"));
+    format!("{name} claims {memory} of memory{variant}")
 }
 
 fn stop_word(stop: Stop) -> &'static str {

@@ -31,7 +31,9 @@ fn assert_same(store: &mut dyn Store, naive: &mut MemoryStore, world: &World) {
         assert_eq!(asked.tagged(tag, &ids).unwrap(), naive.tagged(tag, &ids).unwrap(), "{tag}");
     }
     for key in ["k0", "k1", "k2", "unknown"] {
-        assert_eq!(asked.by_key(key).unwrap(), naive.by_key(key).unwrap());
+        for session in [None, Some(SessionId(1)), Some(SessionId(3))] {
+            assert_eq!(asked.by_key(session, key).unwrap(), naive.by_key(session, key).unwrap());
+        }
     }
     for filter in filters(world) {
         assert_eq!(asked.list(&filter).unwrap(), naive.list(&filter).unwrap(), "{filter:?}");
@@ -45,9 +47,22 @@ fn assert_same(store: &mut dyn Store, naive: &mut MemoryStore, world: &World) {
         }
         assert_eq!(asked.tally(range).unwrap(), naive.tally(range).unwrap(), "{range}");
     }
-    assert_eq!(asked.workflows(None).unwrap(), naive.workflows(None).unwrap());
-    assert_eq!(asked.workflows(Some(1)).unwrap(), naive.workflows(Some(1)).unwrap());
-    assert_eq!(asked.workflow_by_name("w").unwrap(), naive.workflow_by_name("w").unwrap());
+    for session in [None, Some(SessionId(1)), Some(SessionId(2))] {
+        for limit in [None, Some(1)] {
+            assert_eq!(asked.workflows(session, limit).unwrap(), naive.workflows(session, limit).unwrap());
+        }
+        let named = |history: &mut dyn History| history.workflow_by_name(session, "w").unwrap();
+        assert_eq!(named(asked), named(naive));
+    }
+    for name in ["s0", "s1", "s2", "unknown"] {
+        assert_eq!(asked.session_by_name(name).unwrap(), naive.session_by_name(name).unwrap());
+    }
+    for id in 0..9 {
+        assert_eq!(asked.session(SessionId(id)).unwrap(), naive.session(SessionId(id)).unwrap());
+    }
+    for limit in [None, Some(2)] {
+        assert_eq!(asked.sessions(limit).unwrap(), naive.sessions(limit).unwrap());
+    }
     assert_eq!(asked.workflow(WorkflowId(1)).unwrap(), naive.workflow(WorkflowId(1)).unwrap());
     for (after, limit) in [(0, usize::MAX), (0, 3), (5, 4), (7, 0), (1 << 40, 9)] {
         let (after, what) = (Sequence(after), format!("{limit} events after {after}"));
@@ -96,7 +111,7 @@ fn spec(number: usize) -> TaskSpec {
     spec.priority = Priority::ALL[number % 4];
     spec.tags = [format!("t{}", number % 2)].into();
     spec.key = number.is_multiple_of(2).then(|| format!("k{}", number % 3));
-    spec.session = number.is_multiple_of(3).then_some(SessionId(number as u64 % 2));
+    spec.session = number.is_multiple_of(3).then_some(SessionId(number as u64 % 2).into());
     let variants = ["gpu=1", "cpu=4"].map(|claim| vec![claim.parse().unwrap()]);
     spec.claims_any = number.is_multiple_of(3).then_some(variants).into_iter().flatten().collect();
     spec.claims = number.is_multiple_of(4).then(|| "memory=512MiB".parse().unwrap()).into_iter().collect();
@@ -126,6 +141,8 @@ enum Step {
     SubmitWorkflow(u64),
     EndWorkflow,
     ReopenWorkflow,
+    CreateSession,
+    CloseSession(usize),
     SetResource(Option<u64>, Option<u32>),
     Commit,
     Reopen,
@@ -133,8 +150,8 @@ enum Step {
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     use Step::{
-        Cancel, Commit, Complete, Edit, EndWorkflow, Fail, Hold, Reopen, ReopenWorkflow, Retry, Revive,
-        SetResource, Skip, Split, Start, Submit, SubmitWorkflow,
+        Cancel, CloseSession, Commit, Complete, CreateSession, Edit, EndWorkflow, Fail, Hold, Reopen,
+        ReopenWorkflow, Retry, Revive, SetResource, Skip, Split, Start, Submit, SubmitWorkflow,
     };
     let at = || 0..1000_usize;
     prop::collection::vec(
@@ -151,6 +168,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
             2 => (at(), 0..20_usize).prop_map(|(task, number)| Edit(task, number)),
             2 => (any::<bool>(), at(), 1..5_u64).prop_map(|(ended, task, keep)| Split(ended, task, keep)),
             1 => (1..4_u64).prop_map(SubmitWorkflow),
+            1 => Just(CreateSession),
+            1 => at().prop_map(CloseSession),
             1 => Just(EndWorkflow),
             1 => Just(ReopenWorkflow),
             1 => (prop::option::of(any::<u64>()), prop::option::of(any::<u32>())).prop_map(|(a, b)| SetResource(a, b)),
@@ -187,6 +206,11 @@ fn apply(world: &mut World, step: &Step) {
                 Step::EndWorkflow => world.end_workflow(id, WorkflowStatus::Completed),
                 _ => world.reopen_workflow(id),
             }
+        }
+        Step::CreateSession => drop(world.create_session()),
+        Step::CloseSession(at) => {
+            let ids: Vec<SessionId> = world.sessions.keys().copied().collect();
+            ids.get(at % ids.len().max(1)).into_iter().for_each(|id| world.close_session(*id));
         }
         Step::SetResource(capacity, concurrency) => world.set_resource(*capacity, *concurrency),
         Step::Commit | Step::Reopen => {}

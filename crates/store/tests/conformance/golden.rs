@@ -22,7 +22,7 @@ fn batch() -> Batch {
     spec.claims_any = vec![vec!["gpu=1".parse().unwrap()], vec!["cpu=4".parse().unwrap()]];
     spec.claims = vec!["memory=512MiB".parse::<Claim>().unwrap(), "lock:a:exclusive".parse().unwrap()];
     spec.key = Some("key".to_owned());
-    spec.session = Some(SessionId(3));
+    spec.session = Some(SessionId(3).into());
     spec.when = Some("true".to_owned());
     (spec.timeout, spec.deadline) = (Some(Span(1_500_000)), Some(Span(9)));
     spec.retry.max_retries = Some(2);
@@ -40,6 +40,8 @@ fn batch() -> Batch {
     world.skip(other, Some(first));
     let running = world.submit(TaskSpec::shell("true"));
     world.start(running);
+    let session = world.create_session();
+    world.close_session(session);
     world.set_resource(Some(2500), None);
     let slowest = vec![(running, Span(300))];
     let figures = Figures { through: Sequence(0), waits: vec![(1, 2)], runs: vec![(300, 1)], slowest };
@@ -58,6 +60,7 @@ fn dump() -> String {
         ("meta", "SELECT record FROM meta"),
         ("task", "SELECT record FROM task ORDER BY id"),
         ("workflow", "SELECT record FROM workflow ORDER BY id"),
+        ("session", "SELECT record FROM session ORDER BY id"),
         ("attempt", "SELECT data FROM attempt ORDER BY task, number"),
         ("journal", "SELECT events FROM journal ORDER BY first_seq"),
         ("figures", "SELECT record FROM figures"),

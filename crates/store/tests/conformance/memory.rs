@@ -1,8 +1,9 @@
 //! The naive store: maps in memory, no thought of speed. What it says is what a store should say.
 
-use orchd_core::{EndedTask, Event, Fact, Meta, Phase, SkipCause, Snapshot, TaskRecord};
+use orchd_core::{EndedTask, Event, Fact, Meta, Phase, SessionRecord, SkipCause, Snapshot, TaskRecord};
 use orchd_model::{
-    AttemptNumber, Sequence, Status, TaskId, TaskRange, TaskSpec, Time, WorkflowId, WorkflowStatus,
+    AttemptNumber, Sequence, SessionId, SessionStatus, Status, TaskId, TaskRange, TaskSpec, Time, WorkflowId,
+    WorkflowStatus,
 };
 use orchd_store::{
     Batch, DefinitionChange, Figures, Filter, History, Retention, Store, StoreError, StoredAttempt,
@@ -19,6 +20,7 @@ struct State {
     tasks: BTreeMap<TaskId, StoredTask>,
     attempts: BTreeMap<(TaskId, AttemptNumber), StoredAttempt>,
     workflows: BTreeMap<WorkflowId, StoredWorkflow>,
+    sessions: BTreeMap<SessionId, SessionRecord>,
     journal: Vec<Vec<Event>>,
     figures: Option<Figures>,
     definitions: BTreeMap<String, StoredDefinition>,
@@ -118,6 +120,12 @@ impl Store for MemoryStore {
             meta: state.meta.clone(),
             tasks: tasks.into_iter().map(|t| t.record).collect(),
             workflows: running.map(|w| w.record.clone()).collect(),
+            sessions: state
+                .sessions
+                .values()
+                .filter(|s| s.status != SessionStatus::Closed)
+                .cloned()
+                .collect(),
         })
     }
 
@@ -131,6 +139,9 @@ impl Store for MemoryStore {
         }
         for record in &batch.workflows {
             state.workflows.get_mut(&record.id).unwrap().record = record.clone();
+        }
+        for record in &batch.sessions {
+            state.sessions.insert(record.id, record.clone());
         }
         for (id, text) in &batch.workflow_parameters {
             state.workflows.get_mut(id).unwrap().parameters = text.clone();
@@ -172,6 +183,11 @@ impl Store for MemoryStore {
             .retain(|id, t| !task_gone(t.finished_at, *id) || running.contains(&t.record.demand.workflow));
         let used: BTreeSet<_> = state.tasks.values().filter_map(|t| t.record.demand.workflow).collect();
         state.workflows.retain(|id, w| !gone(w.finished_at) || used.contains(id));
+        let of_tasks = state.tasks.values().filter_map(|t| t.record.demand.session);
+        let used: BTreeSet<_> =
+            of_tasks.chain(state.workflows.values().filter_map(|w| w.record.session)).collect();
+        let sessions = state.sessions.len();
+        state.sessions.retain(|id, s| !gone(s.closed_at) || used.contains(id));
         let kept: BTreeSet<TaskId> = state.tasks.keys().copied().collect();
         let mut trimmed: Vec<(Option<Time>, TaskId)> =
             had.iter().filter(|(id, _)| !kept.contains(id)).map(|(id, end)| (*end, *id)).collect();
@@ -192,6 +208,7 @@ impl Store for MemoryStore {
         Ok(Trimmed {
             tasks: trimmed,
             workflows: before.0 - state.workflows.len(),
+            sessions: sessions - state.sessions.len(),
             journal_batches: before.1 - state.journal.len(),
             more: false,
             oldest,
@@ -321,9 +338,10 @@ impl History for MemoryStore {
         Ok(ended.collect())
     }
 
-    fn by_key(&mut self, key: &str) -> Result<Option<(TaskId, u64)>, StoreError> {
+    fn by_key(&mut self, session: Option<SessionId>, key: &str) -> Result<Option<(TaskId, u64)>, StoreError> {
         let state = self.state();
-        let with_key = state.tasks.values().rev().filter_map(|t| Some((t.record.id, t.record.key.as_ref()?)));
+        let of_it = state.tasks.values().rev().filter(|t| t.record.demand.session == session);
+        let with_key = of_it.filter_map(|t| Some((t.record.id, t.record.key.as_ref()?)));
         Ok(with_key.filter(|(_, k)| &*k.text == key).map(|(id, k)| (id, k.fingerprint)).next())
     }
 
@@ -360,12 +378,40 @@ impl History for MemoryStore {
         Ok(self.state().workflows.get(&workflow).cloned())
     }
 
-    fn workflow_by_name(&mut self, name: &str) -> Result<Option<StoredWorkflow>, StoreError> {
-        Ok(self.workflows(None)?.into_iter().find(|w| &*w.record.name == name))
+    fn workflow_by_name(
+        &mut self,
+        session: Option<SessionId>,
+        name: &str,
+    ) -> Result<Option<StoredWorkflow>, StoreError> {
+        let all = self.workflows(session, None)?;
+        let mut named = all.into_iter().filter(|w| &*w.record.name == name).collect::<Vec<_>>();
+        named.sort_by_key(|w| w.record.session.is_some());
+        Ok(named.into_iter().next())
     }
 
-    fn workflows(&mut self, limit: Option<usize>) -> Result<Vec<StoredWorkflow>, StoreError> {
-        Ok(self.state().workflows.values().rev().take(limit.unwrap_or(usize::MAX)).cloned().collect())
+    fn workflows(
+        &mut self,
+        session: Option<SessionId>,
+        limit: Option<usize>,
+    ) -> Result<Vec<StoredWorkflow>, StoreError> {
+        let state = self.state();
+        let of_it = state.workflows.values().filter(|w| session.is_none() || w.record.session == session);
+        Ok(of_it.rev().take(limit.unwrap_or(usize::MAX)).cloned().collect())
+    }
+
+    fn session(&mut self, session: SessionId) -> Result<Option<SessionRecord>, StoreError> {
+        Ok(self.state().sessions.get(&session).cloned())
+    }
+
+    fn session_by_name(&mut self, name: &str) -> Result<Option<SessionRecord>, StoreError> {
+        Ok(self.sessions(None)?.into_iter().find(|s| &*s.name == name))
+    }
+
+    fn sessions(&mut self, limit: Option<usize>) -> Result<Vec<SessionRecord>, StoreError> {
+        let mut all: Vec<SessionRecord> = self.state().sessions.values().rev().cloned().collect();
+        all.sort_by_key(|s| s.closed_at.is_some());
+        all.truncate(limit.unwrap_or(usize::MAX));
+        Ok(all)
     }
 
     fn definitions(&mut self) -> Result<Vec<StoredDefinition>, StoreError> {

@@ -1,12 +1,13 @@
 //! Plays the scheduler: tasks and workflows that live and die, and the batches that say so.
 
 use orchd_core::{
-    AttemptEnd, Demand, Edge, Event, Fact, Key, Meta, Phase, Runner, Scope, SkipCause, Stop, TaskRecord,
-    WorkflowRecord,
+    AttemptEnd, Counters, Demand, Edge, Event, Fact, Key, Meta, Phase, Runner, Scope, SessionRecord,
+    SkipCause, Stop, TaskRecord, WorkflowRecord,
 };
 use orchd_model::{
-    Amount, AttemptNumber, ErrorType, FailFast, On, Outcome, ResourceSetting, Sequence, Span, Status, TaskId,
-    TaskResult, TaskSpec, Time, Token, Usage, WorkerId, WorkflowId, WorkflowStatus,
+    Amount, AttemptNumber, ErrorType, FailFast, On, Outcome, ResourceSetting, Sequence, SessionId,
+    SessionMode, SessionStatus, Span, Status, TaskId, TaskResult, TaskSpec, Time, Token, Usage, WorkerId,
+    WorkflowId, WorkflowStatus,
 };
 use orchd_store::{Batch, Figures};
 use serde_json::json;
@@ -22,6 +23,8 @@ pub struct World {
     events: Vec<Event>,
     touched: BTreeSet<TaskId>,
     touched_workflows: BTreeSet<WorkflowId>,
+    pub sessions: BTreeMap<SessionId, SessionRecord>,
+    touched_sessions: BTreeSet<SessionId>,
     parameters: Vec<(WorkflowId, String)>,
 }
 
@@ -41,6 +44,8 @@ impl World {
             events: Vec::new(),
             touched: BTreeSet::new(),
             touched_workflows: BTreeSet::new(),
+            sessions: BTreeMap::new(),
+            touched_sessions: BTreeSet::new(),
             parameters: Vec::new(),
         }
     }
@@ -66,6 +71,10 @@ impl World {
                 .iter()
                 .map(|id| self.workflows[id].clone())
                 .collect(),
+            sessions: std::mem::take(&mut self.touched_sessions)
+                .iter()
+                .map(|id| self.sessions[id].clone())
+                .collect(),
             workflow_parameters: std::mem::take(&mut self.parameters),
             meta: self.meta.clone(),
             figures,
@@ -83,6 +92,7 @@ impl World {
         let demand = task.and_then(|id| self.tasks.get(&id)).map(|record| Arc::clone(&record.demand));
         let workflow = fact.workflow().or(demand.as_ref().and_then(|d| d.workflow));
         self.touched_workflows.extend(fact.workflow());
+        self.touched_sessions.extend(fact.session());
         let session = demand.and_then(|d| d.session);
         let more = task.and_then(|id| self.tasks.get(&id)).map_or(0, |record| record.more);
         self.events.push(Event { sequence: self.meta.next_sequence, time, workflow, session, more, fact });
@@ -260,7 +270,7 @@ impl World {
         }
         let (workflow, session) = (record.demand.workflow, record.demand.session);
         let key = record.key.as_ref().map(|key| key.text.to_string());
-        let spec = TaskSpec { workflow, session, key, array: None, ..spec };
+        let spec = TaskSpec { workflow, session: session.map(Into::into), key, array: None, ..spec };
         let record = self.record(id);
         (record.name, record.priority) = (spec.name.as_str().into(), spec.priority);
         let record = Box::new(record.clone());
@@ -279,6 +289,7 @@ impl World {
             id,
             name: name.into(),
             owner: 1000,
+            session: id.0.is_multiple_of(2).then_some(SessionId(id.0 % 3)),
             first_task: self.meta.next_task,
             task_count,
             max_parallel: Some(2),
@@ -300,6 +311,38 @@ impl World {
             self.submit(spec);
         }
         id
+    }
+
+    pub fn create_session(&mut self) -> SessionId {
+        let id = self.meta.next_session;
+        self.meta.next_session = id.next();
+        let record = SessionRecord {
+            id,
+            name: format!("s{}", id.0 % 3).into(),
+            owner: 1000,
+            max_parallel: Some(3),
+            mode: SessionMode::Sequential,
+            created_at: self.now(),
+            closed_at: None,
+            status: SessionStatus::Open,
+            counters: Counters::default(),
+            cpu_time: Span(7),
+            memory_peak: 8,
+            io_read: 9,
+            io_write: 10,
+        };
+        self.sessions.insert(id, record.clone());
+        self.tell(Fact::SessionCreated { record: Box::new(record) });
+        id
+    }
+
+    pub fn close_session(&mut self, id: SessionId) {
+        let now = self.now();
+        let record = self.sessions.get_mut(&id).unwrap();
+        if record.closed_at.is_none() {
+            (record.status, record.closed_at) = (SessionStatus::Closed, Some(now));
+            self.tell(Fact::SessionClosed { session: id });
+        }
     }
 
     pub fn end_workflow(&mut self, id: WorkflowId, status: WorkflowStatus) {
