@@ -8,7 +8,8 @@ use std::collections::BTreeSet;
 /// The batch of these events, which are the scheduler's last.
 pub fn of(core: &Core, events: Vec<Event>, workflow_parameters: Vec<(WorkflowId, String)>) -> Batch {
     let mut workflows: BTreeSet<WorkflowId> = events.iter().filter_map(|e| e.fact.workflow()).collect();
-    workflows.extend(events.iter().filter(|e| ends_a_task(&e.fact)).filter_map(|e| e.workflow));
+    let changes = |fact: &Fact| ends_a_task(fact) || matches!(fact, Fact::Expanded { .. });
+    workflows.extend(events.iter().filter(|e| changes(&e.fact)).filter_map(|e| e.workflow));
     let sessions: BTreeSet<SessionId> = events.iter().filter_map(|event| event.session).collect();
     debug_assert!(added_as_told(core, &events), "a task is not as the event that added it says");
     Batch {

@@ -217,6 +217,7 @@ pub fn status_reason(
         Phase::Ended(_)
         | Phase::Waiting
         | Phase::Checking
+        | Phase::Computing
         | Phase::Delayed { .. }
         | Phase::Ready { .. }
         | Phase::Running { .. } => None,
@@ -272,6 +273,7 @@ fn running_since(task: &StoredTask) -> Option<Time> {
         Phase::Running { started_at, .. } => Some(started_at),
         Phase::Waiting
         | Phase::Checking
+        | Phase::Computing
         | Phase::Delayed { .. }
         | Phase::Ready { .. }
         | Phase::Ended(_)

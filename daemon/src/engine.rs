@@ -12,11 +12,11 @@ use orchd_core::{
     Command, Core, EdgeTarget, EndedTask, Event, NewClaim, NewTask, NewWorkflow, Output, Reply, Submission,
 };
 use orchd_model::{
-    Code, DependencyTarget, Refusal, Sequence, SessionRef, TaskId, TaskRange, TaskSpec, Time, Token,
-    WorkerId, WorkflowId, limits,
+    AttemptReport, Code, DependencyTarget, Refusal, Sequence, SessionRef, TaskId, TaskRange, TaskSpec, Time,
+    Token, WorkerId, WorkflowId, limits,
 };
 use orchd_store::{Batch, DefinitionChange, History};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
@@ -31,6 +31,7 @@ use crate::references::References;
 use crate::sessions::{SessionLink, Sessions};
 use crate::statistics::Picture;
 use crate::told::Told;
+use crate::transformer::Unmade;
 use crate::writer::{Committed, Outgoing};
 
 /// A batch is handed over at this many events even if more commands wait: bounds the memory of a burst and
@@ -69,6 +70,8 @@ pub enum Request {
     Join { join: Joining, link: SessionLink, answer: Answer<WorkerId> },
     /// A worker tells what has happened; the ends are acknowledged when durable.
     Reports { worker: WorkerId, told: Told, link: SessionLink },
+    /// A report whose result was made into what is kept.
+    Made(Box<Unmade>),
     /// A look at the scheduler.
     Inspect(Box<dyn FnOnce(&Core) + Send>),
     /// Start nothing new from now on, or again.
@@ -110,6 +113,8 @@ pub struct Engine {
     pub committed: Receiver<Committed>,
     /// Asks for a look at the load of the machine.
     pub load_watch: Sender<()>,
+    /// Has results made into what is kept of them.
+    pub unmade: Sender<Unmade>,
 }
 
 /// What one batch will hold.
@@ -199,6 +204,12 @@ impl Engine {
     ) {
         let now = self.clock.now();
         match request {
+            Request::Command { command: Command::Report { worker, report }, answer: None }
+                if self.is_to_be_made(&report) =>
+            {
+                self.have_made(worker, report, None);
+            }
+            Request::Made(made) => self.take_made(*made, gathering),
             Request::Command { command, answer } => {
                 let reply = self.core.handle(now, command, &mut gathering.output);
                 gathering.responses.extend(answer.map(|answer| Response::Command(answer, reply)));
@@ -231,18 +242,7 @@ impl Engine {
                 let reply = self.retry(now, &ids, &mut gathering.output);
                 gathering.responses.push(Response::Command(answer, reply));
             }
-            Request::Join { join, link, answer } => {
-                let reply = self.join(now, join, &mut gathering.output);
-                let joined = reply.and_then(|reply| match reply {
-                    Reply::Joined(id) => Ok(id),
-                    _ => Err(Refusal::new(Code::WrongState, "not the answer to a hello")),
-                });
-                if let Ok(id) = joined {
-                    // Before any assignment can leave the outbox.
-                    self.sessions.open(id, &link, self.clock.now());
-                }
-                gathering.responses.push(Response::Join(answer, joined));
-            }
+            Request::Join { join, link, answer } => self.answer_join(now, join, &link, answer, gathering),
             Request::Reports { worker, told, link } => self.take_reports(worker, told, link, gathering),
             Request::Inspect(look) => {
                 self.core.note_time(now);
@@ -264,6 +264,25 @@ impl Engine {
         self.refuse_when_full()?;
         gathering.definitions.extend(changes);
         Ok(Reply::Done)
+    }
+
+    fn answer_join(
+        &mut self,
+        now: Time,
+        joining: Joining,
+        link: &SessionLink,
+        answer: Answer<WorkerId>,
+        gathering: &mut Gathering,
+    ) {
+        let joined = self.join(now, joining, &mut gathering.output).and_then(|reply| match reply {
+            Reply::Joined(id) => Ok(id),
+            _ => Err(Refusal::new(Code::WrongState, "not the answer to a hello")),
+        });
+        if let Ok(id) = joined {
+            // Before any assignment can leave the outbox.
+            self.sessions.open(id, link, self.clock.now());
+        }
+        gathering.responses.push(Response::Join(answer, joined));
     }
 
     fn join(&mut self, now: Time, joining: Joining, out: &mut Output) -> Result<Reply, Refusal> {
@@ -288,6 +307,11 @@ impl Engine {
                 tracing::debug!(%worker, %refusal, "a worker speaks of an attempt that is over");
             }
         }
+        let (unmade, ended): (Vec<_>, Vec<_>) =
+            ended.into_iter().partition(|report| self.is_to_be_made(report));
+        for report in unmade {
+            self.have_made(Some(worker), report, Some(link.clone()));
+        }
         let tokens: Vec<Token> = ended.iter().map(|report| report.token).collect();
         for report in ended {
             let (task, token) = (report.task, report.token);
@@ -302,6 +326,25 @@ impl Engine {
         }
     }
 
+    fn is_to_be_made(&self, report: &AttemptReport) -> bool {
+        Unmade::is_due(&report.outcome, self.core.transforms(report.task))
+    }
+
+    fn have_made(&self, worker: Option<WorkerId>, report: AttemptReport, link: Option<SessionLink>) {
+        // The other end lives as long as the engine.
+        drop(self.unmade.send(Unmade { worker, report, link }));
+    }
+
+    fn take_made(&mut self, made: Unmade, gathering: &mut Gathering) {
+        let Unmade { worker, report, link } = made;
+        let (task, token) = (report.task, report.token);
+        let command = Command::Report { worker, report };
+        if let Err(refusal) = self.core.handle(self.clock.now(), command, &mut gathering.output) {
+            tracing::info!(%task, %token, %refusal, "report refused");
+        }
+        gathering.responses.extend(link.map(|link| Response::Ack(link, vec![token])));
+    }
+
     fn hand_over(&mut self, gathering: &mut Gathering) {
         let Gathering { output, responses, parameters, definitions } = std::mem::take(gathering);
         let batch = Batch { definitions, ..batch::of(&self.core, output.events, parameters) };
@@ -314,7 +357,7 @@ impl Engine {
         }
     }
 
-    fn refuse_when_full(&self) -> Result<(), Refusal> {
+    pub(crate) fn refuse_when_full(&self) -> Result<(), Refusal> {
         if self.full {
             return Err(Refusal::new(Code::StoreFailed, "the disk is full: new work is refused")
                 .hint("free some space in the state directory's file system"));
@@ -494,47 +537,6 @@ impl Engine {
             }
             None => Ok(ids),
         }
-    }
-
-    /// Loads ended tasks, and those that were skipped because of them, and runs them again.
-    fn retry(&mut self, now: Time, wanted: &[TaskRange], out: &mut Output) -> Result<Reply, Refusal> {
-        self.refuse_when_full()?;
-        let mut tasks = Vec::new();
-        let mut unknown = Vec::new();
-        let mut skipped = Vec::new();
-        for range in wanted {
-            let live = range.single().and_then(|id| self.core.record(id));
-            let records = match (live, range.single()) {
-                (Some(record), _) => vec![record],
-                (None, Some(id)) => self.history.record(id).map_err(store_refusal)?.into_iter().collect(),
-                // Of many, those are meant that can be run again.
-                (None, None) => self.history.failures(*range).map_err(store_refusal)?,
-            };
-            if records.is_empty() {
-                unknown.push(*range);
-            }
-            for record in &records {
-                skipped.extend(self.history.skipped_by(record.id).map_err(store_refusal)?);
-            }
-            tasks.extend(records);
-        }
-        let mut workflows = Vec::new();
-        let ids: BTreeSet<WorkflowId> = tasks.iter().filter_map(|task| task.demand.workflow).collect();
-        for id in ids {
-            workflows.extend(self.history.workflow(id).map_err(store_refusal)?.map(|stored| stored.record));
-        }
-        let edges: BTreeSet<TaskId> =
-            tasks.iter().chain(&skipped).flat_map(|task| task.edges.iter().map(|edge| edge.task)).collect();
-        let edges: Vec<TaskId> = edges.into_iter().filter(|id| self.core.status(*id).is_none()).collect();
-        let ended = self.history.ended(&edges).map_err(store_refusal)?.into_iter().collect();
-        let wanted = wanted.to_vec();
-        let reply =
-            self.core.handle(now, Command::Retry { wanted, tasks, skipped, workflows, ended }, out)?;
-        let Reply::Tasks(mut results) = reply else { return Ok(reply) };
-        let no_such =
-            |range: TaskRange| Refusal::new(Code::NotFound, "no such task").value(range.to_string());
-        results.extend(unknown.into_iter().map(|range| (range, Err(no_such(range)))));
-        Ok(Reply::Tasks(results))
     }
 }
 

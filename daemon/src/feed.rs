@@ -182,6 +182,8 @@ pub fn kind(fact: &Fact) -> Option<&'static str> {
         Fact::Enlarged { .. } => "task.enlarged",
         Fact::Revived { .. } => "task.revived",
         Fact::Checked { .. } => "task.checked",
+        Fact::Computing { .. } => "task.computing",
+        Fact::Expanded { .. } => "task.expanded",
         Fact::Readied { .. } => "task.ready",
         Fact::Delayed { .. } => "task.delayed",
         Fact::Held { .. } => "task.held",
@@ -262,10 +264,12 @@ fn data(fact: &Fact) -> Value {
         Fact::SessionCreated { record } => {
             json!({ "name": record.name, "mode": record.mode, "max_parallel": record.max_parallel })
         }
+        Fact::Expanded { elements, .. } => json!({ "first": elements.first, "elements": elements.count }),
         Fact::Split { .. }
         | Fact::SessionClosing { .. }
         | Fact::SessionClosed { .. }
         | Fact::Checked { .. }
+        | Fact::Computing { .. }
         | Fact::Readied { .. }
         | Fact::Held { .. }
         | Fact::Released { .. }

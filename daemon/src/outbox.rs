@@ -3,131 +3,32 @@
 
 use crossbeam_channel::{Receiver, Sender};
 use orchd_api::{Assignment, Bounds, StopCause, StopOrder, ToWorker, Work};
-use orchd_core::{Command, Effect, Event, Fact, Stop, TaskRecord};
+use orchd_core::{Command, Effect, Event, Fact, Stop};
 use orchd_model::{
-    Allotment, AttemptNumber, AttemptReport, Body, Code, ErrorType, Outcome, Refusal, Span, TaskId,
-    TaskRange, TaskSpec, Token, WorkerId, WorkflowId,
+    Allotment, AttemptNumber, AttemptReport, Body, Code, ErrorType, Outcome, Refusal, Span, TaskId, Token,
+    WorkerId,
 };
-use orchd_store::History;
-use rustc_hash::FxHashMap;
-use serde_json::{Map, Value, json};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::compute;
 use crate::engine::Request;
 use crate::feed::Feed;
+use crate::inputs::Inputs;
 use crate::live::Live;
 use crate::local_worker::Fence;
 use crate::sessions::Sessions;
 use crate::writer::Release;
 
-/// Specs of tasks that were added lately, so that a task that starts at once is not read back.
-const RECENT_SPECS: usize = 8192;
-
-/// Arrays that are remembered for the same reason.
-const RECENT_ARRAYS: usize = 64;
-
 /// The outbox.
 pub struct Outbox {
     pub releases: Receiver<Release>,
-    pub history: Box<dyn History>,
+    pub inputs: Inputs,
     pub live: Arc<Live>,
     pub sessions: Arc<Sessions>,
     pub feed: Arc<Feed>,
     pub engine: Sender<Request>,
     pub fence: Fence,
-    pub recent: Recent,
-}
-
-/// What an assignment is made from.
-struct Known {
-    spec: Arc<TaskSpec>,
-    /// The task, or all elements of the array.
-    tasks: TaskRange,
-    workflow: Option<WorkflowId>,
-    dependencies: Vec<TaskId>,
-    /// Whether a client runs it itself: an ad-hoc claim.
-    is_claim: bool,
-}
-
-impl Known {
-    fn new(spec: Arc<TaskSpec>, record: &TaskRecord) -> Arc<Self> {
-        let dependencies = record.edges.iter().map(|edge| edge.task).collect();
-        let tasks = record.array_range(&spec);
-        let is_claim = record.claimant.is_some();
-        Arc::new(Self { spec, tasks, workflow: record.demand.workflow, dependencies, is_claim })
-    }
-}
-
-/// The latest tasks, the oldest is forgotten first.
-#[derive(Default)]
-pub struct Recent {
-    /// Where a task was submitted, or edited last. Most tasks of a burst are forgotten before they start, so
-    /// nothing is made of them before that.
-    tasks: FxHashMap<TaskId, Place>,
-    order: VecDeque<TaskId>,
-    /// Arrays that lately had something started, by their first elements.
-    arrays: BTreeMap<TaskId, Arc<Known>>,
-}
-
-/// An event of a batch.
-struct Place {
-    batch: Arc<Vec<Event>>,
-    index: usize,
-}
-
-impl Place {
-    fn spec(&self) -> Option<(&TaskRecord, &Arc<TaskSpec>)> {
-        spec_in(&self.batch.get(self.index)?.fact)
-    }
-}
-
-/// The spec that a fact brings, with its record.
-fn spec_in(fact: &Fact) -> Option<(&TaskRecord, &Arc<TaskSpec>)> {
-    match fact {
-        Fact::Submitted { record, spec } | Fact::Edited { record, spec } => Some((record, spec.as_ref()?)),
-        _ => None,
-    }
-}
-
-impl Recent {
-    fn get(&self, id: TaskId) -> Option<Arc<Known>> {
-        let array = || self.arrays.range(..=id).next_back().filter(|(_, known)| known.tasks.contains(id));
-        match self.tasks.get(&id).and_then(Place::spec) {
-            Some((record, spec)) => Some(Known::new(Arc::clone(spec), record)),
-            None => array().map(|(_, known)| Arc::clone(known)),
-        }
-    }
-
-    /// Remembers the specs that came with a batch.
-    fn note(&mut self, batch: &Arc<Vec<Event>>) {
-        let specs = || batch.iter().enumerate().filter_map(|(at, event)| Some((at, spec_in(&event.fact)?)));
-        // Those that would be forgotten right away are passed over.
-        let surplus = specs().count().saturating_sub(RECENT_SPECS);
-        for (index, (record, spec)) in specs().skip(surplus) {
-            if spec.array.is_some() {
-                self.keep_array(Known::new(Arc::clone(spec), record));
-                continue;
-            }
-            let place = Place { batch: Arc::clone(batch), index };
-            if self.tasks.insert(record.id, place).is_none() {
-                self.order.push_back(record.id);
-            }
-        }
-        while self.order.len() > RECENT_SPECS {
-            if let Some(oldest) = self.order.pop_front() {
-                self.tasks.remove(&oldest);
-            }
-        }
-    }
-
-    fn keep_array(&mut self, known: Arc<Known>) {
-        // An array whose turn comes again is read again.
-        if self.arrays.len() == RECENT_ARRAYS {
-            self.arrays.pop_first();
-        }
-        self.arrays.insert(known.tasks.first, known);
-    }
 }
 
 impl Outbox {
@@ -141,7 +42,7 @@ impl Outbox {
     }
 
     fn note(&mut self, events: &Arc<Vec<Event>>) {
-        self.recent.note(events);
+        self.inputs.note(events);
         for event in events.iter() {
             match &event.fact {
                 Fact::Started { task, attempt, token, .. } => self.sessions.assigned(*task, *attempt, *token),
@@ -191,8 +92,13 @@ impl Outbox {
                     self.sessions.send(worker, ToWorker::Refused { refusal });
                 }
                 Effect::Evaluate { task } => {
-                    let verdict = self.evaluate(task);
+                    let verdict = self.inputs.condition(task);
                     self.tell_engine(Command::Decide { task, verdict });
+                }
+                Effect::Compute { task, elements } => {
+                    let policy = self.live.policy();
+                    let command = compute::answer(&mut self.inputs, &policy, task, elements);
+                    self.tell_engine(command);
                 }
                 Effect::Fence { worker } => self.fence.ask(worker),
             }
@@ -232,23 +138,6 @@ impl Outbox {
         self.tell_engine(Command::Report { worker: None, report });
     }
 
-    fn known(&mut self, task: TaskId) -> Result<Arc<Known>, String> {
-        if let Some(known) = self.recent.get(task) {
-            return Ok(known);
-        }
-        match self.history.task(task) {
-            Ok(Some(stored)) => {
-                let known = Known::new(stored.spec, &stored.record);
-                if known.spec.array.is_some() {
-                    self.recent.keep_array(Arc::clone(&known));
-                }
-                Ok(known)
-            }
-            Ok(None) => Err(format!("task {task} is not in the store")),
-            Err(error) => Err(error.to_string()),
-        }
-    }
-
     /// What the worker needs to run an attempt, templates filled in.
     fn assignment(
         &mut self,
@@ -259,14 +148,14 @@ impl Outbox {
         allotment: Allotment,
     ) -> Result<Assignment, Outcome> {
         let fail = |message: String| Outcome::failed(ErrorType::Other("Internal".to_owned()), message);
-        let known = self.known(task).map_err(fail)?;
+        let known = self.inputs.known(task).map_err(fail)?;
         let in_workflow = known.workflow.is_some();
         let spec = match known.spec.array {
             Some(_) => Arc::new(known.spec.element(task.0 - known.tasks.first.0)),
             None => Arc::clone(&known.spec),
         };
         let has_inputs = in_workflow || !known.dependencies.is_empty() || !spec.parameters.is_empty();
-        let inputs = if has_inputs { Some(self.inputs(&known).map_err(fail)?) } else { None };
+        let inputs = if has_inputs { Some(self.inputs.of(&known, task).map_err(fail)?) } else { None };
         // Templates see the workflow's parameters; the task's own are filled in with the rest of its spec.
         let spec = match &inputs {
             Some(inputs) if in_workflow && orchd_workflow::uses_templates(&spec) => {
@@ -318,39 +207,6 @@ impl Outbox {
             variant: None,
             inputs,
         })
-    }
-
-    /// `{"parameters": …, "tasks": {NAME and id: {status, output, exit_code, attempts}}}`, with the
-    /// workflow's parameters.
-    fn inputs(&mut self, known: &Known) -> Result<Value, String> {
-        let parameters = match known.workflow {
-            Some(id) => {
-                let stored = self.history.workflow(id).map_err(|e| e.to_string())?;
-                let text = stored.ok_or_else(|| format!("workflow {id} is not in the store"))?.parameters;
-                serde_json::from_str::<Map<String, Value>>(&text).map_err(|e| e.to_string())?
-            }
-            None => Map::new(),
-        };
-        let mut tasks = Map::new();
-        for found in self.history.results(&known.dependencies).map_err(|e| e.to_string())? {
-            let result = found.result.unwrap_or_default();
-            let facts = json!({
-                "status": found.status,
-                "output": result.data,
-                "exit_code": result.exit_code,
-                "attempts": found.attempts,
-            });
-            tasks.insert(found.id.to_string(), facts.clone());
-            tasks.insert(found.name.into(), facts);
-        }
-        Ok(json!({ "parameters": parameters, "tasks": tasks }))
-    }
-
-    fn evaluate(&mut self, task: TaskId) -> Result<bool, String> {
-        let known = self.known(task)?;
-        let Some(when) = &known.spec.when else { return Ok(true) };
-        let inputs = self.inputs(&known)?;
-        orchd_workflow::evaluate(when, &orchd_workflow::overlay(&inputs, &known.spec.parameters))
     }
 }
 

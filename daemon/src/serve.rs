@@ -29,17 +29,19 @@ use crate::documents;
 use crate::engine::{Engine, Request};
 use crate::feed::Feed;
 use crate::http::{self, Shell};
+use crate::inputs::Inputs;
 use crate::last_end::{LastEnd, Marker};
 use crate::live::{self, Live};
 use crate::load_guard;
 use crate::local_worker::{self, Asks, Fence, LocalWorker};
 use crate::logs::Logs;
-use crate::outbox::{Outbox, Recent};
+use crate::outbox::Outbox;
 use crate::readers::Readers;
 use crate::sessions::Sessions;
 use crate::statistics::Statistics;
 use crate::sweeper;
 use crate::systemd;
+use crate::transformer::{Transformer, Unmade};
 use crate::trimming::Trimming;
 use crate::writer::Writer;
 
@@ -357,10 +359,9 @@ impl Threads {
         let Self { live, store, snapshot, fence, state_dir, last_end } = self;
         let distributions = Distributions::load(&mut *store.reader()?)?;
         let clock = Clock::start(snapshot.meta.last_time);
-        let config = live.config();
-        let (sessions, feed) = (Arc::new(Sessions::new(config.core.lease)), Arc::new(Feed::new()));
+        let (sessions, feed) = (Arc::new(Sessions::new(live.config().core.lease)), Arc::new(Feed::new()));
         let mut first = Output::default();
-        let mut core = Core::load(config.core.clone(), snapshot, clock.now(), &mut first);
+        let mut core = Core::load(live.config().core.clone(), snapshot, clock.now(), &mut first);
         let statistics = Arc::new(RwLock::new(Statistics::new(&core, distributions)));
         let (engine, inbox) = crossbeam_channel::bounded(limits::INBOX);
         // One batch is committed while the next one gathers; a third would only wait.
@@ -369,9 +370,10 @@ impl Threads {
         let (releases, outbox_inbox) = crossbeam_channel::bounded(64);
         let (engine_reader, outbox_reader) = (store.reader()?, store.reader()?);
         let readers = Readers::new(store.reader_factory());
-        let orphans = if last_end == LastEnd::Clean { None } else { Some(store.reader()?) };
-        let (sweeper, sweeper_thread) = start_sweeper(&state_dir, orphans)?;
+        let (unmade, transformer_thread) = start_transformer(store.reader()?, &engine)?;
+        let (sweeper, sweeper_thread) = start_sweeper(&state_dir, &store, last_end)?;
         let engine_thread = Engine {
+            unmade,
             load_watch: start_load_watch(&engine, &live, &mut core)?,
             core,
             clock,
@@ -393,19 +395,19 @@ impl Threads {
         };
         let outbox_thread = Outbox {
             releases: outbox_inbox,
-            history: outbox_reader,
+            inputs: Inputs::new(outbox_reader),
             live: Arc::clone(&live),
             sessions: Arc::clone(&sessions),
             feed: Arc::clone(&feed),
             engine: engine.clone(),
             fence: fence.clone(),
-            recent: Recent::default(),
         };
         let threads = vec![
             sweeper_thread,
             spawn("engine", move || engine_thread.run(first))?,
             spawn("writer", move || writer_thread.run())?,
             spawn("outbox", move || outbox_thread.run())?,
+            transformer_thread,
         ];
         let ((ask, asked), (stop, stopping)) = (mpsc::channel(1), watch::channel(false));
         let shell = Shell {
@@ -428,11 +430,24 @@ impl Threads {
 /// The thread that removes output; it first looks for what nobody knows, if it is given a store to ask.
 fn start_sweeper(
     state_dir: &Path,
-    orphans: Option<Box<dyn orchd_store::History>>,
+    store: &SqliteStore,
+    last_end: LastEnd,
 ) -> Result<(sweeper::Sweeper, JoinHandle<()>)> {
+    let orphans = if last_end == LastEnd::Clean { None } else { Some(store.reader()?) };
     let (sweeper, sweepings) = sweeper::channel();
     let paths = StatePaths::new(state_dir);
     Ok((sweeper, spawn("sweeper", move || sweepings.run(&paths, orphans))?))
+}
+
+/// The thread that makes results into what is kept of them.
+fn start_transformer(
+    history: Box<dyn orchd_store::History>,
+    engine: &crossbeam_channel::Sender<Request>,
+) -> Result<(crossbeam_channel::Sender<Unmade>, JoinHandle<()>)> {
+    // Bounded by the slots of the workers: each waits for its answer.
+    let (unmade, inbox) = crossbeam_channel::unbounded();
+    let transformer = Transformer { inputs: Inputs::new(history), unmade: inbox, engine: engine.clone() };
+    Ok((unmade, spawn("transformer", move || transformer.run())?))
 }
 
 /// The thread that looks at the load of the machine; it ends with the engine.

@@ -53,6 +53,14 @@ impl Progress {
         Self { display, screen, total, ended: 0, failed: 0, running: HashMap::new() }
     }
 
+    /// There are more tasks than it was begun with.
+    pub(crate) fn grow(&mut self, more: usize) {
+        self.total += more;
+        if let Display::Bars { bar, .. } = &self.display {
+            bar.inc_length(more as u64);
+        }
+    }
+
     pub(crate) fn started(&mut self, id: TaskId, name: &str) {
         let spinner = match &self.display {
             Display::Bars { all, bar } if self.running.len() < SPINNERS => {

@@ -200,7 +200,9 @@ impl Run {
                     self.endings.push(Reverse(Ending { at: self.now + took, token, task, attempt }));
                 }
                 Effect::Evaluate { task } => decisions.push(Command::Decide { task, verdict: Ok(true) }),
+                // Here a list is taken for one element: nothing is computed.
                 Effect::Recall { .. }
+                | Effect::Compute { .. }
                 | Effect::Stop { .. }
                 | Effect::Dismiss { .. }
                 | Effect::Fence { .. } => {}

@@ -148,6 +148,14 @@ impl<'a> Run<'a> {
     /// Shows an event; true when it is the end of the workflow.
     async fn apply(&mut self, event: &Event) -> Result<bool, Failure> {
         let Some(id) = event.task else { return Ok(ends_workflow(&event.kind)) };
+        if event.kind == "task.expanded" {
+            let more = event.data.get("elements").and_then(serde_json::Value::as_u64).unwrap_or(0);
+            self.progress.grow(usize::try_from(more).unwrap_or(0));
+            return Ok(false);
+        }
+        if matches!(event.kind.as_str(), "task.started") || ended_as(&event.kind).is_some() {
+            self.learn_name(id).await?;
+        }
         let name = self.names.get(&id).cloned().unwrap_or_else(|| id.to_string());
         match event.kind.as_str() {
             "task.started" => {
@@ -176,6 +184,15 @@ impl<'a> Run<'a> {
             }
         }
         Ok(false)
+    }
+
+    /// Elements of a list come into being while it runs.
+    async fn learn_name(&mut self, id: TaskId) -> Result<(), Failure> {
+        if !self.names.contains_key(&id) {
+            let name = text::plain(&self.client.get(id).await?.name);
+            self.names.insert(id, name);
+        }
+        Ok(())
     }
 
     /// The last lines that a failed task wrote, or else what the daemon says about it.

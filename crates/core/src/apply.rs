@@ -28,6 +28,8 @@ impl Core {
             Fact::Revived { record, was } => self.apply_revived(record, *was),
             Fact::Split { task, at } => self.apply_split(event, *task, *at),
             Fact::Checked { task } => self.set_phase(*task, Phase::Checking),
+            Fact::Computing { task } => self.set_phase(*task, Phase::Computing),
+            Fact::Expanded { task, elements } => self.apply_expanded(*task, *elements),
             Fact::Readied { task } => self.set_phase(*task, Phase::Ready { since: event.time }),
             Fact::Delayed { task, until } => self.set_phase(*task, Phase::Delayed { until: *until }),
             Fact::Held { task } => self.set_hold(*task, true),
@@ -49,13 +51,11 @@ impl Core {
                 self.set_phase(*task, Phase::Delayed { until: *until });
             }
             Fact::Completed { task, attempt, .. } => {
-                self.apply_end(event.sequence, *task, attempt.as_ref(), Phase::Ended(Status::Completed));
+                self.apply_ended(event, *task, attempt, Status::Completed)
             }
-            Fact::Failed { task, attempt, .. } => {
-                self.apply_end(event.sequence, *task, attempt.as_ref(), Phase::Ended(Status::Failed));
-            }
+            Fact::Failed { task, attempt, .. } => self.apply_ended(event, *task, attempt, Status::Failed),
             Fact::Cancelled { task, attempt, .. } => {
-                self.apply_end(event.sequence, *task, attempt.as_ref(), Phase::Ended(Status::Cancelled));
+                self.apply_ended(event, *task, attempt, Status::Cancelled)
             }
             Fact::Skipped { task, cause } => {
                 self.apply_end(event.sequence, *task, None, Phase::Skipped(cause.clone()));
@@ -142,6 +142,7 @@ impl Core {
         self.count(record.demand.session, |counters| counters.by_status[was.index()] -= count);
         if let Some(workflow) = record.demand.workflow.and_then(|id| self.workflows.get_mut(&id)) {
             workflow.unfinished += count;
+            workflow.finally += if record.role.finally { count } else { 0 };
             match was {
                 Status::Failed => workflow.failed -= count,
                 Status::Cancelled => workflow.cancelled -= count,
@@ -350,6 +351,10 @@ impl Core {
         self.set_phase(id, Phase::Delayed { until });
     }
 
+    fn apply_ended(&mut self, event: &Event, id: TaskId, attempt: &Option<AttemptEnd>, status: Status) {
+        self.apply_end(event.sequence, id, attempt.as_ref(), Phase::Ended(status));
+    }
+
     fn apply_end(&mut self, sequence: Sequence, id: TaskId, attempt: Option<&AttemptEnd>, phase: Phase) {
         if let Some(attempt) = attempt {
             self.apply_attempt_end(id, attempt);
@@ -366,10 +371,11 @@ impl Core {
         self.ended.push_back((sequence, Ended::Task(id)));
         self.meet_edges(id);
         let task = self.task(id);
-        let (status, queue) = (task.status(), task.queue);
+        let (status, queue, finally) = (task.status(), task.queue, task.role().finally);
         let workflow = self.queues.get(queue).demand.workflow;
         if let Some(workflow) = workflow.and_then(|id| self.workflows.get_mut(&id)) {
             workflow.unfinished -= count;
+            workflow.finally -= if finally { count } else { 0 };
             match status {
                 Status::Failed => workflow.failed += count,
                 Status::Cancelled => workflow.cancelled += count,

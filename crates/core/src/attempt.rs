@@ -151,7 +151,8 @@ impl Core {
 
     fn stop_of_workflow(&self, id: TaskId) -> Option<WorkflowStop> {
         let workflow = self.queues.get(self.task(id).queue).demand.workflow?;
-        self.workflows.get(&workflow)?.stop
+        let stop = self.workflows.get(&workflow)?.stop;
+        stop.filter(|_| !self.is_finally(id))
     }
 
     /// When the task may start again after this outcome, if it may.
@@ -210,7 +211,10 @@ impl Core {
             Timer::Placed(_) => self.placements_doubted = true,
             Timer::Lease(worker) => self.check_lease(worker, out),
             Timer::Workflow(workflow) => {
-                self.stop_workflow(workflow, WorkflowStop::Timeout, out);
+                // What runs at its end is not bound by it.
+                if self.workflows.get(&workflow).is_some_and(|record| record.others() > 0) {
+                    self.stop_workflow(workflow, WorkflowStop::Timeout, out);
+                }
             }
             Timer::Progress(id) => self.tell_progress(id, out),
         }

@@ -1,15 +1,16 @@
 //! Commands: wishes that come in and may be refused; replies; effects: instructions to the shell.
 
 use orchd_model::{
-    Allotment, Amount, AttemptReport, FailFast, Kept, On, Priority, Progress, Refusal, ResourceName,
+    Allotment, Amount, AttemptReport, FailFast, Kept, On, Outcome, Priority, Progress, Refusal, ResourceName,
     ResourceSetting, RetryPolicy, Sequence, SessionId, SessionMode, Span, Status, TaskId, TaskRange,
     TaskSpec, Time, Token, WorkerId, WorkflowId,
 };
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::core::Config;
-use crate::record::{Runner, Scope, Stop, TaskRecord, WorkerNote, WorkflowRecord};
+use crate::record::{Role, Runner, Scope, Stop, TaskRecord, WorkerNote, WorkflowRecord};
 
 /// Where an edge of a new task points.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +43,12 @@ impl NewTask {
     #[must_use]
     pub fn count(&self) -> u64 {
         self.spec.array.map_or(1, |indices| indices.len())
+    }
+
+    /// Its part in what others do, as far as its spec says it.
+    pub(crate) fn role(&self) -> Role {
+        let transforms = self.spec.transform.is_some() && self.runner != Runner::Computed;
+        Role { finally: self.spec.finally, transforms, ..Role::default() }
     }
 }
 
@@ -143,7 +150,7 @@ pub enum Command {
         wanted: Vec<TaskRange>,
         /// Their records; one may stand for more than was asked for.
         tasks: Vec<TaskRecord>,
-        /// The tasks that were skipped because of them.
+        /// The tasks that were skipped because of them, those that end with their results, and failed elements.
         skipped: Vec<TaskRecord>,
         /// Their workflows, where those have ended.
         workflows: Vec<WorkflowRecord>,
@@ -228,6 +235,22 @@ pub enum Command {
         task: TaskId,
         /// Whether it holds, or why that cannot be said.
         verdict: Result<bool, String>,
+    },
+    /// A task that is being computed has come to its end.
+    Computed {
+        /// The task.
+        task: TaskId,
+        /// How it ends.
+        outcome: Outcome,
+        /// What it leaves.
+        data: Option<Value>,
+    },
+    /// A task that is being computed becomes its elements.
+    Expand {
+        /// The task.
+        task: TaskId,
+        /// They, as an array.
+        elements: Box<NewTask>,
     },
     /// A worker has connected.
     Join(Join),
@@ -378,6 +401,14 @@ pub enum Effect {
     Evaluate {
         /// The task.
         task: TaskId,
+    },
+    /// Work out the elements of this task, or what it ends with, and answer with [`Command::Expand`] or
+    /// [`Command::Computed`].
+    Compute {
+        /// The task.
+        task: TaskId,
+        /// Its elements, which have all ended, if it has become them.
+        elements: Option<TaskRange>,
     },
     /// The lease of this worker is over: make sure that it and its processes are dead, then answer with
     /// [`Command::Lose`].

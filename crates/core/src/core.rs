@@ -181,6 +181,8 @@ impl Core {
                 Ok(Reply::Done)
             }
             Command::Decide { task, verdict } => self.decide_condition(task, verdict, out),
+            Command::Computed { task, outcome, data } => self.end_computed(task, &outcome, data, out),
+            Command::Expand { task, elements } => self.expand(task, &elements, out),
             Command::Join(join) => Ok(self.join(join, out)),
             Command::Claim(claim) => self.claim(*claim, out),
             Command::Loosen { worker, token, resource, kept } => {

@@ -25,10 +25,13 @@ impl Demand {
     /// The demand of a new task.
     #[must_use]
     pub fn new(spec: &TaskSpec, runner: Runner, workflow: Option<WorkflowId>) -> Self {
+        // What is computed runs nowhere: only its elements claim something.
+        let claims = Some(spec).filter(|_| runner != Runner::Computed);
+        let variants = claims.map_or(&[][..], |spec| &spec.claims_any);
         Self {
+            claims: claims.map(|spec| spec.claims.clone().into()).unwrap_or_default(),
+            variants: variants.iter().map(|variant| variant.clone().into()).collect(),
             runner,
-            claims: spec.claims.clone().into(),
-            variants: spec.claims_any.iter().map(|variant| variant.clone().into()).collect(),
             workflow,
             session: spec.session_id(),
         }

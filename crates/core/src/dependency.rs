@@ -13,8 +13,13 @@ impl Core {
     /// Every dependency of a waiting task is met: its condition is evaluated, its delay runs, or it is
     /// ready.
     pub(crate) fn proceed(&mut self, id: TaskId, out: &mut Output) {
+        if self.waits_for_others(id) {
+            return;
+        }
         let task = self.task(id);
-        if task.conditional && matches!(task.phase, Phase::Waiting) {
+        // One that has its elements was let through before.
+        let is_to_check = task.conditional && task.role().elements.is_none();
+        if is_to_check && matches!(task.phase, Phase::Waiting) {
             self.emit(out, Fact::Checked { task: id });
             out.effects.push(Effect::Evaluate { task: id });
         } else {
@@ -32,11 +37,17 @@ impl Core {
             None => {}
         }
         let task = self.task(id);
-        let is_milestone = self.queues.get(task.queue).demand.runner == Runner::Nothing;
-        if is_milestone && task.queued_since().is_some() {
-            let result = Some(Box::new(TaskResult { success: true, ..TaskResult::default() }));
-            self.emit(out, Fact::Completed { task: id, attempt: None, result });
-            self.after_end(id);
+        if task.queued_since().is_none() {
+            return;
+        }
+        match self.queues.get(task.queue).demand.runner {
+            Runner::Nothing => {
+                let result = Some(Box::new(TaskResult { success: true, ..TaskResult::default() }));
+                self.emit(out, Fact::Completed { task: id, attempt: None, result });
+                self.after_end(id);
+            }
+            Runner::Computed => self.compute(id, out),
+            Runner::Process | Runner::Handler(_) | Runner::Claimant => {}
         }
     }
 
@@ -90,6 +101,7 @@ impl Core {
                     self.proceed(dependent, out);
                 }
             }
+            self.end_elements(id, out);
             self.after_end_in_workflow(id, status, out);
             self.after_end_of_claim(id, out);
             self.after_end_in_session(id, out);
@@ -110,7 +122,9 @@ impl Core {
     fn after_end_in_workflow(&mut self, id: TaskId, status: Status, out: &mut Output) {
         let Some(workflow) = self.queues.get(self.task(id).queue).demand.workflow else { return };
         let Some(record) = self.workflows.get(&workflow) else { return };
-        if status == Status::Failed && record.fail_fast != FailFast::No && record.stop.is_none() {
+        let finally = self.is_finally(id);
+        let stops = status == Status::Failed && !finally;
+        if stops && record.fail_fast != FailFast::No && record.stop.is_none() {
             self.stop_workflow(workflow, WorkflowStop::Failure(id), out);
         }
         let Some(record) = self.workflows.get(&workflow) else { return };
@@ -122,6 +136,8 @@ impl Core {
                 _ => WorkflowStatus::Completed,
             };
             self.emit(out, Fact::WorkflowEnded { workflow, status });
+        } else if !finally && record.others() == 0 {
+            self.begin_finally(workflow, out);
         }
     }
 
@@ -130,9 +146,8 @@ impl Core {
         self.emit(out, Fact::WorkflowStopped { workflow, stop });
         let Some(record) = self.workflows.get(&workflow) else { return };
         let cancels = stop == WorkflowStop::Timeout || record.fail_fast == FailFast::Cancel;
-        let tasks = record.first_task.0..record.first_task.0 + record.task_count;
-        for id in tasks.map(TaskId) {
-            let Some(task) = self.tasks.get(&id) else { continue };
+        for id in record.task_ids().collect::<Vec<_>>() {
+            let Some(task) = self.tasks.get(&id).filter(|task| !task.role().finally) else { continue };
             match (&task.phase, stop) {
                 (Phase::Ended(_) | Phase::Skipped(_), _) => {}
                 (Phase::Running { .. }, _) if cancels => self.stop_attempt(id, Stop::Cancel, out),

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::command::{EdgeTarget, NewTask, Reply};
 use crate::core::{Core, Output};
 use crate::event::Fact;
-use crate::record::{Key, Phase, Runner, TaskRecord};
+use crate::record::{Key, Phase, Role, Runner, TaskRecord};
 use crate::task::Task;
 use crate::timer::Timer;
 
@@ -48,8 +48,12 @@ impl Core {
             let refusal = Refusal::new(Code::Busy, "it is about to start");
             return Err(refusal.value(record.id.to_string()).hint("hold it first, or cancel it"));
         }
-        if matches!(record.phase, Phase::Checking) {
-            let refusal = Refusal::new(Code::Busy, "its condition is being evaluated");
+        if let Some(what) = match record.phase {
+            Phase::Checking => Some("its condition is being evaluated"),
+            Phase::Computing => Some("its result is being worked out"),
+            _ => None,
+        } {
+            let refusal = Refusal::new(Code::Busy, what);
             return Err(refusal.value(record.id.to_string()).hint("try again"));
         }
         Ok(())
@@ -63,7 +67,8 @@ impl Core {
             NotBefore::In(delay) => record.run_at + delay,
         });
         let at_once = spec.when.is_none()
-            && new.runner != Runner::Nothing
+            && !matches!(new.runner, Runner::Nothing | Runner::Computed)
+            && !new.spec.finally
             && not_before.is_none_or(|at| at <= self.now);
         let phase = match record.phase {
             Phase::Ready { since } if at_once => Phase::Ready { since },
@@ -85,6 +90,7 @@ impl Core {
             not_before,
             key: record.key.map(|key| Key { fingerprint: new.fingerprint, ..key }),
             hold: spec.hold,
+            role: Role { finally: record.role.finally, ..new.role() },
             phase,
             ..record
         }

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 use crate::record::{
-    Placement, Recall, Scope, SessionRecord, SkipCause, Stop, TaskRecord, WorkerRecord, WorkflowRecord,
-    WorkflowStop,
+    Elements, Placement, Recall, Scope, SessionRecord, SkipCause, Stop, TaskRecord, WorkerRecord,
+    WorkflowRecord, WorkflowStop,
 };
 
 /// A fact, with its place in the total order.
@@ -344,6 +344,18 @@ pub enum Fact {
         /// The session.
         session: SessionId,
     },
+    /// Its dependencies are met; its elements, or what it ends with, are to be worked out.
+    Computing {
+        /// The task.
+        task: TaskId,
+    },
+    /// A task has become its elements, which were added just before, and waits for them.
+    Expanded {
+        /// The task.
+        task: TaskId,
+        /// Its elements.
+        elements: Elements,
+    },
 }
 
 impl Fact {
@@ -359,6 +371,8 @@ impl Fact {
             Self::Split { task, .. }
             | Self::Settled { task, .. }
             | Self::Checked { task }
+            | Self::Computing { task }
+            | Self::Expanded { task, .. }
             | Self::Readied { task }
             | Self::Delayed { task, .. }
             | Self::Held { task }

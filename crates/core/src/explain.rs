@@ -144,8 +144,11 @@ impl Core {
 
     fn unmet_dependencies(&self, id: TaskId) -> Option<Reason> {
         let task = self.task(id);
-        if !matches!(task.phase, Phase::Waiting) || task.unmet == 0 {
+        if !matches!(task.phase, Phase::Waiting) {
             return None;
+        }
+        if task.unmet == 0 {
+            return self.unfinished_others(id);
         }
         let unmet = task.edges.iter().filter_map(|edge| {
             let dependency = self.tasks.get(&edge.task)?;
@@ -251,7 +254,7 @@ impl Core {
         let slots = self.workers.slots_for(runner);
         let handler = match runner {
             // Whose client is connected waits for nothing but its claims.
-            Runner::Nothing | Runner::Claimant => return None,
+            Runner::Nothing | Runner::Computed | Runner::Claimant => return None,
             Runner::Process => "command",
             Runner::Handler(name) => name,
         };

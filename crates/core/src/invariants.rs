@@ -110,7 +110,8 @@ impl Core {
                         self.tasks.get(&edge.task).is_some_and(|d| !d.has_ended() && d.run_at <= task.run_at)
                     })
                     .count();
-                if unmet != task.unmet as usize || unmet == 0 {
+                let waits = unmet > 0 || self.waits_for_others(id);
+                if unmet != task.unmet as usize || !waits {
                     return Err(format!("task {id} waits for {unmet}, counts {}", task.unmet));
                 }
             }
@@ -156,11 +157,19 @@ impl Core {
 
     fn check_workflows(&self) -> Result<(), String> {
         for (id, record) in &self.workflows {
-            let tasks = (record.first_task.0..record.first_task.0 + record.task_count).map(TaskId);
-            let open = tasks.filter_map(|id| self.tasks.get(&id)).filter(|task| !task.has_ended());
-            let live: u64 = open.map(|task| task.count()).sum();
-            if live != record.unfinished {
-                return Err(format!("workflow {id} counts {} unfinished, {live} are", record.unfinished));
+            let open =
+                record.task_ids().filter_map(|id| self.tasks.get(&id)).filter(|task| !task.has_ended());
+            let (mut live, mut finally) = (0, 0);
+            for task in open {
+                live += task.count();
+                finally += if task.role().finally { task.count() } else { 0 };
+            }
+            if (live, finally) != (record.unfinished, record.finally) {
+                let counted = (record.unfinished, record.finally);
+                return Err(format!(
+                    "workflow {id} counts {counted:?} unfinished, {:?} are",
+                    (live, finally)
+                ));
             }
         }
         Ok(())

@@ -8,6 +8,8 @@
 //! | what may come in and go out | `command`, `event`, `record` |
 //! | how a task is added and begins | `submit`, `dependency` |
 //! | arrays of tasks | `array` |
+//! | tasks that become their elements, or end with what others left | `group` |
+//! | tasks at the end of a workflow | `finally` |
 //! | the order of ready tasks | `rank`, `class`, `queue`, `parking` |
 //! | claims | `resource`, `ledger`, `bucket`, `demand`, `variant`, `admit`, `gathered` |
 //! | attempts, retries, lost workers | `attempt`, `worker` |
@@ -35,7 +37,9 @@ mod dependency;
 mod edit;
 mod event;
 mod explain;
+mod finally;
 mod gathered;
+mod group;
 mod invariants;
 mod keys;
 mod ledger;
@@ -69,7 +73,8 @@ pub use event::{AttemptEnd, Event, Fact};
 pub use explain::Explained;
 pub use gathered::Gathered;
 pub use record::{
-    Counters, Edge, Key, Meta, Phase, Placement, Recall, ResourceState, Runner, Scope, SessionRecord,
-    SkipCause, Snapshot, Stop, TaskRecord, WorkerNote, WorkerRecord, WorkflowRecord, WorkflowStop,
+    Counters, Edge, Elements, Key, Meta, Phase, Placement, Recall, ResourceState, Role, Runner, Scope,
+    SessionRecord, SkipCause, Snapshot, Stop, TaskRecord, WorkerNote, WorkerRecord, WorkflowRecord,
+    WorkflowStop,
 };
 pub use view::{RateView, ResourceView, WorkerView};

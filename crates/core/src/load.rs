@@ -97,6 +97,7 @@ impl Core {
         self.link(id);
         match self.task(id).phase {
             Phase::Checking => out.effects.push(Effect::Evaluate { task: id }),
+            Phase::Computing => out.effects.push(self.computation(id)),
             Phase::Running { started_at, .. } => {
                 self.take_claims(id);
                 if let Some(timeout) = self.task(id).timeout() {

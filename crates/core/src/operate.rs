@@ -8,6 +8,11 @@ use crate::core::{Core, Output};
 use crate::event::Fact;
 use crate::record::{Phase, Scope, Stop, TaskRecord, WorkflowRecord};
 
+/// Whether a task ends with the result of one of these.
+fn ends_with_one_of(record: &TaskRecord, revived: &[TaskRecord]) -> bool {
+    revived.iter().any(|other| other.role.group == Some(record.id))
+}
+
 fn has_ended(id: TaskId, status: Status) -> Refusal {
     Refusal::new(Code::WrongState, format!("task {id} has ended")).value(status.as_str())
 }
@@ -159,15 +164,23 @@ impl Core {
             }
             replies.push((range, may));
         }
-        let roots: Vec<TaskRange> = records.iter().map(TaskRecord::range).collect();
+        let mut roots: Vec<TaskRange> = records.iter().map(TaskRecord::range).collect();
+        let mut whole: BTreeSet<TaskId> = records.iter().map(|record| record.id).collect();
         for record in skipped {
             let stored_root = record.skip_root();
             let record = self.record(record.id).unwrap_or(record);
             let is_revived = |root: TaskId| roots.iter().any(|range| range.contains(root));
             let takes_work = record.demand.session.is_none_or(|id| self.check_session(id).is_ok());
-            let goes_too =
-                takes_work && stored_root.is_some_and(is_revived) && record.skip_root() == stored_root;
-            if goes_too && chosen.insert(record.id) {
+            let follows = stored_root.is_some_and(is_revived) && record.skip_root() == stored_root;
+            // What failed of a task that is wanted as a whole goes with it; what was ruled out stays so.
+            let is_part = record.role.group.is_some_and(|group| whole.contains(&group))
+                && matches!(record.phase, Phase::Ended(_));
+            if is_part {
+                whole.insert(record.id);
+            }
+            let goes_too = follows || is_part || ends_with_one_of(&record, &records);
+            if goes_too && takes_work && self.may_revive(&record).1.is_ok() && chosen.insert(record.id) {
+                roots.push(record.range());
                 records.push(record);
             }
         }

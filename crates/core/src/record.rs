@@ -27,6 +27,8 @@ pub enum Runner {
     Nothing,
     /// The client that asked for it: an ad-hoc claim.
     Claimant,
+    /// The shell: it becomes its elements, or ends with what is worked out from the results of others.
+    Computed,
 }
 
 /// A dependency on a task.
@@ -108,6 +110,38 @@ pub enum Phase {
     Ended(Status),
     /// It was ruled out.
     Skipped(SkipCause),
+    /// Its elements, or what it ends with, are being worked out.
+    Computing,
+}
+
+/// Its part in what others do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Role {
+    /// The task that ends with the result of this one: it was made of it, or stands for its sub-workflow.
+    pub group: Option<TaskId>,
+    /// What it was expanded into.
+    pub elements: Option<Elements>,
+    /// Whether it runs when all else of its workflow has ended.
+    pub finally: bool,
+    /// Whether its result is made into another one before it is kept.
+    pub transforms: bool,
+}
+
+/// Tasks that another was expanded into; their ids are contiguous.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Elements {
+    /// The first.
+    pub first: TaskId,
+    /// How many; at least 1.
+    pub count: u64,
+}
+
+impl Elements {
+    /// Their ids.
+    #[must_use]
+    pub fn range(&self) -> TaskRange {
+        TaskRange::from_first(self.first, self.count - 1)
+    }
 }
 
 /// An idempotency key with a hash of the spec it was used for.
@@ -173,6 +207,8 @@ pub struct TaskRecord {
     pub loosened: Vec<(ResourceName, Kept)>,
     /// What its last attempt said of how far it has come.
     pub progress: Option<Progress>,
+    /// Its part in what others do.
+    pub role: Role,
 }
 
 impl TaskRecord {
@@ -209,6 +245,7 @@ impl TaskRecord {
             | Phase::Delayed { .. }
             | Phase::Ready { .. }
             | Phase::Running { .. }
+            | Phase::Computing
             | Phase::Ended(_) => None,
         }
     }
@@ -217,7 +254,7 @@ impl TaskRecord {
 /// The status that users see: what has been tried and waits to be tried again is `retrying`.
 pub(crate) fn status(phase: &Phase, tries: u32, losses: u32) -> Status {
     match phase {
-        Phase::Waiting | Phase::Checking => Status::Pending,
+        Phase::Waiting | Phase::Checking | Phase::Computing => Status::Pending,
         Phase::Delayed { .. } | Phase::Ready { .. } if tries + losses > 0 => Status::Retrying,
         Phase::Delayed { .. } | Phase::Ready { .. } => Status::Pending,
         Phase::Running { .. } => Status::Running,
@@ -259,6 +296,24 @@ pub struct WorkflowRecord {
     pub failed: u64,
     /// Tasks that were cancelled.
     pub cancelled: u64,
+    /// Tasks that have not ended and begin when all others have.
+    pub finally: u64,
+    /// Tasks that some of its tasks were expanded into; they are beside those that it was submitted with.
+    pub grown: Vec<Elements>,
+}
+
+impl WorkflowRecord {
+    /// The ids of all its tasks.
+    pub fn task_ids(&self) -> impl Iterator<Item = TaskId> + '_ {
+        let first = Elements { first: self.first_task, count: self.task_count };
+        let all = std::iter::once(first).chain(self.grown.iter().copied());
+        all.flat_map(|part| (part.first.0..part.first.0 + part.count).map(TaskId))
+    }
+
+    /// Unfinished tasks that do not wait for the others.
+    pub(crate) fn others(&self) -> u64 {
+        self.unfinished - self.finally
+    }
 }
 
 /// All that a restart needs to know of a session.

@@ -205,7 +205,9 @@ impl Core {
         let is_aware = record.is_some_and(|record| record.mode == SessionMode::ResourceAware);
         let Some(core) = self.one_core().filter(|_| is_aware) else { return demand };
         let claims_cores = |claims: &[Claim]| claims.iter().any(|claim| claim.resource == core.resource);
-        if matches!(runner, Runner::Nothing | Runner::Claimant) || claims_cores(&demand.claims) {
+        if matches!(runner, Runner::Nothing | Runner::Computed | Runner::Claimant)
+            || claims_cores(&demand.claims)
+        {
             return demand;
         }
         let with_core = |claims: &[Claim]| -> Box<[Claim]> {

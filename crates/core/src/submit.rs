@@ -31,6 +31,22 @@ struct Plan {
     order: Vec<usize>,
     /// How many tasks each one is.
     counts: Vec<u64>,
+    /// The task that ends with the result of this one, where there is one.
+    groups: FxHashMap<usize, TaskId>,
+}
+
+impl Plan {
+    /// Notes which tasks end with the results of which.
+    fn note_groups(&mut self, tasks: &[NewTask]) {
+        for index in self.order.iter().filter(|index| tasks[**index].spec.collect) {
+            let Ok(id) = self.ids[*index] else { continue };
+            for (target, _) in &tasks[*index].edges {
+                if let EdgeTarget::Index(member) = target {
+                    self.groups.insert(*member, id);
+                }
+            }
+        }
+    }
 }
 
 impl Core {
@@ -62,8 +78,11 @@ impl Core {
         if workflow.is_some() && plan.order.is_empty() {
             return Err(Refusal::new(Code::Conflict, "every task of this workflow was added before"));
         }
-        let added: u64 = plan.order.iter().map(|index| tasks[*index].count()).sum();
-        let workflow = workflow.map(|new| self.add_workflow(new, owner, added, out));
+        let count = |index: &usize| tasks[*index].count();
+        let added: u64 = plan.order.iter().map(count).sum();
+        let finally = plan.order.iter().filter(|index| tasks[**index].spec.finally).map(count).sum();
+        plan.note_groups(&tasks);
+        let workflow = workflow.map(|new| self.add_workflow(new, owner, (added, finally), out));
         for index in &plan.order {
             self.add_task(&tasks[*index], *index, &plan, owner, workflow, out);
         }
@@ -108,7 +127,8 @@ impl Core {
                 Verdict::Refused(refusal) => Err(refusal),
             });
         }
-        Plan { ids, order, counts: tasks.iter().map(NewTask::count).collect() }
+        let counts = tasks.iter().map(NewTask::count).collect();
+        Plan { ids, order, counts, groups: FxHashMap::default() }
     }
 
     /// The task that has the same key, or the refusal of this use of the key.
@@ -164,7 +184,13 @@ impl Core {
         Ok(())
     }
 
-    fn add_workflow(&mut self, new: NewWorkflow, owner: u32, tasks: u64, out: &mut Output) -> WorkflowId {
+    fn add_workflow(
+        &mut self,
+        new: NewWorkflow,
+        owner: u32,
+        (tasks, finally): (u64, u64),
+        out: &mut Output,
+    ) -> WorkflowId {
         let id = self.meta.next_workflow;
         let record = WorkflowRecord {
             id,
@@ -182,6 +208,8 @@ impl Core {
             unfinished: tasks,
             failed: 0,
             cancelled: 0,
+            finally,
+            grown: Vec::new(),
         };
         self.emit(out, Fact::WorkflowSubmitted { record: Box::new(record) });
         id
@@ -213,12 +241,14 @@ impl Core {
         for edge in &edges {
             self.single_out(edge.task, out);
         }
-        let record = TaskRecord { edges, ..self.new_record(id, new, owner, workflow) };
+        let mut record = TaskRecord { edges, ..self.new_record(id, new, owner, workflow) };
+        record.role.group = plan.groups.get(&index).copied();
         // The usual case, nothing to wait for, needs no fact of its own.
         let at_once = record.edges.is_empty()
             && !record.conditional
             && record.not_before.is_none()
-            && record.demand.runner != Runner::Nothing;
+            && !record.role.finally
+            && !matches!(record.demand.runner, Runner::Nothing | Runner::Computed);
         let phase = if at_once { Phase::Ready { since: self.now } } else { Phase::Waiting };
         let record = Box::new(TaskRecord { phase, ..record });
         self.emit(out, Fact::Submitted { record, spec: Some(Arc::clone(&new.spec)) });
@@ -262,6 +292,7 @@ impl Core {
             claimant: None,
             loosened: Vec::new(),
             progress: None,
+            role: new.role(),
         }
     }
 

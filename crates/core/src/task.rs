@@ -7,7 +7,7 @@ use orchd_model::{
 use std::sync::Arc;
 
 use crate::demand::Demand;
-use crate::record::{Edge, Key, Phase, TaskRecord, status};
+use crate::record::{Edge, Key, Phase, Role, TaskRecord, status};
 
 /// What few tasks have; apart, so that the others stay small.
 #[derive(Debug, Default)]
@@ -23,6 +23,7 @@ pub(crate) struct Limits {
     /// Invariant: empty unless the task runs.
     pub loosened: Vec<(ResourceName, Kept)>,
     pub progress: Option<Progress>,
+    pub role: Role,
 }
 
 /// One edge, seen from the task that must end first.
@@ -93,6 +94,7 @@ impl Task {
             claimant: record.claimant,
             loosened: record.loosened,
             progress: record.progress,
+            role: record.role,
         };
         let limited = limits.timeout.is_some()
             || limits.deadline.is_some()
@@ -101,7 +103,8 @@ impl Task {
             || limits.array.is_some()
             || limits.claimant.is_some()
             || limits.progress.is_some()
-            || !limits.loosened.is_empty();
+            || !limits.loosened.is_empty()
+            || limits.role != Role::default();
         Self {
             name: record.name,
             owner: record.owner,
@@ -158,7 +161,18 @@ impl Task {
             claimant: self.claimant(),
             loosened: limits.map_or_else(Vec::new, |l| l.loosened.clone()),
             progress: limits.and_then(|l| l.progress.clone()),
+            role: self.role(),
         }
+    }
+
+    /// Its part in what others do.
+    pub fn role(&self) -> Role {
+        self.limits.as_ref().map(|limits| limits.role).unwrap_or_default()
+    }
+
+    /// Changes its part in what others do.
+    pub fn set_role(&mut self, change: impl FnOnce(&mut Role)) {
+        change(&mut self.limits.get_or_insert_default().role);
     }
 
     /// The client that runs it and ends with it, for an ad-hoc claim.
@@ -224,6 +238,7 @@ impl Task {
         match self.phase {
             Phase::Running { variant, .. } => variant,
             Phase::Waiting
+            | Phase::Computing
             | Phase::Checking
             | Phase::Delayed { .. }
             | Phase::Ready { .. }

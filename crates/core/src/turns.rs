@@ -108,7 +108,7 @@ impl Core {
             return None;
         }
         let demand = &self.queues.get(self.task(id).queue).demand;
-        let starts = !matches!(demand.runner, Runner::Nothing | Runner::Claimant);
+        let starts = !matches!(demand.runner, Runner::Nothing | Runner::Computed | Runner::Claimant);
         demand.session.filter(|session| starts && self.turns.lines.contains_key(session))
     }
 

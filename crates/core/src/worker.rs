@@ -42,7 +42,7 @@ impl Worker {
         match runner {
             Runner::Process => self.process,
             Runner::Handler(name) => self.handlers.iter().any(|pattern| handler_matches(pattern, name)),
-            Runner::Nothing => false,
+            Runner::Nothing | Runner::Computed => false,
             // It runs nothing but its own.
             Runner::Claimant => false,
         }

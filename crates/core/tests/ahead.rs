@@ -163,7 +163,10 @@ impl Play {
                 }
                 self.let_go(worker, token)
             }
-            Effect::Dismiss { .. } | Effect::Evaluate { .. } | Effect::Fence { .. } => None,
+            Effect::Dismiss { .. }
+            | Effect::Evaluate { .. }
+            | Effect::Compute { .. }
+            | Effect::Fence { .. } => None,
         }
     }
 

@@ -230,11 +230,16 @@ impl TaskSpec {
         let index = indices.at(place).to_string();
         let fill = |text: &mut String| {
             if text.contains(PLACEHOLDER) {
-                *text = text.replace(PLACEHOLDER, &index);
+                *text = filled(text, &index);
             }
         };
         let mut spec = Self { array: None, ..self.clone() };
         fill(&mut spec.name);
+        if spec.foreach.take().is_some() {
+            // Its texts are templates, which have a name for the index.
+            spec.env.insert(INDEX_VARIABLE.to_owned(), index);
+            return spec;
+        }
         match &mut spec.body {
             Body::Command { argv } => argv.iter_mut().for_each(fill),
             Body::Shell { line } => fill(line),
@@ -250,10 +255,21 @@ impl TaskSpec {
     }
 }
 
+/// The text with the index filled in, where it is not the inside of a template: `{{index}}`.
+fn filled(text: &str, index: &str) -> String {
+    let mut parts = text.split(PLACEHOLDER);
+    let mut filled = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        filled.push_str(if filled.ends_with('{') { PLACEHOLDER } else { index });
+        filled.push_str(part);
+    }
+    filled
+}
+
 /// Values are nested only as deep as the JSON reader allows.
 fn fill_value(value: &mut serde_json::Value, index: &str) {
     match value {
-        serde_json::Value::String(text) => *text = text.replace(PLACEHOLDER, index),
+        serde_json::Value::String(text) => *text = filled(text, index),
         serde_json::Value::Array(items) => items.iter_mut().for_each(|item| fill_value(item, index)),
         serde_json::Value::Object(map) => map.values_mut().for_each(|item| fill_value(item, index)),
         serde_json::Value::Null | serde_json::Value::Bool(_) | serde_json::Value::Number(_) => {}
@@ -318,5 +334,6 @@ mod tests {
         assert_eq!(element.env["A"], "x30");
         assert_eq!(element.env[INDEX_VARIABLE], "30");
         assert_eq!(element.parameters["a"][0]["b"], "30");
+        assert_eq!(filled("{index}{{index}} {index}", "3"), "3{{index}} 3");
     }
 }

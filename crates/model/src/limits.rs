@@ -31,6 +31,11 @@ pub const BACKLOG: usize = 20_000_000;
 pub const ARRAY_TASKS: u64 = 1_000_000_000;
 /// Elements of an array, or ids of a range, that one dependency may stand for: each becomes an edge.
 pub const RANGE_EDGES: u64 = 100_000;
+/// Elements that one task of a workflow is made for: each has a record and an edge of its own.
+pub const FOREACH_ITEMS: u64 = 10_000;
+/// The results of its elements, or of the tasks of a sub-workflow, that a task ends with: some hundred bytes for
+/// each of many; whoever depends on it is sent all of them.
+pub const COLLECTED_BYTES: usize = 4 << 20;
 /// Tasks in one workflow.
 pub const WORKFLOW_TASKS: usize = 2_000_000;
 /// A workflow file that is kept: what people write; larger ones are run from where they are.
@@ -62,3 +67,4 @@ pub const OUTPUT_LEAST_BYTES: u64 = 64 << 10;
 const _: () = assert!(SPEC_BYTES < FRAME_BYTES && RESULT_BYTES < FRAME_BYTES && FRAME_BYTES <= BODY_BYTES);
 // Every character may be written as six.
 const _: () = assert!(DEFINITION_BYTES * 6 + FILE_NAME_BYTES * 6 < BODY_BYTES);
+const _: () = assert!(FOREACH_ITEMS <= RANGE_EDGES && COLLECTED_BYTES < FRAME_BYTES);

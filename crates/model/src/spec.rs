@@ -12,8 +12,8 @@ use std::path::Path;
 
 use crate::spec_json::SpecFields;
 use crate::{
-    Claim, Code, Dependency, Env, Indices, Priority, Refusal, RetrySpec, SessionId, SessionRef, Span, Time,
-    WorkflowId, limits,
+    Claim, Code, Dependency, Env, Foreach, Indices, Priority, Refusal, RetrySpec, SessionId, SessionRef,
+    Span, Time, WorkflowId, limits,
 };
 
 /// What a task does.
@@ -151,6 +151,17 @@ pub struct TaskSpec {
     pub tags: BTreeSet<String>,
     /// Free-form facts to search by.
     pub metadata: Map<String, Value>,
+    /// The list that it is done once for each element of; only in a workflow.
+    pub foreach: Option<Foreach>,
+    /// An expression over its own result that gives the one that is kept.
+    pub transform: Option<String>,
+    /// Whether it runs when all else of its workflow has ended, however that ended.
+    pub finally: bool,
+    /// The task that stands for the sub-workflow that it belongs to: names in its templates are those of the
+    /// sub-workflow.
+    pub within: Option<String>,
+    /// Whether it ends with the results of the tasks that it depends on.
+    pub collect: bool,
 }
 
 impl TaskSpec {
@@ -181,6 +192,11 @@ impl TaskSpec {
             workflow: None,
             tags: BTreeSet::new(),
             metadata: Map::new(),
+            foreach: None,
+            transform: None,
+            finally: false,
+            within: None,
+            collect: false,
         }
     }
 
@@ -276,6 +292,7 @@ impl TaskSpec {
                     .value(count.to_string()));
             }
         }
+        self.check_foreach()?;
         self.retry.policy().map(drop)
     }
 

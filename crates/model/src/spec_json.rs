@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::{
-    Body, Claim, Code, Dependency, Env, Indices, Matcher, NotBefore, Priority, Refusal, RetrySpec,
+    Body, Claim, Code, Dependency, Env, Foreach, Indices, Matcher, NotBefore, Priority, Refusal, RetrySpec,
     SessionRef, Span, TaskSpec, WorkflowId, nearest,
 };
 
@@ -102,6 +102,21 @@ pub(crate) struct SpecFields {
     tags: BTreeSet<String>,
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     metadata: Map<String, Value>,
+    /// One task for each element: a list, or an expression that gives one. Only in a workflow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    foreach: Option<Foreach>,
+    /// An expression over `result` that gives what is kept of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    transform: Option<String>,
+    /// Runs when all else of its workflow has ended. Only in a workflow.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    finally: bool,
+    /// The sub-workflow whose names its templates use. Only in a workflow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    within: Option<String>,
+    /// Ends with the results of the tasks it depends on. Only in a workflow.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    collect: bool,
     /// The first name that is no field.
     #[serde(skip)]
     unknown: Option<String>,
@@ -124,7 +139,7 @@ fields! {
     "name" "command" "shell" "module" "action" "parameters" "env" "cwd" "stdin" "priority" "claims"
     "claims_any" "dependencies" "when" "not_before" "timeout" "deadline" "max_retries" "max_attempts" "retry_delay"
     "backoff" "max_delay" "jitter" "retry_on" "no_retry_on" "memory_factor" "hold" "key" "ref" "array" "session" "tags"
-    "metadata"
+    "metadata" "foreach" "transform" "finally" "within" "collect"
 }
 
 fn unknown_field(name: &str) -> Refusal {
@@ -266,6 +281,11 @@ impl TryFrom<SpecFields> for TaskSpec {
             workflow: fields.workflow,
             tags: fields.tags,
             metadata: fields.metadata,
+            foreach: fields.foreach,
+            transform: fields.transform,
+            finally: fields.finally,
+            within: fields.within,
+            collect: fields.collect,
         };
         spec.check()?;
         Ok(spec)
@@ -336,6 +356,11 @@ impl Serialize for Shown<'_> {
         fields.some("workflow", spec.workflow.as_ref())?;
         fields.some("tags", Some(&spec.tags).filter(|tags| !tags.is_empty()))?;
         fields.some("metadata", Some(&spec.metadata).filter(|map| !map.is_empty()))?;
+        fields.some("foreach", spec.foreach.as_ref())?;
+        fields.some("transform", spec.transform.as_ref())?;
+        fields.some("finally", Some(&true).filter(|_| spec.finally))?;
+        fields.some("within", spec.within.as_ref())?;
+        fields.some("collect", Some(&true).filter(|_| spec.collect))?;
         fields.0.end()
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! `cargo run --release -p orchd-store --example load_rate [TASKS] [BATCH]`
 
-use orchd_core::{Demand, Event, Fact, Meta, Phase, Runner, TaskRecord};
+use orchd_core::{Demand, Event, Fact, Meta, Phase, Role, Runner, TaskRecord};
 use orchd_model::{AttemptNumber, Claim, RetryPolicy, Sequence, TaskId, TaskSpec, Time};
 use orchd_store::{Batch, SqliteStore, StateDir, Store, StoreError};
 use std::sync::Arc;
@@ -96,6 +96,7 @@ fn batch(first: u64, count: u64) -> Batch {
             claimant: None,
             loosened: Vec::new(),
             progress: None,
+            role: Role::default(),
         };
         let fact = Fact::Submitted { record: Box::new(record.clone()), spec: Some(Arc::new(spec)) };
         batch.events.push(Event {

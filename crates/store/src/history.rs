@@ -20,7 +20,7 @@ use crate::sqlite::blob;
 use crate::write::int;
 use crate::{
     Figures, Filter, History, StoreError, StoredAttempt, StoredDefinition, StoredTask, StoredWorkflow,
-    TaskOutput, backup, element, schema, session,
+    TaskEnd, TaskOutput, backup, element, schema, session,
 };
 
 /// Environments kept in memory: a list of thousands of tasks usually has one or two.
@@ -295,6 +295,14 @@ impl History for SqliteHistory {
         })
     }
 
+    fn ends(&mut self, tasks: &[TaskId]) -> Result<Vec<TaskEnd>, StoreError> {
+        let sql = format!("SELECT record, result FROM task WHERE {STANDS_FOR}");
+        self.each(&sql, tasks, |id, row| {
+            let record: TaskRecord = decode("a task record", blob(row, 0)?)?;
+            Ok(TaskEnd { id, status: record.status(), result: read_result(row, 1)? })
+        })
+    }
+
     fn names(&mut self, tasks: &[TaskId]) -> Result<Vec<(TaskId, Box<str>)>, StoreError> {
         let sql = format!("SELECT name, coalesce(array, id), {SPEC_OF_ELEMENTS} WHERE {STANDS_FOR}");
         self.each(&sql, tasks, |id, row| {
@@ -468,6 +476,7 @@ fn skip_root(record: &TaskRecord) -> Option<(TaskId, Status)> {
         Phase::Skipped(SkipCause::Condition | SkipCause::ConditionError(_))
         | Phase::Waiting
         | Phase::Checking
+        | Phase::Computing
         | Phase::Delayed { .. }
         | Phase::Ready { .. }
         | Phase::Running { .. }

@@ -30,5 +30,6 @@ pub use error::StoreError;
 pub use figures::Figures;
 pub use sqlite::SqliteStore;
 pub use store::{
-    Batch, Filter, History, Retention, Store, StoredAttempt, StoredTask, StoredWorkflow, TaskOutput, Trimmed,
+    Batch, Filter, History, Retention, Store, StoredAttempt, StoredTask, StoredWorkflow, TaskEnd, TaskOutput,
+    Trimmed,
 };

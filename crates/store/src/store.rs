@@ -168,6 +168,12 @@ pub trait History: Send {
     /// # Errors
     /// As [`History::spec`].
     fn results(&mut self, tasks: &[TaskId]) -> Result<Vec<TaskOutput>, StoreError>;
+
+    /// How tasks ended and what they left, without their names: many elements share one large spec.
+    ///
+    /// # Errors
+    /// The database is damaged or cannot be read.
+    fn ends(&mut self, tasks: &[TaskId]) -> Result<Vec<TaskEnd>, StoreError>;
     /// The names of the known ones among these tasks, in the given order.
     ///
     /// # Errors
@@ -328,6 +334,17 @@ pub struct TaskOutput {
     pub result: Option<TaskResult>,
     /// Attempts over all its runs.
     pub attempts: u32,
+}
+
+/// How a task ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TaskEnd {
+    /// The task.
+    pub id: TaskId,
+    /// What has become of it.
+    pub status: Status,
+    /// Its result.
+    pub result: Option<TaskResult>,
 }
 
 /// A workflow as it is on disk.

@@ -10,12 +10,16 @@ use crate::error::{Report, did_you_mean, shown};
 use crate::node::{Content, Entry, Node, to_object};
 
 /// Words that other tools use for our keys.
-const FOREIGN_WORDS: [(&str, &str); 14] = [
+const FOREIGN_WORDS: [(&str, &str); 18] = [
     ("needs", "dependencies"),
     ("depends_on", "dependencies"),
     ("after", "dependencies"),
     ("requires", "dependencies"),
     ("if", "when"),
+    ("loop", "foreach"),
+    ("with_items", "foreach"),
+    ("for_each", "foreach"),
+    ("always", "finally"),
     ("condition", "when"),
     ("run", "shell"),
     ("script", "shell"),

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::configured::{Configured, Loaded, Wanted, load_all};
 use crate::error::{FileError, Report, shown};
-use crate::field::{map, number, parsed, text, unknown_key, wrong};
+use crate::field::{list, map, number, parsed, text, unknown_key, wrong};
 use crate::graph::Graph;
 use crate::handlers::Handlers;
 use crate::node::{Content, Entry, Node, Position};
@@ -18,7 +18,7 @@ pub const FILE_BYTES: usize = limits::BODY_BYTES;
 /// Tasks of a cycle that an error names; of a longer one it names both ends.
 const CYCLE_SHOWN: usize = 12;
 
-pub(crate) const KEYS: [&str; 10] = [
+pub(crate) const KEYS: [&str; 11] = [
     "name",
     "parameters",
     "max_parallel",
@@ -26,6 +26,7 @@ pub(crate) const KEYS: [&str; 10] = [
     "timeout",
     "defaults",
     "handlers",
+    "finally",
     "tasks",
     "steps",
     "description",
@@ -122,7 +123,8 @@ pub(crate) fn workflow(
             return None;
         }
     };
-    let mut drafts = tasks_of(tasks, &shared, report)?;
+    let finally = find("finally").map(|entry| &entry.node);
+    let mut drafts = tasks_of(tasks, finally, &shared, report)?;
     handlers.report_unused(&drafts, report);
     let mut warnings = report.another();
     match around {
@@ -174,12 +176,12 @@ fn top_key(spec: &mut WorkflowSpec, entry: &Entry, report: &mut Report) {
         },
         "timeout" => spec.timeout = parsed(node, "timeout", "a duration", report),
         "description" => drop(text(node, "description", report)),
-        "parameters" | "defaults" | "handlers" | "tasks" | "steps" => {}
+        "parameters" | "defaults" | "handlers" | "tasks" | "steps" | "finally" => {}
         _ => unknown_key(entry, "a workflow", &KEYS, report),
     }
 }
 
-fn tasks_of(node: &Node, shared: &Shared, report: &mut Report) -> Option<Vec<Draft>> {
+fn tasks_of(node: &Node, finally: Option<&Node>, shared: &Shared, report: &mut Report) -> Option<Vec<Draft>> {
     let Content::List(items) = &node.content else {
         wrong(node, "tasks", "a list of tasks", report);
         return None;
@@ -195,7 +197,10 @@ fn tasks_of(node: &Node, shared: &Shared, report: &mut Report) -> Option<Vec<Dra
         );
         return None;
     }
-    let drafts: Vec<Draft> = items.iter().filter_map(|item| task::read(item, shared, report)).collect();
+    let mut drafts: Vec<Draft> = items.iter().filter_map(|item| task::read(item, shared, report)).collect();
+    let shared = Shared { finally: true, ..shared.clone() };
+    let at_the_end = finally.map(|node| list(node, report, |item, report| task::read(item, &shared, report)));
+    drafts.extend(at_the_end.unwrap_or_default());
     check_graph(&drafts, report);
     Some(drafts)
 }
@@ -221,6 +226,14 @@ fn check_graph(drafts: &[Draft], report: &mut Report) {
                 None => report.unknown(at, "unknown dependency", name, by_name.keys().copied()),
                 Some(&target) if target == index => {
                     report.add(at, format!("a task cannot depend on itself: {}", shown(name)));
+                }
+                Some(&target) if drafts[target].spec.finally && !draft.spec.finally => {
+                    let hint = "only finally tasks come after finally tasks";
+                    report.add_hint(
+                        at,
+                        format!("depends on a task that runs at the end: {}", shown(name)),
+                        hint,
+                    );
                 }
                 Some(target) if before[index].contains(target) => {
                     report.add(at, format!("a dependency that is given twice: {}", shown(name)));

@@ -95,6 +95,8 @@ form! {
         let text = generator.subschema_for::<Text>();
         json_schema!({"description": "A program and its arguments.", "type": "array", "items": text, "minItems": 1})
     };
+    /// The elements of a list, or an expression.
+    List => |_| json_schema!({"type": ["array", "string"]});
     /// A parameter, declared or given.
     AnyParameter => |generator| {
         let declared = generator.subschema_for::<Declaration>();
@@ -147,6 +149,8 @@ keys! {
         /// Another word for tasks.
         #[schemars(length(min = 1))]
         steps: Option<Vec<Task>>,
+        /// Tasks that begin when all others have ended, however they ended.
+        finally: Option<Several<Task>>,
     }
 
     /// A parameter of a workflow.
@@ -228,6 +232,14 @@ keys! {
         no_retry_on: Option<Several<Text>>,
         /// What the claim on memory is multiplied by after OutOfMemory.
         memory_factor: Option<f64>,
+        /// One task for each element of a list, or of what an expression gives.
+        foreach: Option<List>,
+        /// One task for each index of a range such as 1-10.
+        array: Option<Text>,
+        /// An expression over `result` that gives what is kept of it.
+        transform: Option<Text>,
+        /// Whether it begins when all others have ended, however they ended.
+        finally: Option<bool>,
     }
 
     /// What holds for tasks that do not say.
@@ -432,6 +444,7 @@ mod tests {
             "steps: [{name: 1, shell: 2, priority: HIGH, timeout: 1m, claims: cpu=2, dependencies: []}]",
             "name:\nparameters: {a: 1, b: {type: integer, default: 2}, c: {x: y}}\ntasks: [{name: a, env: {X: 1}}]",
             "handlers: {m: [x]}\nfail_fast: cancel\ntasks: [{name: a, module: m, retry_on: [7, SIGTERM]}]",
+            "tasks: [{name: a, shell: x, foreach: [1, b]}, {name: b, shell: x, foreach: 'range(3)', transform: result, finally: true}]\nfinally: [{name: c, array: 1-3, shell: x}]",
             "tasks: [{name: a, claims: [{type: cpu, amount: 0.5}, 'lock:a:write'], tags: x}, {name: b, dependencies: [{task: a, on: failure}]}]",
             "workflow: {manager: {max_parallel_tasks: 4}, a: {steps: [{name: a}]}}\nresources: {cpu_limit: 4, gpu: {capacity: 1}}\nscheduler: {slots: 3}",
             "dag: {tasks: [{name: a, module: m}], execution: {retry_failed: true, timeout_seconds: 5}}\nhandlers: {m: {command: [x]}}",
@@ -452,6 +465,8 @@ mod tests {
             "tasks: [{name: a}]\nmax_parallel: 0",
             "tasks: [{name: a}]\nfail_fast: maybe",
             "tasks: [{name: a, hold: 1}]",
+            "tasks: [{name: a, shell: x, foreach: 3}]",
+            "tasks: [{name: a, finally: 1}]",
             "tasks: [{name: a, max_retries: -1}]",
             "tasks: [{name: a, jitter: 2}]",
             "tasks: [{name: a, module: m}]\nhandlers: {m: run it}",

@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 use std::collections::HashSet;
 
 use crate::error::{Report, did_you_mean, shown};
+use crate::expression::check_value_expression;
 use crate::jinja::{check_template, is_template};
 use crate::node::{Content, Entry, Node, Position};
 use crate::reference::{Reference, expression_references, references};
@@ -24,6 +25,10 @@ pub(crate) struct Scope<'s> {
     pub(crate) parameters: &'s HashSet<String>,
     /// What it waits for.
     pub(crate) dependencies: &'s [Dependency],
+    /// Whether it is done for each element of a list.
+    pub(crate) element: bool,
+    /// Whether it runs at the end of the workflow.
+    pub(crate) finally: bool,
 }
 
 impl Scope<'_> {
@@ -38,6 +43,8 @@ impl Scope<'_> {
                 }
             }
             "when" => self.check_when(&entry.node, report),
+            "foreach" => self.check_value("foreach", &entry.node, &[], report),
+            "transform" => self.check_value("transform", &entry.node, &["result"], report),
             _ => {}
         }
     }
@@ -70,6 +77,31 @@ impl Scope<'_> {
         }
     }
 
+    fn check_value(&self, field: &str, node: &Node, more: &[&str], report: &mut Report) {
+        let Content::Text(text) = &node.content else { return };
+        if let Err(refusal) = check_value_expression(field, &text.text) {
+            // Of foreach it has been told where it was read.
+            if field != "foreach" {
+                report.refused(node.at, field, &refusal);
+            }
+            return;
+        }
+        // The list is there before its elements.
+        let scope = Scope { element: self.element && field != "foreach", ..*self };
+        for reference in expression_references(&text.text) {
+            let is_more = reference.0.first().is_some_and(|root| more.contains(&root.as_str()));
+            if !is_more {
+                scope.check_reference(&reference, node.at, true, report);
+            }
+        }
+    }
+
+    /// The names beside `parameters` and `tasks`.
+    fn more_names(&self) -> impl Iterator<Item = &'static str> {
+        let of_element = ["item", "index"].into_iter().filter(|_| self.element);
+        of_element.chain(["workflow"].into_iter().filter(|_| self.finally))
+    }
+
     fn check_reference(&self, reference: &Reference, at: Position, sees_own: bool, report: &mut Report) {
         let mut parts = reference.0.iter().map(String::as_str);
         match (parts.next(), parts.next(), parts.next()) {
@@ -93,8 +125,9 @@ impl Scope<'_> {
                 });
             }
             (Some("parameters" | "tasks"), ..) | (None, ..) => {}
+            (Some(root), ..) if self.more_names().any(|name| name == root) => {}
             (Some(root), ..) => report.add_with(at, || {
-                let hint = did_you_mean(root, ["parameters", "tasks"])
+                let hint = did_you_mean(root, ["parameters", "tasks"].into_iter().chain(self.more_names()))
                     .unwrap_or_else(|| "known are parameters.NAME, tasks.NAME and tasks[\"a-b\"]".to_owned());
                 (format!("unknown name in a template: {}", shown(root)), Some(hint))
             }),

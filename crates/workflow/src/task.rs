@@ -8,6 +8,7 @@ use orchd_model::{
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, HashSet};
 
+use crate::elements;
 use crate::error::{Report, shown};
 use crate::field::{flag, list, map, number, object, parsed, text, texts, unknown_key, wrong};
 use crate::node::{Content, Entry, Node, Position};
@@ -24,7 +25,7 @@ const RETRY_KEYS: [&str; 9] = [
     "no_retry_on",
     "memory_factor",
 ];
-pub(crate) const KEYS: [&str; 31] = [
+pub(crate) const KEYS: [&str; 35] = [
     "name",
     "description",
     "command",
@@ -56,6 +57,10 @@ pub(crate) const KEYS: [&str; 31] = [
     "retry_on",
     "no_retry_on",
     "memory_factor",
+    "foreach",
+    "array",
+    "transform",
+    "finally",
 ];
 pub(crate) const DEFAULT_KEYS: [&str; 13] = [
     "timeout",
@@ -75,15 +80,17 @@ pub(crate) const DEFAULT_KEYS: [&str; 13] = [
 const DURATION: &str = "a duration (seconds, or text such as 1h30m)";
 
 /// What the tasks of a workflow share.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Shared {
     /// The names of its parameters.
     pub(crate) parameters: HashSet<String>,
     pub(crate) defaults: Defaults,
+    /// Whether they run when all else has ended.
+    pub(crate) finally: bool,
 }
 
 /// The `defaults` of a workflow.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Defaults {
     retry: RetrySpec,
     timeout: Option<Span>,
@@ -96,7 +103,14 @@ impl Defaults {
     pub(crate) fn read(node: &Node, parameters: &HashSet<String>, report: &mut Report) -> Self {
         let mut defaults = Self::default();
         let entries = map(node, "defaults", report);
-        let scope = Scope { task: "defaults", own: &Map::new(), parameters, dependencies: &[] };
+        let scope = Scope {
+            task: "defaults",
+            own: &Map::new(),
+            parameters,
+            dependencies: &[],
+            element: false,
+            finally: false,
+        };
         for entry in given(entries) {
             let value = &entry.node;
             match entry.key.as_str() {
@@ -136,7 +150,7 @@ struct Bodies {
 pub(crate) fn read(node: &Node, shared: &Shared, report: &mut Report) -> Option<Draft> {
     let entries = map(node, "a task", report)?;
     let clean = report.count();
-    let mut spec = TaskSpec::new(Body::Milestone);
+    let mut spec = TaskSpec { finally: shared.finally, ..TaskSpec::new(Body::Milestone) };
     let (mut name, mut priority, mut description) = (None, None, None);
     let (mut bodies, mut dependencies) = (Bodies::default(), Vec::new());
     for entry in given(Some(entries)) {
@@ -153,6 +167,9 @@ pub(crate) fn read(node: &Node, shared: &Shared, report: &mut Report) -> Option<
             "claims_any" => spec.claims_any = list(value, report, variant),
             "dependencies" => dependencies = list(value, report, dependency),
             "when" => spec.when = text(value, "when", report),
+            "foreach" | "array" => elements::read(&mut spec, entry, report),
+            "transform" => spec.transform = text(value, "transform", report),
+            "finally" => spec.finally |= flag(value, "finally", report).unwrap_or(false),
             "not_before" => spec.not_before = not_before(value, report),
             "timeout" => spec.timeout = parsed(value, "timeout", DURATION, report),
             "deadline" => spec.deadline = parsed(value, "deadline", DURATION, report),
@@ -180,6 +197,8 @@ pub(crate) fn read(node: &Node, shared: &Shared, report: &mut Report) -> Option<
         own: &spec.parameters,
         parameters: &shared.parameters,
         dependencies: &spec.dependencies,
+        element: spec.foreach.is_some(),
+        finally: spec.finally,
     };
     entries.iter().for_each(|entry| scope.check(entry, report));
     check_retry(&spec.retry, node.at, report);
@@ -193,14 +212,19 @@ pub(crate) fn read(node: &Node, shared: &Shared, report: &mut Report) -> Option<
             return None;
         }
     };
-    if node.text_bytes() > limits::SPEC_BYTES {
-        report.add(node.at, format!("a task is at most {} bytes: {}", limits::SPEC_BYTES, shown(&spec.name)));
-    } else if report.count() == clean
-        && let Err(refusal) = spec.check().and_then(|()| spec.check_limits())
-    {
-        report.refused(body_at, &format!("task {}", shown(&spec.name)), &refusal);
+    if report.count() == clean || node.text_bytes() > limits::SPEC_BYTES {
+        check_spec(&spec, node, body_at, report);
     }
     Some(Draft { spec, at: node.at, dependencies_at })
+}
+
+/// Checks what a task is as a whole.
+fn check_spec(spec: &TaskSpec, node: &Node, body_at: Position, report: &mut Report) {
+    if node.text_bytes() > limits::SPEC_BYTES {
+        report.add(node.at, format!("a task is at most {} bytes: {}", limits::SPEC_BYTES, shown(&spec.name)));
+    } else if let Err(refusal) = spec.check().and_then(|()| spec.check_limits()) {
+        report.refused(body_at, &format!("task {}", shown(&spec.name)), &refusal);
+    }
 }
 
 /// The entries that say something: a key without a value counts as not given.

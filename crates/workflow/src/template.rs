@@ -11,8 +11,9 @@ use serde_json::{Map, Value};
 use std::borrow::Cow;
 use std::io::{self, Write};
 
+use crate::expression::explained;
 use crate::jinja::{ENVIRONMENT, compile, is_template, sole_expression, to_json, words};
-use crate::reference::{expression_references, references};
+use crate::reference::references;
 
 /// Whether any string of the spec may be a template: a cheap check before [`render`].
 #[must_use]
@@ -48,6 +49,16 @@ pub fn overlay(inputs: &Value, own: &Map<String, Value>) -> Value {
         other => *other = Value::Object(own.clone()),
     }
     inputs
+}
+
+/// What the expressions of a task see: [`overlay`] with the task's own parameters rendered.
+///
+/// # Errors
+/// As [`render`].
+pub fn overlaid(spec: &TaskSpec, inputs: &Value) -> Result<Value, Refusal> {
+    let own = TaskSpec { parameters: spec.parameters.clone(), ..TaskSpec::new(Body::Milestone) };
+    let own = if uses_templates(&own) { render(&own, inputs)? } else { own };
+    Ok(overlay(inputs, &own.parameters))
 }
 
 /// Renders the templates of a task of a workflow, just before it starts.
@@ -200,13 +211,7 @@ pub fn evaluate(when: &str, inputs: &Value) -> Result<bool, String> {
         Ok(value) if !value.is_undefined() => Ok(value.is_true()),
         result => {
             let error = result.err().unwrap_or(undefined);
-            let missing = match error.kind() {
-                ErrorKind::UndefinedError => {
-                    expression_references(when).into_iter().find_map(|r| r.missing(inputs))
-                }
-                _ => None,
-            };
-            Err(missing.unwrap_or_else(|| words(&error)))
+            Err(explained(&error, when, inputs))
         }
     }
 }

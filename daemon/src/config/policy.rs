@@ -50,6 +50,9 @@ impl Policy {
 
     /// What runs a task.
     pub fn runner(&self, spec: &TaskSpec) -> Runner {
+        if spec.is_computed() {
+            return Runner::Computed;
+        }
         match &spec.body {
             Body::Command { .. } | Body::Shell { .. } => Runner::Process,
             Body::Milestone => Runner::Nothing,

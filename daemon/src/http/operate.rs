@@ -47,7 +47,12 @@ pub async fn cancel(
     Body(selector): Body<api::Selector>,
 ) -> Answered<Vec<api::OperationResult>> {
     let is_named = !selector.ids.is_empty();
-    let tasks = select(&shell, selector).await?;
+    // What a workflow does at its end is done also when it is cancelled.
+    let spares = !is_named && !selector.all;
+    let mut tasks = select(&shell, selector).await?;
+    if spares {
+        tasks = shell.look(move |core| core.sparing_finally(tasks)).await?;
+    }
     let command = Command::Cancel { tasks };
     let reply = shell.ask(|answer| Request::Command { command, answer: Some(answer) }).await?;
     let mut results = results(&shell, reply).await?;

@@ -64,6 +64,7 @@ pub fn read_spec(text: &[u8]) -> Result<Arc<TaskSpec>, Refusal> {
         Refusal::new(Code::Malformed, format!("not a task spec: {message}"))
     })?;
     check(&spec)?;
+    crate::compute::check_alone(&spec)?;
     Ok(Arc::new(spec))
 }
 
@@ -77,6 +78,7 @@ pub fn check(spec: &TaskSpec) -> Result<(), Refusal> {
         return Err(Refusal::new(Code::Malformed, "a directory must be absolute").value(cwd));
     }
     spec.check_limits()?;
+    crate::compute::check_expressions(spec)?;
     spec.when.as_deref().map_or(Ok(()), orchd_workflow::check_expression)
 }
 

@@ -100,6 +100,7 @@ pub fn stretches(record: &TaskRecord, attempts: &[StoredAttempt], now: Time) -> 
         }
         Phase::Waiting
         | Phase::Checking
+        | Phase::Computing
         | Phase::Delayed { .. }
         | Phase::Ready { .. }
         | Phase::Ended(_)

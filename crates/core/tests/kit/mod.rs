@@ -19,6 +19,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 mod claims;
+mod groups;
 pub mod script;
 mod telling;
 
@@ -286,13 +287,12 @@ impl World {
         let wanted = ids.iter().map(|id| TaskRange::from(*id)).collect();
         let stored = |id: &TaskId| self.store.task(*id).cloned();
         let tasks: Vec<TaskRecord> = ids.iter().filter_map(stored).collect();
-        let skipped: Vec<TaskRecord> = self
-            .store
-            .tasks
-            .values()
-            .filter(|record| record.skip_root().is_some_and(|root| ids.contains(&root)))
-            .cloned()
-            .collect();
+        let all = || self.store.tasks.values().filter(|record| record.status().is_terminal());
+        // More than can go with them: what really does is decided by the scheduler.
+        let of_groups =
+            all().filter(|record| record.role.group.is_some() || record.demand.runner == Runner::Computed);
+        let skipped: Vec<TaskRecord> =
+            of_groups.chain(all().filter(|record| record.skip_root().is_some())).cloned().collect();
         let all = || tasks.iter().chain(&skipped);
         let workflows: BTreeSet<WorkflowId> = all().filter_map(|record| record.demand.workflow).collect();
         let workflows = workflows.iter().filter(|id| self.core.workflow(**id).is_none());

@@ -40,7 +40,7 @@ pub(super) struct Script {
     pub(super) world: Option<World>,
     pub(super) tasks: BTreeMap<String, TaskId>,
     /// How many elements the arrays have.
-    arrays: BTreeMap<String, u64>,
+    pub(super) arrays: BTreeMap<String, u64>,
     pub(super) workflows: BTreeMap<String, WorkflowId>,
     pub(super) sessions: BTreeMap<String, SessionId>,
     pub(super) workers: BTreeMap<String, WorkerId>,
@@ -197,6 +197,7 @@ impl Script {
             ("close_session", [name, how @ ..]) => {
                 Command::CloseSession { session: self.session(name), cancel: how != ["wait"] }
             }
+            ("computed" | "expand", words) => self.group_command(words),
             ("detach", [name]) => Command::Detach { worker: self.workers[*name] },
             ("heartbeat", [name]) => Command::Heartbeat { worker: self.workers[*name] },
             ("resize", [name, slots]) => {
@@ -306,7 +307,8 @@ impl Script {
         let is_option = |word: &str| {
             word.contains('=')
                 || word.parse::<orchd_model::Priority>().is_ok()
-                || ["hold", "milestone", "when", "own_runner"].contains(&word)
+                || ["hold", "milestone", "when", "own_runner", "computed", "collect", "finally"]
+                    .contains(&word)
         };
         let mut batch: Vec<(String, Vec<&str>)> = Vec::new();
         for segment in segments {
@@ -416,6 +418,12 @@ impl Script {
             match key {
                 "hold" => spec_of(&mut new).hold = true,
                 "milestone" => new.runner = Runner::Nothing,
+                "computed" => new.runner = Runner::Computed,
+                "collect" => {
+                    new.runner = Runner::Computed;
+                    spec_of(&mut new).collect = true;
+                }
+                "finally" => spec_of(&mut new).finally = true,
                 "handler" => new.runner = Runner::Handler(value.into()),
                 "when" => spec_of(&mut new).when = Some("…".to_owned()),
                 "after" => new.edges = self.edges(value, batch),

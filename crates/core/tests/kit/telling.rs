@@ -103,6 +103,10 @@ impl Script {
                 Effect::Dismiss { worker } => {
                     said.push(format!("-> {} is dismissed", self.worker_name(*worker)));
                 }
+                Effect::Compute { task, elements } => {
+                    let of = elements.map(|_| " from its elements").unwrap_or_default();
+                    said.push(format!("-> compute {}{of}", self.name(*task)));
+                }
                 Effect::Evaluate { task } => said.push(format!("-> evaluate {}", self.name(*task))),
                 Effect::Fence { worker } => said.push(format!("-> fence {}", self.worker_name(*worker))),
             }
@@ -120,6 +124,8 @@ impl Script {
             Fact::Edited { .. } => format!("edited {name}"),
             Fact::Enlarged { memory, variant, .. } => enlarged(&name, *memory, *variant),
             Fact::Checked { .. } => format!("check {name}"),
+            Fact::Computing { .. } => format!("compute {name}"),
+            Fact::Expanded { elements, .. } => format!("{name} becomes {} elements", elements.count),
             Fact::Readied { .. } => format!("ready {name}"),
             Fact::Delayed { until, .. } => format!("delay {name} until {}", at(*until)),
             Fact::Held { .. } => format!("held {name}"),
@@ -141,16 +147,7 @@ impl Script {
                 format!("start {name}{variant}{on}{again}")
             }
             Fact::Stopping { stop, .. } => format!("stopping {name}: {}", stop_word(*stop)),
-            Fact::Retried { attempt, until, .. } => {
-                format!("retry {name} at {} ({})", at(*until), attempt.outcome.message().unwrap_or_default())
-            }
-            Fact::Returned { attempt, until, .. } => {
-                format!(
-                    "return {name} until {} ({})",
-                    at(*until),
-                    attempt.outcome.message().unwrap_or_default()
-                )
-            }
+            Fact::Retried { .. } | Fact::Returned { .. } => tried_again(&name, &event.fact),
             Fact::Completed { .. } => format!("completed {name}"),
             Fact::Failed { .. } => {
                 let result = event.fact.result().expect("a failure has a result");
@@ -374,4 +371,17 @@ pub(super) fn refused_as(refusal: &Refusal) -> String {
     let hint = refusal.hint.as_ref().map_or_else(String::new, |hint| format!(" ({hint})"));
     let item = refusal.item.map_or_else(String::new, |item| format!("task {item}: "));
     format!("refused, {}: {item}{}{value}{hint}", refusal.code, refusal.message)
+}
+
+/// What is told of an attempt that was not the last.
+fn tried_again(name: &str, fact: &Fact) -> String {
+    match fact {
+        Fact::Retried { attempt, until, .. } => {
+            format!("retry {name} at {} ({})", at(*until), attempt.outcome.message().unwrap_or_default())
+        }
+        Fact::Returned { attempt, until, .. } => {
+            format!("return {name} until {} ({})", at(*until), attempt.outcome.message().unwrap_or_default())
+        }
+        _ => panic!("not tried again: {fact:?}"),
+    }
 }

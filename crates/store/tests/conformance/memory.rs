@@ -7,7 +7,7 @@ use orchd_model::{
 };
 use orchd_store::{
     Batch, DefinitionChange, Figures, Filter, History, Retention, Store, StoreError, StoredAttempt,
-    StoredDefinition, StoredTask, StoredWorkflow, TaskOutput, Trimmed,
+    StoredDefinition, StoredTask, StoredWorkflow, TaskEnd, TaskOutput, Trimmed,
 };
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -361,6 +361,11 @@ impl History for MemoryStore {
             attempts: t.record.attempts.0,
         };
         Ok(known.map(output).collect())
+    }
+
+    fn ends(&mut self, tasks: &[TaskId]) -> Result<Vec<TaskEnd>, StoreError> {
+        let outputs = self.results(tasks)?.into_iter();
+        Ok(outputs.map(|o| TaskEnd { id: o.id, status: o.status, result: o.result }).collect())
     }
 
     fn names(&mut self, tasks: &[TaskId]) -> Result<Vec<(TaskId, Box<str>)>, StoreError> {

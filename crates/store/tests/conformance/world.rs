@@ -1,7 +1,7 @@
 //! Plays the scheduler: tasks and workflows that live and die, and the batches that say so.
 
 use orchd_core::{
-    AttemptEnd, Counters, Demand, Edge, Event, Fact, Key, Meta, Phase, Runner, Scope, SessionRecord,
+    AttemptEnd, Counters, Demand, Edge, Event, Fact, Key, Meta, Phase, Role, Runner, Scope, SessionRecord,
     SkipCause, Stop, TaskRecord, WorkflowRecord,
 };
 use orchd_model::{
@@ -131,6 +131,7 @@ impl World {
             claimant: None,
             loosened: Vec::new(),
             progress: None,
+            role: Role::default(),
         };
         self.tasks.insert(id, record.clone());
         self.tell(Fact::Submitted { record: Box::new(record), spec: Some(Arc::new(spec)) });
@@ -301,6 +302,8 @@ impl World {
             unfinished: task_count,
             failed: 0,
             cancelled: 0,
+            finally: 0,
+            grown: Vec::new(),
         };
         self.workflows.insert(id, record.clone());
         self.parameters.push((id, format!("{{\"rows\":{id}}}")));

@@ -1,0 +1,59 @@
+//! `foreach` and `array` of a task: what list it is done for.
+
+use orchd_model::{Foreach, Indices, TaskSpec};
+
+use crate::error::{Report, shown};
+use crate::expression::check_value_expression;
+use crate::field::{parsed, wrong};
+use crate::jinja::is_template;
+use crate::node::{Content, Entry, Node};
+
+/// Reads one of the two keys.
+pub(crate) fn read(spec: &mut TaskSpec, entry: &Entry, report: &mut Report) {
+    if spec.foreach.is_some() {
+        report.add(entry.at, "a task is done for one list: give one of foreach and array");
+        return;
+    }
+    let node = &entry.node;
+    spec.foreach = if entry.key == "array" {
+        let indices = parsed::<Indices>(node, "array", "a range of indices such as 1-10", report);
+        indices.map(|array| Foreach::Array { array })
+    } else {
+        foreach(node, report)
+    };
+}
+
+fn foreach(node: &Node, report: &mut Report) -> Option<Foreach> {
+    match &node.content {
+        Content::List(items) => {
+            items.iter().for_each(|item| refuse_templates(item, report));
+            let items: Vec<serde_json::Value> = items.iter().map(Node::to_json).collect();
+            Some(Foreach::Items(items.into()))
+        }
+        Content::Text(text) => match check_value_expression("foreach", &text.text) {
+            Ok(()) => Some(Foreach::Expression(text.text.clone())),
+            Err(refusal) => {
+                report.refused(node.at, "foreach", &refusal);
+                None
+            }
+        },
+        Content::Null | Content::Bool(_) | Content::Number(..) | Content::Map(_) => {
+            wrong(node, "foreach", "a list, or an expression that gives one", report);
+            None
+        }
+    }
+}
+
+/// An element is what it says: text with braces would never be filled in.
+fn refuse_templates(node: &Node, report: &mut Report) {
+    match &node.content {
+        Content::Text(text) if is_template(&text.text) => report.add_hint(
+            node.at,
+            format!("an element of a list is a value and no template: {}", shown(&text.text)),
+            "write the whole list as an expression: foreach: \"[parameters.a, 'b']\"",
+        ),
+        Content::List(items) => items.iter().for_each(|item| refuse_templates(item, report)),
+        Content::Map(entries) => entries.iter().for_each(|entry| refuse_templates(&entry.node, report)),
+        Content::Null | Content::Bool(_) | Content::Number(..) | Content::Text(_) => {}
+    }
+}

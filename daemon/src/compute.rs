@@ -1,0 +1,223 @@
+//! What a task ends with that nothing runs: the results of its elements or of its sub-workflow, or its own
+//! parameters; and what it becomes, when it is done for each element of a list.
+
+use orchd_core::{Command, NewTask};
+use orchd_model::{Code, ErrorType, Foreach, Outcome, Refusal, Status, TaskId, TaskRange, TaskSpec, limits};
+use orchd_store::TaskEnd;
+use serde_json::{Map, Value};
+use std::sync::Arc;
+
+use crate::config::Policy;
+use crate::inputs::Inputs;
+use crate::known::Known;
+
+/// How a task fails whose result cannot be worked out.
+pub struct Flaw(ErrorType, String);
+
+impl Flaw {
+    fn template(what: &str, message: impl std::fmt::Display) -> Self {
+        Self(ErrorType::InvalidTemplate, format!("{what}: {message}"))
+    }
+
+    /// As the end of an attempt.
+    pub fn outcome(self) -> Outcome {
+        Outcome::failed(self.0, self.1)
+    }
+}
+
+impl From<String> for Flaw {
+    fn from(message: String) -> Self {
+        Self(ErrorType::Other("Internal".to_owned()), message)
+    }
+}
+
+/// The answer to a task that is being computed; `elements` are what it has become.
+pub fn answer(inputs: &mut Inputs, policy: &Policy, task: TaskId, elements: Option<TaskRange>) -> Command {
+    let ended = |(outcome, data)| Command::Computed { task, outcome, data };
+    worked_out(inputs, policy, task, elements).unwrap_or_else(|flaw| ended((flaw.outcome(), None)))
+}
+
+fn worked_out(
+    inputs: &mut Inputs,
+    policy: &Policy,
+    task: TaskId,
+    elements: Option<TaskRange>,
+) -> Result<Command, Flaw> {
+    let known = inputs.known(task)?;
+    let spec = &known.spec;
+    let (outcome, data) = match (elements, &spec.foreach) {
+        (Some(range), _) => of_elements(inputs, range)?,
+        (None, Some(foreach)) => {
+            let items = inputs.items(&known, task, foreach).map_err(|e| Flaw::template("foreach", e))?;
+            match array_of(spec, items)? {
+                Some(array) => {
+                    let elements = Box::new(new_task(policy, array)?);
+                    return Ok(Command::Expand { task, elements });
+                }
+                None => (Outcome::Succeeded, Value::Array(Vec::new())),
+            }
+        }
+        (None, None) if spec.collect => {
+            let collected = collected(inputs, &known)?;
+            transformed(inputs, &known, task, collected)?
+        }
+        (None, None) => {
+            let given = inputs.of(&known, task)?;
+            let filled = orchd_workflow::render(spec, &given).map_err(invalid)?;
+            transformed(inputs, &known, task, (Outcome::Succeeded, Value::Object(filled.parameters)))?
+        }
+    };
+    Ok(Command::Computed { task, outcome, data: Some(data) })
+}
+
+fn invalid(refusal: Refusal) -> Flaw {
+    Flaw(ErrorType::InvalidTemplate, refusal.to_string())
+}
+
+/// The array that a task becomes; none when there is nothing to do it for.
+fn array_of(spec: &TaskSpec, items: Arc<[Value]>) -> Result<Option<TaskSpec>, Flaw> {
+    if items.len() as u64 > limits::FOREACH_ITEMS {
+        let message = format!("at most {} elements: {}", limits::FOREACH_ITEMS, items.len());
+        return Err(Flaw::template("foreach", message));
+    }
+    let Some(mut array) = spec.elements(items) else { return Ok(None) };
+    array.when = array.when.filter(|when| orchd_workflow::is_about_an_element(when));
+    let size = serde_json::to_string(&array).map_or(usize::MAX, |text| text.len());
+    if size > limits::SPEC_BYTES {
+        let message = format!("its elements are larger than {} bytes: {size}", limits::SPEC_BYTES);
+        return Err(Flaw::template("foreach", message));
+    }
+    Ok(Some(array))
+}
+
+fn new_task(policy: &Policy, spec: TaskSpec) -> Result<NewTask, Flaw> {
+    let retry = policy.retry(&spec).map_err(invalid)?;
+    let runner = policy.runner(&spec);
+    Ok(NewTask { spec: Arc::new(spec), retry, runner, edges: Vec::new(), fingerprint: 0, same_key: None })
+}
+
+/// The results of elements, in their order; null where there is none.
+fn of_elements(inputs: &mut Inputs, range: TaskRange) -> Result<(Outcome, Value), Flaw> {
+    let ids: Vec<TaskId> = (range.first.0..=range.last.0).map(TaskId).collect();
+    let mut ends = inputs.history().ends(&ids).map_err(|error| error.to_string())?;
+    ends.sort_unstable_by_key(|end| end.id);
+    let spec = Arc::clone(&inputs.known(range.first)?.spec);
+    let name = |id: TaskId| spec.element_name(id.0 - range.first.0);
+    let outcome = outcome_of(&ends, "ElementFailed", "elements", name);
+    let data: Vec<Value> = ends.into_iter().map(|end| output(end).1).collect();
+    Ok((outcome, bounded(Value::Array(data))?))
+}
+
+/// The results of the tasks of a sub-workflow, by their names in it.
+fn collected(inputs: &mut Inputs, known: &Known) -> Result<(Outcome, Value), Flaw> {
+    let prefix = format!("{}.", known.spec.name);
+    let names = inputs.history().names(&known.dependencies).map_err(|error| error.to_string())?;
+    let is_start = |id: TaskId| names.iter().any(|(of, name)| *of == id && name.ends_with(".(start)"));
+    let members: Vec<TaskId> = known.dependencies.iter().copied().filter(|id| !is_start(*id)).collect();
+    let ends = inputs.history().ends(&members).map_err(|error| error.to_string())?;
+    let name_of = |id: TaskId| {
+        names.iter().find(|(of, _)| *of == id).map_or_else(|| id.to_string(), |(_, name)| name.to_string())
+    };
+    let outcome = outcome_of(&ends, "TaskFailed", "tasks", name_of);
+    let data: Map<String, Value> = ends
+        .into_iter()
+        .map(|end| {
+            let (id, data) = output(end);
+            let name = name_of(id);
+            (name.strip_prefix(&prefix).map(str::to_owned).unwrap_or(name), data)
+        })
+        .collect();
+    Ok((outcome, bounded(Value::Object(data))?))
+}
+
+fn output(end: TaskEnd) -> (TaskId, Value) {
+    let data = end.result.filter(|_| end.status == Status::Completed).and_then(|result| result.data);
+    (end.id, data.unwrap_or(Value::Null))
+}
+
+/// Fails when one of them failed, else is cancelled when one of them was.
+fn outcome_of(ends: &[TaskEnd], kind: &str, what: &str, name: impl Fn(TaskId) -> String) -> Outcome {
+    let failed = ends.iter().filter(|end| end.status == Status::Failed || !end.status.is_terminal());
+    if let Some(first) = failed.clone().next() {
+        let why = first.result.as_ref().and_then(|result| result.error_message.clone()).unwrap_or_default();
+        let message = format!(
+            "{} of {} {what} failed, the first is {} ({}): {why}",
+            failed.count(),
+            ends.len(),
+            name(first.id),
+            first.id
+        );
+        return Outcome::failed(ErrorType::Other(kind.to_owned()), message);
+    }
+    match ends.iter().any(|end| end.status == Status::Cancelled) {
+        true => Outcome::Cancelled,
+        false => Outcome::Succeeded,
+    }
+}
+
+fn bounded(data: Value) -> Result<Value, Flaw> {
+    let size = serde_json::to_string(&data).map_or(usize::MAX, |text| text.len());
+    if size <= limits::COLLECTED_BYTES {
+        return Ok(data);
+    }
+    let message = format!("all results together are larger than {} bytes: {size}", limits::COLLECTED_BYTES);
+    Err(Flaw(ErrorType::InvalidResult, message))
+}
+
+fn transformed(
+    inputs: &mut Inputs,
+    known: &Known,
+    task: TaskId,
+    (outcome, data): (Outcome, Value),
+) -> Result<(Outcome, Value), Flaw> {
+    if outcome != Outcome::Succeeded || known.spec.transform.is_none() {
+        return Ok((outcome, data));
+    }
+    Ok((outcome, transform(inputs, known, task, Some(data))?))
+}
+
+/// What is kept of a result: what the `transform` of its task makes of it.
+pub fn transform(
+    inputs: &mut Inputs,
+    known: &Known,
+    task: TaskId,
+    data: Option<Value>,
+) -> Result<Value, Flaw> {
+    let result = data.unwrap_or(Value::Null);
+    let Some(expression) = &known.spec.transform else { return Ok(result) };
+    let flaw = |message: String| Flaw(ErrorType::InvalidResult, format!("transform: {message}"));
+    let mut given = inputs.seen(known, task).map_err(flaw)?;
+    given["result"] = result;
+    let made = orchd_workflow::value_of(expression, &given).map_err(flaw)?;
+    let size = made.to_string().len();
+    if size > limits::RESULT_BYTES {
+        return Err(flaw(format!("a result has at most {} bytes: {size}", limits::RESULT_BYTES)));
+    }
+    Ok(made)
+}
+
+/// Refuses what only means something within a workflow.
+pub fn check_alone(spec: &TaskSpec) -> Result<(), Refusal> {
+    let only = |what: &str, is_given: bool| {
+        if !is_given {
+            return Ok(());
+        }
+        let refusal = Refusal::new(Code::Malformed, "this field is for tasks of a workflow").value(what);
+        Err(refusal.hint("submit a workflow, or use array for many alike tasks"))
+    };
+    only("foreach", spec.foreach.is_some())?;
+    only("finally", spec.finally)?;
+    only("within", spec.within.is_some())?;
+    only("collect", spec.collect)
+}
+
+/// Refuses expressions that do not parse, and a list of elements that is no user's to give.
+pub fn check_expressions(spec: &TaskSpec) -> Result<(), Refusal> {
+    if spec.foreach.is_some() && spec.array.is_some() {
+        return Err(Refusal::new(Code::Malformed, "give one of foreach and array"));
+    }
+    if let Some(Foreach::Expression(list)) = &spec.foreach {
+        orchd_workflow::check_value_expression("foreach", list)?;
+    }
+    spec.transform.as_deref().map_or(Ok(()), |made| orchd_workflow::check_value_expression("transform", made))
+}
