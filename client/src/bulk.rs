@@ -20,13 +20,13 @@ use crate::Error;
 use crate::connection::{Connection, Fault, Transport, broken, checked};
 
 /// A piece of this size is written at once; larger ones gain nothing.
-const PIECE_BYTES: usize = 64 << 10;
+pub(crate) const PIECE_BYTES: usize = 64 << 10;
 /// Specs taken from the source in one go when they are there.
 const BATCH: usize = 256;
 /// Pieces between the writer of JSON and the socket.
-const QUEUE: usize = 4;
+pub(crate) const QUEUE: usize = 4;
 
-enum Piece {
+pub(crate) enum Piece {
     Lines(Bytes),
     End,
 }

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::connection::{Call, Transport};
-use crate::{Error, Events, Logs, TaskHandle, bulk, default_socket};
+use crate::{Error, Events, Logs, TaskHandle, bulk, default_socket, workflow};
 
 /// How long a client waits for what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -431,7 +431,7 @@ impl Client {
     /// # Errors
     /// A refusal, or no connection.
     pub async fn submit_workflow(&self, spec: &WorkflowSpec) -> Result<WorkflowAdded, Error> {
-        self.transport.ask(Call::post(routes::WORKFLOWS, spec)?).await
+        workflow::submit(&self.transport, spec).await
     }
 
     /// A workflow and its figures.

@@ -41,6 +41,7 @@ mod source;
 mod sse;
 #[cfg(feature = "worker")]
 pub mod worker;
+mod workflow;
 
 #[cfg(feature = "claims")]
 pub use claim::{ClaimGuard, ClaimOptions, Loss};

@@ -51,4 +51,4 @@ pub use stats::{
     Worker,
 };
 pub use task::{ArrayPlace, Attempt, Explanation, ListQuery, ReasonText, StatusReasonText, Task};
-pub use workflow::{Workflow, WorkflowAdded, WorkflowQuery};
+pub use workflow::{Workflow, WorkflowAdded, WorkflowHead, WorkflowLine, WorkflowQuery};

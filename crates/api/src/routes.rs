@@ -58,7 +58,8 @@ pub const WORKERS: &str = "/v1/workers";
 pub const WORKERS_SESSION: &str = "/v1/workers/session";
 /// `GET`: server-sent events ([`crate::EventQuery`] → [`crate::Event`], the id is the sequence).
 pub const EVENTS: &str = "/v1/events";
-/// `POST`: submit a workflow (`WorkflowSpec` → [`crate::WorkflowAdded`]). `GET`: list them
+/// `POST`: submit a workflow (`WorkflowSpec` → [`crate::WorkflowAdded`]); with content type
+/// `application/x-ndjson` [`crate::WorkflowHead`], then one task a line, any number. `GET`: list them
 /// ([`crate::WorkflowQuery`] → array of [`crate::Workflow`]).
 pub const WORKFLOWS: &str = "/v1/workflows";
 /// `GET`: one workflow ([`crate::Workflow`]).

@@ -1,9 +1,35 @@
 //! Workflows as users see them.
 
-use orchd_model::{SessionId, Span, TaskId, Time, WorkflowId, WorkflowMetrics, WorkflowStatus};
+use orchd_model::{
+    SessionId, Span, TaskId, TaskSpec, Time, WorkflowId, WorkflowMetrics, WorkflowSpec, WorkflowStatus,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+
+/// The first line of a workflow that is sent as `application/x-ndjson`; each line after it is a task.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct WorkflowHead {
+    /// All but its tasks: these follow.
+    #[serde(flatten)]
+    pub spec: WorkflowSpec,
+    /// Environment variables for its commands, where they do not say their own.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, String>,
+    /// The directory of its commands; relative ones of theirs begin there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cwd: Option<String>,
+}
+
+/// A line of a workflow.
+#[derive(Clone, Debug, PartialEq, JsonSchema)]
+#[schemars(untagged)]
+pub enum WorkflowLine {
+    /// The first one.
+    Head(Box<WorkflowHead>),
+    /// All others.
+    Task(Box<TaskSpec>),
+}
 
 /// A workflow that was submitted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -38,6 +38,8 @@ pub const FOREACH_ITEMS: u64 = 10_000;
 pub const COLLECTED_BYTES: usize = 4 << 20;
 /// Tasks in one workflow.
 pub const WORKFLOW_TASKS: usize = 2_000_000;
+/// What a workflow, or tasks that are added all or none, may send line by line: two million tasks of 500 bytes.
+pub const WORKFLOW_BYTES: usize = 1 << 30;
 /// A workflow file that is kept: what people write; larger ones are run from where they are.
 pub const DEFINITION_BYTES: usize = 8 << 20;
 /// Workflows that are kept under their names, and files in the directory of them.

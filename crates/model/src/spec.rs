@@ -229,7 +229,8 @@ impl TaskSpec {
         if self.env.is_empty() {
             self.env = env.clone();
         }
-        for (name, value) in env {
+        let missing = if self.env.is_same(env) { &Env::default() } else { env };
+        for (name, value) in missing {
             if !self.env.contains_key(name) {
                 self.env.insert(name.clone(), value.clone());
             }

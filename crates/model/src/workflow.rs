@@ -80,10 +80,26 @@ pub struct WorkflowSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session: Option<SessionRef>,
     /// Its tasks, each with a name of its own.
+    #[serde(default)]
     pub tasks: Vec<TaskSpec>,
 }
 
 impl WorkflowSpec {
+    /// All of it but its tasks.
+    #[must_use]
+    pub fn without_tasks(&self) -> Self {
+        let Self { name, parameters, max_parallel, fail_fast, timeout, session, tasks: _ } = self;
+        Self {
+            name: name.clone(),
+            parameters: parameters.clone(),
+            max_parallel: *max_parallel,
+            fail_fast: *fail_fast,
+            timeout: *timeout,
+            session: session.clone(),
+            tasks: Vec::new(),
+        }
+    }
+
     /// Gives the tasks that say nothing of retries so many.
     pub fn fill_retries(&mut self, max_retries: u32) {
         let retries = RetrySpec { max_retries: Some(max_retries), ..RetrySpec::default() };

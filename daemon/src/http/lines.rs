@@ -38,6 +38,7 @@ pub async fn add(shell: Arc<Shell>, peer: Peer, atomic: bool, request: Request) 
         let mut specs = Vec::new();
         while let Some(bunch) = lines.next_bunch().await? {
             specs.extend(bunch);
+            lines.check_size()?;
             if specs.len() > limits::WORKFLOW_TASKS {
                 let limit = limits::WORKFLOW_TASKS;
                 return Err(Refusal::new(Code::TooLarge, format!("at most {limit} tasks in one step")).into());
@@ -263,22 +264,24 @@ fn encode(results: Added) -> Vec<u8> {
 }
 
 /// The lines of a body that is still being received.
-struct Lines {
+pub(super) struct Lines {
     body: BodyDataStream,
     buffer: BytesMut,
     /// So much of the buffer is known to hold no end of a line: a long one is not searched again and again.
     searched: usize,
+    /// Bytes that have come.
+    received: usize,
     ended: bool,
 }
 
 impl Lines {
-    fn new(body: BodyDataStream) -> Self {
-        Self { body, buffer: BytesMut::new(), searched: 0, ended: false }
+    pub(super) fn new(body: BodyDataStream) -> Self {
+        Self { body, buffer: BytesMut::new(), searched: 0, received: 0, ended: false }
     }
 
     /// The specs of the lines that are there, at most [`limits::BULK_TASKS`]; waits for at least one. Blank
     /// lines are passed over. May be given up while it waits: nothing that was received is lost.
-    async fn next_bunch(&mut self) -> Result<Option<Specs>, Refusal> {
+    pub(super) async fn next_bunch(&mut self) -> Result<Option<Specs>, Refusal> {
         let mut bunch = Vec::new();
         loop {
             self.skip_blank();
@@ -294,31 +297,64 @@ impl Lines {
             if self.ended {
                 return Ok(None);
             }
-            match self.body.next().await {
-                Some(Ok(bytes)) => {
-                    self.buffer.extend_from_slice(&bytes);
-                    // One who sends fast must not keep this thread from others.
-                    tokio::task::consume_budget().await;
-                }
-                // What was not sent to its end may be half of what was meant.
-                Some(Err(error)) => {
-                    let refusal = Refusal::new(Code::Malformed, "the lines broke off");
-                    return Err(refusal.value(error.to_string()));
-                }
-                None => {
-                    self.ended = true;
-                    if !self.buffer.is_empty() {
-                        self.buffer.extend_from_slice(b"\n");
-                    }
-                }
+            self.receive().await?;
+        }
+    }
+
+    /// One line; none when there are no more.
+    pub(super) async fn next_line(&mut self) -> Result<Option<BytesMut>, Refusal> {
+        loop {
+            self.skip_blank();
+            if let Some(line) = self.take_line() {
+                return Ok(Some(line));
             }
-            if self.buffer.len() > limits::FRAME_BYTES && !self.buffer[self.searched..].contains(&b'\n') {
-                return Err(Refusal::new(
-                    Code::TooLarge,
-                    format!("a line has at most {} bytes", limits::FRAME_BYTES),
-                ));
+            if self.ended {
+                return Ok(None);
+            }
+            self.receive().await?;
+        }
+    }
+
+    /// Refuses lines that are held until the last one has come, and are too many for that.
+    ///
+    /// # Errors
+    /// `too_large`.
+    pub(super) fn check_size(&self) -> Result<(), Refusal> {
+        if self.received <= limits::WORKFLOW_BYTES {
+            return Ok(());
+        }
+        let message = format!("at most {} bytes in one step", limits::WORKFLOW_BYTES);
+        Err(Refusal::new(Code::TooLarge, message).hint("put large inputs into files that the tasks read"))
+    }
+
+    /// Waits for more of the body.
+    async fn receive(&mut self) -> Result<(), Refusal> {
+        match self.body.next().await {
+            Some(Ok(bytes)) => {
+                self.received += bytes.len();
+                self.buffer.extend_from_slice(&bytes);
+                // One who sends fast must not keep this thread from others.
+                tokio::task::consume_budget().await;
+            }
+            // What was not sent to its end may be half of what was meant.
+            Some(Err(error)) => {
+                let refusal = Refusal::new(Code::Malformed, "the lines broke off");
+                return Err(refusal.value(error.to_string()));
+            }
+            None => {
+                self.ended = true;
+                if !self.buffer.is_empty() {
+                    self.buffer.extend_from_slice(b"\n");
+                }
             }
         }
+        if self.buffer.len() > limits::FRAME_BYTES && !self.buffer[self.searched..].contains(&b'\n') {
+            return Err(Refusal::new(
+                Code::TooLarge,
+                format!("a line has at most {} bytes", limits::FRAME_BYTES),
+            ));
+        }
+        Ok(())
     }
 
     /// Drops what is blank before the next line, all at once: there may be millions of such lines.

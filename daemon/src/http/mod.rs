@@ -27,6 +27,7 @@ mod store;
 mod tasks;
 mod wait;
 mod workers;
+mod workflow_lines;
 mod workflows;
 
 use axum::Router;

@@ -49,6 +49,17 @@ pub async fn add(
 /// # Errors
 /// `malformed` or `too_large`.
 pub fn read_spec(text: &[u8]) -> Result<Arc<TaskSpec>, Refusal> {
+    let spec = parse_spec(text)?;
+    check(&spec)?;
+    crate::compute::check_alone(&spec)?;
+    Ok(Arc::new(spec))
+}
+
+/// Reads a spec, which is for the caller to [check].
+///
+/// # Errors
+/// `malformed` or `too_large`.
+pub fn parse_spec(text: &[u8]) -> Result<TaskSpec, Refusal> {
     if text.len() > limits::SPEC_BYTES {
         return Err(Refusal::new(
             Code::TooLarge,
@@ -57,15 +68,12 @@ pub fn read_spec(text: &[u8]) -> Result<Arc<TaskSpec>, Refusal> {
         .value(text.len().to_string())
         .hint("put large inputs into a file that the task reads"));
     }
-    let spec: TaskSpec = serde_json::from_slice(text).map_err(|error| {
+    serde_json::from_slice(text).map_err(|error| {
         // Positions in a document that the client did not see as such would only confuse.
         let message = error.to_string();
         let message = message.split(" at line ").next().unwrap_or(&message).to_owned();
         Refusal::new(Code::Malformed, format!("not a task spec: {message}"))
-    })?;
-    check(&spec)?;
-    crate::compute::check_alone(&spec)?;
-    Ok(Arc::new(spec))
+    })
 }
 
 /// Checks what only makes sense here: its condition in a language of its own, and that its directory does

@@ -1,7 +1,8 @@
 //! Workflows: submit, list, show.
 
 use axum::Extension;
-use axum::extract::State;
+use axum::extract::{FromRequest, Request, State};
+use axum::http::header;
 use orchd_api::{Workflow, WorkflowAdded, WorkflowQuery};
 use orchd_core::NewWorkflow;
 use orchd_model::{Code, Refusal, SessionId, WorkflowId, WorkflowSpec};
@@ -11,7 +12,7 @@ use std::sync::Arc;
 use super::Shell;
 use super::answer::{Answered, Body, Id, Query, json};
 use crate::documents;
-use crate::engine::Request;
+use crate::engine::Request as EngineRequest;
 use crate::peer::Peer;
 
 /// How many workflows a list shows when nobody says.
@@ -21,8 +22,13 @@ const LISTED: usize = 100;
 pub async fn add(
     State(shell): State<Arc<Shell>>,
     Extension(peer): Extension<Peer>,
-    Body(spec): Body<WorkflowSpec>,
+    request: Request,
 ) -> Answered<WorkflowAdded> {
+    let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    if kind.is_some_and(|kind| kind.starts_with("application/x-ndjson")) {
+        return json(super::workflow_lines::add(&shell, peer, request).await?);
+    }
+    let Body(spec) = Body::<WorkflowSpec>::from_request(request, &()).await?;
     json(submit(&shell, spec, peer).await?)
 }
 
@@ -55,7 +61,7 @@ pub async fn submit(
     let specs: Vec<_> = spec.tasks.into_iter().map(Arc::new).collect();
     let names: Vec<String> = specs.iter().map(|spec| spec.name.clone()).collect();
     let (workflow, ids) = shell
-        .ask(|answer| Request::AddWorkflow { specs, options, parameters, owner: peer.uid, answer })
+        .ask(|answer| EngineRequest::AddWorkflow { specs, options, parameters, owner: peer.uid, answer })
         .await?;
     Ok(WorkflowAdded { workflow, name: spec.name, tasks: names.into_iter().zip(ids).collect() })
 }

@@ -11,7 +11,7 @@ use crate::{
     PauseRequest, ProgressRequest, Report, ReportQuery, ReportedTask, ReprioritizeRequest, Resource,
     ResourceNamed, ResourceRequest, Selector, Session, SessionQuery, SettleRequest, ShownDefinition,
     ShutdownRequest, Stats, StoreCheck, Task, TaskIds, ThrottleRequest, ToWorker, WaitReply, WaitRequest,
-    Worker, Workflow, WorkflowAdded, WorkflowQuery, routes,
+    Worker, Workflow, WorkflowAdded, WorkflowLine, WorkflowQuery, routes,
 };
 
 /// Every operation, in the order of [`routes`].
@@ -53,6 +53,7 @@ pub fn operations() -> Vec<Operation> {
             .answers_events(&[("*", schema::<Event>)]),
         Operation::post(routes::WORKFLOWS, "addWorkflow", "Add a workflow: all of its tasks or none")
             .reads::<WorkflowSpec>()
+            .reads_lines::<WorkflowLine>()
             .answers::<WorkflowAdded>(),
         Operation::get(routes::WORKFLOWS, "listWorkflows", "Workflows, the newest first")
             .query::<WorkflowQuery>()

@@ -1,0 +1,81 @@
+//! A workflow that is sent line by line: its head, then one task a line; all of it or nothing.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+#[expect(dead_code, reason = "each test uses a part of the kit")]
+mod kit;
+
+use kit::{Daemon, PATIENCE};
+use serde_json::{Value, json};
+use std::io::{Read, Write};
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+
+const HEAD: &str = "POST /v1/workflows HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\
+                    content-type: application/x-ndjson\r\n";
+
+/// Sends a request and no more; gives the status and body of the answer, if one comes.
+fn exchange(daemon: &Daemon, request: &str) -> (String, Value) {
+    let mut stream = UnixStream::connect(daemon.socket()).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let status = answer.split(' ').nth(1).unwrap_or_default().to_owned();
+    let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+    (status, serde_json::from_str(body).unwrap_or_default())
+}
+
+fn send(daemon: &Daemon, lines: &[Value]) -> (String, Value) {
+    let body: String = lines.iter().map(|line| format!("{line}\n")).collect();
+    exchange(daemon, &format!("{HEAD}content-length: {}\r\n\r\n{body}", body.len()))
+}
+
+#[test]
+fn what_the_head_says_holds_for_all_commands_that_do_not_say_otherwise() {
+    let daemon = Daemon::start(2);
+    std::fs::create_dir(daemon.path("below")).unwrap();
+    let lines = [
+        json!({"name": "long", "parameters": {"n": 3}, "cwd": daemon.path(""),
+               "env": {"PATH": std::env::var("PATH").unwrap(), "WHO": "all"}}),
+        json!({"name": "a", "shell": "echo $WHO {{ parameters.n }} > a"}),
+        json!({"name": "b", "shell": "echo $WHO > b", "cwd": "below", "env": {"WHO": "me"}, "dependencies": ["a"]}),
+    ];
+    let (status, added) = send(&daemon, &lines);
+    assert_eq!((status.as_str(), &added["name"]), ("200", &json!("long")), "{added}");
+    daemon.orchctl(&["wait", "--workflow", "long"]).succeeds();
+    assert_eq!((daemon.lines("a"), daemon.lines("below/b")), (vec!["all 3".into()], vec!["me".into()]));
+}
+
+#[test]
+fn a_workflow_with_a_line_that_is_wrong_or_missing_is_not_added() {
+    let daemon = Daemon::start(1);
+    let head = json!({"name": "w"});
+    let good = json!({"name": "a", "shell": "true"});
+    let wrong = json!({"name": "b", "shel": "true"});
+    for (lines, words) in [
+        (vec![head.clone(), good.clone(), wrong], "shel"),
+        (vec![good.clone(), json!("no task")], "not a task"),
+        (vec![head.clone()], "1 to 2000000 tasks"),
+        (vec![], "begins with its head"),
+        (vec![json!({"name": "w", "cwd": "here"}), good.clone()], "must be absolute"),
+        (vec![head.clone(), json!({"name": "b", "shell": "true", "cwd": "here"})], "must be absolute"),
+    ] {
+        let (status, problem) = send(&daemon, &lines);
+        assert_eq!(status, "400", "{lines:?}: {problem}");
+        assert!(problem.to_string().contains(words), "{lines:?}: {problem}");
+    }
+    // A sender who is cut off has not said all that was meant, even where a line had ended.
+    let body = format!("{head}\n{good}\n");
+    for request in [
+        format!("{HEAD}content-length: {}\r\n\r\n{body}", body.len() + 1),
+        format!("{HEAD}transfer-encoding: chunked\r\n\r\n{:x}\r\n{body}\r\n", body.len()),
+    ] {
+        let (status, answer) = exchange(&daemon, &request);
+        assert!(status.is_empty() || status == "400", "{status} {answer}");
+    }
+    assert!(daemon.client().workflows().unwrap().is_empty());
+    let (status, _) = send(&daemon, &[head, good]);
+    assert_eq!(status, "200");
+}
