@@ -13,8 +13,8 @@ use crate::node::{Content, Entry, Node, Position};
 use crate::parameters::{Declarations, Given};
 use crate::task::{self, Defaults, Draft, Shared};
 
-/// The largest file that is read: what a request to the daemon may carry.
-pub const FILE_BYTES: usize = limits::BODY_BYTES;
+/// The largest file that is read: a graph of a million tasks, with some ninety bytes for each.
+pub const FILE_BYTES: usize = 90 << 20;
 /// Tasks of a cycle that an error names; of a longer one it names both ends.
 const CYCLE_SHOWN: usize = 12;
 
