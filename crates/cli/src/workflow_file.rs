@@ -62,8 +62,11 @@ impl WorkflowFile {
     }
 
     fn read_for(&self, runs: bool) -> Result<Result<Loaded, Vec<FileError>>, Failure> {
-        let text = self.text()?;
         let name = self.name();
+        if let Some(bytes) = self.size().filter(|bytes| *bytes > FILE_BYTES as u64) {
+            return Ok(Err(vec![orchd_workflow::too_large(&name, bytes)]));
+        }
+        let text = self.text()?;
         let overrides = self.overrides();
         let wanted = Wanted { workflow: self.workflow.as_deref(), parameters: &overrides, runs };
         let mut loaded = match orchd_workflow::load_all(&name, &text, wanted) {
@@ -80,8 +83,7 @@ impl WorkflowFile {
     /// Whether it is in a configuration layout; a file that cannot be read, or only once, is in none.
     #[must_use]
     pub fn is_layout(&self) -> bool {
-        let is_small = std::fs::metadata(&self.file).is_ok_and(|m| m.is_file() && m.len() <= LAYOUT_BYTES);
-        is_small
+        self.size().is_some_and(|bytes| bytes <= LAYOUT_BYTES)
             && self.text().is_ok_and(|text| orchd_workflow::is_layout(&self.file.to_string_lossy(), &text))
     }
 
@@ -110,6 +112,12 @@ impl WorkflowFile {
         }
         let only = loaded.workflows.pop().map(|only| only.spec);
         only.ok_or_else(|| Failure::Usage(format!("no workflow in {file}")))
+    }
+
+    /// How large it is, if that is known before it is read.
+    fn size(&self) -> Option<u64> {
+        let found = std::fs::metadata(&self.file).ok().filter(std::fs::Metadata::is_file)?;
+        (!self.is_standard_input()).then_some(found.len())
     }
 
     /// Its name, whose ending tells the format.

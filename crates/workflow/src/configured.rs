@@ -62,15 +62,10 @@ impl<'a> Wanted<'a> {
 /// Everything that is wrong, in the order of the file.
 pub fn load_all(file_name: &str, text: &str, wanted: Wanted<'_>) -> Result<Loaded, Vec<FileError>> {
     let mut report = Report::new(file_name);
-    let document = if text.len() > FILE_BYTES {
-        report.add(
-            Position::default(),
-            format!("a workflow file is at most {FILE_BYTES} bytes: {}", text.len()),
-        );
-        None
-    } else {
-        document::read(file_name, text, &mut report)
-    };
+    if text.len() > FILE_BYTES {
+        return Err(vec![too_large(file_name, text.len() as u64)]);
+    }
+    let document = document::read(file_name, text, &mut report);
     let loaded = match &document {
         Some(document) if layout::is_layout(document) => within(document, wanted, &mut report),
         Some(document) => alone(document, file_name, wanted, &mut report),
@@ -79,6 +74,18 @@ pub fn load_all(file_name: &str, text: &str, wanted: Wanted<'_>) -> Result<Loade
     match loaded {
         Some(loaded) if report.is_clean() => Ok(loaded),
         _ => Err(report.into_errors()),
+    }
+}
+
+/// What is wrong with a file of so many bytes, which are more than [`FILE_BYTES`]: nobody need read it.
+#[must_use]
+pub fn too_large(file_name: &str, bytes: u64) -> FileError {
+    FileError {
+        file: file_name.to_owned(),
+        line: None,
+        column: None,
+        message: format!("a workflow file is at most {FILE_BYTES} bytes: {bytes}"),
+        hint: Some("a program submits larger graphs line by line: POST /v1/workflows".to_owned()),
     }
 }
 

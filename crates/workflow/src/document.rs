@@ -66,8 +66,17 @@ fn note_places(node: &Node, path: &mut Vec<String>, places: &mut BTreeMap<Vec<St
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// The tree of a document, or what is wrong with it first.
+    pub(crate) fn parse(file_name: &str, text: &str) -> Result<Node, String> {
+        let mut report = Report::new(file_name);
+        match (read(file_name, text, &mut report), report.is_clean()) {
+            (Some(node), true) => Ok(node),
+            _ => Err(report.into_errors()[0].to_string()),
+        }
+    }
 
     #[test]
     fn keys_have_the_same_places_in_every_format() {

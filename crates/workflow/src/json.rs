@@ -1,39 +1,52 @@
-//! JSON text to a tree of nodes. serde_json does the reading, strictly; the place of a value is where its
-//! raw text lies within the file.
+//! JSON text to a tree of nodes. serde_json checks the text, strictly, and reads its scalars; what lies between
+//! them is walked over once, so that the place of each is known and a deep document costs no more than a flat one.
 
-use serde::Deserialize;
-use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::de::IgnoredAny;
 use serde_json::Value;
-use serde_json::value::RawValue;
-use std::fmt;
 
 use crate::error::Report;
-use crate::node::{Content, DEPTH, Entry, Node, Position, Text, report_duplicates};
+use crate::node::{Content, DEPTH, Entry, NODES, Node, Position, Text, report_duplicates};
 
 /// Reads one JSON document; `None` and a mistake in the report when it is none.
 pub(crate) fn read(text: &str, report: &mut Report) -> Option<Node> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let checked = serde_json::from_str::<IgnoredAny>(text);
-    let raw = checked.and_then(|_| serde_json::from_str::<&RawValue>(text));
-    let mut reader = Reader { text, place: Place::default(), report };
-    match raw.and_then(|raw| reader.node(raw, 0)) {
+    if let Err(error) = serde_json::from_str::<IgnoredAny>(text) {
+        let at = Position {
+            line: u32::try_from(error.line()).unwrap_or(u32::MAX),
+            column: u32::try_from(error.column().max(1)).unwrap_or(u32::MAX),
+        };
+        report.add(at, format!("not valid JSON: {}", words(&error)));
+        return None;
+    }
+    let mut reader = Reader { text, offset: 0, place: Place::default(), node_count: 0, report };
+    match reader.node(0) {
         Ok(node) => Some(node),
-        Err(error) => {
-            let at = Position {
-                line: u32::try_from(error.line()).unwrap_or(u32::MAX),
-                column: u32::try_from(error.column().max(1)).unwrap_or(u32::MAX),
-            };
-            let message = error.to_string();
-            let message = message.split(" at line ").next().unwrap_or(&message);
-            reader.report.add(at, format!("not valid JSON: {message}"));
+        Err(Fault { at, message }) => {
+            report.add(at, message);
             None
         }
     }
 }
 
+/// What serde_json says, without the place that it means.
+fn words(error: &serde_json::Error) -> String {
+    let message = error.to_string();
+    message.split(" at line ").next().unwrap_or(&message).to_owned()
+}
+
+/// A mistake after which reading cannot go on.
+struct Fault {
+    at: Position,
+    message: String,
+}
+
+/// Walks over a text that is known to be JSON.
 struct Reader<'t, 'r> {
     text: &'t str,
+    /// Where the next byte is read.
+    offset: usize,
     place: Place,
+    node_count: usize,
     report: &'r mut Report,
 }
 
@@ -47,9 +60,9 @@ struct Place {
 }
 
 impl<'t> Reader<'t, '_> {
-    fn position(&mut self, part: &'t str) -> Position {
-        let offset = (part.as_ptr() as usize).wrapping_sub(self.text.as_ptr() as usize);
-        for c in self.text.get(self.place.offset..offset).unwrap_or_default().chars() {
+    /// The place of the next byte.
+    fn position(&mut self) -> Position {
+        for c in self.text.get(self.place.offset..self.offset).unwrap_or_default().chars() {
             if c == '\n' {
                 self.place.line += 1;
                 self.place.column = 0;
@@ -57,89 +70,118 @@ impl<'t> Reader<'t, '_> {
                 self.place.column += 1;
             }
         }
-        self.place.offset = self.place.offset.max(offset);
+        self.place.offset = self.offset;
         Position { line: self.place.line + 1, column: self.place.column + 1 }
     }
 
-    fn node(&mut self, raw: &'t RawValue, depth: usize) -> serde_json::Result<Node> {
-        let text = raw.get();
-        let at = self.position(text);
-        if depth > DEPTH {
-            self.report.add(at, format!("nested deeper than {DEPTH} levels"));
-            return Ok(Node { at, content: Content::Null });
+    fn rest(&self) -> &'t [u8] {
+        self.text.as_bytes().get(self.offset..).unwrap_or_default()
+    }
+
+    /// The next byte that is not blank; nothing at the end.
+    fn next(&mut self) -> Option<u8> {
+        let blank = self.rest().iter().take_while(|byte| byte.is_ascii_whitespace()).count();
+        self.offset += blank;
+        self.rest().first().copied()
+    }
+
+    fn pass(&mut self, byte: u8) {
+        if self.next() == Some(byte) {
+            self.offset += 1;
         }
-        let content = match text.as_bytes().first() {
-            Some(b'{') => self.map(text, depth)?,
-            Some(b'[') => {
-                let items: Vec<&RawValue> = serde_json::from_str(text)?;
-                let items: serde_json::Result<Vec<Node>> =
-                    items.into_iter().map(|item| self.node(item, depth + 1)).collect();
-                Content::List(items?)
-            }
-            Some(b'"') => Content::Text(Text { text: serde_json::from_str(text)?, is_block: false }),
-            _ => match serde_json::from_str(text)? {
-                Value::Bool(flag) => Content::Bool(flag),
-                Value::Number(number) => Content::Number(number, text.into()),
-                _ => Content::Null,
-            },
+    }
+
+    fn node(&mut self, depth: usize) -> Result<Node, Fault> {
+        let first = self.next();
+        let at = self.position();
+        self.node_count += 1;
+        if depth > DEPTH {
+            return Err(Fault { at, message: format!("nested deeper than {DEPTH} levels") });
+        }
+        if self.node_count > NODES {
+            return Err(Fault { at, message: format!("more than {NODES} values in one file") });
+        }
+        let content = match first {
+            Some(b'{') => self.map(depth)?,
+            Some(b'[') => self.list(depth)?,
+            Some(b'"') => Content::Text(Text { text: self.text_scalar(at)?, is_block: false }),
+            _ => self.plain(at)?,
         };
         Ok(Node { at, content })
     }
 
-    fn map(&mut self, text: &'t str, depth: usize) -> serde_json::Result<Content> {
-        let pairs: Pairs<'t> = serde_json::from_str(text)?;
-        let mut entries = Vec::with_capacity(pairs.0.len());
-        for (key, value) in pairs.0 {
-            let at = self.position(key.get());
-            let key = serde_json::from_str(key.get())?;
-            entries.push(Entry { key, at, node: self.node(value, depth + 1)? });
+    fn list(&mut self, depth: usize) -> Result<Content, Fault> {
+        self.pass(b'[');
+        let mut items = Vec::new();
+        while self.next() != Some(b']') {
+            items.push(self.node(depth + 1)?);
+            self.pass(b',');
         }
+        self.pass(b']');
+        Ok(Content::List(items))
+    }
+
+    fn map(&mut self, depth: usize) -> Result<Content, Fault> {
+        self.pass(b'{');
+        let mut entries = Vec::new();
+        while self.next() != Some(b'}') {
+            let at = self.position();
+            let key = self.text_scalar(at)?;
+            self.pass(b':');
+            entries.push(Entry { key, at, node: self.node(depth + 1)? });
+            self.pass(b',');
+        }
+        self.pass(b'}');
         report_duplicates(&entries, self.report);
         Ok(Content::Map(entries))
     }
+
+    /// Text between its quotes.
+    fn text_scalar(&mut self, at: Position) -> Result<String, Fault> {
+        let mut is_escaped = false;
+        let inside = self.rest().iter().skip(1).take_while(|byte| {
+            let goes_on = is_escaped || **byte != b'"';
+            is_escaped = !is_escaped && **byte == b'\\';
+            goes_on
+        });
+        let length = inside.count() + 2;
+        parsed(self.take(length), at)
+    }
+
+    /// A number or a word.
+    fn plain(&mut self, at: Position) -> Result<Content, Fault> {
+        let is_part = |byte: &&u8| byte.is_ascii_alphanumeric() || b"+-.".contains(byte);
+        let length = self.rest().iter().take_while(is_part).count();
+        let written = self.take(length);
+        Ok(match parsed(written, at)? {
+            Value::Bool(flag) => Content::Bool(flag),
+            Value::Number(number) => Content::Number(number, written.into()),
+            Value::Null | Value::String(_) | Value::Array(_) | Value::Object(_) => Content::Null,
+        })
+    }
+
+    fn take(&mut self, length: usize) -> &'t str {
+        let taken = self.text.get(self.offset..self.offset + length).unwrap_or_default();
+        self.offset += length;
+        taken
+    }
 }
 
-/// The raw keys and values of an object, duplicates included.
-struct Pairs<'t>(Vec<(&'t RawValue, &'t RawValue)>);
-
-impl<'de: 't, 't> Deserialize<'de> for Pairs<'t> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Reader;
-        impl<'de> Visitor<'de> for Reader {
-            type Value = Vec<(&'de RawValue, &'de RawValue)>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut pairs = Vec::new();
-                while let Some(pair) = map.next_entry()? {
-                    pairs.push(pair);
-                }
-                Ok(pairs)
-            }
-        }
-        deserializer.deserialize_map(Reader).map(Pairs)
-    }
+/// A scalar; it may be written as JSON wants it and yet be none, as half of a surrogate pair.
+fn parsed<T: serde::de::DeserializeOwned>(written: &str, at: Position) -> Result<T, Fault> {
+    let wrong = |error| Fault { at, message: format!("not valid JSON: {}", words(&error)) };
+    serde_json::from_str(written).map_err(wrong)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn parse(text: &str) -> Result<Node, String> {
-        let mut report = Report::new("f.json");
-        let node = read(text, &mut report);
-        match (node, report.is_clean()) {
-            (Some(node), true) => Ok(node),
-            _ => Err(report.into_errors()[0].to_string()),
-        }
-    }
+    use crate::document::tests::parse;
+    use proptest::prelude::*;
 
     #[test]
     fn values_know_their_places() {
-        let node = parse("{\n  \"ä\": [1, \"x\\ud83d\\ude00\"],\n  \"b\": null}").unwrap();
+        let node = parse("f.json", "{\n  \"ä\": [1, \"x\\ud83d\\ude00\"],\n  \"b\": null}").unwrap();
         let Content::Map(entries) = &node.content else { panic!("a map") };
         assert_eq!((entries[0].key.as_str(), entries[0].at), ("ä", Position { line: 2, column: 3 }));
         let Content::List(items) = &entries[0].node.content else { panic!("a list") };
@@ -155,12 +197,50 @@ mod tests {
             ("", "f.json:1:1"),
             ("{\"a\": 1}\n{}", "f.json:2:1"),
             ("{\n'a': 1}", "f.json:2:1"),
+            ("[1,\n \"\\ud83d\"]", "f.json:2:2: not valid JSON"),
+            ("[1,\n 1e999]", "f.json:2:2: not valid JSON: number out of range"),
             ("{\"a\": 1,\n\"a\": 2}", "f.json:2:1: duplicate key: a"),
         ] {
-            let error = parse(text).unwrap_err();
+            let error = parse("f.json", text).unwrap_err();
             assert!(error.starts_with(place), "{text:?}: {error}");
         }
-        assert!(parse(&"[".repeat(100_000)).is_err());
-        assert!(parse(&format!("{}{}", "[".repeat(80), "]".repeat(80))).unwrap_err().contains("nested"));
+        assert!(parse("f.json", &"[".repeat(100_000)).is_err());
+        assert!(
+            parse("f.json", &format!("{}{}", "[".repeat(80), "]".repeat(80))).unwrap_err().contains("nested")
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn every_document_is_read_as_serde_json_reads_it(text in json_text(), spaced in any::<bool>()) {
+            let value: Value = serde_json::from_str(&text).unwrap();
+            let text = if spaced { serde_json::to_string_pretty(&value).unwrap() } else { text };
+            prop_assert_eq!(parse("f.json", &text).unwrap().to_json(), value);
+        }
+
+        #[test]
+        fn no_text_makes_the_reader_panic(text in "[a\\[\\]{}:,\"\\\\0-9e. \n]{0,40}") {
+            let _ = parse("f.json", &text);
+        }
+    }
+
+    /// Documents of all kinds of values, keys and escapes.
+    fn json_text() -> impl Strategy<Value = String> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            (-1.0e9..1.0e9).prop_map(Value::from),
+            ".{0,8}".prop_map(Value::from),
+            "[\"\\\\\n,:\\]}ä😀]{0,6}".prop_map(Value::from),
+        ];
+        let nested = leaf.prop_recursive(4, 40, 6, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
+                prop::collection::btree_map("[\"\\\\a-c:]{0,4}", inner, 0..6)
+                    .prop_map(|map| Value::Object(map.into_iter().collect())),
+            ]
+        });
+        nested.prop_map(|value| value.to_string())
     }
 }

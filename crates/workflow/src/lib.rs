@@ -49,7 +49,7 @@ mod toml;
 mod width;
 mod yaml;
 
-pub use configured::{Configured, Loaded, Wanted, configured, is_layout, load_all};
+pub use configured::{Configured, Loaded, Wanted, configured, is_layout, load_all, too_large};
 pub use document::{Document, read_document};
 pub use error::FileError;
 pub use expression::{check_value_expression, is_about_an_element, value_of};

@@ -7,8 +7,17 @@ use toml::de::{DeTable, DeValue};
 use crate::error::Report;
 use crate::node::{Content, DEPTH, Entry, Node, Position, Text};
 
+/// The largest document. The crate holds some hundred bytes for each byte of a hostile one until all of it is
+/// read; a graph that a program makes is better made as YAML or JSON.
+pub(crate) const TOML_BYTES: usize = 8 << 20;
+
 /// Reads one TOML document; `None` and a mistake in the report when it is none.
 pub(crate) fn read(text: &str, report: &mut Report) -> Option<Node> {
+    if text.len() > TOML_BYTES {
+        let message = format!("a TOML file is at most {TOML_BYTES} bytes: {}", text.len());
+        report.add_hint(Position::default(), message, "write larger ones as YAML or JSON");
+        return None;
+    }
     let lines = Lines::of(text);
     match DeTable::parse(text) {
         Ok(table) => {
@@ -25,26 +34,46 @@ pub(crate) fn read(text: &str, report: &mut Report) -> Option<Node> {
     }
 }
 
-/// Finds the line and column of an offset.
+/// Finds the line and column of an offset, also where a line is as long as the file.
 struct Lines<'t> {
-    text: &'t str,
+    text: &'t [u8],
     /// Offsets at which lines begin.
     starts: Vec<usize>,
+    /// Characters before each block of [`BLOCK`] bytes.
+    before: Vec<usize>,
 }
+
+/// So few bytes are counted anew for each place.
+const BLOCK: usize = 256;
 
 impl<'t> Lines<'t> {
     fn of(text: &'t str) -> Self {
         let starts = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
-        Self { text, starts }
+        let text = text.as_bytes();
+        let mut before = vec![0];
+        for block in text.chunks(BLOCK) {
+            before.push(before.last().map_or(0, |count| count + characters(block)));
+        }
+        Self { text, starts, before }
     }
 
     fn position(&self, offset: usize) -> Position {
         let line = self.starts.partition_point(|start| *start <= offset);
-        let start = self.starts[line - 1];
-        let column = self.text.get(start..offset).map_or(0, |before| before.chars().count());
+        let column = self.characters_before(offset) - self.characters_before(self.starts[line - 1]);
         let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         Position { line: number(line), column: number(column + 1) }
     }
+
+    fn characters_before(&self, offset: usize) -> usize {
+        let block = offset / BLOCK;
+        let known = self.before.get(block).copied().unwrap_or_default();
+        known + characters(self.text.get(block * BLOCK..offset).unwrap_or_default())
+    }
+}
+
+/// The characters that begin in UTF-8 text.
+fn characters(text: &[u8]) -> usize {
+    text.iter().filter(|byte| **byte & 0xc0 != 0x80).count()
 }
 
 struct Reader<'r, 't> {
@@ -102,19 +131,11 @@ impl Reader<'_, '_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn parse(text: &str) -> Result<Node, String> {
-        let mut report = Report::new("f.toml");
-        let node = read(text, &mut report);
-        match (node, report.is_clean()) {
-            (Some(node), true) => Ok(node),
-            _ => Err(report.into_errors()[0].to_string()),
-        }
-    }
+    use crate::document::tests::parse;
 
     #[test]
     fn values_know_their_places() {
-        let node = parse("[a]\nb = 1_000\n# ä\n[a.\"c d\"]\nx = [1.5, \"ä\", 0x10]\n").unwrap();
+        let node = parse("f.toml", "[a]\nb = 1_000\n# ä\n[a.\"c d\"]\nx = [1.5, \"ä\", 0x10]\n").unwrap();
         assert_eq!(node.to_json(), serde_json::json!({"a": {"b": 1000, "c d": {"x": [1.5, "ä", 16]}}}));
         let Content::Map(entries) = &node.content else { panic!("a map") };
         let Content::Map(a) = &entries[0].node.content else { panic!("a map") };
@@ -125,15 +146,27 @@ mod tests {
     }
 
     #[test]
+    fn places_are_counted_in_characters_however_long_the_lines_are() {
+        let text =
+            format!("{}\nx = \"{}\"\n{}", "ä".repeat(3 * BLOCK), "😀".repeat(BLOCK), "end".repeat(BLOCK));
+        let lines = Lines::of(&text);
+        let (mut line, mut column) = (1, 1);
+        for (offset, character) in text.char_indices().chain([(text.len(), ' ')]) {
+            assert_eq!(lines.position(offset), Position { line, column }, "{offset}");
+            (line, column) = if character == '\n' { (line + 1, 1) } else { (line, column + 1) };
+        }
+    }
+
+    #[test]
     fn what_is_no_toml_is_an_error_with_its_place() {
         for (text, place) in [
             ("a = ", "f.toml:1:5: not valid TOML"),
             ("a = 1\na = 2", "f.toml:2:1: not valid TOML: duplicate key"),
             ("x = inf", "f.toml:1:5: not a number that can be used: inf"),
         ] {
-            let error = parse(text).unwrap_err();
+            let error = parse("f.toml", text).unwrap_err();
             assert!(error.starts_with(place), "{text:?}: {error}");
         }
-        assert!(parse(&format!("a = {}{}", "[".repeat(100_000), "]".repeat(100_000))).is_err());
+        assert!(parse("f.toml", &format!("a = {}{}", "[".repeat(100_000), "]".repeat(100_000))).is_err());
     }
 }

@@ -1,0 +1,130 @@
+//! Workflow files of somebody who means no good: an error that says what is wrong, and no more memory than an
+//! honest file of the size would take.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+#[expect(dead_code, reason = "each test uses a part of the kit")]
+mod kit;
+
+use kit::{Daemon, Said, program};
+use std::fmt::Write;
+use std::fs;
+
+/// What the command line may ask of the kernel, in KiB: many times what it needs, and far from what a bomb wants.
+const ADDRESS_SPACE: &str = "400000";
+
+/// `orchctl` in so little memory.
+fn bounded(daemon: &Daemon, arguments: &[&str]) -> Said {
+    let mut command = daemon.program("/bin/sh");
+    command.args(["-c", "ulimit -v $1; shift; exec \"$@\"", "sh", ADDRESS_SPACE]);
+    command.arg(env!("CARGO_BIN_EXE_orchctl")).args(arguments);
+    program::run(command, b"")
+}
+
+/// Lists, each of which has the one before it nine times.
+fn bomb() -> String {
+    let mut text = String::from("parameters:\n  a0: &a0 [lol, lol, lol, lol, lol, lol, lol, lol, lol]\n");
+    for level in 1..40 {
+        let aliases = vec![format!("*a{}", level - 1); 9].join(", ");
+        writeln!(text, "  a{level}: &a{level} [{aliases}]").unwrap();
+    }
+    text + "tasks: [{ name: a }]\n"
+}
+
+#[test]
+fn each_is_refused_with_its_reason_and_in_little_memory() {
+    let daemon = Daemon::stopped(1, "");
+    let merged: String =
+        (1..40).map(|n| format!("m{n}: &m{n} {{<<: [*m{0}, *m{0}], k{n}: *m{0}}}\n", n - 1)).collect();
+    let names: String = (0..5_000).map(|n| format!("- {{name: n{n}, dependencies: [x{n}]}}\n")).collect();
+    for (name, text, words) in [
+        ("bomb.yaml", bomb(), "anchors and aliases copy more than"),
+        ("merge.yaml", format!("m0: &m0 {{a: 1}}\n{merged}"), "anchors and aliases copy more than"),
+        (
+            "itself.yaml",
+            "tasks: &t [{ name: a, metadata: { x: *t } }]".to_owned(),
+            "an alias within its own anchor",
+        ),
+        ("deep.yaml", format!("tasks: {}", "[".repeat(1_000_000)), "nested deeper than"),
+        ("deep.json", format!("{}1{}", "[".repeat(1_000_000), "]".repeat(1_000_000)), "nested deeper than"),
+        ("deep.toml", format!("x = {}1{}", "[".repeat(100_000), "]".repeat(100_000)), "recursion"),
+        ("open.json", "{\"a\":".repeat(1_000_000), "not valid JSON"),
+        ("twice.yaml", "name: a\nname: b\ntasks: [{ name: t }]".to_owned(), "duplicate key: name"),
+        (
+            "twice.json",
+            "{\"name\": \"a\",\n \"name\": \"b\", \"tasks\": [{\"name\": \"t\"}]}".to_owned(),
+            "twice.json:2:2: duplicate key: name",
+        ),
+        (
+            "twice.toml",
+            "name = 'a'\nname = 'b'\n".to_owned(),
+            "twice.toml:2:1: not valid TOML: duplicate key",
+        ),
+        ("line.toml", format!("tasks = [{}]", "1,".repeat(20_000)), "a task must be a map"),
+        ("large.toml", "#".repeat(9 << 20), "a TOML file is at most"),
+        ("unknown.yaml", format!("tasks:\n{names}"), "and more mistakes that are not shown: 4800"),
+        (
+            "ring.yaml",
+            "tasks: [{name: a, dependencies: [b]}, {name: b, dependencies: [a]}]".to_owned(),
+            "dependencies form a cycle: a -> b -> a",
+        ),
+        (
+            "values.yaml",
+            "parameters: {a: '{{ parameters.b }}', b: '{{ parameters.a }}'}\ntasks: [{name: t}]".to_owned(),
+            "parameter",
+        ),
+        (
+            "own.yaml",
+            "tasks: [{name: t, module: m, parameters: {a: '{{ parameters.b }}', b: '{{ parameters.a }}'}}]"
+                .to_owned(),
+            "unknown parameter in a template: b",
+        ),
+        (
+            "brackets.yaml",
+            format!("tasks: [{{name: a, shell: \"{{{{ {}1 }}}}\"}}]", "(".repeat(100_000)),
+            "brackets.yaml:1:26: template does not parse",
+        ),
+        ("tag.yaml", "tasks: !!python/object/apply:os.system [id]".to_owned(), "tags are not supported"),
+        ("zero.yaml", "\0".repeat(1000), "not valid YAML"),
+    ] {
+        daemon.write(name, text);
+        let said = bounded(&daemon, &["workflow", "check", name]);
+        said.fails_with(1, &[name, words]);
+        assert!(said.err.len() < 100_000, "{name}: {} bytes", said.err.len());
+        bounded(&daemon, &["workflow", "run", name]).fails_with(2, &[name, words]);
+    }
+}
+
+#[test]
+fn a_file_of_a_hundred_megabytes_is_not_even_read() {
+    let daemon = Daemon::stopped(1, "");
+    fs::File::create(daemon.path("huge.yaml")).unwrap().set_len(100_000_000).unwrap();
+    for verb in ["check", "plan", "graph"] {
+        let said = bounded(&daemon, &["workflow", verb, "huge.yaml"]);
+        said.fails_with(1, &["a workflow file is at most 94371840 bytes: 100000000", "line by line"]);
+    }
+    // Where nobody knows beforehand how much there is.
+    let mut command = daemon.program("/bin/sh");
+    command.args(["-c", "ulimit -v $1; exec \"$2\" workflow check - < /dev/zero", "sh", ADDRESS_SPACE]);
+    command.arg(env!("CARGO_BIN_EXE_orchctl"));
+    program::run(command, b"").fails_with(1, &["a workflow file is at most 94371840 bytes"]);
+}
+
+#[test]
+fn a_name_is_never_a_path() {
+    let mut daemon = Daemon::start(1);
+    fs::create_dir(daemon.path("workflows")).unwrap();
+    let evil = "name: ../../outside\ntasks: [{ name: ../../../tmp/x, shell: 'echo ran > ran' }]\n";
+    daemon.write("evil.yaml", evil);
+    daemon.write("workflows/evil.yaml", evil.replace("outside", "beside"));
+    daemon.kill_and_restart();
+    daemon.orchctl(&["workflow", "put", "evil.yaml"]).succeeds();
+    for name in ["../../outside", "../../beside"] {
+        daemon.orchctl(&["workflow", "run", "--stored", name]).succeeds();
+        assert_eq!(daemon.lines("ran"), ["ran"]);
+        fs::remove_file(daemon.path("ran")).unwrap();
+    }
+    daemon.orchctl(&["workflow", "run", "--stored", "evil.yaml"]).fails_with(4, &["evil.yaml"]);
+    daemon.orchctl(&["workflow", "run", "--stored", "../workflows/evil"]).fails_with(4, &["evil"]);
+    daemon.orchctl(&["workflow", "show", "--stored", "/etc/passwd"]).fails_with(4, &["/etc/passwd"]);
+}
