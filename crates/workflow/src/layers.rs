@@ -3,6 +3,7 @@
 //! Columns are the stages. An edge over several columns passes each of them at a place of its own. The order within a
 //! column follows the means of the neighbours in sweeps (Barth, Jünger and Mutzel tell why few are enough); the heights are
 //! those nearest to the neighbours' that keep the distance, found by pooling adjacent violators (Ayer et al., 1955).
+//! Parts of a graph that nothing connects stand below each other; tasks on their own come last, several in a row.
 //! Nothing here recurses.
 
 /// Sweeps over all columns, to and fro: more change little.
@@ -10,7 +11,12 @@ const SWEEPS: usize = 6;
 /// Places that edges pass on their way, in all; longer edges beyond that are drawn straight.
 const PASSED: usize = 50_000;
 
-/// A graph to be placed: `before[node]` are the nodes that it comes after.
+/// Tasks on their own that stand beside each other, and how many of them are worth it.
+const IN_A_ROW: usize = 5;
+const WORTH_ROWS: usize = 8;
+
+/// Where everything stands.
+#[derive(Default)]
 pub(crate) struct Layered {
     /// The column of each node.
     pub(crate) column: Vec<usize>,
@@ -36,6 +42,116 @@ struct Places {
 
 /// Places the nodes of a graph whose stages are known.
 pub(crate) fn place(count: usize, edges: &[(usize, usize)], stages: &[Vec<usize>]) -> Layered {
+    let parts = parts(count, edges);
+    let mut whole = Layered {
+        column: vec![0; count],
+        height: vec![0.0; count],
+        passes: vec![Vec::new(); edges.len()],
+        ..Layered::default()
+    };
+    let mut stage_of = vec![0; count];
+    for (stage, nodes) in stages.iter().enumerate() {
+        nodes.iter().for_each(|node| stage_of[*node] = stage);
+    }
+    let mut local = vec![0; count];
+    for part in &parts.joined {
+        part.nodes.iter().enumerate().for_each(|(index, node)| local[*node] = index);
+        let links: Vec<(usize, usize)> =
+            part.edges.iter().map(|edge| (local[edges[*edge].0], local[edges[*edge].1])).collect();
+        let mut stages: Vec<Vec<usize>> = Vec::new();
+        for node in &part.nodes {
+            let stage = stage_of[*node];
+            stages.resize_with(stages.len().max(stage + 1), Vec::new);
+            stages[stage].push(local[*node]);
+        }
+        whole.take(part, place_part(part.nodes.len(), &links, &stages));
+    }
+    whole.take_singles(&parts.single);
+    whole
+}
+
+/// The parts of a graph that nothing connects.
+struct Parts {
+    joined: Vec<Part>,
+    /// Nodes without any edge.
+    single: Vec<usize>,
+}
+
+/// Nodes that edges connect, and these, in their order.
+#[derive(Default)]
+struct Part {
+    nodes: Vec<usize>,
+    edges: Vec<usize>,
+}
+
+fn parts(count: usize, edges: &[(usize, usize)]) -> Parts {
+    // Each node points to one of its part; who points to itself stands for the part.
+    let mut towards: Vec<usize> = (0..count).collect();
+    let find = |towards: &mut Vec<usize>, mut node: usize| {
+        while towards[node] != node {
+            towards[node] = towards[towards[node]];
+            node = towards[node];
+        }
+        node
+    };
+    for (from, to) in edges {
+        let (one, other) = (find(&mut towards, *from), find(&mut towards, *to));
+        towards[one.max(other)] = one.min(other);
+    }
+    let mut part_of = vec![usize::MAX; count];
+    let mut all: Vec<Part> = Vec::new();
+    for node in 0..count {
+        let root = find(&mut towards, node);
+        if part_of[root] == usize::MAX {
+            part_of[root] = all.len();
+            all.push(Part::default());
+        }
+        part_of[node] = part_of[root];
+        all[part_of[node]].nodes.push(node);
+    }
+    for (index, (from, _)) in edges.iter().enumerate() {
+        all[part_of[*from]].edges.push(index);
+    }
+    let (single, joined): (Vec<Part>, Vec<Part>) = all.into_iter().partition(|part| part.edges.is_empty());
+    Parts { joined, single: single.into_iter().flat_map(|part| part.nodes).collect() }
+}
+
+impl Layered {
+    /// Where the next part begins.
+    fn below(&self) -> f64 {
+        if self.columns == 0 { 0.0 } else { self.extent + 1.5 }
+    }
+
+    fn take(&mut self, part: &Part, placed: Layered) {
+        let below = self.below();
+        for (index, node) in part.nodes.iter().enumerate() {
+            self.column[*node] = placed.column[index];
+            self.height[*node] = placed.height[index] + below;
+        }
+        for (edge, passes) in part.edges.iter().zip(placed.passes) {
+            self.passes[*edge] = passes.into_iter().map(|height| height + below).collect();
+        }
+        self.columns = self.columns.max(placed.columns);
+        self.extent = placed.extent + below;
+    }
+
+    fn take_singles(&mut self, nodes: &[usize]) {
+        if nodes.is_empty() {
+            return;
+        }
+        let below = self.below();
+        let in_a_row = if nodes.len() > WORTH_ROWS { IN_A_ROW } else { 1 };
+        for (index, node) in nodes.iter().enumerate() {
+            self.column[*node] = index % in_a_row;
+            self.height[*node] = below + (index / in_a_row) as f64;
+        }
+        self.columns = self.columns.max(in_a_row);
+        self.extent = below + ((nodes.len() - 1) / in_a_row) as f64;
+    }
+}
+
+/// Places nodes that are connected.
+fn place_part(count: usize, edges: &[(usize, usize)], stages: &[Vec<usize>]) -> Layered {
     let mut column = vec![0; count];
     for (stage, nodes) in stages.iter().enumerate() {
         nodes.iter().for_each(|node| column[*node] = stage);
@@ -229,6 +345,17 @@ mod tests {
         assert_eq!(layered.passes.iter().map(Vec::len).collect::<Vec<_>>(), [0, 0, 1, 0]);
     }
 
+    #[test]
+    fn parts_stand_below_each_other_and_tasks_on_their_own_in_rows() {
+        // 0 before 2, 1 before 3, and twelve that nothing connects.
+        let layered = placed(16, &[(0, 2), (1, 3)]);
+        assert_eq!(layered.height[..4], [0.0, 1.5, 0.0, 1.5]);
+        assert_eq!(layered.column[4..], [0, 1, 2, 3, 4, 0, 1, 2, 3, 4, 0, 1]);
+        assert_eq!((layered.height[4], layered.height[15], layered.extent), (3.0, 5.0, 5.0));
+        assert_eq!(placed(3, &[]).column, [0, 0, 0]);
+        assert_eq!(placed(0, &[]).columns, 0);
+    }
+
     proptest! {
         #[test]
         fn nodes_of_a_column_never_overlap_and_edges_go_to_the_right(
@@ -243,6 +370,7 @@ mod tests {
             }
             for a in 0..40 {
                 prop_assert!(layered.height[a] >= 0.0 && layered.height[a] <= layered.extent);
+                prop_assert!(layered.column[a] < layered.columns);
                 for b in (0..a).filter(|b| layered.column[*b] == layered.column[a]) {
                     prop_assert!((layered.height[a] - layered.height[b]).abs() > 0.999);
                 }

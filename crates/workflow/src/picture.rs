@@ -19,11 +19,11 @@ const WIDTH: f64 = 160.0;
 const ROOMY: (f64, f64) = (26.0, 38.0);
 /// The same where many stand below each other.
 const DENSE: (f64, f64) = (15.0, 18.0);
-/// More than so many below each other are many.
-const MANY: usize = 40;
+/// More rows than this are many.
+const MANY: f64 = 40.0;
 const MARGIN: f64 = 12.0;
-/// Characters of a name that fit.
-const NAME: usize = 24;
+/// How much of a name fits, in widths of a usual letter: of a task, and of one where many stand below each other.
+const ROOM: (f64, f64) = (21.5, 26.0);
 
 /// The colours of a drawing. A page that holds one needs them in its own style.
 pub const STYLE: &str = "\
@@ -125,7 +125,7 @@ impl Picture {
         }
         let stages = Graph::new(before).stages();
         let layered = place(self.tasks.len(), &edges, &stages);
-        let is_dense = stages.iter().any(|stage| stage.len() > MANY);
+        let is_dense = layered.extent > MANY;
         let (box_height, row) = if is_dense { DENSE } else { ROOMY };
         let width = MARGIN * 2.0 + COLUMN * (layered.columns.max(1) - 1) as f64 + WIDTH;
         let height = MARGIN * 2.0 + layered.extent * row + box_height;
@@ -206,11 +206,7 @@ fn draw_task(text: &mut String, scene: &Scene<'_>, index: usize, task: &PictureT
     let status = task.status.map_or("", Status::as_str);
     let critical = if task.is_critical { " critical" } else { "" };
     let note = if task.note.is_empty() { String::new() } else { format!("\n{}", task.note) };
-    let chars = task.name.chars().count();
-    let shown: String = match chars > NAME {
-        true => task.name.chars().take(NAME - 1).chain(['…']).collect(),
-        false => task.name.clone(),
-    };
+    let shown = fitting(&task.name, if is_dense { ROOM.1 } else { ROOM.0 });
     let id = task.id.map_or_else(String::new, |id| format!(" data-t=\"{id}\""));
     let dense = if is_dense { " class=\"dense\"" } else { "" };
     _ = write!(
@@ -224,6 +220,34 @@ fn draw_task(text: &mut String, scene: &Scene<'_>, index: usize, task: &PictureT
         top + scene.box_height / 2.0 + if is_dense { 3.5 } else { 4.5 },
         escaped(&shown)
     );
+}
+
+/// As much of a name as fits.
+fn fitting(name: &str, room: f64) -> String {
+    if name.chars().map(breadth).sum::<f64>() <= room {
+        return name.to_owned();
+    }
+    let mut taken = breadth('…');
+    let fits = |c: &char| {
+        taken += breadth(*c);
+        taken <= room
+    };
+    name.chars().take_while(fits).chain(['…']).collect()
+}
+
+/// About how broad a character is in a sans-serif font, in widths of a usual letter. Text in a drawing cannot be cut where
+/// it ends to be seen, so how much of it is seen must be guessed.
+fn breadth(c: char) -> f64 {
+    match c {
+        'i' | 'j' | 'l' | '\'' | '|' | '.' | ',' | ':' | ';' | '!' | 'I' => 0.5,
+        'f' | 't' | 'r' | '(' | ')' | '[' | ']' | '{' | '}' | '"' | '-' | ' ' | '/' => 0.65,
+        'm' | 'w' | 'M' | 'W' | '@' | '%' | '<' | '>' | '=' | '+' | '~' | '#' => 1.5,
+        // Marks over the character before them.
+        '\u{300}'..='\u{36f}' | '\u{200b}'..='\u{200f}' | '\u{fe00}'..='\u{fe0f}' => 0.0,
+        c if c.is_ascii_lowercase() || c.is_ascii_digit() => 1.0,
+        c if (c as u32) < 0x1100 => 1.2,
+        _ => 2.0,
+    }
 }
 
 /// Text that means itself in XML and HTML, between tags and in quotes.
@@ -277,6 +301,16 @@ mod tests {
         assert!(svg.contains("b\u{fffd}\u{fffd}") && svg.contains("<title>on failure</title>"), "{svg}");
         assert_eq!(svg.matches("<g class=\"task").count(), 2);
         assert!(!picture.svg_for_page().contains("<style>"));
+    }
+
+    #[test]
+    fn names_are_cut_to_what_fits() {
+        assert_eq!(fitting("integration", 21.5), "integration");
+        assert_eq!(fitting(&"x".repeat(256), 21.5), format!("{}…", "x".repeat(19)));
+        assert_eq!(fitting(&"W".repeat(30), 21.5).chars().count(), 14);
+        assert_eq!(fitting(&"日".repeat(30), 21.5).chars().count(), 10);
+        let many_marks = format!("e{}", "\u{301}".repeat(100));
+        assert_eq!(fitting(&many_marks, 21.5), many_marks);
     }
 
     #[test]
