@@ -108,7 +108,7 @@ pub fn report(history: &mut dyn History, filter: &Filter, scene: &Scene) -> Resu
     let holdings = std::mem::take(&mut gathered.holdings);
     let (waits, longest_waits) = longest_waits(&gathered.lives, &ready, &waiting, holdings, scene);
     let path = match filter.workflow {
-        Some(_) => path::critical(&gathered.lives),
+        Some(_) => path::critical(&gathered.lives, scene.now),
         None => Vec::new(),
     };
     let named = gathered.slowest.iter().map(|(id, _)| *id);
