@@ -18,6 +18,8 @@ const CORE_SECONDS: f64 = 1.0;
 const UNCLAIMED_CORES: f64 = 0.5;
 /// Memory that is claimed in vain from so many bytes on.
 const VAIN_BYTES: f64 = (16 << 20) as f64;
+/// A peak below this may be that of the worker, whose memory counts for what it starts until it is another program.
+const UNSURE_BYTES: f64 = (32 << 20) as f64;
 /// What claims no memory, while others do, has a word said about it from so many bytes on.
 const UNCLAIMED_BYTES: f64 = (64 << 20) as f64;
 
@@ -118,7 +120,7 @@ impl Sum {
         let used = self.peak_bytes;
         let verdict = match self.claimed_bytes {
             Some(claimed) if used < claimed * OVER && claimed - used >= VAIN_BYTES => Verdict::Over,
-            Some(claimed) if used > claimed => Verdict::Under,
+            Some(claimed) if used > claimed && used >= UNSURE_BYTES => Verdict::Under,
             None if others_claim && used >= UNCLAIMED_BYTES => Verdict::Under,
             Some(_) | None => Verdict::Fits,
         };
@@ -181,6 +183,7 @@ mod tests {
             (Some(20.0), 9.0, true, Verdict::Fits),
             (Some(100.0), 101.0, true, Verdict::Under),
             (Some(100.0), 60.0, true, Verdict::Fits),
+            (Some(8.0), 20.0, true, Verdict::Fits),
             (None, 100.0, true, Verdict::Under),
             (None, 100.0, false, Verdict::Fits),
         ] {
