@@ -56,7 +56,8 @@ pub struct Report {
     pub usage: Vec<NameUse>,
     /// How many names there are; `usage` has the first ones.
     pub names: u64,
-    /// The chain of tasks that decided when the workflow ended, the first to run first.
+    /// The chain of tasks that decided when the workflow ended, the first to run first; while it is under way, the one
+    /// that leads to what has been running for longest.
     pub critical_path: Vec<PathStep>,
 }
 
@@ -232,7 +233,7 @@ pub enum Verdict {
     Fits,
     /// Less than half of what is claimed is used, and that keeps at least one core-second or 16 MiB from others.
     Over,
-    /// More is used than claimed: by a tenth and one core-second, or by any memory. Who claims nothing, while
+    /// More is used than claimed: by a tenth and one core-second, or by memory, from a peak of 32 MiB on. Who claims nothing, while
     /// others do, takes more than one core-second and half a core, or 64 MiB.
     Under,
 }

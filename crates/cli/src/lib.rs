@@ -17,6 +17,7 @@ mod failure;
 mod follow;
 mod foreground;
 mod interrupt;
+mod last_words;
 mod machine;
 mod operations;
 mod progress;

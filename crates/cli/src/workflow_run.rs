@@ -3,13 +3,14 @@
 //! Shared by `orchctl workflow run` and `orchd run`. Progress goes to standard error, the summary or the
 //! JSON document to standard output.
 
-use orchd_api::{DefinitionRun, Event, EventQuery, ListQuery, LogQuery, LogStream, Selector, WorkflowAdded};
+use orchd_api::{DefinitionRun, Event, EventQuery, ListQuery, Selector, WorkflowAdded};
 use orchd_client::Client;
 use orchd_model::{Status, TaskId, Time, WorkflowSpec, WorkflowStatus};
 use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::interrupt::Interrupt;
+use crate::last_words::last_words;
 use crate::progress::Progress;
 use crate::screen::Screen;
 use crate::summary::Summary;
@@ -197,12 +198,8 @@ impl<'a> Run<'a> {
 
     /// The last lines that a failed task wrote, or else what the daemon says about it.
     async fn show_failure(&self, id: TaskId, name: &str) {
-        let query =
-            LogQuery { stream: LogStream::Stderr, tail: Some(LINES_OF_FAILURE), ..LogQuery::default() };
-        // The failure itself is told in any case; a lost line of it must not end the run.
-        let output = self.client.output(id, query).await.unwrap_or_default();
-        let mut output = String::from_utf8_lossy(&output).into_owned();
-        if output.trim().is_empty() {
+        let mut output = last_words(self.client, id, LINES_OF_FAILURE).await.unwrap_or_default();
+        if output.is_empty() {
             let result = self.client.get(id).await.ok().and_then(|task| task.result);
             output = result.and_then(|result| result.error_message).unwrap_or_default();
         }

@@ -4,6 +4,7 @@ use orchd_model::Time;
 use orchd_workflow::escaped;
 use std::fmt::Write;
 
+use super::axis::axis;
 use super::series::Series;
 
 /// Steps across a chart: what changes more often is shown by its highest value.
@@ -40,12 +41,14 @@ pub(crate) fn chart(
         text,
         "<figure class=\"chart\"><figcaption><b><bdi>{}</bdi></b><span>at most {}{}</span></figcaption>\
          <svg viewBox=\"0 0 {ACROSS} {HEIGHT}\" preserveAspectRatio=\"none\" role=\"img\" aria-label=\"{}\">\
-         <path class=\"area\" d=\"{line}\"/>{limit}</svg></figure>",
+         <path class=\"area\" d=\"{line}\"/>{limit}</svg>",
         escaped(name),
         escaped(&shown(highest)),
         escaped(&of),
         escaped(name)
     );
+    axis(text, span);
+    text.push_str("</figure>");
 }
 
 /// The highest value in each of equal parts of the time.

@@ -2,6 +2,7 @@
 //!
 //! Both are made from the summed-up report and from its tasks with their attempts. Whatever is in a name stays text.
 
+mod axis;
 mod chart;
 mod gantt;
 mod lanes;
@@ -11,7 +12,7 @@ mod series;
 mod trace;
 
 use orchd_api::{Report, ReportedTask};
-use orchd_model::Time;
+use orchd_model::{TaskId, Time, WorkflowStatus};
 use std::collections::BTreeMap;
 
 pub(crate) use page::{page, picture};
@@ -25,11 +26,18 @@ pub(crate) struct Drawn {
     pub(crate) tasks: Vec<ReportedTask>,
     /// How much of each resource can be held at once, where that is limited.
     pub(crate) capacities: BTreeMap<String, f64>,
+    /// The last lines that tasks wrote before they failed: of the last ones that did.
+    pub(crate) last_words: BTreeMap<TaskId, String>,
     /// What is still running ran until then.
     pub(crate) now: Time,
 }
 
 impl Drawn {
+    /// Whether it is about a workflow that has not ended.
+    fn is_under_way(&self) -> bool {
+        self.report.workflow.as_ref().is_some_and(|workflow| workflow.status == WorkflowStatus::Running)
+    }
+
     /// From when to when there is something to be drawn.
     fn span(&self) -> (Time, Time) {
         let from = self.report.from.unwrap_or(self.now);

@@ -36,42 +36,52 @@ pub(crate) fn page(drawn: &Drawn) -> String {
          <meta name=\"color-scheme\" content=\"light dark\"><link rel=\"icon\" href=\"data:,\">\
          <title>{title} · orchd report</title><style>{STYLE}{PAGE_STYLE}</style></head><body>"
     );
-    header(&mut text, drawn, &title);
+    let sections = sections(drawn);
+    header(&mut text, drawn, &title, &sections);
     text.push_str("<main>");
-    section(&mut text, "attempts", "Attempts, by slot", |text| {
-        if drawn.report.attempts == 0 {
-            text.push_str("<p class=\"none\">Nothing has run.</p>");
-        } else {
-            text.push_str(
-                "<p class=\"tools\"><label>Zoom <input id=\"zoom\" type=\"range\" min=\"0\" max=\"8\" step=\"0.25\" value=\"0\"></label> \
-                 <label>Find <input id=\"find\" type=\"search\" placeholder=\"name of a task\"></label> <output id=\"found\"></output></p>",
-            );
-            gantt(text, drawn);
-        }
-    });
-    if drawn.tasks.iter().any(|task| !task.dependencies.is_empty()) {
-        section(&mut text, "graph", "Graph", |text| graph(text, drawn));
+    for (id, title, fill) in sections {
+        _ = write!(text, "<section id=\"{id}\"><h2>{title}</h2>");
+        fill(&mut text, drawn);
+        text.push_str("</section>");
     }
-    if !drawn.report.critical_path.is_empty() {
-        section(&mut text, "path", "Critical path, as it was", |text| sections::critical_path(text, drawn));
-    }
-    section(&mut text, "times", "Waiting against running", |text| sections::comparison(text, drawn));
-    section(&mut text, "claims", "Claims over time", |text| claims(text, drawn));
-    section(&mut text, "usage", "Claimed against used", |text| sections::usage(text, drawn));
-    section(&mut text, "failures", "Failures", |text| sections::failures(text, drawn));
-    section(&mut text, "slowest", "Slowest tasks", |text| sections::slowest(text, drawn));
-    section(&mut text, "waits", "Longest waits for a turn", |text| sections::longest_waits(text, drawn));
     _ = writeln!(text, "</main><script>{SCRIPT}</script></body></html>");
     text
 }
 
-fn section(text: &mut String, id: &str, title: &str, fill: impl FnOnce(&mut String)) {
-    _ = write!(text, "<section id=\"{id}\"><h2>{title}</h2>");
-    fill(text);
-    text.push_str("</section>");
+/// A section: its id, its title, and who fills it.
+type Section = (&'static str, &'static str, fn(&mut String, &Drawn));
+
+/// The sections of a page, from the top. What failed comes first where something has.
+fn sections(drawn: &Drawn) -> Vec<Section> {
+    let mut all: Vec<Section> = vec![("attempts", "Attempts, by slot", attempts)];
+    if drawn.tasks.iter().any(|task| !task.dependencies.is_empty()) {
+        all.push(("graph", "Graph", graph));
+    }
+    if !drawn.report.critical_path.is_empty() {
+        let title = if drawn.is_under_way() { "Critical path so far" } else { "Critical path, as it was" };
+        all.push(("path", title, sections::critical_path));
+    }
+    all.extend::<[Section; 5]>([
+        ("times", "Waiting against running", sections::comparison),
+        ("claims", "Claims over time", claims),
+        ("slowest", "Slowest tasks", sections::slowest),
+        ("waits", "Longest waits for a turn", sections::longest_waits),
+        ("usage", "Claimed against used", sections::usage),
+    ]);
+    let place = if drawn.report.tasks.failed > 0 { 0 } else { all.len() };
+    all.insert(place, ("failures", "Failures", sections::failures));
+    all
 }
 
-fn header(text: &mut String, drawn: &Drawn, title: &str) {
+fn attempts(text: &mut String, drawn: &Drawn) {
+    if drawn.report.attempts == 0 {
+        text.push_str("<p class=\"none\">Nothing has run.</p>");
+    } else {
+        gantt(text, drawn);
+    }
+}
+
+fn header(text: &mut String, drawn: &Drawn, title: &str, sections: &[Section]) {
     let report = &drawn.report;
     _ = write!(text, "<header><h1><bdi>{title}</bdi>");
     if let Some(workflow) = &report.workflow {
@@ -79,7 +89,8 @@ fn header(text: &mut String, drawn: &Drawn, title: &str) {
     }
     text.push_str("</h1>");
     let (from, to) = drawn.span();
-    _ = write!(text, "<p>{} – {}</p><dl>", instant(from), instant(to));
+    let yet = if drawn.is_under_way() { ", and still under way" } else { "" };
+    _ = write!(text, "<p>{} – {}{yet}</p><dl>", instant(from), instant(to));
     let mut tile = |name: &str, value: String| {
         _ = write!(text, "<div><dt>{name}</dt><dd>{value}</dd></div>");
     };
@@ -100,7 +111,11 @@ fn header(text: &mut String, drawn: &Drawn, title: &str) {
         tile("ran, median", of(report.run_time.p50));
         tile("ran, longest", of(report.run_time.max));
     }
-    text.push_str("</dl></header>");
+    text.push_str("</dl><nav>");
+    for (id, title, _) in sections {
+        _ = write!(text, "<a href=\"#{id}\">{title}</a>");
+    }
+    text.push_str("</nav></header>");
 }
 
 fn graph(text: &mut String, drawn: &Drawn) {
@@ -116,7 +131,7 @@ fn graph(text: &mut String, drawn: &Drawn) {
     }
     text.push_str(
         "<p class=\"legend\"><i class=\"critical\"></i> critical path <i class=\"edge\"></i> on failure, or on any end</p>\
-         <div class=\"wide tall\">",
+         <div class=\"wide\">",
     );
     text.push_str(&picture(drawn).svg_for_page());
     text.push_str("</div>");

@@ -15,17 +15,38 @@ use crate::verb::verdict;
 const ROWS: usize = 40;
 /// Failures that are listed.
 const FAILURES: usize = 500;
+/// Steps of the critical path that are listed.
+const STEPS: usize = 500;
 
-fn table(text: &mut String, columns: &[&str], rows: impl Iterator<Item = Vec<String>>) {
+/// What is in a column, and its heading.
+enum Column {
+    Text(&'static str),
+    Number(&'static str),
+}
+
+use Column::{Number, Text};
+
+fn table(text: &mut String, columns: &[Column], rows: impl Iterator<Item = Vec<String>>) {
+    let cell = |text: &mut String, tag: &str, column: &Column, value: &str| {
+        let class = if matches!(column, Number(_)) { " class=\"n\"" } else { "" };
+        _ = write!(text, "<{tag}{class}>{value}</{tag}>");
+    };
     text.push_str("<div class=\"wide\"><table><thead><tr>");
-    columns.iter().for_each(|column| _ = write!(text, "<th>{column}</th>"));
+    for column in columns {
+        let (Text(name) | Number(name)) = column;
+        cell(text, "th", column, name);
+    }
     text.push_str("</tr></thead><tbody>");
     for row in rows {
         text.push_str("<tr>");
-        row.iter().for_each(|cell| _ = write!(text, "<td>{cell}</td>"));
+        row.iter().zip(columns).for_each(|(value, column)| cell(text, "td", column, value));
         text.push_str("</tr>");
     }
     text.push_str("</tbody></table></div>");
+}
+
+fn none(text: &mut String, words: &str) {
+    _ = write!(text, "<p class=\"none\">{words}</p>");
 }
 
 /// A task by its name; pointing at it shows it everywhere.
@@ -34,20 +55,19 @@ fn named(id: TaskId, name: &str) -> String {
 }
 
 pub(crate) fn slowest(text: &mut String, drawn: &Drawn) {
-    let rows = drawn.report.slowest.iter();
-    table(
-        text,
-        &["task", "ran"],
-        rows.map(|task| vec![named(task.id, &task.name), duration(task.execution_time)]),
-    );
+    let slowest = &drawn.report.slowest;
+    if slowest.is_empty() {
+        return none(text, "Nothing has run to its end.");
+    }
+    let row = |task: &orchd_api::SlowTask| vec![named(task.id, &task.name), duration(task.execution_time)];
+    table(text, &[Text("task"), Number("ran")], slowest.iter().map(row));
 }
 
 pub(crate) fn failures(text: &mut String, drawn: &Drawn) {
     let failed: Vec<&ReportedTask> =
         drawn.tasks.iter().filter(|task| task.status == Status::Failed).collect();
     if failed.is_empty() {
-        text.push_str("<p class=\"none\">Nothing failed.</p>");
-        return;
+        return none(text, "Nothing failed.");
     }
     let types: Vec<String> = drawn
         .report
@@ -60,27 +80,28 @@ pub(crate) fn failures(text: &mut String, drawn: &Drawn) {
     let rows = failed.iter().take(FAILURES).map(|task| {
         let last = task.attempts.last();
         let error = last.and_then(|attempt| attempt.error_type.as_ref()).map_or("-", |error| error.as_str());
-        let why = task.why.as_deref().unwrap_or_default();
-        vec![
-            named(task.id, &task.name),
-            task.attempts.len().to_string(),
-            escaped(error),
-            format!("<bdi>{}</bdi>", escaped(why)),
-        ]
+        let mut why = format!("<bdi>{}</bdi>", escaped(task.why.as_deref().unwrap_or_default()));
+        if let Some(words) = drawn.last_words.get(&task.id) {
+            _ = write!(why, "<pre>{}</pre>", escaped(words));
+        }
+        vec![named(task.id, &task.name), task.attempts.len().to_string(), escaped(error), why]
     });
-    table(text, &["task", "attempts", "error", "why"], rows);
+    table(text, &[Text("task"), Number("attempts"), Text("error"), Text("why, and its last words")], rows);
     if failed.len() > FAILURES {
         _ = write!(text, "<p>And {} more.</p>", failed.len() - FAILURES);
     }
 }
 
 pub(crate) fn longest_waits(text: &mut String, drawn: &Drawn) {
+    if drawn.report.longest_waits.is_empty() {
+        return none(text, "No task had to wait for its turn.");
+    }
     let rows = drawn.report.longest_waits.iter().map(|wait| {
         let on: Vec<String> =
             wait.on.iter().map(|on| format!("{} {}", escaped(&on.resource), duration(on.time))).collect();
         vec![named(wait.id, &wait.name), duration(wait.wait_time), duration(wait.ready_time), on.join(", ")]
     });
-    table(text, &["task", "waited", "for its turn", "on"], rows);
+    table(text, &[Text("task"), Number("waited"), Number("for its turn"), Text("on")], rows);
 }
 
 pub(crate) fn critical_path(text: &mut String, drawn: &Drawn) {
@@ -97,7 +118,10 @@ pub(crate) fn critical_path(text: &mut String, drawn: &Drawn) {
     let row = |step: &orchd_api::PathStep| {
         vec![named(step.id, &step.name), duration(step.wait_time), duration(step.run_time)]
     };
-    table(text, &["task", "waited", "ran"], path.iter().take(FAILURES).map(row));
+    table(text, &[Text("task"), Number("waited"), Number("ran")], path.iter().take(STEPS).map(row));
+    if path.len() > STEPS {
+        _ = write!(text, "<p>And {} more.</p>", path.len() - STEPS);
+    }
 }
 
 pub(crate) fn usage(text: &mut String, drawn: &Drawn) {
@@ -116,7 +140,18 @@ pub(crate) fn usage(text: &mut String, drawn: &Drawn) {
             said,
         ]
     };
-    const COLUMNS: [&str; 7] = ["name", "attempts", "cores claimed", "used", "memory claimed", "peak", ""];
+    if drawn.report.usage.is_empty() {
+        return none(text, "Nothing was measured.");
+    }
+    const COLUMNS: [Column; 7] = [
+        Text("name"),
+        Number("attempts"),
+        Number("cores claimed"),
+        Number("used"),
+        Number("memory claimed"),
+        Number("peak"),
+        Text(""),
+    ];
     table(text, &COLUMNS, drawn.report.usage.iter().take(ROWS).map(row));
 }
 
@@ -136,6 +171,9 @@ pub(crate) fn comparison(text: &mut String, drawn: &Drawn) {
         drawn.tasks.iter().filter_map(|task| split(task, &ends, drawn.now)).collect();
     let all = |parts: &Parts<'_>| parts.before.0 + parts.turn.0 + parts.run.0;
     parts.sort_by_key(|parts| (std::cmp::Reverse(all(parts)), parts.task.id));
+    if parts.is_empty() {
+        return none(text, "Nothing has run.");
+    }
     let longest = parts.first().map_or(1, all).max(1);
     let shown = parts.len().min(ROWS);
     if shown < parts.len() {

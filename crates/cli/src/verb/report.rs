@@ -4,17 +4,24 @@ use clap::Args;
 use orchd_api::{LongWait, NameUse, ReportQuery, Resource, ResourceWait, Times, Used, Verdict};
 use orchd_api::{Report as Figures, StatusCounts};
 use orchd_client::Client;
-use orchd_model::{Span, Status};
-use std::io::{self, Write};
+use orchd_model::{Span, Status, TaskId};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use crate::context::Context;
+use crate::last_words::last_words;
 use crate::report::{Drawn, page, trace};
 use crate::screen::{Piece, Screen, Tint};
 use crate::{Exit, Failure, text};
 
 /// Rows of each table; `--json` has all that there are.
 const ROWS: usize = 10;
+/// Steps of the critical path.
+const STEPS: usize = 100;
+/// Failures of a page that are shown with what the task wrote last, and how many lines of it.
+const LAST_WORDS: (usize, u64) = (50, 5);
 
 #[derive(Debug, Args)]
 pub(crate) struct Report {
@@ -40,29 +47,38 @@ impl Report {
         let client = context.client().await?;
         let report = client.report(query.clone()).await?;
         if self.html.is_some() || self.trace.is_some() {
-            let drawn = drawn(&client, report, query).await?;
+            let mut drawn = drawn(&client, report, query).await?;
+            if self.html.is_some() {
+                let (tasks, lines) = LAST_WORDS;
+                drawn.last_words = last_words_of(&client, &drawn.report, tasks, lines).await;
+            }
             if let Some(file) = &self.html {
-                write(file, page(&drawn).as_bytes())?;
+                write(file, |to| to.write_all(page(&drawn).as_bytes()))?;
             }
             if let Some(file) = &self.trace {
-                write(file, format!("{}\n", trace(&drawn)).as_bytes())?;
+                write(file, |to| trace(&drawn, to))?;
             }
             let is_written_here = [&self.html, &self.trace].into_iter().flatten().any(|file| is_stdout(file));
-            return tell(context, &drawn.report, is_written_here);
+            return tell(context, &client, &drawn.report, is_written_here).await;
         }
-        tell(context, &report, false)
+        tell(context, &client, &report, false).await
     }
 }
 
 /// What is asked for beside files.
-fn tell(context: &Context, report: &Figures, is_written_here: bool) -> Result<Exit, Failure> {
+async fn tell(
+    context: &Context,
+    client: &Client,
+    report: &Figures,
+    is_written_here: bool,
+) -> Result<Exit, Failure> {
     if is_written_here {
         return Ok(Exit::DONE);
     }
     if context.json {
         context.screen.json(report)?;
     } else if !context.quiet {
-        print(context.screen, report)?;
+        print(context.screen, report, &last_words_of(client, report, ROWS, 1).await)?;
     }
     Ok(Exit::DONE)
 }
@@ -74,22 +90,43 @@ pub(crate) async fn drawn(client: &Client, report: Figures, query: ReportQuery) 
     let limited = |resource: &Resource| Some((resource.resource.clone(), resource.capacity?.as_f64()));
     // A rate is used up and not held: it has no line that cannot be crossed.
     let held = resources.iter().filter(|resource| resource.rate.is_none());
-    Ok(Drawn { report, tasks, capacities: held.filter_map(limited).collect(), now: text::now() })
+    let capacities = held.filter_map(limited).collect();
+    Ok(Drawn { report, tasks, capacities, last_words: BTreeMap::new(), now: text::now() })
+}
+
+/// What the last tasks that failed wrote last.
+async fn last_words_of(
+    client: &Client,
+    report: &Figures,
+    tasks: usize,
+    lines: u64,
+) -> BTreeMap<TaskId, String> {
+    let mut found = BTreeMap::new();
+    for task in report.failures.tasks.iter().take(tasks) {
+        if let Some(words) = last_words(client, task.id, lines).await {
+            found.insert(task.id, words);
+        }
+    }
+    found
 }
 
 fn is_stdout(file: &Path) -> bool {
     file == Path::new("-")
 }
 
-fn write(file: &Path, bytes: &[u8]) -> Result<(), Failure> {
+fn write(file: &Path, fill: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Failure> {
     if is_stdout(file) {
-        return Ok(io::stdout().lock().write_all(bytes)?);
+        let mut to = BufWriter::new(io::stdout().lock());
+        return Ok(fill(&mut to).and_then(|()| to.flush())?);
     }
-    std::fs::write(file, bytes)
-        .map_err(|error| Failure::Usage(format!("cannot write {}: {error}", file.display())))
+    let written = File::create(file).and_then(|opened| {
+        let mut to = BufWriter::new(opened);
+        fill(&mut to).and_then(|()| to.flush())
+    });
+    written.map_err(|error| Failure::Usage(format!("cannot write {}: {error}", file.display())))
 }
 
-fn print(screen: Screen, report: &Figures) -> Result<(), Failure> {
+fn print(screen: Screen, report: &Figures, words: &BTreeMap<TaskId, String>) -> Result<(), Failure> {
     if let Some(workflow) = &report.workflow {
         let status = screen.tinted(crate::summary::tint(workflow.status), workflow.status.as_str());
         screen.line(format!("workflow {} ({}) {status}", workflow.id, text::plain(&workflow.name)))?;
@@ -112,7 +149,7 @@ fn print(screen: Screen, report: &Figures) -> Result<(), Failure> {
     }
     slowest(screen, report)?;
     longest_waits(screen, &report.longest_waits)?;
-    failures(screen, report)?;
+    failures(screen, report, words)?;
     usage(screen, report)?;
     critical_path(screen, report)
 }
@@ -198,7 +235,7 @@ fn longest_waits(screen: Screen, longest: &[LongWait]) -> Result<(), Failure> {
     Ok(screen.table(&COLUMNS, longest.iter().take(ROWS).map(row).collect())?)
 }
 
-fn failures(screen: Screen, report: &Figures) -> Result<(), Failure> {
+fn failures(screen: Screen, report: &Figures, words: &BTreeMap<TaskId, String>) -> Result<(), Failure> {
     let failures = &report.failures;
     if failures.tasks.is_empty() {
         return Ok(());
@@ -215,11 +252,20 @@ fn failures(screen: Screen, report: &Figures) -> Result<(), Failure> {
             Piece::text(text::plain(&task.name)),
             Piece::number(task.attempts),
             Piece::tinted(Tint::Bad, task.error_type.as_ref().map_or("-", |error| error.as_str())),
-            Piece::text(text::plain(task.error_message.as_deref().unwrap_or_default())),
+            Piece::text(text::plain(&why(task, words))),
         ]
     };
     const COLUMNS: [&str; 5] = ["ID", "NAME", "TRIES", "ERROR", "WHY"];
     Ok(screen.table(&COLUMNS, failures.tasks.iter().take(ROWS).map(row).collect())?)
+}
+
+/// What the daemon says of a failure, and what the task said itself.
+fn why(task: &orchd_api::FailedTask, words: &BTreeMap<TaskId, String>) -> String {
+    let message = task.error_message.as_deref().unwrap_or_default();
+    match words.get(&task.id) {
+        Some(words) => format!("{message}: {words}"),
+        None => message.to_owned(),
+    }
 }
 
 fn usage(screen: Screen, report: &Figures) -> Result<(), Failure> {
@@ -282,6 +328,10 @@ fn critical_path(screen: Screen, report: &Figures) -> Result<(), Failure> {
             Piece::number(text::duration(step.run_time)),
         ]
     };
-    let rows: Vec<Vec<Piece>> = report.critical_path.iter().map(row).collect();
-    Ok(screen.table(&["ID", "NAME", "WAITED", "RAN"], rows)?)
+    let path = &report.critical_path;
+    screen.table(&["ID", "NAME", "WAITED", "RAN"], path.iter().take(STEPS).map(row).collect())?;
+    if path.len() > STEPS {
+        screen.line(format!("and {} more", text::count(path.len() - STEPS, "task")))?;
+    }
+    Ok(())
 }
