@@ -111,6 +111,13 @@ fn live_sessions(daemon: &Daemon) {
     daemon.orchctl(&["session", "close", "nightly"]).succeeds();
 }
 
+fn live_schedules(daemon: &Daemon) {
+    daemon.orchctl(&["schedule", "add", "s", "--every", "1h", "--", "true"]).succeeds();
+    for word in ["pause", "resume", "run", "remove"] {
+        daemon.orchctl(&["schedule", word, "s"]).succeeds();
+    }
+}
+
 fn live_resources_and_workers(daemon: &Daemon) {
     for arguments in [&["set", "gpu", "capacity=2"][..], &["close", "lock:a"], &["open", "lock:a"]] {
         daemon.orchctl(&[&["resources"], arguments].concat()).succeeds();
@@ -131,6 +138,7 @@ fn each_type_occurs_and_says_what_its_page_promises() {
     live_tasks(&daemon);
     live_workflows(&daemon);
     live_sessions(&daemon);
+    live_schedules(&daemon);
     live_resources_and_workers(&daemon);
     let events = daemon.events(None);
     let mut missing: BTreeSet<&str> = EVENT_TYPES.iter().map(|known| known.name).collect();

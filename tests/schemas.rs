@@ -75,8 +75,8 @@ impl Checked {
     }
 }
 
-/// What the verbs about files, workflows and sessions print, in this order.
-const WORKFLOWS: [(&str, &str); 19] = [
+/// What the verbs about files, workflows, sessions and schedules print, in this order.
+const WORKFLOWS: [(&str, &str); 22] = [
     ("plan", "workflow check wf.yaml"),
     ("plan", "workflow plan bad.yaml"),
     ("drawing", "workflow graph wf.yaml --dot"),
@@ -96,6 +96,9 @@ const WORKFLOWS: [(&str, &str); 19] = [
     ("session", "session create s"),
     ("sessions", "session list"),
     ("session-stats", "stats --session s"),
+    ("schedule", "schedule add s --every 1h --handler a.b"),
+    ("schedule", "schedule pause s"),
+    ("schedules", "schedule list"),
 ];
 
 #[test]

@@ -35,6 +35,7 @@ mod events;
 mod handle;
 mod logs;
 mod report;
+mod schedule;
 mod sessions;
 mod socket;
 mod source;
@@ -55,5 +56,6 @@ pub use socket::default_socket;
 pub use orchd_api as api;
 pub use orchd_model as model;
 pub use orchd_model::{
-    Claim, Priority, Refusal, SessionMode, SessionSpec, Status, TaskId, TaskResult, TaskSpec, WorkflowSpec,
+    Claim, Priority, Refusal, ScheduleSpec, SessionMode, SessionSpec, Status, TaskId, TaskResult, TaskSpec,
+    WorkflowSpec,
 };

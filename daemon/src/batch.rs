@@ -1,7 +1,7 @@
 //! What the scheduler's events make durable: the events, and everything that they have touched as it is now.
 
-use orchd_core::{Core, Event, Fact};
-use orchd_model::{SessionId, TaskId, WorkflowId};
+use orchd_core::{Core, Event, Fact, ScheduleRecord};
+use orchd_model::{ScheduleId, SessionId, TaskId, WorkflowId};
 use orchd_store::Batch;
 use std::collections::BTreeSet;
 
@@ -16,6 +16,7 @@ pub fn of(core: &Core, events: Vec<Event>, workflow_parameters: Vec<(WorkflowId,
         tasks: touched_tasks(&events).into_iter().filter_map(|id| core.record(id)).collect(),
         workflows: workflows.into_iter().filter_map(|id| core.workflow(id).cloned()).collect(),
         sessions: sessions.into_iter().filter_map(|id| core.session(id).cloned()).collect(),
+        schedules: touched_schedules(core, &events),
         meta: core.meta().clone(),
         events,
         workflow_parameters,
@@ -31,6 +32,12 @@ fn touched_tasks(events: &[Event]) -> Vec<TaskId> {
     tasks.sort_unstable();
     tasks.dedup();
     tasks
+}
+
+/// The schedules that these events touched, but for those that are gone.
+fn touched_schedules(core: &Core, events: &[Event]) -> Vec<ScheduleRecord> {
+    let touched: BTreeSet<ScheduleId> = events.iter().filter_map(|event| event.fact.schedule()).collect();
+    touched.into_iter().filter_map(|id| core.schedule_record(id).cloned()).collect()
 }
 
 /// Whether those that were only added are as their events say.

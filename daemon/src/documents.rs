@@ -1,10 +1,10 @@
 //! From what is stored and scheduled to the documents that users see.
 
 use orchd_api as api;
-use orchd_core::{Core, Counters, Phase, SessionRecord, SkipCause, Snapshot, TaskRecord};
+use orchd_core::{Core, Counters, Phase, Run, SessionRecord, SkipCause, Snapshot, TaskRecord, TickOutcome};
 use orchd_model::{
     Amount, Body, Dependency, DependencyTarget, Priority, Reason, ResourceName, Span, Status, StatusReason,
-    TaskId, TaskResult, TaskSpec, Time, WorkerId, WorkflowMetrics,
+    TaskId, TaskRange, TaskResult, TaskSpec, Time, WorkerId, WorkflowMetrics,
 };
 use orchd_store::{StoredAttempt, StoredTask, StoredWorkflow};
 use std::collections::BTreeMap;
@@ -503,4 +503,22 @@ pub fn describe_snapshot(snapshot: &Snapshot) -> String {
 /// Reasons of several tasks, as the scheduler sees them now.
 pub fn reasons(core: &Core, ids: &[TaskId]) -> BTreeMap<TaskId, Vec<Reason>> {
     ids.iter().map(|id| (*id, core.reasons(*id))).collect()
+}
+
+/// A tick of a schedule, and what became of it.
+pub fn tick(at: Time, outcome: TickOutcome) -> api::ScheduleTick {
+    let word = |outcome| api::ScheduleTick { at, outcome, task: None, workflow: None, error: None };
+    match outcome {
+        TickOutcome::Started(Run::Tasks { first, more }) => api::ScheduleTick {
+            task: Some(TaskRange::from_first(first, more)),
+            ..word(api::TickWord::Started)
+        },
+        TickOutcome::Started(Run::Workflow(workflow)) => {
+            api::ScheduleTick { workflow: Some(workflow), ..word(api::TickWord::Started) }
+        }
+        TickOutcome::Queued => word(api::TickWord::Queued),
+        TickOutcome::Skipped => word(api::TickWord::Skipped),
+        TickOutcome::Missed => word(api::TickWord::Missed),
+        TickOutcome::Refused(why) => api::ScheduleTick { error: Some(why), ..word(api::TickWord::Refused) },
+    }
 }

@@ -12,8 +12,8 @@ use orchd_core::{
     Command, Core, EdgeTarget, EndedTask, Event, NewClaim, NewTask, NewWorkflow, Output, Reply, Submission,
 };
 use orchd_model::{
-    AttemptReport, Code, DependencyTarget, Refusal, Sequence, SessionRef, TaskId, TaskRange, TaskSpec, Time,
-    Token, WorkerId, WorkflowId, limits,
+    AttemptReport, Code, DependencyTarget, Refusal, Sequence, SessionId, SessionRef, TaskId, TaskRange,
+    TaskSpec, Time, Token, WorkerId, WorkflowId, limits,
 };
 use orchd_store::{Batch, DefinitionChange, History};
 use std::collections::{BTreeMap, HashMap};
@@ -23,6 +23,7 @@ use tokio::sync::oneshot;
 use crate::batch;
 use crate::clock::Clock;
 use crate::config::Policy;
+use crate::firing::Tick;
 use crate::http::named_session;
 use crate::live::Live;
 use crate::load_guard::UNMEASURED;
@@ -64,6 +65,8 @@ pub enum Request {
     Define { changes: Vec<DefinitionChange>, answer: Answer<Reply> },
     /// Another spec for a task that has not started.
     Edit { task: TaskId, spec: Arc<TaskSpec>, answer: Answer<Reply> },
+    /// A tick of a schedule.
+    Fire { tick: Tick, answer: Answer<Reply> },
     /// Ended tasks to run again.
     Retry { ids: Vec<TaskRange>, answer: Answer<Reply> },
     /// A worker says hello.
@@ -227,6 +230,11 @@ impl Engine {
             }
             Request::Define { changes, answer } => {
                 let reply = self.define(changes, gathering);
+                gathering.responses.push(Response::Command(answer, reply));
+            }
+            Request::Fire { tick, answer } => {
+                let (reply, parameters) = self.fire(now, tick, &mut gathering.output);
+                gathering.parameters.extend(parameters);
                 gathering.responses.push(Response::Command(answer, reply));
             }
             Request::Edit { task, spec, answer } => {
@@ -448,7 +456,7 @@ impl Engine {
 
     /// Looks up what the scheduler must be told about a new task: its key, and dependencies that have
     /// ended. What is not in the scheduler's memory is on disk.
-    fn prepare(
+    pub(crate) fn prepare(
         &mut self,
         policy: &Policy,
         spec: Arc<TaskSpec>,
@@ -503,18 +511,24 @@ impl Engine {
 
     /// A spec that names its session by id.
     fn with_session(&mut self, mut spec: Arc<TaskSpec>) -> Result<Arc<TaskSpec>, Refusal> {
-        if let Some(SessionRef::Name(name)) = &spec.session {
-            let id = match self.core.session_named(name) {
-                Some(id) => id,
-                // That it is closed is for the scheduler to say.
-                None => {
-                    let closed = self.history.session_by_name(name).map_err(store_refusal)?;
-                    closed.ok_or_else(|| named_session::unknown(name))?.id
-                }
-            };
+        if let Some(session @ SessionRef::Name(_)) = &spec.session {
+            let id = self.session_id(session)?;
             Arc::make_mut(&mut spec).session = Some(id.into());
         }
         Ok(spec)
+    }
+
+    pub fn session_id(&mut self, session: &SessionRef) -> Result<SessionId, Refusal> {
+        let name = match session {
+            SessionRef::Id(id) => return Ok(*id),
+            SessionRef::Name(name) => name,
+        };
+        if let Some(id) = self.core.session_named(name) {
+            return Ok(id);
+        }
+        // That it is closed is for the scheduler to say.
+        let closed = self.history.session_by_name(name).map_err(store_refusal)?;
+        Ok(closed.ok_or_else(|| named_session::unknown(name))?.id)
     }
 
     /// The tasks of a range, each of which must exist; what has ended and left memory goes into `ended`.

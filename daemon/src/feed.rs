@@ -5,14 +5,16 @@
 //! leaves the queue unread is told to be lost, and is still in the journal.
 
 use orchd_api::{EVENT_TYPES, Event};
-use orchd_core::{AttemptEnd, Core, Fact, Scope, SkipCause, WorkflowStop};
-use orchd_model::{Sequence, SessionId, TaskId, WorkflowId, WorkflowStatus};
+use orchd_core::{AttemptEnd, Core, Fact, Scope, SkipCause, TickOutcome, WorkflowStop};
+use orchd_model::{Sequence, SessionId, TaskId, Time, WorkflowId, WorkflowStatus};
 use parking_lot::Mutex;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use tokio::sync::watch;
+
+use crate::documents;
 
 /// Events that the queue holds: three seconds of a busy daemon, some 16 MB. The latest batch is held whatever its
 /// size.
@@ -120,7 +122,7 @@ impl Subscription {
 }
 
 /// The event that tells a subscriber how many it lost, and after which sequence.
-pub fn lagged(lost: u64, after: Sequence, time: orchd_model::Time) -> Event {
+pub fn lagged(lost: u64, after: Sequence, time: Time) -> Event {
     let data = object(json!({ "lost": lost, "after": after }));
     Event {
         sequence: after,
@@ -135,7 +137,7 @@ pub fn lagged(lost: u64, after: Sequence, time: orchd_model::Time) -> Event {
 }
 
 /// The event that tells a subscriber that what it wants to read again is not kept any more.
-pub fn trimmed(after: Sequence, first: Sequence, time: orchd_model::Time) -> Event {
+pub fn trimmed(after: Sequence, first: Sequence, time: Time) -> Event {
     let lost = first.0.saturating_sub(after.0).saturating_sub(1);
     let data = object(json!({ "lost": lost, "after": after }));
     let sequence = Sequence(first.0.saturating_sub(1));
@@ -211,6 +213,11 @@ pub fn kind(fact: &Fact) -> Option<&'static str> {
         Fact::Closed { .. } => "resource.closed",
         Fact::Opened { .. } => "resource.opened",
         Fact::Settled { .. } => "resource.settled",
+        Fact::ScheduleAdded { .. } => "schedule.added",
+        Fact::ScheduleTicked { .. } => "schedule.ticked",
+        Fact::SchedulePaused { .. } => "schedule.paused",
+        Fact::ScheduleResumed { .. } => "schedule.resumed",
+        Fact::ScheduleRemoved { .. } => "schedule.removed",
         Fact::WorkerJoined { .. } => "worker.joined",
         Fact::WorkerLost { .. } => "worker.lost",
         Fact::WorkerLeft { .. } => "worker.left",
@@ -265,6 +272,17 @@ fn data(fact: &Fact) -> Value {
             json!({ "name": record.name, "mode": record.mode, "max_parallel": record.max_parallel })
         }
         Fact::Expanded { elements, .. } => json!({ "first": elements.first, "elements": elements.count }),
+        Fact::ScheduleAdded { record, .. } => {
+            json!({ "schedule": record.id, "name": record.name, "next": record.next })
+        }
+        Fact::ScheduleTicked { schedule, at, next, missed, outcome, .. } => {
+            let tick = with(tick_data(*at, outcome), "schedule", schedule);
+            with(with(tick, "next", next), "missed", missed)
+        }
+        Fact::ScheduleResumed { schedule, next } => json!({ "schedule": schedule, "next": next }),
+        Fact::SchedulePaused { schedule } | Fact::ScheduleRemoved { schedule } => {
+            json!({ "schedule": schedule })
+        }
         Fact::Split { .. }
         | Fact::SessionClosing { .. }
         | Fact::SessionClosed { .. }
@@ -308,6 +326,12 @@ fn workflow_stop_data(stop: WorkflowStop) -> Value {
         WorkflowStop::Failure(task) => json!({ "cause": "failure", "task": task }),
         WorkflowStop::Timeout => json!({ "cause": "timeout" }),
     }
+}
+
+fn tick_data(at: Time, outcome: &TickOutcome) -> Value {
+    let tick = documents::tick(at, outcome.clone());
+    let run = tick.task.map(|task| json!(task)).or(tick.workflow.map(|workflow| json!(workflow)));
+    json!({ "at": at, "outcome": tick.outcome, "run": run, "error": tick.error })
 }
 
 fn workflow_kind(status: WorkflowStatus) -> &'static str {

@@ -11,6 +11,7 @@
 
 mod args;
 mod batch;
+mod calendar;
 mod clock;
 mod compute;
 mod config;
@@ -19,6 +20,7 @@ mod distributions;
 mod documents;
 mod engine;
 mod feed;
+mod firing;
 mod http;
 mod inputs;
 mod known;
@@ -35,6 +37,7 @@ mod references;
 mod report;
 mod revival;
 mod run;
+mod schedules;
 mod serve;
 mod sessions;
 mod socket;

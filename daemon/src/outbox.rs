@@ -17,6 +17,7 @@ use crate::feed::Feed;
 use crate::inputs::Inputs;
 use crate::live::Live;
 use crate::local_worker::Fence;
+use crate::schedules::Nudge;
 use crate::sessions::Sessions;
 use crate::writer::Release;
 
@@ -29,6 +30,8 @@ pub struct Outbox {
     pub feed: Arc<Feed>,
     pub engine: Sender<Request>,
     pub fence: Fence,
+    /// Wakes the keeper of schedules.
+    pub schedules: Nudge,
 }
 
 impl Outbox {
@@ -101,6 +104,7 @@ impl Outbox {
                     self.tell_engine(command);
                 }
                 Effect::Fence { worker } => self.fence.ask(worker),
+                Effect::Call { .. } => self.schedules.notify_one(),
             }
         }
         for (worker, assignments) in assignments {

@@ -7,6 +7,7 @@
 //! goes last. Running tasks stay with the worker unless it was asked otherwise.
 
 use anyhow::{Context, Result};
+use crossbeam_channel::bounded;
 use orchd_api::{ShutdownMode, ToWorker};
 use orchd_core::{Command, Core, Output, Snapshot};
 use orchd_model::limits;
@@ -37,6 +38,7 @@ use crate::local_worker::{self, Asks, Fence, LocalWorker};
 use crate::logs::Logs;
 use crate::outbox::Outbox;
 use crate::readers::Readers;
+use crate::schedules::{self, Nudge};
 use crate::sessions::Sessions;
 use crate::statistics::Statistics;
 use crate::sweeper;
@@ -218,6 +220,7 @@ impl Running {
             look_through(&shell, &marker)?;
         }
         let serving = tokio::spawn(http::serve(listener, Arc::clone(&shell)));
+        let keeping = tokio::spawn(keep_schedules(&shell));
         let (sessions, inbox, flag) = (Arc::clone(&shell.sessions), engine.clone(), Arc::clone(&stopping));
         let supervisor = std::thread::Builder::new().name("supervisor".to_owned());
         let is_service = !worker.tethered;
@@ -239,7 +242,7 @@ impl Running {
         }
         // Nobody may be left to be told.
         let _ = stop.send(true);
-        drop(serving.await);
+        drop((serving.await, keeping.await));
         let (done, ended) = oneshot::channel();
         let sent = engine.send(Request::Stop(done));
         let ended = if sent.is_ok() { ended.await.ok() } else { None };
@@ -253,6 +256,16 @@ impl Running {
         marker.end();
         tracing::info!("stopped");
         Ok(())
+    }
+}
+
+/// Brings the ticks of schedules for as long as the daemon serves.
+fn keep_schedules(shell: &Arc<Shell>) -> impl Future<Output = ()> + Send + use<> {
+    let (nudge, shell) = (Nudge::clone(&shell.schedules), Arc::downgrade(shell));
+    async move {
+        if let Err(error) = schedules::keep(shell, nudge).await {
+            tracing::error!(%error, "schedules have no ticks: there is no timer");
+        }
     }
 }
 
@@ -358,17 +371,15 @@ impl Threads {
     fn start(self) -> Result<Started> {
         let Self { live, store, snapshot, fence, state_dir, last_end } = self;
         let distributions = Distributions::load(&mut *store.reader()?)?;
-        let clock = Clock::start(snapshot.meta.last_time);
-        let (sessions, feed) = (Arc::new(Sessions::new(live.config().core.lease)), Arc::new(Feed::new()));
-        let mut first = Output::default();
-        let mut core = Core::load(live.config().core.clone(), snapshot, clock.now(), &mut first);
+        let (clock, config) = (Clock::start(snapshot.meta.last_time), live.config());
+        let (sessions, feed) = (Arc::new(Sessions::new(config.core.lease)), Arc::new(Feed::new()));
+        let (schedules, mut first) = (Nudge::default(), Output::default());
+        let mut core = Core::load(config.core.clone(), snapshot, clock.now(), &mut first);
         let statistics = Arc::new(RwLock::new(Statistics::new(&core, distributions)));
-        let (engine, inbox) = crossbeam_channel::bounded(limits::INBOX);
+        let (engine, inbox) = bounded(limits::INBOX);
         // One batch is committed while the next one gathers; a third would only wait.
-        let (batches, writer_inbox) = crossbeam_channel::bounded(1);
-        let (committed, engine_inbox) = crossbeam_channel::bounded(2);
-        let (releases, outbox_inbox) = crossbeam_channel::bounded(64);
-        let (engine_reader, outbox_reader) = (store.reader()?, store.reader()?);
+        let (batches, writer_inbox) = bounded(1);
+        let ((committed, engine_inbox), (releases, outbox_inbox)) = (bounded(2), bounded(64));
         let readers = Readers::new(store.reader_factory());
         let (unmade, transformer_thread) = start_transformer(store.reader()?, &engine)?;
         let (sweeper, sweeper_thread) = start_sweeper(&state_dir, &store, last_end)?;
@@ -377,7 +388,7 @@ impl Threads {
             load_watch: start_load_watch(&engine, &live, &mut core)?,
             core,
             clock,
-            history: engine_reader,
+            history: store.reader()?,
             live: Arc::clone(&live),
             sessions: Arc::clone(&sessions),
             full: false,
@@ -385,22 +396,23 @@ impl Threads {
             batches,
             committed: engine_inbox,
         };
-        let writer_thread = Writer {
-            store,
-            batches: writer_inbox,
-            committed,
-            releases,
-            statistics: Arc::clone(&statistics),
-            trimming: Trimming::new(Arc::clone(&live), clock, sweeper),
-        };
         let outbox_thread = Outbox {
             releases: outbox_inbox,
-            inputs: Inputs::new(outbox_reader),
+            inputs: Inputs::new(store.reader()?),
             live: Arc::clone(&live),
             sessions: Arc::clone(&sessions),
             feed: Arc::clone(&feed),
             engine: engine.clone(),
             fence: fence.clone(),
+            schedules: schedules.clone(),
+        };
+        let writer_thread = Writer {
+            store,
+            batches: writer_inbox,
+            committed,
+            releases,
+            statistics: statistics.clone(),
+            trimming: Trimming::new(Arc::clone(&live), clock, sweeper),
         };
         let threads = vec![
             sweeper_thread,
@@ -421,6 +433,7 @@ impl Threads {
             state_dir,
             fence,
             shutdown: Shutdown(ask),
+            schedules,
             stopping,
         };
         Ok((engine, Arc::new(shell), threads, asked, stop))

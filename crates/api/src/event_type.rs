@@ -63,6 +63,15 @@ pub const EVENT_TYPES: &[EventType] = &[
     of("session.closed", "it takes no more work, all of its tasks have ended", &[]),
     of("session.paused", "nothing of it starts", &["scope"]),
     of("session.resumed", "the pause is over", &["scope"]),
+    of("schedule.added", "a schedule was added", &["schedule", "name", "next"]),
+    of(
+        "schedule.ticked",
+        "a tick has come",
+        &["schedule", "at", "next", "missed", "outcome", "run", "error"],
+    ),
+    of("schedule.paused", "it has no ticks until it is resumed", &["schedule"]),
+    of("schedule.resumed", "it has ticks again", &["schedule", "next"]),
+    of("schedule.removed", "it is gone", &["schedule"]),
     of("worker.joined", "a worker, or a client with an ad-hoc claim, has connected", &["worker", "kind"]),
     of("worker.lost", "a worker is gone, and so is all it held", &["worker"]),
     of("worker.left", "a client with an ad-hoc claim has gone", &["worker"]),
@@ -93,7 +102,10 @@ mod tests {
     fn every_type_is_there_once_and_is_a_noun_and_a_verb() {
         for (at, kind) in EVENT_TYPES.iter().enumerate() {
             let (noun, verb) = kind.name.split_once('.').unwrap();
-            assert!(["task", "workflow", "session", "worker", "resource"].contains(&noun), "{noun}");
+            assert!(
+                ["task", "workflow", "session", "schedule", "worker", "resource"].contains(&noun),
+                "{noun}"
+            );
             assert!(verb.chars().all(|c| c.is_ascii_lowercase() || c == '_'), "{verb}");
             assert!(EVENT_TYPES[at + 1..].iter().all(|other| other.name != kind.name), "{}", kind.name);
         }

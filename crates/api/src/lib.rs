@@ -17,6 +17,7 @@ mod operate;
 mod problem;
 mod report;
 pub mod routes;
+mod schedule;
 mod session;
 mod stats;
 mod task;
@@ -25,8 +26,7 @@ mod workflow;
 pub use add::{AddBody, AddItem, AddQuery, AddReply, Added};
 pub use claim::{CLAIMANT, ClaimRequest};
 pub use definition::{
-    Definition, DefinitionNamed, DefinitionRequest, DefinitionRun, DefinitionSource, Durations,
-    ShownDefinition,
+    Definition, DefinitionNamed, DefinitionRequest, DefinitionSource, Durations, ShownDefinition,
 };
 pub use event::{Event, EventKind, EventQuery, check_pattern, matches};
 pub use event_type::{EVENT_TYPES, EventType, NOTICES};
@@ -37,11 +37,13 @@ pub use operate::{
     ReprioritizeRequest, ResourceNamed, ResourceRequest, Selector, SettleRequest, ShutdownMode,
     ShutdownRequest, StoreCheck, TaskIds, ThrottleRequest, WaitReply, WaitRequest,
 };
+pub use orchd_model::DefinitionRun;
 pub use problem::{MEDIA_TYPE, Problem};
 pub use report::{
     FailedTask, FailureCount, Failures, LongWait, NameUse, PathStep, Report, ReportQuery, ReportedTask,
     ReportedWorkflow, ResourceWait, StatusCounts, Times, Used, Verdict,
 };
+pub use schedule::{Schedule, ScheduleNamed, ScheduleTick, ScheduledWork, TickWord};
 pub use session::{
     Assignment, AttemptProgress, Bounds, FromWorker, HeldAttempt, PROTOCOL, SLOTS, StartedAttempt, StopCause,
     StopOrder, ToWorker, Work, WorkerHello,

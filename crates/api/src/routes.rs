@@ -82,6 +82,16 @@ pub const SESSIONS: &str = "/v1/sessions";
 pub const SESSION: &str = "/v1/sessions/{id}";
 /// `POST`: take no more work into a session ([`crate::CloseRequest`] → [`crate::Session`]).
 pub const SESSION_CLOSE: &str = "/v1/sessions/{id}/close";
+/// `POST`: add a schedule (`ScheduleSpec` → [`crate::Schedule`]). `GET`: list them.
+pub const SCHEDULES: &str = "/v1/schedules";
+/// `POST`: forget a schedule ([`crate::ScheduleNamed`] → [`crate::Schedule`]).
+pub const SCHEDULES_REMOVE: &str = "/v1/schedules/remove";
+/// `POST`: no ticks of a schedule ([`crate::ScheduleNamed`] → [`crate::Schedule`]).
+pub const SCHEDULES_PAUSE: &str = "/v1/schedules/pause";
+/// `POST`: ticks of a schedule again ([`crate::ScheduleNamed`] → [`crate::Schedule`]).
+pub const SCHEDULES_RESUME: &str = "/v1/schedules/resume";
+/// `POST`: a run of a schedule now ([`crate::ScheduleNamed`] → [`crate::Schedule`]).
+pub const SCHEDULES_RUN: &str = "/v1/schedules/run";
 /// `POST`: no new starts of what is named ([`crate::PauseRequest`]).
 pub const PAUSE: &str = "/v1/pause";
 /// `POST`: end a pause ([`crate::PauseRequest`]).

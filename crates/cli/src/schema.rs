@@ -38,6 +38,8 @@ pub fn documents() -> Vec<Document> {
         document::<Vec<api::Worker>>("workers", "workers"),
         document::<Vec<api::Resource>>("resources", "resources"),
         document::<api::Resource>("resource", "resources set"),
+        document::<Vec<api::Schedule>>("schedules", "schedule list"),
+        document::<api::Schedule>("schedule", "schedule add, show, remove, pause, resume, run"),
         document::<Paused>("paused", "pause"),
         document::<Resumed>("resumed", "resume"),
         document::<api::DrainReply>("drained", "drain"),

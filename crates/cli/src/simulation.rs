@@ -205,7 +205,8 @@ impl Run {
                 | Effect::Compute { .. }
                 | Effect::Stop { .. }
                 | Effect::Dismiss { .. }
-                | Effect::Fence { .. } => {}
+                | Effect::Fence { .. }
+                | Effect::Call { .. } => {}
             }
         }
         if let Some(last) = out.events.last() {

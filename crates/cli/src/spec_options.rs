@@ -165,7 +165,7 @@ impl SpecOptions {
     pub(crate) fn spec(&self, submitter: &Submitter) -> Result<TaskSpec, Failure> {
         if self.command.is_empty() && self.handler.is_none() {
             return Err(Failure::Usage(
-                "nothing to run\nhint: orchctl add -- CMD [ARG]..., or --handler MODULE.ACTION".to_owned(),
+                "nothing to run\nhint: write a command after --, or --handler MODULE.ACTION".to_owned(),
             ));
         }
         let mut spec = spec_of(Value::Object(self.fields()?))?;

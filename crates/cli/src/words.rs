@@ -2,7 +2,7 @@
 //! words of its type.
 
 use clap::builder::{PossibleValue, TypedValueParser};
-use orchd_model::{Priority, Refusal, SessionMode, Status};
+use orchd_model::{CatchUp, Overlap, Priority, Refusal, SessionMode, Status};
 use std::ffi::OsStr;
 use std::marker::PhantomData;
 use std::str::FromStr;
@@ -17,6 +17,16 @@ pub(crate) struct Word<T> {
 /// A class.
 pub(crate) fn class() -> Word<Priority> {
     Word { words: Priority::ALL.map(Priority::as_str).into(), kind: PhantomData }
+}
+
+/// A rule for overlapping runs.
+pub(crate) fn overlap() -> Word<Overlap> {
+    Word { words: Overlap::WORDS.into(), kind: PhantomData }
+}
+
+/// A rule for missed ticks.
+pub(crate) fn catch_up() -> Word<CatchUp> {
+    Word { words: CatchUp::WORDS.into(), kind: PhantomData }
 }
 
 /// A status.

@@ -69,6 +69,11 @@ impl Core {
             }
             Fact::Paused { scope } => self.apply_paused(scope, true),
             Fact::Resumed { scope } => self.apply_paused(scope, false),
+            Fact::ScheduleAdded { .. }
+            | Fact::ScheduleTicked { .. }
+            | Fact::SchedulePaused { .. }
+            | Fact::ScheduleResumed { .. }
+            | Fact::ScheduleRemoved { .. } => self.apply_schedule(&event.fact),
             Fact::ResourceSet { resource, setting } => self.apply_resource_set(resource, setting),
             Fact::Throttled { resource, until, task } => self.apply_throttled(resource, *until, *task),
             Fact::Closed { resource } => self.change_state(resource, |state| state.closed = true),

@@ -2,15 +2,16 @@
 
 use orchd_model::{
     Allotment, Amount, AttemptReport, FailFast, Kept, On, Outcome, Priority, Progress, Refusal, ResourceName,
-    ResourceSetting, RetryPolicy, Sequence, SessionId, SessionMode, Span, Status, TaskId, TaskRange,
-    TaskSpec, Time, Token, WorkerId, WorkflowId,
+    ResourceSetting, RetryPolicy, ScheduleId, ScheduleSpec, Sequence, SessionId, SessionMode, Span, Status,
+    TaskId, TaskRange, TaskSpec, Time, Token, WorkerId, WorkflowId,
 };
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::core::Config;
-use crate::record::{Role, Runner, Scope, Stop, TaskRecord, WorkerNote, WorkflowRecord};
+use crate::record::{Role, Runner, Scope, Stop, TaskRecord, TickOutcome, WorkerNote, WorkflowRecord};
+use serde::{Deserialize, Serialize};
 
 /// Where an edge of a new task points.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,6 +133,50 @@ pub struct NewClaim {
     pub owner: u32,
     /// Whether it waits for what is not free.
     pub waits: bool,
+}
+
+/// A schedule to add.
+#[derive(Clone, Debug)]
+pub struct NewSchedule {
+    /// What the user wrote.
+    pub spec: Arc<ScheduleSpec>,
+    /// The user id of the submitter.
+    pub owner: u32,
+    /// When it was asked for, by the clock of the calendar.
+    pub created_at: Time,
+    /// Its first tick.
+    pub next: Time,
+}
+
+/// What brings a tick about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Trigger {
+    /// Its time has come.
+    Calendar {
+        /// The tick that was waited for: this one, or the first of those that were missed.
+        expected: Time,
+    },
+    /// It came before, and the run that it waited for has ended.
+    Queue,
+    /// Somebody wants a run now.
+    Operator,
+}
+
+/// A tick of a schedule.
+#[derive(Clone, Debug)]
+pub struct Firing {
+    /// Which.
+    pub schedule: ScheduleId,
+    /// Why.
+    pub trigger: Trigger,
+    /// The time that it stands for.
+    pub at: Time,
+    /// The tick after it; none when the calendar has no more.
+    pub next: Option<Time>,
+    /// How many ticks before it were missed and are passed over.
+    pub missed: u64,
+    /// What it adds, or why that cannot be; none when it is passed over itself.
+    pub work: Option<Result<Submission, Refusal>>,
 }
 
 /// A wish. Refused ones change nothing.
@@ -326,6 +371,24 @@ pub enum Command {
         /// Whether what has not ended is cancelled.
         cancel: bool,
     },
+    /// Add a schedule.
+    AddSchedule(Box<NewSchedule>),
+    /// Forget a schedule. Its runs go on.
+    RemoveSchedule {
+        /// Which.
+        schedule: ScheduleId,
+    },
+    /// Pause a schedule, or end that.
+    PauseSchedule {
+        /// Which.
+        schedule: ScheduleId,
+        /// Whether it is paused.
+        paused: bool,
+        /// The next tick, when it goes on.
+        next: Option<Time>,
+    },
+    /// A tick of a schedule has come.
+    Fire(Box<Firing>),
     /// Nothing but the passing of time.
     Tick,
     /// Every event up to this one is on disk: what ended by then needs no memory.
@@ -353,6 +416,10 @@ pub enum Reply {
     Joined(WorkerId),
     /// The new session's id.
     Session(SessionId),
+    /// The schedule's id.
+    Scheduled(ScheduleId),
+    /// What became of a tick.
+    Ticked(TickOutcome),
 }
 
 /// An instruction to the shell, let out when the events that caused it are on disk.
@@ -415,5 +482,10 @@ pub enum Effect {
     Fence {
         /// Which.
         worker: WorkerId,
+    },
+    /// A tick of this schedule has waited long enough: bring its work with [`Command::Fire`].
+    Call {
+        /// Which.
+        schedule: ScheduleId,
     },
 }

@@ -6,8 +6,8 @@
 //! and is rebuilt on load.
 
 use orchd_model::{
-    Refusal, ResourceName, ResourceSetting, Sequence, SessionId, Span, Status, TaskId, Time, Token,
-    WorkflowId,
+    Refusal, ResourceName, ResourceSetting, ScheduleId, Sequence, SessionId, Span, Status, TaskId, Time,
+    Token, WorkflowId,
 };
 use rustc_hash::FxHashMap;
 use std::collections::{BTreeMap, VecDeque};
@@ -19,7 +19,7 @@ use crate::ledger::Ledger;
 use crate::operate::Revival;
 use crate::progress::Said;
 use crate::queue::Queues;
-use crate::record::{Counters, Meta, Scope, TaskRecord, WorkflowRecord};
+use crate::record::{Counters, Meta, ScheduleRecord, Scope, TaskRecord, WorkflowRecord};
 use crate::session::Sessions;
 use crate::task::Task;
 use crate::timer::Timers;
@@ -91,6 +91,9 @@ pub struct Core {
     /// Records that stand for several tasks: the first and the last of each. Invariant: they do not overlap.
     pub(crate) spans: BTreeMap<TaskId, TaskId>,
     pub(crate) workflows: BTreeMap<WorkflowId, WorkflowRecord>,
+    pub(crate) schedules: BTreeMap<ScheduleId, ScheduleRecord>,
+    /// Schedules with ticks that wait for a run to end, and whether the shell has been asked for their work.
+    pub(crate) queued_schedules: BTreeMap<ScheduleId, bool>,
     /// Tasks in memory by their idempotency keys.
     pub(crate) keys: Keys,
     pub(crate) sessions: Sessions,
@@ -145,6 +148,7 @@ impl Core {
             self.settle(out);
         }
         self.admit(out);
+        self.call_queued(out);
         self.keep_gathered();
         reply
     }
@@ -197,6 +201,12 @@ impl Core {
             Command::Progress { token, progress, by } => self.progress(token, progress, by, out),
             Command::CreateSession(session) => self.create_session(session, out),
             Command::CloseSession { session, cancel } => self.close_session(session, cancel, out),
+            Command::AddSchedule(new) => self.add_schedule(*new, out),
+            Command::RemoveSchedule { schedule } => self.remove_schedule(schedule, out),
+            Command::PauseSchedule { schedule, paused, next } => {
+                self.pause_schedule(schedule, paused, next, out)
+            }
+            Command::Fire(firing) => self.fire_schedule(*firing, out),
             Command::Tick => Ok(Reply::Done),
             Command::Committed { through } => {
                 self.forget(through);

@@ -1,16 +1,17 @@
 //! Events: durable facts in the past tense, and the only way the state changes.
 
 use orchd_model::{
-    Amount, AttemptNumber, Kept, Outcome, Priority, Progress, ResourceName, ResourceSetting, Sequence,
-    SessionId, Span, Status, TaskId, TaskResult, TaskSpec, Time, Token, Usage, WorkerId, WorkflowId,
-    WorkflowStatus,
+    Amount, AttemptNumber, Kept, Outcome, Priority, Progress, ResourceName, ResourceSetting, ScheduleId,
+    ScheduleSpec, Sequence, SessionId, Span, Status, TaskId, TaskResult, TaskSpec, Time, Token, Usage,
+    WorkerId, WorkflowId, WorkflowStatus,
 };
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
+use crate::command::Trigger;
 use crate::record::{
-    Elements, Placement, Recall, Scope, SessionRecord, SkipCause, Stop, TaskRecord, WorkerRecord,
-    WorkflowRecord, WorkflowStop,
+    Elements, Placement, Recall, ScheduleRecord, Scope, SessionRecord, SkipCause, Stop, TaskRecord,
+    TickOutcome, WorkerRecord, WorkflowRecord, WorkflowStop,
 };
 
 /// A fact, with its place in the total order.
@@ -356,6 +357,46 @@ pub enum Fact {
         /// Its elements.
         elements: Elements,
     },
+    /// A schedule was added.
+    ScheduleAdded {
+        /// The schedule as it begins.
+        record: Box<ScheduleRecord>,
+        /// What the user wrote; in the schedule's row, not in the journal.
+        #[serde(skip)]
+        spec: Option<Arc<ScheduleSpec>>,
+    },
+    /// A tick of a schedule has come.
+    ScheduleTicked {
+        /// The schedule.
+        schedule: ScheduleId,
+        /// Why.
+        trigger: Trigger,
+        /// The time that it stands for.
+        at: Time,
+        /// The tick after it.
+        next: Option<Time>,
+        /// How many before it were passed over.
+        missed: u64,
+        /// What became of it.
+        outcome: TickOutcome,
+    },
+    /// A schedule is paused.
+    SchedulePaused {
+        /// The schedule.
+        schedule: ScheduleId,
+    },
+    /// A schedule goes on.
+    ScheduleResumed {
+        /// The schedule.
+        schedule: ScheduleId,
+        /// Its next tick.
+        next: Option<Time>,
+    },
+    /// A schedule is gone.
+    ScheduleRemoved {
+        /// The schedule.
+        schedule: ScheduleId,
+    },
 }
 
 impl Fact {
@@ -405,7 +446,25 @@ impl Fact {
             | Self::WorkerLeft { .. }
             | Self::SessionCreated { .. }
             | Self::SessionClosing { .. }
-            | Self::SessionClosed { .. } => None,
+            | Self::SessionClosed { .. }
+            | Self::ScheduleAdded { .. }
+            | Self::ScheduleTicked { .. }
+            | Self::SchedulePaused { .. }
+            | Self::ScheduleResumed { .. }
+            | Self::ScheduleRemoved { .. } => None,
+        }
+    }
+
+    /// The schedule that this fact is about.
+    #[must_use]
+    pub fn schedule(&self) -> Option<ScheduleId> {
+        match self {
+            Self::ScheduleAdded { record, .. } => Some(record.id),
+            Self::ScheduleTicked { schedule, .. }
+            | Self::SchedulePaused { schedule }
+            | Self::ScheduleResumed { schedule, .. }
+            | Self::ScheduleRemoved { schedule } => Some(*schedule),
+            _ => None,
         }
     }
 

@@ -26,6 +26,7 @@ impl Core {
         self.check_progress()?;
         self.check_sessions()?;
         self.check_turns()?;
+        self.check_schedules()?;
         self.check_workflows()
     }
 

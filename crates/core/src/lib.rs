@@ -16,6 +16,7 @@
 //! | tasks given to workers ahead of their slots | `place` |
 //! | sessions, and the order inside them | `session`, `turns` |
 //! | operators' verbs | `operate`, `steer` |
+//! | work that comes again and again | `schedule` |
 //! | why a task waits | `explain` |
 //! | what is always true | `invariants` |
 //!
@@ -52,6 +53,7 @@ mod queue;
 mod rank;
 mod record;
 mod resource;
+mod schedule;
 mod session;
 mod steer;
 mod submit;
@@ -65,16 +67,16 @@ mod worker;
 pub use crate::core::{Config, Core, Output};
 pub use bucket::Bucket;
 pub use command::{
-    Command, EdgeTarget, Effect, EndedTask, Join, NewClaim, NewSession, NewTask, NewWorkflow, Reply,
-    Submission,
+    Command, EdgeTarget, Effect, EndedTask, Firing, Join, NewClaim, NewSchedule, NewSession, NewTask,
+    NewWorkflow, Reply, Submission, Trigger,
 };
 pub use demand::Demand;
 pub use event::{AttemptEnd, Event, Fact};
 pub use explain::Explained;
 pub use gathered::Gathered;
 pub use record::{
-    Counters, Edge, Elements, Key, Meta, Phase, Placement, Recall, ResourceState, Role, Runner, Scope,
-    SessionRecord, SkipCause, Snapshot, Stop, TaskRecord, WorkerNote, WorkerRecord, WorkflowRecord,
-    WorkflowStop,
+    Counters, Edge, Elements, Key, Meta, Phase, Placement, Recall, ResourceState, Role, Run, Runner,
+    ScheduleRecord, Scope, SessionRecord, SkipCause, Snapshot, Stop, TaskRecord, TickOutcome, WorkerNote,
+    WorkerRecord, WorkflowRecord, WorkflowStop,
 };
 pub use view::{RateView, ResourceView, WorkerView};

@@ -1,6 +1,6 @@
 //! Beginning: an empty scheduler, or one that goes on where a snapshot ends.
 
-use orchd_model::{Sequence, SessionId, Span, TaskId, Time, Token, WorkerId, WorkflowId};
+use orchd_model::{ScheduleId, Sequence, SessionId, Span, TaskId, Time, Token, WorkerId, WorkflowId};
 use rustc_hash::FxHashMap;
 use std::collections::{BTreeMap, VecDeque};
 
@@ -23,7 +23,7 @@ impl Core {
     /// taken for disconnected until they say hello. Effects that were under way are put into `out` again.
     #[must_use]
     pub fn load(config: Config, snapshot: Snapshot, now: Time, out: &mut Output) -> Self {
-        let Snapshot { meta, tasks, workflows, sessions } = snapshot;
+        let Snapshot { meta, tasks, workflows, sessions, schedules } = snapshot;
         let now = now.max(meta.last_time);
         let ahead = config.ahead;
         let mut core = Self {
@@ -38,6 +38,8 @@ impl Core {
             keys: Keys::default(),
             sessions: Sessions::default(),
             turns: Turns::default(),
+            schedules: BTreeMap::new(),
+            queued_schedules: BTreeMap::new(),
             tokens: FxHashMap::default(),
             workers: Workers::new(ahead),
             ledger: Ledger::default(),
@@ -51,17 +53,7 @@ impl Core {
             workflow_ends: BTreeMap::new(),
             ended: VecDeque::new(),
         };
-        for (resource, setting) in
-            core.config.resources.iter().chain(&core.meta.resources).cloned().collect::<Vec<_>>()
-        {
-            let index = core.resource(&resource);
-            core.ledger.configure(index, &setting, now);
-        }
-        for (resource, state) in core.meta.states.clone() {
-            let index = core.resource(&resource);
-            core.ledger.set_state(index, state);
-            core.note_state(&resource, index);
-        }
+        core.restore_resources();
         for worker in core.meta.workers.clone() {
             core.workers.await_return(&worker);
             core.timers.set(Timer::Lease(worker.id), now + core.config.lease);
@@ -71,6 +63,9 @@ impl Core {
         }
         for workflow in &workflows {
             core.insert_workflow(workflow);
+        }
+        for schedule in schedules {
+            core.insert_schedule(schedule);
         }
         for scope in core.meta.paused.clone() {
             core.set_paused(&scope, true);
@@ -90,6 +85,21 @@ impl Core {
             core.regain(id);
         }
         core
+    }
+
+    /// What was set, by the configuration and then by users, and what has become of it.
+    fn restore_resources(&mut self) {
+        for (resource, setting) in
+            self.config.resources.iter().chain(&self.meta.resources).cloned().collect::<Vec<_>>()
+        {
+            let index = self.resource(&resource);
+            self.ledger.configure(index, &setting, self.now);
+        }
+        for (resource, state) in self.meta.states.clone() {
+            let index = self.resource(&resource);
+            self.ledger.set_state(index, state);
+            self.note_state(&resource, index);
+        }
     }
 
     /// What a loaded task needs beyond its own record.
@@ -120,6 +130,7 @@ fn from_one(meta: Meta) -> Meta {
         next_workflow: meta.next_workflow.max(WorkflowId(1)),
         next_session: meta.next_session.max(SessionId(1)),
         next_worker: meta.next_worker.max(WorkerId(1)),
+        next_schedule: meta.next_schedule.max(ScheduleId(1)),
         next_token: meta.next_token.max(Token(1)),
         next_sequence: meta.next_sequence.max(Sequence(1)),
         ..meta

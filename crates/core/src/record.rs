@@ -4,12 +4,12 @@
 //! records: places in queues, counts of unmet dependencies and inherited classes are worked out on load.
 
 use orchd_model::{
-    Amount, AttemptNumber, FailFast, Kept, On, Priority, Progress, ResourceName, ResourceSetting,
-    RetryPolicy, Sequence, SessionId, SessionMode, SessionStatus, Span, Status, TaskId, TaskRange, TaskSpec,
-    Time, Token, WorkerId, WorkflowId, WorkflowStatus,
+    Amount, AttemptNumber, FailFast, Kept, On, Overlap, Priority, Progress, ResourceName, ResourceSetting,
+    RetryPolicy, ScheduleId, Sequence, SessionId, SessionMode, SessionStatus, Span, Status, TaskId,
+    TaskRange, TaskSpec, Time, Token, WorkerId, WorkflowId, WorkflowStatus,
 };
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use crate::bucket::Bucket;
@@ -356,6 +356,66 @@ pub enum WorkflowStop {
     Timeout,
 }
 
+/// What a tick of a schedule has added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Run {
+    /// A task, or the elements of an array.
+    Tasks {
+        /// The first one.
+        first: TaskId,
+        /// How many follow it.
+        more: u64,
+    },
+    /// A workflow.
+    Workflow(WorkflowId),
+}
+
+/// What became of a tick.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TickOutcome {
+    /// Its run was added.
+    Started(Run),
+    /// It waits for the run before it.
+    Queued,
+    /// The run before it had not ended.
+    Skipped,
+    /// Its run was refused, for this reason.
+    Refused(String),
+    /// It came while no daemon was there, and was passed over.
+    Missed,
+}
+
+/// All that a restart needs to know of a schedule, beside what was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScheduleRecord {
+    /// Its id.
+    pub id: ScheduleId,
+    /// Its name.
+    pub name: Box<str>,
+    /// The user id of its submitter.
+    pub owner: u32,
+    /// What happens while an earlier run has not ended.
+    pub overlap: Overlap,
+    /// When it was added.
+    pub created_at: Time,
+    /// Its next tick; none when its calendar has no more.
+    pub next: Option<Time>,
+    /// Whether an operator has paused it.
+    pub paused: bool,
+    /// The latest tick, and what became of it.
+    pub last: Option<(Time, TickOutcome)>,
+    /// The latest run.
+    pub run: Option<Run>,
+    /// Ticks that wait for it to end.
+    pub queued: VecDeque<Time>,
+    /// Runs that were added.
+    pub started: u64,
+    /// Ticks without a run, because the one before had not ended or theirs was refused.
+    pub skipped: u64,
+    /// Ticks that came while no daemon was there, and were passed over.
+    pub missed: u64,
+}
+
 /// What an operator can pause.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Scope {
@@ -468,6 +528,8 @@ pub struct Meta {
     pub next_session: SessionId,
     /// The next worker's id.
     pub next_worker: WorkerId,
+    /// The next schedule's id.
+    pub next_schedule: ScheduleId,
     /// The next attempt's token.
     pub next_token: Token,
     /// The next event's place.
@@ -506,4 +568,6 @@ pub struct Snapshot {
     pub workflows: Vec<WorkflowRecord>,
     /// Sessions that are not closed, by id.
     pub sessions: Vec<SessionRecord>,
+    /// Schedules, by id.
+    pub schedules: Vec<ScheduleRecord>,
 }

@@ -166,6 +166,7 @@ impl Play {
             Effect::Dismiss { .. }
             | Effect::Evaluate { .. }
             | Effect::Compute { .. }
+            | Effect::Call { .. }
             | Effect::Fence { .. } => None,
         }
     }

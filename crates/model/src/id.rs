@@ -53,6 +53,10 @@ id!(
     SessionId, u64, "a session id"
 );
 id!(
+    /// Names a schedule: work that is added again and again.
+    ScheduleId, u64, "a schedule id"
+);
+id!(
     /// Names one incarnation of a worker process.
     WorkerId, u64, "a worker id"
 );

@@ -70,3 +70,7 @@ const _: () = assert!(SPEC_BYTES < FRAME_BYTES && RESULT_BYTES < FRAME_BYTES && 
 // Every character may be written as six.
 const _: () = assert!(DEFINITION_BYTES * 6 + FILE_NAME_BYTES * 6 < BODY_BYTES);
 const _: () = assert!(FOREACH_ITEMS <= RANGE_EDGES && COLLECTED_BYTES < FRAME_BYTES);
+/// Schedules: each is looked at whenever one is due.
+pub const SCHEDULES: usize = 10_000;
+/// Ticks of one schedule that wait for the run before them: more only grow the delay.
+pub const QUEUED_TICKS: usize = 100;

@@ -5,7 +5,7 @@
 
 use orchd_core::{EndedTask, Event, Phase, SessionRecord, SkipCause, TaskRecord};
 use orchd_model::{
-    Env, Sequence, SessionId, Status, TaskId, TaskRange, TaskResult, TaskSpec, Time, WorkflowId,
+    Env, ScheduleId, Sequence, SessionId, Status, TaskId, TaskRange, TaskResult, TaskSpec, Time, WorkflowId,
 };
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Params, Row, params, params_from_iter};
 use rustc_hash::FxHashMap;
@@ -19,8 +19,8 @@ use crate::query::{Half, conditions};
 use crate::sqlite::blob;
 use crate::write::int;
 use crate::{
-    Figures, Filter, History, StoreError, StoredAttempt, StoredDefinition, StoredTask, StoredWorkflow,
-    TaskEnd, TaskOutput, backup, element, schema, session,
+    Figures, Filter, History, StoreError, StoredAttempt, StoredDefinition, StoredSchedule, StoredTask,
+    StoredWorkflow, TaskEnd, TaskOutput, backup, element, schedules, schema, session,
 };
 
 /// Environments kept in memory: a list of thousands of tasks usually has one or two.
@@ -401,6 +401,14 @@ impl History for SqliteHistory {
 
     fn sessions(&mut self, limit: Option<usize>) -> Result<Vec<SessionRecord>, StoreError> {
         session::list(&self.db, limit)
+    }
+
+    fn schedule(&mut self, schedule: ScheduleId) -> Result<Option<StoredSchedule>, StoreError> {
+        schedules::one(&self.db, schedule)
+    }
+
+    fn schedules(&mut self) -> Result<Vec<StoredSchedule>, StoreError> {
+        schedules::all(&self.db)
     }
 
     fn events(&mut self, after: Sequence, limit: usize) -> Result<Vec<Event>, StoreError> {

@@ -17,6 +17,7 @@ mod figures;
 mod history;
 mod query;
 mod reserve;
+mod schedules;
 mod schema;
 mod session;
 mod sqlite;
@@ -30,6 +31,6 @@ pub use error::StoreError;
 pub use figures::Figures;
 pub use sqlite::SqliteStore;
 pub use store::{
-    Batch, Filter, History, Retention, Store, StoredAttempt, StoredTask, StoredWorkflow, TaskEnd, TaskOutput,
-    Trimmed,
+    Batch, Filter, History, Retention, Store, StoredAttempt, StoredSchedule, StoredTask, StoredWorkflow,
+    TaskEnd, TaskOutput, Trimmed,
 };

@@ -103,6 +103,7 @@ CREATE INDEX session_open ON session(id) WHERE closed_at IS NULL;
 CREATE INDEX session_name ON session(name);
 ALTER TABLE workflow ADD COLUMN session INTEGER;
 CREATE INDEX workflow_session ON workflow(session) WHERE session IS NOT NULL;
+CREATE TABLE schedule (id INTEGER PRIMARY KEY, name TEXT NOT NULL, record BLOB NOT NULL, spec TEXT NOT NULL);
 "];
 
 /// Opens the store for writing, creating or migrating it as needed.

@@ -10,7 +10,9 @@ use crate::codec::{TaskReader, decode};
 use crate::history::SqliteHistory;
 use crate::reserve::Reserve;
 use crate::write::{KnownEnvs, write};
-use crate::{Batch, History, Retention, StateDir, Store, StoreError, Trimmed, backup, schema, session, trim};
+use crate::{
+    Batch, History, Retention, StateDir, Store, StoreError, Trimmed, backup, schedules, schema, session, trim,
+};
 
 const FILE: &str = "orchd.db";
 
@@ -96,6 +98,7 @@ impl Store for SqliteStore {
                 snapshot.workflows.push(decode("a workflow record", blob(row, 0)?)?);
             }
             snapshot.sessions = session::open(&transaction)?;
+            snapshot.schedules = schedules::load(&transaction)?;
         }
         transaction.commit()?;
         Ok(snapshot)

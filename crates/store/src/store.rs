@@ -2,10 +2,12 @@
 //!
 //! Invariant: what [`Store::commit`] has returned for is on disk, and a batch is there whole or not at all.
 
-use orchd_core::{AttemptEnd, EndedTask, Event, Meta, SessionRecord, Snapshot, TaskRecord, WorkflowRecord};
+use orchd_core::{
+    AttemptEnd, EndedTask, Event, Meta, ScheduleRecord, SessionRecord, Snapshot, TaskRecord, WorkflowRecord,
+};
 use orchd_model::{
-    AttemptNumber, Glob, Priority, Sequence, SessionId, Status, TaskId, TaskRange, TaskResult, TaskSpec,
-    Time, WorkflowId,
+    AttemptNumber, Glob, Priority, ScheduleId, ScheduleSpec, Sequence, SessionId, Status, TaskId, TaskRange,
+    TaskResult, TaskSpec, Time, WorkflowId,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -27,6 +29,8 @@ pub struct Batch {
     pub sessions: Vec<SessionRecord>,
     /// The parameters, a JSON object, of the workflows that were submitted in this batch.
     pub workflow_parameters: Vec<(WorkflowId, String)>,
+    /// Every schedule that an event touched and that is still there, as it is after the last event.
+    pub schedules: Vec<ScheduleRecord>,
     /// Everything else, as it is after the last event.
     pub meta: Meta,
     /// Distributions up to an event of an earlier batch, when it is time to write them.
@@ -239,6 +243,16 @@ pub trait History: Send {
     /// # Errors
     /// As [`History::spec`].
     fn durations(&mut self, workflow: &str) -> Result<BTreeMap<String, f64>, StoreError>;
+    /// One schedule.
+    ///
+    /// # Errors
+    /// As [`History::spec`].
+    fn schedule(&mut self, schedule: ScheduleId) -> Result<Option<StoredSchedule>, StoreError>;
+    /// Every schedule, by name.
+    ///
+    /// # Errors
+    /// As [`History::spec`].
+    fn schedules(&mut self) -> Result<Vec<StoredSchedule>, StoreError>;
     /// Events after a place in the order, the oldest first. Specs and results are not in them. When the
     /// first one does not follow `after`, those between have been trimmed.
     ///
@@ -356,6 +370,15 @@ pub struct StoredWorkflow {
     pub finished_at: Option<Time>,
     /// Its parameters, a JSON object.
     pub parameters: String,
+}
+
+/// A schedule as it is on disk.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoredSchedule {
+    /// Its record.
+    pub record: ScheduleRecord,
+    /// What the user asked for.
+    pub spec: ScheduleSpec,
 }
 
 /// What is kept of what has ended.

@@ -9,7 +9,7 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 use rustc_hash::FxHashMap;
 
 use crate::codec::encode;
-use crate::{Batch, StoreError, definition, session};
+use crate::{Batch, StoreError, definition, schedules, session};
 
 /// Events in a row of the journal. A batch may have a million, and whoever reads them page by page reads whole
 /// rows.
@@ -117,7 +117,12 @@ impl<'a> Touch<'a> {
             | Fact::Loosened { .. }
             | Fact::SessionCreated { .. }
             | Fact::SessionClosing { .. }
-            | Fact::SessionClosed { .. } => {}
+            | Fact::SessionClosed { .. }
+            | Fact::ScheduleAdded { .. }
+            | Fact::ScheduleTicked { .. }
+            | Fact::SchedulePaused { .. }
+            | Fact::ScheduleResumed { .. }
+            | Fact::ScheduleRemoved { .. } => {}
         }
     }
 }
@@ -144,6 +149,7 @@ pub(crate) fn write(db: &Connection, envs: &mut KnownEnvs, batch: &Batch) -> Res
     write_attempts(db, &batch.events, &mut buffer)?;
     write_workflows(db, batch, &mut buffer)?;
     session::write(db, &batch.sessions, &mut buffer)?;
+    schedules::write(db, batch, &mut buffer)?;
     for events in batch.events.chunks(JOURNAL_EVENTS) {
         let (Some(first), Some(last)) = (events.first(), events.last()) else { continue };
         encode(&events, &mut buffer)?;

@@ -10,7 +10,7 @@ use orchd_api::{
     ShownDefinition, WorkflowAdded,
 };
 use orchd_core::Reply;
-use orchd_model::{Code, Env, Refusal, Time, limits};
+use orchd_model::{Code, Env, Refusal, Time, WorkflowSpec, limits};
 use orchd_store::{DefinitionChange, StoredDefinition};
 use orchd_workflow::{FileError, Wanted, load_all};
 use std::collections::BTreeMap;
@@ -201,21 +201,30 @@ pub async fn remove(
 pub async fn run(
     State(shell): State<Arc<Shell>>,
     Extension(peer): Extension<Peer>,
-    Body(DefinitionRun { name, parameters, env, cwd, session }): Body<DefinitionRun>,
+    Body(run): Body<DefinitionRun>,
 ) -> Answered<WorkflowAdded> {
+    let spec = spec_of(&shell, run).await?;
+    json(super::workflows::submit(&shell, spec, peer).await?)
+}
+
+/// The workflow that a definition is now.
+///
+/// # Errors
+/// When there is no such definition, or nothing can be made of it with these parameters.
+pub async fn spec_of(shell: &Arc<Shell>, run: DefinitionRun) -> Result<WorkflowSpec, Refusal> {
+    let DefinitionRun { name, parameters, env, cwd, session } = run;
     if let Some(cwd) = cwd.as_deref().filter(|cwd| !cwd.starts_with('/')) {
-        return Err(Refusal::new(Code::Malformed, "a directory must be absolute").value(cwd).into());
+        return Err(Refusal::new(Code::Malformed, "a directory must be absolute").value(cwd));
     }
-    let found = find(&shell, &name).await?;
+    let found = find(shell, &name).await?;
     let parameters = parameters.into_iter().collect();
-    let spec = found.definition.load(&parameters, true).map_err(|errors| invalid(&name, &errors))?;
-    let mut spec = spec;
+    let mut spec = found.definition.load(&parameters, true).map_err(|errors| invalid(&name, &errors))?;
     spec.session = session.or(spec.session);
     let env: Env = env.into();
     for task in &mut spec.tasks {
         task.surround(&env, cwd.as_deref().map(Path::new));
     }
-    json(super::workflows::submit(&shell, spec, peer).await?)
+    Ok(spec)
 }
 
 /// How long the tasks of a workflow took lately.

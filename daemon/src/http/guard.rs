@@ -53,6 +53,7 @@ fn right(method: &Method, route: &str) -> Right {
             | routes::DURATIONS
             | routes::SESSIONS
             | routes::SESSION
+            | routes::SCHEDULES
             | routes::TASK_EXPLAIN,
         )
         // Whose session it is, is looked at where it is closed.

@@ -6,7 +6,7 @@
 mod answer;
 mod claimants;
 mod cut;
-mod definitions;
+pub mod definitions;
 mod drain;
 mod edit;
 mod element_names;
@@ -22,9 +22,10 @@ mod progress;
 mod report;
 
 pub mod list;
+mod schedules;
 mod steer;
 mod store;
-mod tasks;
+pub mod tasks;
 mod wait;
 mod workers;
 mod workflow_lines;
@@ -57,6 +58,7 @@ use crate::live::Live;
 use crate::local_worker::Fence;
 use crate::peer::Peer;
 use crate::readers::Readers;
+use crate::schedules::Nudge;
 use crate::serve::Shutdown;
 use crate::sessions::Sessions;
 use crate::statistics::Statistics;
@@ -76,6 +78,8 @@ pub struct Shell {
     pub state_dir: PathBuf,
     pub fence: Fence,
     pub shutdown: Shutdown,
+    /// Wakes the keeper of schedules.
+    pub schedules: Nudge,
     /// True once the daemon stops: streams end.
     pub stopping: watch::Receiver<bool>,
 }
@@ -185,6 +189,11 @@ fn router(shell: Arc<Shell>) -> Router {
         .route(routes::SESSIONS, post(named_session::create).get(named_session::list))
         .route(routes::SESSION, get(named_session::show))
         .route(routes::SESSION_CLOSE, post(named_session::close))
+        .route(routes::SCHEDULES, post(schedules::add).get(schedules::list))
+        .route(routes::SCHEDULES_REMOVE, post(schedules::remove))
+        .route(routes::SCHEDULES_PAUSE, post(schedules::pause))
+        .route(routes::SCHEDULES_RESUME, post(schedules::resume))
+        .route(routes::SCHEDULES_RUN, post(schedules::run))
         .route(routes::PAUSE, post(operate::pause))
         .route(routes::RESUME, post(operate::resume))
         .route(routes::DRAIN, post(drain::drain))

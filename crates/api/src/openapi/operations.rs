@@ -1,7 +1,7 @@
 //! Every operation of the API. A route that is served must be here; `tests/openapi.rs` asks a daemon for each
 //! method of each path, and compares.
 
-use orchd_model::{SessionSpec, TaskSpec, WorkflowSpec};
+use orchd_model::{ScheduleSpec, SessionSpec, TaskSpec, WorkflowSpec};
 
 use super::operation::{Content, NDJSON, Operation, schema};
 use crate::{
@@ -9,9 +9,9 @@ use crate::{
     DefinitionNamed, DefinitionRequest, DefinitionRun, DrainReply, DrainRequest, Durations, Event,
     EventQuery, Explanation, FromWorker, ListQuery, LogChunk, LogEnd, LogQuery, OperationResult,
     PauseRequest, ProgressRequest, Report, ReportQuery, ReportedTask, ReprioritizeRequest, Resource,
-    ResourceNamed, ResourceRequest, Selector, Session, SessionQuery, SettleRequest, ShownDefinition,
-    ShutdownRequest, Stats, StoreCheck, Task, TaskIds, ThrottleRequest, ToWorker, WaitReply, WaitRequest,
-    Worker, Workflow, WorkflowAdded, WorkflowLine, WorkflowQuery, routes,
+    ResourceNamed, ResourceRequest, Schedule, ScheduleNamed, Selector, Session, SessionQuery, SettleRequest,
+    ShownDefinition, ShutdownRequest, Stats, StoreCheck, Task, TaskIds, ThrottleRequest, ToWorker, WaitReply,
+    WaitRequest, Worker, Workflow, WorkflowAdded, WorkflowLine, WorkflowQuery, routes,
 };
 
 /// Every operation, in the order of [`routes`].
@@ -83,6 +83,27 @@ pub fn operations() -> Vec<Operation> {
     operations.extend(of_sessions());
     operations.extend(of_tasks());
     operations.extend(of_definitions());
+    operations.extend(of_schedules());
+    operations
+}
+
+fn of_schedules() -> Vec<Operation> {
+    let named = [
+        (routes::SCHEDULES_REMOVE, "removeSchedule", "Forget a schedule; its runs go on"),
+        (routes::SCHEDULES_PAUSE, "pauseSchedule", "No ticks of a schedule until it is resumed"),
+        (routes::SCHEDULES_RESUME, "resumeSchedule", "Ticks of a schedule again, from now on"),
+        (routes::SCHEDULES_RUN, "runSchedule", "A run of a schedule now"),
+    ];
+    let mut operations = vec![
+        Operation::post(routes::SCHEDULES, "addSchedule", "Add work that comes again and again")
+            .reads::<ScheduleSpec>()
+            .answers::<Schedule>(),
+        Operation::get(routes::SCHEDULES, "listSchedules", "Every schedule, by name")
+            .answers::<Vec<Schedule>>(),
+    ];
+    operations.extend(named.map(|(route, id, summary)| {
+        Operation::post(route, id, summary).reads::<ScheduleNamed>().answers::<Schedule>()
+    }));
     operations
 }
 

@@ -22,6 +22,7 @@ mod reprioritize;
 mod resources;
 mod retry;
 mod run;
+mod schedule;
 mod session;
 mod show;
 mod shutdown;
@@ -134,6 +135,8 @@ verbs! {
     Workflow(workflow);
     /// Contexts with tasks, workflows and keys of their own
     Session(session);
+    /// Add tasks or workflows again and again: at the times of a calendar, or at an interval
+    Schedule(schedule);
     /// Copy the store of the working daemon to a new file
     Backup(backup);
     /// Look for what is missing or broken

@@ -390,7 +390,14 @@ impl World {
         let mut out = Output::default();
         let open = |record: &&SessionRecord| record.status != SessionStatus::Closed;
         let sessions: Vec<_> = self.store.sessions.values().filter(open).cloned().collect();
-        let snapshot = Snapshot { meta: meta.clone(), tasks, workflows, sessions: sessions.clone() };
+        let schedules = self.core.schedules();
+        let snapshot = Snapshot {
+            meta: meta.clone(),
+            tasks,
+            workflows,
+            sessions: sessions.clone(),
+            schedules: schedules.clone(),
+        };
         assert_eq!(snapshot, stored_and_read_back(&snapshot));
         let core = Core::load(self.config.clone(), snapshot, self.now, &mut out);
         let live = std::mem::replace(&mut self.core, core);
@@ -403,6 +410,7 @@ impl World {
             assert_eq!((was, is), (Some(session), Some(session)), "sessions survive a restart");
         }
         assert_eq!(live.claims_held(), self.core.claims_held());
+        assert_eq!(schedules, self.core.schedules());
         self.check("a restart");
         out
     }
@@ -462,6 +470,7 @@ fn stored_and_read_back(snapshot: &Snapshot) -> Snapshot {
         tasks: snapshot.tasks.iter().map(through).collect(),
         workflows: snapshot.workflows.iter().map(through).collect(),
         sessions: snapshot.sessions.iter().map(through).collect(),
+        schedules: snapshot.schedules.iter().map(through).collect(),
     }
 }
 

@@ -18,7 +18,14 @@ impl Script {
                     }
                 }
             }
-            Ok(Reply::Done | Reply::Submitted { .. } | Reply::Joined(_) | Reply::Session(_)) => {}
+            Ok(
+                Reply::Done
+                | Reply::Submitted { .. }
+                | Reply::Joined(_)
+                | Reply::Session(_)
+                | Reply::Scheduled(_)
+                | Reply::Ticked(_),
+            ) => {}
             Err(refusal) => said.push(refused_as(&refusal)),
         }
         said
@@ -109,6 +116,7 @@ impl Script {
                 }
                 Effect::Evaluate { task } => said.push(format!("-> evaluate {}", self.name(*task))),
                 Effect::Fence { worker } => said.push(format!("-> fence {}", self.worker_name(*worker))),
+                Effect::Call { schedule } => said.push(format!("-> call schedule {schedule}")),
             }
         }
         let stopping = out.events.iter().filter(|e| matches!(e.fact, Fact::Stopping { .. })).count();
@@ -132,20 +140,7 @@ impl Script {
             Fact::Released { .. } => format!("released {name}"),
             Fact::Reprioritized { priority, .. } => format!("{name} is {priority}"),
             Fact::Placed { .. } | Fact::Recalling { .. } | Fact::Recalled { .. } => self.placed(event),
-            Fact::Started { task, attempt, token, worker, variant, .. } => {
-                let tokens = self.tokens.entry(*task).or_default();
-                if !tokens.contains(token) {
-                    tokens.push(*token);
-                }
-                let on = if self.workers.len() > 1 {
-                    format!(" on {}", self.worker_name(*worker))
-                } else {
-                    String::new()
-                };
-                let again = if attempt.0 > 1 { format!(", attempt {attempt}") } else { String::new() };
-                let variant = variant.map_or_else(String::new, |variant| format!(" in variant {variant}"));
-                format!("start {name}{variant}{on}{again}")
-            }
+            Fact::Started { .. } => self.started(&name, &event.fact),
             Fact::Stopping { stop, .. } => format!("stopping {name}: {}", stop_word(*stop)),
             Fact::Retried { .. } | Fact::Returned { .. } => tried_again(&name, &event.fact),
             Fact::Completed { .. } => format!("completed {name}"),
@@ -176,7 +171,24 @@ impl Script {
             | Fact::WorkerJoined { .. }
             | Fact::WorkerLost { .. }
             | Fact::WorkerLeft { .. } => self.of_worker(&name, &event.fact),
+            other => format!("{other:?}"),
         }
+    }
+
+    /// What is told of a start.
+    fn started(&mut self, name: &str, fact: &Fact) -> String {
+        let Fact::Started { task, attempt, token, worker, variant, .. } = fact else {
+            unreachable!("a start")
+        };
+        let tokens = self.tokens.entry(*task).or_default();
+        if !tokens.contains(token) {
+            tokens.push(*token);
+        }
+        let on =
+            if self.workers.len() > 1 { format!(" on {}", self.worker_name(*worker)) } else { String::new() };
+        let again = if attempt.0 > 1 { format!(", attempt {attempt}") } else { String::new() };
+        let variant = variant.map_or_else(String::new, |variant| format!(" in variant {variant}"));
+        format!("start {name}{variant}{on}{again}")
     }
 
     /// What is told of workflows.

@@ -1,7 +1,7 @@
 //! The suite that every store must pass, and random lives compared with the naive store.
 
 use orchd_model::{
-    Priority, Sequence, SessionId, Span, Status, TaskId, TaskRange, TaskSpec, Time, WorkflowId,
+    Priority, ScheduleId, Sequence, SessionId, Span, Status, TaskId, TaskRange, TaskSpec, Time, WorkflowId,
     WorkflowStatus,
 };
 use orchd_store::{Filter, History, Retention, Store};
@@ -64,6 +64,8 @@ fn assert_same(store: &mut dyn Store, naive: &mut MemoryStore, world: &World) {
         assert_eq!(asked.sessions(limit).unwrap(), naive.sessions(limit).unwrap());
     }
     assert_eq!(asked.workflow(WorkflowId(1)).unwrap(), naive.workflow(WorkflowId(1)).unwrap());
+    assert_eq!(asked.schedules().unwrap(), naive.schedules().unwrap());
+    assert_eq!(asked.schedule(ScheduleId(1)).unwrap(), naive.schedule(ScheduleId(1)).unwrap());
     for (after, limit) in [(0, usize::MAX), (0, 3), (5, 4), (7, 0), (1 << 40, 9)] {
         let (after, what) = (Sequence(after), format!("{limit} events after {after}"));
         assert_eq!(asked.events(after, limit).unwrap(), naive.events(after, limit).unwrap(), "{what}");
@@ -144,6 +146,7 @@ enum Step {
     CreateSession,
     CloseSession(usize),
     SetResource(Option<u64>, Option<u32>),
+    Schedule(usize),
     Commit,
     Reopen,
 }
@@ -151,7 +154,7 @@ enum Step {
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     use Step::{
         Cancel, CloseSession, Commit, Complete, CreateSession, Edit, EndWorkflow, Fail, Hold, Reopen,
-        ReopenWorkflow, Retry, Revive, SetResource, Skip, Split, Start, Submit, SubmitWorkflow,
+        ReopenWorkflow, Retry, Revive, Schedule, SetResource, Skip, Split, Start, Submit, SubmitWorkflow,
     };
     let at = || 0..1000_usize;
     prop::collection::vec(
@@ -173,6 +176,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
             1 => Just(EndWorkflow),
             1 => Just(ReopenWorkflow),
             1 => (prop::option::of(any::<u64>()), prop::option::of(any::<u32>())).prop_map(|(a, b)| SetResource(a, b)),
+            2 => at().prop_map(Schedule),
             3 => Just(Commit),
             1 => Just(Reopen),
         ],
@@ -213,6 +217,7 @@ fn apply(world: &mut World, step: &Step) {
             ids.get(at % ids.len().max(1)).into_iter().for_each(|id| world.close_session(*id));
         }
         Step::SetResource(capacity, concurrency) => world.set_resource(*capacity, *concurrency),
+        Step::Schedule(what) => world.schedule(*what),
         Step::Commit | Step::Reopen => {}
     }
 }

@@ -43,6 +43,7 @@ fn batch() -> Batch {
     let session = world.create_session();
     world.close_session(session);
     world.set_resource(Some(2500), None);
+    (0..2).for_each(|what| world.schedule(what));
     let slowest = vec![(running, Span(300))];
     let figures = Figures { through: Sequence(0), waits: vec![(1, 2)], runs: vec![(300, 1)], slowest };
     Batch { figures: Some(figures), ..world.batch() }
@@ -61,6 +62,7 @@ fn dump() -> String {
         ("task", "SELECT record FROM task ORDER BY id"),
         ("workflow", "SELECT record FROM workflow ORDER BY id"),
         ("session", "SELECT record FROM session ORDER BY id"),
+        ("schedule", "SELECT record FROM schedule ORDER BY id"),
         ("attempt", "SELECT data FROM attempt ORDER BY task, number"),
         ("journal", "SELECT events FROM journal ORDER BY first_seq"),
         ("figures", "SELECT record FROM figures"),

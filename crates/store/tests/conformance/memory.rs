@@ -2,12 +2,12 @@
 
 use orchd_core::{EndedTask, Event, Fact, Meta, Phase, SessionRecord, SkipCause, Snapshot, TaskRecord};
 use orchd_model::{
-    AttemptNumber, Sequence, SessionId, SessionStatus, Status, TaskId, TaskRange, TaskSpec, Time, WorkflowId,
-    WorkflowStatus,
+    AttemptNumber, ScheduleId, Sequence, SessionId, SessionStatus, Status, TaskId, TaskRange, TaskSpec, Time,
+    WorkflowId, WorkflowStatus,
 };
 use orchd_store::{
     Batch, DefinitionChange, Figures, Filter, History, Retention, Store, StoreError, StoredAttempt,
-    StoredDefinition, StoredTask, StoredWorkflow, TaskEnd, TaskOutput, Trimmed,
+    StoredDefinition, StoredSchedule, StoredTask, StoredWorkflow, TaskEnd, TaskOutput, Trimmed,
 };
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,6 +21,7 @@ struct State {
     attempts: BTreeMap<(TaskId, AttemptNumber), StoredAttempt>,
     workflows: BTreeMap<WorkflowId, StoredWorkflow>,
     sessions: BTreeMap<SessionId, SessionRecord>,
+    schedules: BTreeMap<ScheduleId, StoredSchedule>,
     journal: Vec<Vec<Event>>,
     figures: Option<Figures>,
     definitions: BTreeMap<String, StoredDefinition>,
@@ -83,6 +84,11 @@ impl State {
                 };
                 self.workflows.insert(record.id, workflow);
             }
+            Fact::ScheduleAdded { record, spec } => {
+                let (record, spec) = ((**record).clone(), (**spec.as_ref().unwrap()).clone());
+                self.schedules.insert(record.id, StoredSchedule { record, spec });
+            }
+            Fact::ScheduleRemoved { schedule } => drop(self.schedules.remove(schedule)),
             Fact::WorkflowEnded { workflow, .. } => {
                 self.workflows.get_mut(workflow).unwrap().finished_at = Some(event.time);
             }
@@ -103,6 +109,7 @@ fn journalled(event: &Event) -> Event {
     let mut event = event.clone();
     match &mut event.fact {
         Fact::Submitted { spec, .. } | Fact::Edited { spec, .. } => *spec = None,
+        Fact::ScheduleAdded { spec, .. } => *spec = None,
         Fact::Completed { result, .. } | Fact::Failed { result, .. } | Fact::Cancelled { result, .. } => {
             *result = None;
         }
@@ -126,6 +133,7 @@ impl Store for MemoryStore {
                 .filter(|s| s.status != SessionStatus::Closed)
                 .cloned()
                 .collect(),
+            schedules: state.schedules.values().map(|s| s.record.clone()).collect(),
         })
     }
 
@@ -142,6 +150,9 @@ impl Store for MemoryStore {
         }
         for record in &batch.sessions {
             state.sessions.insert(record.id, record.clone());
+        }
+        for record in &batch.schedules {
+            state.schedules.get_mut(&record.id).unwrap().record = record.clone();
         }
         for (id, text) in &batch.workflow_parameters {
             state.workflows.get_mut(id).unwrap().parameters = text.clone();
@@ -445,6 +456,16 @@ impl History for MemoryStore {
         }
         let mean = |took: Vec<f64>| took.iter().sum::<f64>() / took.len() as f64;
         Ok(took.into_iter().map(|(name, took)| (name, mean(took))).collect())
+    }
+
+    fn schedule(&mut self, schedule: ScheduleId) -> Result<Option<StoredSchedule>, StoreError> {
+        Ok(self.state().schedules.get(&schedule).cloned())
+    }
+
+    fn schedules(&mut self) -> Result<Vec<StoredSchedule>, StoreError> {
+        let mut all: Vec<StoredSchedule> = self.state().schedules.values().cloned().collect();
+        all.sort_by_key(|schedule| schedule.record.name.clone());
+        Ok(all)
     }
 
     fn events(&mut self, after: Sequence, limit: usize) -> Result<Vec<Event>, StoreError> {

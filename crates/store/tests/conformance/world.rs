@@ -1,13 +1,13 @@
 //! Plays the scheduler: tasks and workflows that live and die, and the batches that say so.
 
 use orchd_core::{
-    AttemptEnd, Counters, Demand, Edge, Event, Fact, Key, Meta, Phase, Role, Runner, Scope, SessionRecord,
-    SkipCause, Stop, TaskRecord, WorkflowRecord,
+    AttemptEnd, Counters, Demand, Edge, Event, Fact, Key, Meta, Phase, Role, Run, Runner, ScheduleRecord,
+    Scope, SessionRecord, SkipCause, Stop, TaskRecord, TickOutcome, Trigger, WorkflowRecord,
 };
 use orchd_model::{
-    Amount, AttemptNumber, ErrorType, FailFast, On, Outcome, ResourceSetting, Sequence, SessionId,
-    SessionMode, SessionStatus, Span, Status, TaskId, TaskResult, TaskSpec, Time, Token, Usage, WorkerId,
-    WorkflowId, WorkflowStatus,
+    Amount, AttemptNumber, CatchUp, ErrorType, FailFast, On, Outcome, Overlap, ResourceSetting, ScheduleId,
+    ScheduleSpec, Sequence, SessionId, SessionMode, SessionStatus, Span, Status, TaskId, TaskResult,
+    TaskSpec, Time, Token, Usage, WorkerId, WorkflowId, WorkflowStatus,
 };
 use orchd_store::{Batch, Figures};
 use serde_json::json;
@@ -25,6 +25,8 @@ pub struct World {
     touched_workflows: BTreeSet<WorkflowId>,
     pub sessions: BTreeMap<SessionId, SessionRecord>,
     touched_sessions: BTreeSet<SessionId>,
+    pub schedules: BTreeMap<ScheduleId, ScheduleRecord>,
+    touched_schedules: BTreeSet<ScheduleId>,
     parameters: Vec<(WorkflowId, String)>,
 }
 
@@ -46,6 +48,8 @@ impl World {
             touched_workflows: BTreeSet::new(),
             sessions: BTreeMap::new(),
             touched_sessions: BTreeSet::new(),
+            schedules: BTreeMap::new(),
+            touched_schedules: BTreeSet::new(),
             parameters: Vec::new(),
         }
     }
@@ -76,6 +80,10 @@ impl World {
                 .map(|id| self.sessions[id].clone())
                 .collect(),
             workflow_parameters: std::mem::take(&mut self.parameters),
+            schedules: std::mem::take(&mut self.touched_schedules)
+                .iter()
+                .filter_map(|id| self.schedules.get(id).cloned())
+                .collect(),
             meta: self.meta.clone(),
             figures,
             definitions: Vec::new(),
@@ -93,6 +101,7 @@ impl World {
         let workflow = fact.workflow().or(demand.as_ref().and_then(|d| d.workflow));
         self.touched_workflows.extend(fact.workflow());
         self.touched_sessions.extend(fact.session());
+        self.touched_schedules.extend(fact.schedule());
         let session = demand.and_then(|d| d.session);
         let more = task.and_then(|id| self.tasks.get(&id)).map_or(0, |record| record.more);
         self.events.push(Event { sequence: self.meta.next_sequence, time, workflow, session, more, fact });
@@ -362,6 +371,59 @@ impl World {
             record.status = WorkflowStatus::Running;
             let record = Box::new(record.clone());
             self.tell(Fact::WorkflowReopened { record });
+        }
+    }
+
+    /// Adds a schedule, ticks all, or removes the one that was added first.
+    pub fn schedule(&mut self, what: usize) {
+        let at = self.now();
+        match what % 4 {
+            0 => {
+                let id = self.meta.next_schedule.next();
+                self.meta.next_schedule = id;
+                let spec = Arc::new(ScheduleSpec {
+                    name: format!("s{id}"),
+                    cron: None,
+                    timezone: None,
+                    every: Some(Span::from_secs(60)),
+                    overlap: Overlap::Queue,
+                    catch_up: CatchUp::All,
+                    task: Some(Box::new(TaskSpec::shell("true"))),
+                    workflow: None,
+                    definition: None,
+                });
+                let record = ScheduleRecord {
+                    id,
+                    name: spec.name.as_str().into(),
+                    owner: 1000,
+                    overlap: spec.overlap,
+                    created_at: at,
+                    next: Some(at),
+                    paused: false,
+                    last: Some((at, TickOutcome::Refused("why".to_owned()))),
+                    run: Some(Run::Workflow(WorkflowId(1))),
+                    queued: [at].into(),
+                    started: 1,
+                    skipped: 2,
+                    missed: 3,
+                };
+                self.schedules.insert(id, record.clone());
+                self.tell(Fact::ScheduleAdded { record: Box::new(record), spec: Some(spec) });
+            }
+            1 | 2 => {
+                for schedule in self.schedules.keys().copied().collect::<Vec<_>>() {
+                    let outcome = TickOutcome::Started(Run::Tasks { first: TaskId(1), more: 2 });
+                    let record = self.schedules.get_mut(&schedule).unwrap();
+                    (record.next, record.last) = (None, Some((at, outcome.clone())));
+                    let trigger = Trigger::Calendar { expected: at };
+                    self.tell(Fact::ScheduleTicked { schedule, trigger, at, next: None, missed: 1, outcome });
+                }
+            }
+            _ => {
+                if let Some((schedule, _)) = self.schedules.pop_first() {
+                    self.tell(Fact::ScheduleRemoved { schedule });
+                }
+            }
         }
     }
 
