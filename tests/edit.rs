@@ -90,7 +90,8 @@ fn what_is_shown_is_how_the_task_stands_and_can_be_given_back() {
         (&|spec: &mut Value| spec["key"] = json!("k"), 5, &["key of a task cannot be changed: k"]),
         (&|spec: &mut Value| spec["array"] = json!("1-3"), 5, &["number of elements"]),
         (&|spec: &mut Value| spec["ref"] = json!("r"), 5, &["no ref"]),
-        (&|spec: &mut Value| spec["session"] = json!(7), 4, &["no such session: 7"]),
+        (&|spec: &mut Value| spec["session"] = json!(7), 5, &["session of a task cannot be changed: 7"]),
+        (&|spec: &mut Value| spec["session"] = json!("s"), 4, &["no such session: s"]),
         (&|spec: &mut Value| spec["when"] = json!("1 +"), 5, &["1 +"]),
         (&|spec: &mut Value| spec["cwd"] = json!("sub"), 5, &["must be absolute: sub"]),
     ] {

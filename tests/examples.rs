@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 const ELSEWHERE: [&str; 2] = ["code-report.yaml", "data-science.yaml"];
 
 /// An example, what is given with it, its exit code, and what its tasks say at the end.
-const RUNS: [(&str, &[&str], i32, &str); 13] = [
+const RUNS: [(&str, &[&str], i32, &str); 15] = [
     ("fan-out.yaml", &[], 0, "139 primes below 800"),
     ("fan-out.yaml", &["-P", "limit=100"], 0, "25 primes below 100"),
     ("pipeline.yaml", &[], 0, "the is 25 % of the words"),
@@ -26,6 +26,8 @@ const RUNS: [(&str, &[&str], i32, &str); 13] = [
     ("conditional-deploy.yaml", &[], 0, "version 1.4.2 is live on staging"),
     ("conditional-deploy.yaml", &["-P", "target=production"], 0, "version 1.4.2 is live on production"),
     ("conditional-deploy.yaml", &["-P", "broken=true"], 1, "staging is as it was before"),
+    ("compensation.yaml", &[], 0, "paid 720"),
+    ("compensation.yaml", &["-P", "balance=100"], 1, "flight OR 17 is cancelled"),
     ("project-orchestration.yaml", &["--workflow", "analysis_and_reporting"], 0, "\"Python\":85"),
     ("project-orchestration.yaml", &["--workflow", "dag"], 0, "/sh"),
 ];

@@ -176,6 +176,10 @@ impl Client {
         submit_workflow(spec: &WorkflowSpec) -> WorkflowAdded;
         /// A workflow and its figures.
         workflow(id: WorkflowId) -> Workflow;
+        /// Goes on with a workflow: ends its pause, or runs again what did not complete.
+        resume_workflow(id: WorkflowId) -> WorkflowAdded;
+        /// Runs tasks of an ended workflow again, and all that comes after them.
+        rerun_workflow(id: WorkflowId, from: Vec<String>) -> WorkflowAdded;
         /// The newest workflows.
         workflows() -> Vec<Workflow>;
         /// The workflows that are kept under their names.

@@ -5,9 +5,10 @@ use futures_util::Stream;
 use orchd_api::{
     Added, Backup, BackupRequest, Daemon, Definition, DefinitionNamed, DefinitionRequest, DefinitionRun,
     DrainReply, DrainRequest, Durations, EventQuery, Explanation, ListQuery, LogQuery, OperationResult,
-    PauseRequest, ProgressRequest, ReprioritizeRequest, Resource, ResourceNamed, ResourceRequest, Selector,
-    SettleRequest, ShownDefinition, ShutdownMode, ShutdownRequest, Stats, StoreCheck, Task, TaskIds,
-    ThrottleRequest, WaitReply, WaitRequest, Worker, Workflow, WorkflowAdded, WorkflowQuery, routes,
+    PauseRequest, ProgressRequest, ReprioritizeRequest, RerunRequest, Resource, ResourceNamed,
+    ResourceRequest, Selector, SettleRequest, ShownDefinition, ShutdownMode, ShutdownRequest, Stats,
+    StoreCheck, Task, TaskIds, ThrottleRequest, WaitReply, WaitRequest, Worker, Workflow, WorkflowAdded,
+    WorkflowQuery, routes,
 };
 use orchd_model::{
     Priority, Refusal, ResourceName, Span, TaskId, TaskRange, TaskResult, TaskSpec, WorkflowId, WorkflowSpec,
@@ -440,6 +441,26 @@ impl Client {
     /// `not_found`, or no connection.
     pub async fn workflow(&self, id: WorkflowId) -> Result<Workflow, Error> {
         self.transport.ask(Call::get(routes::with_id(routes::WORKFLOW, id.0))).await
+    }
+
+    /// Goes on with a workflow: ends its pause, or runs again what did not complete. Gives the tasks that have
+    /// not ended now.
+    ///
+    /// # Errors
+    /// `not_found`, `wrong_state` when it completed, or no connection.
+    pub async fn resume_workflow(&self, id: WorkflowId) -> Result<WorkflowAdded, Error> {
+        let route = routes::with_id(routes::WORKFLOW_RESUME, id.0);
+        self.transport.ask(Call::post(route, &())?).await
+    }
+
+    /// Runs tasks of an ended workflow again, given by names or ids, and all that comes after them. Gives what
+    /// runs again.
+    ///
+    /// # Errors
+    /// `not_found` for the workflow or a task, `wrong_state` while some of it has not ended, or no connection.
+    pub async fn rerun_workflow(&self, id: WorkflowId, from: Vec<String>) -> Result<WorkflowAdded, Error> {
+        let route = routes::with_id(routes::WORKFLOW_RERUN, id.0);
+        self.transport.ask(Call::post(route, &RerunRequest { from })?).await
     }
 
     /// The newest workflows.

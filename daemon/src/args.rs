@@ -83,6 +83,8 @@ const USAGE: u8 = 2;
 #[must_use]
 pub fn main() -> ExitCode {
     let Orchd { places, verb } = Orchd::parse();
+    // A run keeps its state only where it is told to: the usual place is the daemon's.
+    let kept = places.state_dir.clone();
     let flags = Flags::from(places);
     // These two have nothing to do with any configuration.
     match &verb {
@@ -110,7 +112,7 @@ pub fn main() -> ExitCode {
         verb => logs::start(&config.log, usual).and_then(|logs| {
             warn(&config);
             match verb {
-                Some(Verb::Run(args)) => run::run(config, args),
+                Some(Verb::Run(args)) => run::run(config, args, kept),
                 Some(Verb::Worker { tethered }) => worker(&config, tethered),
                 Some(Verb::CheckConfig { .. } | Verb::Completions(_) | Verb::Manual(_)) | None => {
                     serve::daemon(flags, config, logs)

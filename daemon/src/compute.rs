@@ -207,6 +207,7 @@ pub fn check_alone(spec: &TaskSpec) -> Result<(), Refusal> {
     };
     only("foreach", spec.foreach.is_some())?;
     only("finally", spec.finally)?;
+    only("compensates", spec.compensates.is_some())?;
     only("within", spec.within.is_some())?;
     only("collect", spec.collect)
 }

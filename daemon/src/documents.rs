@@ -197,6 +197,7 @@ pub fn status_reason(
     let name = |id: &TaskId| names.get(id).cloned().unwrap_or_default();
     match &record.phase {
         Phase::Skipped(SkipCause::Condition) => Some(StatusReason::Condition),
+        Phase::Skipped(SkipCause::NotNeeded) => Some(StatusReason::NotNeeded),
         Phase::Skipped(SkipCause::ConditionError(message)) => {
             Some(StatusReason::ConditionError { message: message.to_string() })
         }
@@ -224,19 +225,28 @@ pub fn status_reason(
     }
 }
 
-/// A workflow with its figures. `spans` are the starts and ends of its tasks' last attempts.
-pub fn workflow(stored: StoredWorkflow, tasks: &[StoredTask], now: Time) -> api::Workflow {
+/// A workflow with its figures; `attempts` are those of its tasks that have ended.
+pub fn workflow(
+    stored: StoredWorkflow,
+    tasks: &[StoredTask],
+    attempts: &[StoredAttempt],
+    now: Time,
+) -> api::Workflow {
     let record = stored.record;
     let count = |status| tasks.iter().filter(|task| task.record.status() == status).count();
     let ran: Vec<&TaskResult> =
         tasks.iter().filter_map(|task| task.result.as_ref()).filter(|result| result.attempts > 0).collect();
     let times: Vec<u64> = ran.iter().map(|result| result.execution_time.0).collect();
     let sum: u64 = times.iter().sum();
-    let under_way: u64 = tasks.iter().filter_map(running_since).map(|since| now.since(since).0).sum();
+    // Who had to be tried again has used its share more than once.
+    let ended = attempts.iter().map(|attempt| attempt.end.execution_time.0);
+    let under_way = tasks.iter().filter_map(running_since).map(|since| now.since(since).0);
+    let used: u64 = ended.chain(under_way).fold(0, u64::saturating_add);
     let span = Span;
     let finished_at = stored.finished_at;
-    let total_duration = finished_at.unwrap_or(now).since(record.created_at);
-    let peak_concurrency = peak(tasks, now);
+    let this_run = finished_at.map_or(now.since(record.run_at), |_| Span::default());
+    let total_duration = Span(record.ran.0.saturating_add(this_run.0));
+    let peak_concurrency = peak(tasks, attempts, now);
     let busy = total_duration.as_secs_f64() * peak_concurrency as f64;
     let completed = count(Status::Completed);
     let ended = tasks.iter().filter(|task| task.record.status().is_terminal()).count();
@@ -261,7 +271,7 @@ pub fn workflow(stored: StoredWorkflow, tasks: &[StoredTask], now: Time) -> api:
             max_task_duration: span(times.iter().copied().max().unwrap_or(0)),
             min_task_duration: span(times.iter().copied().min().unwrap_or(0)),
             peak_concurrency,
-            parallel_efficiency: ratio(span(sum.saturating_add(under_way)).as_secs_f64(), busy),
+            parallel_efficiency: ratio(span(used).as_secs_f64(), busy),
             success_rate: ratio(completed as f64, ended as f64),
         },
     }
@@ -281,16 +291,17 @@ fn running_since(task: &StoredTask) -> Option<Time> {
     }
 }
 
-/// The most tasks that ran at one instant, by the spans of their last attempts.
-fn peak(tasks: &[StoredTask], now: Time) -> usize {
-    let mut changes: Vec<(Time, i32)> = Vec::new();
-    for task in tasks {
-        // One that waits for its next attempt has started, but does not run.
-        let until = task.finished_at.or(running_since(task).map(|_| now));
-        if let (Some(started_at), Some(until)) = (task.started_at, until) {
-            changes.push((started_at, 1));
-            changes.push((until, -1));
-        }
+/// The most tasks that ran at one instant.
+fn peak(tasks: &[StoredTask], attempts: &[StoredAttempt], now: Time) -> usize {
+    let ended = attempts.iter().map(|attempt| {
+        let started_at = attempt.end.started_at;
+        (started_at, started_at + attempt.end.execution_time)
+    });
+    let under_way = tasks.iter().filter_map(running_since).map(|since| (since, now));
+    let mut changes: Vec<(Time, i32)> = Vec::with_capacity(2 * attempts.len());
+    for (from, until) in ended.chain(under_way) {
+        changes.push((from, 1));
+        changes.push((until, -1));
     }
     // An end sorts before a start at the same instant.
     changes.sort_unstable();

@@ -16,7 +16,7 @@ use orchd_model::{
     TaskSpec, Time, Token, WorkerId, WorkflowId, limits,
 };
 use orchd_store::{Batch, DefinitionChange, History};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
@@ -69,6 +69,8 @@ pub enum Request {
     Fire { tick: Tick, answer: Answer<Reply> },
     /// Ended tasks to run again.
     Retry { ids: Vec<TaskRange>, answer: Answer<Reply> },
+    /// A workflow that goes on after its end: from these tasks, or with all that did not complete.
+    Rerun { workflow: WorkflowId, from: Option<Vec<String>>, answer: Answer<Reply> },
     /// A worker says hello.
     Join { join: Joining, link: SessionLink, answer: Answer<WorkerId> },
     /// A worker tells what has happened; the ends are acknowledged when durable.
@@ -222,10 +224,11 @@ impl Engine {
                 gathering.responses.push(Response::Add(answer, reply));
             }
             Request::AddWorkflow { specs, options, parameters, owner, answer } => {
+                let next = self.core.meta().next_workflow;
                 let reply = self.add_workflow(now, &specs, options, owner, &mut gathering.output);
-                if let Ok((workflow, _)) = &reply {
-                    gathering.parameters.push((*workflow, parameters));
-                }
+                // One that was added before keeps its own.
+                let new = reply.as_ref().ok().filter(|(workflow, _)| *workflow >= next);
+                gathering.parameters.extend(new.map(|(workflow, _)| (*workflow, parameters)));
                 gathering.responses.push(Response::AddWorkflow(answer, reply));
             }
             Request::Define { changes, answer } => {
@@ -238,16 +241,15 @@ impl Engine {
                 gathering.responses.push(Response::Command(answer, reply));
             }
             Request::Edit { task, spec, answer } => {
-                let policy = self.live.policy();
-                let prepared = self.prepare(&policy, spec, &HashMap::new(), &mut BTreeMap::new());
-                let reply = prepared.and_then(|new| {
-                    let new = Box::new(new);
-                    self.core.handle(now, Command::Edit { task, new }, &mut gathering.output)
-                });
+                let reply = self.edit(now, task, spec, &mut gathering.output);
                 gathering.responses.push(Response::Command(answer, reply));
             }
             Request::Retry { ids, answer } => {
                 let reply = self.retry(now, &ids, &mut gathering.output);
+                gathering.responses.push(Response::Command(answer, reply));
+            }
+            Request::Rerun { workflow, from, answer } => {
+                let reply = self.rerun(now, workflow, from.as_deref(), &mut gathering.output);
                 gathering.responses.push(Response::Command(answer, reply));
             }
             Request::Join { join, link, answer } => self.answer_join(now, join, &link, answer, gathering),
@@ -266,6 +268,18 @@ impl Engine {
             }
             Request::Stop(done) => *stopping = Some(done),
         }
+    }
+
+    fn edit(
+        &mut self,
+        now: Time,
+        task: TaskId,
+        spec: Arc<TaskSpec>,
+        out: &mut Output,
+    ) -> Result<Reply, Refusal> {
+        let policy = self.live.policy();
+        let new = Box::new(self.prepare(&policy, spec, &HashMap::new(), &mut BTreeMap::new())?);
+        self.core.handle(now, Command::Edit { task, new }, out)
     }
 
     fn define(&self, changes: Vec<DefinitionChange>, gathering: &mut Gathering) -> Result<Reply, Refusal> {
@@ -447,10 +461,29 @@ impl Engine {
             specs.iter().map(|spec| self.prepare(&policy, Arc::clone(spec), &places, &mut ended)).collect();
         let submission = Submission { tasks: tasks?, atomic: true, workflow: Some(options), owner, ended };
         match self.core.handle(now, Command::Submit(submission), out)? {
-            Reply::Submitted { tasks, workflow: Some(workflow) } => {
-                Ok((workflow, tasks.into_iter().collect::<Result<_, _>>()?))
+            Reply::Submitted { tasks, workflow } => {
+                let tasks: Vec<TaskId> = tasks.into_iter().collect::<Result<_, _>>()?;
+                let workflow = workflow.map_or_else(|| self.workflow_of(&tasks), Ok)?;
+                Ok((workflow, tasks))
             }
             _ => Err(Refusal::new(Code::WrongState, "not the answer to a workflow")),
+        }
+    }
+
+    /// The workflow that these tasks were added with before, all of them by their keys.
+    fn workflow_of(&mut self, tasks: &[TaskId]) -> Result<WorkflowId, Refusal> {
+        let mut workflows = BTreeSet::new();
+        for id in tasks {
+            let record = match self.core.record(*id) {
+                Some(record) => Some(record),
+                None => self.history.record(*id).map_err(store_refusal)?,
+            };
+            workflows.insert(record.and_then(|record| record.demand.workflow));
+        }
+        match (workflows.pop_first(), workflows.is_empty()) {
+            (Some(Some(workflow)), true) => Ok(workflow),
+            _ => Err(Refusal::new(Code::Conflict, "every task of this workflow was added before")
+                .hint("not with one workflow: at least one task needs another key")),
         }
     }
 

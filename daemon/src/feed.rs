@@ -185,6 +185,8 @@ pub fn kind(fact: &Fact) -> Option<&'static str> {
         Fact::Revived { .. } => "task.revived",
         Fact::Checked { .. } => "task.checked",
         Fact::Computing { .. } => "task.computing",
+        Fact::Armed { .. } => "task.armed",
+        Fact::Called { .. } => "task.called",
         Fact::Expanded { .. } => "task.expanded",
         Fact::Readied { .. } => "task.ready",
         Fact::Delayed { .. } => "task.delayed",
@@ -271,6 +273,7 @@ fn data(fact: &Fact) -> Value {
         Fact::SessionCreated { record } => {
             json!({ "name": record.name, "mode": record.mode, "max_parallel": record.max_parallel })
         }
+        Fact::Called { after, .. } => json!({ "after": after }),
         Fact::Expanded { elements, .. } => json!({ "first": elements.first, "elements": elements.count }),
         Fact::ScheduleAdded { record, .. } => {
             json!({ "schedule": record.id, "name": record.name, "next": record.next })
@@ -288,6 +291,7 @@ fn data(fact: &Fact) -> Value {
         | Fact::SessionClosed { .. }
         | Fact::Checked { .. }
         | Fact::Computing { .. }
+        | Fact::Armed { .. }
         | Fact::Readied { .. }
         | Fact::Held { .. }
         | Fact::Released { .. }
@@ -371,6 +375,7 @@ fn optional_attempt(attempt: Option<&AttemptEnd>) -> Value {
 fn skip_data(cause: &SkipCause) -> Value {
     match cause {
         SkipCause::Condition => json!({ "code": "condition" }),
+        SkipCause::NotNeeded => json!({ "code": "not_needed" }),
         SkipCause::ConditionError(message) => json!({ "code": "condition_error", "message": message }),
         SkipCause::FailFast(task) => json!({ "code": "fail_fast", "task": task }),
         SkipCause::Dependency(task, status) => {

@@ -35,6 +35,7 @@ mod peer;
 mod readers;
 mod references;
 mod report;
+mod rerun;
 mod revival;
 mod run;
 mod schedules;

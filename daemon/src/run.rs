@@ -1,12 +1,25 @@
-//! `orchd run FILE`: a workflow on a daemon of its own, in a temporary state directory.
+//! `orchd run FILE`: a workflow on a daemon of its own, in a temporary state directory or in one that is kept.
+//!
+//! In one that is kept a run can be gone on with when it was interrupted, or its machine has died: what completed
+//! is not run again. The workflow as it was submitted lies beside the store, so that another file is noticed.
 
 use anyhow::{Context, Result};
 use clap::Args;
+use orchd_api::WorkflowQuery;
+use orchd_client::Client;
+use orchd_model::{Code, Refusal, WorkflowSpec, WorkflowStatus};
+use orchd_store::{SqliteStore, StateDir, Store};
+use serde_json::Value;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use crate::config::{Config, Flags};
 use crate::serve::{Running, runtime};
-use orchd_cli::{Failure, RunOptions, Submission, WorkflowFile};
+use orchd_cli::{Exit, Failure, RunOptions, Submission, WorkflowFile, run_workflow, show_ended};
+
+/// The workflow that a kept directory was last used for.
+const WORKFLOW: &str = "workflow.json";
 
 /// What to run.
 #[derive(Args, Debug)]
@@ -16,6 +29,12 @@ pub struct RunArgs {
     /// Print one JSON document at the end instead of progress and a table
     #[arg(long)]
     json: bool,
+    /// Keep the result as a JSON document in this file, as far as there is one by then
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Go on with the run that was begun in the directory of --state-dir; what completed is not run again
+    #[arg(long)]
+    resume: bool,
 }
 
 impl RunArgs {
@@ -30,28 +49,42 @@ impl RunArgs {
     }
 }
 
-/// Runs a workflow file to its end.
+/// Runs a workflow file to its end. Without `kept` nothing of it is left.
 ///
 /// # Errors
 /// When the private daemon cannot be started.
-pub fn run(config: Config, args: RunArgs) -> Result<ExitCode> {
+pub fn run(config: Config, args: RunArgs, kept: Option<PathBuf>) -> Result<ExitCode> {
     let spec = match args.file.load() {
         Ok(spec) => spec,
         Err(failure) => return Ok(report(&failure)),
+    };
+    if args.resume && kept.is_none() {
+        return Ok(report(&Failure::Usage("--resume needs --state-dir, where the run was begun".to_owned())));
+    }
+    let begun = match kept.as_deref().map(|directory| look_at(directory, &spec, args.resume)).transpose() {
+        Ok(begun) => begun.unwrap_or_default(),
+        Err(error) => match error.downcast::<Refusal>() {
+            Ok(refusal) => return Ok(report(&refusal.into())),
+            Err(error) => return Err(error),
+        },
     };
     let home = tempfile::Builder::new()
         .prefix("orchd-run-")
         .tempdir()
         .context("cannot make a temporary directory")?;
     let socket = home.path().join("orchd.sock");
-    let running = Running::start(config, home.path().join("state"), socket.clone(), true)?;
+    let state = kept.clone().unwrap_or_else(|| home.path().join("state"));
+    let running = Running::start(config, state, socket.clone(), true)?;
+    if let Some(directory) = kept.filter(|_| !begun) {
+        let text = serde_json::to_vec(&spec)?;
+        fs::write(directory.join(WORKFLOW), text).context("cannot note the workflow")?;
+    }
     let code = runtime()?.block_on(async move {
         let (ended, end) = tokio::sync::oneshot::channel::<()>();
         let serving = tokio::spawn(running.serve(async move { drop(end.await) }));
-        let client =
-            orchd_client::Client::connect(&socket).await.context("the private daemon does not answer")?;
-        let options = RunOptions { json: args.json, ..RunOptions::default() };
-        let code = orchd_cli::run_workflow(&client, Submission::Spec(Box::new(spec)), options).await;
+        let client = Client::connect(&socket).await.context("the private daemon does not answer")?;
+        let options = RunOptions { json: args.json, output: args.output, ..RunOptions::default() };
+        let code = carry_out(&client, spec, begun, options).await;
         drop(client);
         // A daemon that has failed says so below.
         let _ = ended.send(());
@@ -59,6 +92,63 @@ pub fn run(config: Config, args: RunArgs) -> Result<ExitCode> {
         anyhow::Ok(code)
     })?;
     Ok(code.map_or_else(|failure| report(&failure), Into::into))
+}
+
+/// Begins the workflow, or goes on with the newest of its name. One that has completed is only shown.
+async fn carry_out(
+    client: &Client,
+    spec: WorkflowSpec,
+    begun: bool,
+    options: RunOptions,
+) -> Result<Exit, Failure> {
+    let query = WorkflowQuery { name: Some(spec.name.clone()), ..WorkflowQuery::default() };
+    let newest = if begun { client.list_workflows(query).await?.into_iter().next() } else { None };
+    match newest {
+        Some(workflow) if workflow.status == WorkflowStatus::Completed => {
+            show_ended(client, workflow.id, &options).await
+        }
+        Some(workflow) => run_workflow(client, Submission::Resume(workflow.id), options).await,
+        None => run_workflow(client, Submission::Spec(Box::new(spec)), options).await,
+    }
+}
+
+/// Whether this workflow was begun in a directory that is kept, and is to be gone on with.
+///
+/// # Errors
+/// A [`Refusal`] when it has something unfinished that is not to be gone on with; whatever keeps it from being read.
+fn look_at(directory: &Path, spec: &WorkflowSpec, resume: bool) -> Result<bool> {
+    if !directory.exists() {
+        return Ok(false);
+    }
+    let lock = StateDir::open(directory)?;
+    let snapshot = SqliteStore::open(&lock)?.load()?;
+    let note = directory.join(WORKFLOW);
+    let noted: Option<Value> = fs::read(&note).ok().and_then(|text| serde_json::from_slice(&text).ok());
+    if resume && noted == Some(serde_json::to_value(spec)?) {
+        return Ok(true);
+    }
+    if snapshot.tasks.is_empty() && (!resume || noted.is_none()) {
+        return Ok(false);
+    }
+    let place = directory.display().to_string();
+    let name = noted.as_ref().map(|noted| noted["name"].as_str().unwrap_or_default());
+    let refusal = match name {
+        Some(name) if !resume => {
+            let message = format!("this directory has an unfinished run of {name}");
+            Refusal::new(Code::Conflict, message).hint("go on with it: --resume; or take another directory")
+        }
+        Some(name) if name == spec.name => {
+            let message = format!("the run of {name} in this directory was begun with another file");
+            Refusal::new(Code::Conflict, message).hint("take the file as it was, or another directory")
+        }
+        Some(name) => {
+            let message = format!("the run in this directory is one of {name}");
+            Refusal::new(Code::Conflict, message).hint("take another directory")
+        }
+        None => Refusal::new(Code::Conflict, "this directory has unfinished tasks of a daemon")
+            .hint("take another directory"),
+    };
+    Err(refusal.value(place).into())
 }
 
 fn report(failure: &Failure) -> ExitCode {

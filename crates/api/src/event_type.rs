@@ -31,6 +31,8 @@ pub const EVENT_TYPES: &[EventType] = &[
     of("task.reprioritized", "its class was changed", &["priority"]),
     of("task.checked", "its dependencies are met, its condition is being evaluated", &[]),
     of("task.computing", "its elements, or what it ends with, are being worked out", &[]),
+    of("task.armed", "what it is there to undo has been done", &[]),
+    of("task.called", "what its task did is to be undone; after: the task that goes first", &["after"]),
     of("task.expanded", "it has become its elements, and waits for them", &["first", "elements"]),
     of("task.delayed", "it waits for an instant", &["until"]),
     of("task.ready", "it may run as soon as it fits", &[]),

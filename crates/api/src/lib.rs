@@ -53,4 +53,4 @@ pub use stats::{
     Worker,
 };
 pub use task::{ArrayPlace, Attempt, Explanation, ListQuery, ReasonText, StatusReasonText, Task};
-pub use workflow::{Workflow, WorkflowAdded, WorkflowHead, WorkflowLine, WorkflowQuery};
+pub use workflow::{RerunRequest, Workflow, WorkflowAdded, WorkflowHead, WorkflowLine, WorkflowQuery};

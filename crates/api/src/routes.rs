@@ -64,6 +64,12 @@ pub const EVENTS: &str = "/v1/events";
 pub const WORKFLOWS: &str = "/v1/workflows";
 /// `GET`: one workflow ([`crate::Workflow`]).
 pub const WORKFLOW: &str = "/v1/workflows/{id}";
+/// `POST`: go on with a workflow: end its pause, or run again what did not complete
+/// ([`crate::WorkflowAdded`] with the tasks that have not ended now).
+pub const WORKFLOW_RESUME: &str = "/v1/workflows/{id}/resume";
+/// `POST`: run tasks of an ended workflow again, and all that comes after them ([`crate::RerunRequest`] →
+/// [`crate::WorkflowAdded`] with the tasks that run again).
+pub const WORKFLOW_RERUN: &str = "/v1/workflows/{id}/rerun";
 /// `GET`: the workflows that are kept under their names (array of [`crate::Definition`]). `POST`: keep those of
 /// a file ([`crate::DefinitionRequest`] → array of [`crate::Definition`]).
 pub const DEFINITIONS: &str = "/v1/definitions";

@@ -42,6 +42,13 @@ pub struct WorkflowAdded {
     pub tasks: BTreeMap<String, TaskId>,
 }
 
+/// Where a workflow begins again.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RerunRequest {
+    /// Tasks of it, by their names or ids; at least one.
+    pub from: Vec<String>,
+}
+
 /// A workflow.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Workflow {

@@ -3,17 +3,18 @@
 //! Shared by `orchctl workflow run` and `orchd run`. Progress goes to standard error, the summary or the
 //! JSON document to standard output.
 
-use orchd_api::{DefinitionRun, Event, EventQuery, ListQuery, Selector, WorkflowAdded};
+use orchd_api::{DefinitionRun, Event, EventQuery, Selector, WorkflowAdded};
 use orchd_client::Client;
-use orchd_model::{Status, TaskId, Time, WorkflowSpec, WorkflowStatus};
+use orchd_model::{Status, TaskId, Time, WorkflowId, WorkflowSpec, WorkflowStatus};
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::interrupt::Interrupt;
 use crate::last_words::last_words;
 use crate::progress::Progress;
+use crate::result_file::{ResultFile, document};
 use crate::screen::Screen;
-use crate::summary::Summary;
 use crate::{Color, Exit, Failure, submitter_context, text};
 
 /// How often the spinners turn.
@@ -22,7 +23,7 @@ const TICK: Duration = Duration::from_millis(100);
 const LINES_OF_FAILURE: u64 = 10;
 
 /// How a workflow is shown while it runs, and after.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct RunOptions {
     /// One JSON document at the end and nothing else.
     pub json: bool,
@@ -30,6 +31,8 @@ pub struct RunOptions {
     pub color: Color,
     /// No progress and no table, only how it ended.
     pub quiet: bool,
+    /// A file that the JSON document is kept in, as far as there is one.
+    pub output: Option<PathBuf>,
 }
 
 /// What is run.
@@ -39,6 +42,10 @@ pub enum Submission {
     Spec(Box<WorkflowSpec>),
     /// A workflow that the daemon keeps.
     Named(DefinitionRun),
+    /// A workflow that was submitted before and goes on, where it was paused or with what did not complete.
+    Resume(WorkflowId),
+    /// A workflow that was submitted before, from these tasks on.
+    Rerun(WorkflowId, Vec<String>),
 }
 
 impl Submission {
@@ -53,6 +60,8 @@ impl Submission {
                 Ok(client.submit_workflow(&spec).await?)
             }
             Self::Named(run) => Ok(client.run_definition(&run).await?),
+            Self::Resume(workflow) => Ok(client.resume_workflow(workflow).await?),
+            Self::Rerun(workflow, from) => Ok(client.rerun_workflow(workflow, from).await?),
         }
     }
 }
@@ -69,13 +78,14 @@ pub async fn run_workflow(
     options: RunOptions,
 ) -> Result<Exit, Failure> {
     let mut interrupt = Interrupt::listen()?;
+    let mut file = options.output.clone().map(ResultFile::new).transpose()?;
     // Events from before the submission on, so that none is missed.
     let since = Some(client.stats().await?.store.sequence.0);
     let added = submission.submit(client).await?;
     let query = EventQuery { since, workflow: Some(added.workflow.to_string()), ..EventQuery::default() };
     let mut events = client.events(query).await?;
 
-    let mut run = Run::new(client, &added, options);
+    let mut run = Run::new(client, &added, &options);
     let mut interrupted = false;
     let mut tick = tokio::time::interval(TICK);
     loop {
@@ -85,11 +95,20 @@ pub async fn run_workflow(
                 if run.apply(&event?).await? {
                     break;
                 }
+                file.iter_mut().for_each(ResultFile::note);
             }
-            _ = tick.tick() => run.progress.tick(),
+            _ = tick.tick() => {
+                run.progress.tick();
+                if let Some(file) = &mut file {
+                    file.follow(client, added.workflow).await?;
+                }
+            }
             () = interrupt.come() => {
                 if std::mem::replace(&mut interrupted, true) {
                     run.progress.finish();
+                    if let Some(file) = &file {
+                        file.write(&document(client, added.workflow).await?)?;
+                    }
                     return Ok(Exit::INTERRUPTED);
                 }
                 run.progress.note("interrupted: cancelling the workflow, once more to leave it behind");
@@ -100,30 +119,41 @@ pub async fn run_workflow(
         }
     }
     run.progress.finish();
-    let status = conclude(client, &added, options).await?;
-    Ok(match status {
-        _ if interrupted => Exit::INTERRUPTED,
-        WorkflowStatus::Completed => Exit::DONE,
-        _ => Exit::UNSUCCESSFUL,
-    })
+    let exit = conclude(client, added.workflow, file.as_ref(), &options).await?;
+    Ok(if interrupted { Exit::INTERRUPTED } else { exit })
 }
 
+/// Says what became of a workflow.
 async fn conclude(
     client: &Client,
-    added: &WorkflowAdded,
-    options: RunOptions,
-) -> Result<WorkflowStatus, Failure> {
-    let workflow = client.workflow(added.workflow).await?;
-    let query =
-        ListQuery { workflow: Some(added.workflow.to_string()), limit: Some(0), ..ListQuery::default() };
-    let summary = Summary::new(workflow, client.list(query).await?);
+    workflow: WorkflowId,
+    file: Option<&ResultFile>,
+    options: &RunOptions,
+) -> Result<Exit, Failure> {
+    let summary = document(client, workflow).await?;
+    if let Some(file) = file {
+        file.write(&summary)?;
+    }
     let screen = Screen::new(options.color);
     if options.json {
         screen.json(&summary)?;
     } else {
         summary.print(screen, options.quiet)?;
     }
-    Ok(summary.status)
+    Ok(if summary.status == WorkflowStatus::Completed { Exit::DONE } else { Exit::UNSUCCESSFUL })
+}
+
+/// Shows a workflow that has ended as if it had been run just now.
+///
+/// # Errors
+/// The daemon does not answer, or the file cannot be written.
+pub async fn show_ended(
+    client: &Client,
+    workflow: WorkflowId,
+    options: &RunOptions,
+) -> Result<Exit, Failure> {
+    let file = options.output.clone().map(ResultFile::new).transpose()?;
+    conclude(client, workflow, file.as_ref(), options).await
 }
 
 /// A workflow under way, as its events tell it.
@@ -136,7 +166,7 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn new(client: &'a Client, added: &WorkflowAdded, options: RunOptions) -> Self {
+    fn new(client: &'a Client, added: &WorkflowAdded, options: &RunOptions) -> Self {
         let names = added.tasks.iter().map(|(name, id)| (*id, text::plain(name))).collect();
         let progress = if options.json || options.quiet {
             Progress::hidden()

@@ -18,16 +18,14 @@ use crate::timer::Timer;
 impl Core {
     pub(crate) fn apply(&mut self, event: &Event) {
         match &event.fact {
-            Fact::Submitted { record, .. } => {
-                self.meta.next_task = self.meta.next_task.max(record.range().last.next());
-                self.insert(record.as_ref().clone());
-                self.link(record.id);
-            }
+            Fact::Submitted { record, .. } => self.apply_submitted(record),
             Fact::Edited { record, .. } => self.apply_edited(record),
             Fact::Enlarged { task, variant, memory } => self.apply_enlarged(*task, *variant, *memory),
             Fact::Revived { record, was } => self.apply_revived(record, *was),
             Fact::Split { task, at } => self.apply_split(event, *task, *at),
             Fact::Checked { task } => self.set_phase(*task, Phase::Checking),
+            Fact::Armed { task } => self.apply_armed(*task, event.sequence),
+            Fact::Called { task, after } => self.apply_called(*task, *after),
             Fact::Computing { task } => self.set_phase(*task, Phase::Computing),
             Fact::Expanded { task, elements } => self.apply_expanded(*task, *elements),
             Fact::Readied { task } => self.set_phase(*task, Phase::Ready { since: event.time }),
@@ -65,7 +63,7 @@ impl Core {
             }
             Fact::WorkflowStopped { workflow, stop } => self.apply_workflow_stopped(*workflow, *stop),
             Fact::WorkflowEnded { workflow, status } => {
-                self.apply_workflow_ended(event.sequence, *workflow, *status);
+                self.apply_workflow_ended(event, *workflow, *status);
             }
             Fact::Paused { scope } => self.apply_paused(scope, true),
             Fact::Resumed { scope } => self.apply_paused(scope, false),
@@ -85,6 +83,12 @@ impl Core {
             Fact::SessionClosing { session } => self.apply_session_closing(*session),
             Fact::SessionClosed { session } => self.apply_session_closed(event.sequence, *session),
         }
+    }
+
+    fn apply_submitted(&mut self, record: &TaskRecord) {
+        self.meta.next_task = self.meta.next_task.max(record.range().last.next());
+        self.insert(record.clone());
+        self.link(record.id);
     }
 
     fn apply_worker_joined(&mut self, worker: &WorkerRecord) {
@@ -148,6 +152,7 @@ impl Core {
         if let Some(workflow) = record.demand.workflow.and_then(|id| self.workflows.get_mut(&id)) {
             workflow.unfinished += count;
             workflow.finally += if record.role.finally { count } else { 0 };
+            workflow.compensations += u64::from(record.role.compensation.is_some());
             match was {
                 Status::Failed => workflow.failed -= count,
                 Status::Cancelled => workflow.cancelled -= count,
@@ -376,11 +381,12 @@ impl Core {
         self.ended.push_back((sequence, Ended::Task(id)));
         self.meet_edges(id);
         let task = self.task(id);
-        let (status, queue, finally) = (task.status(), task.queue, task.role().finally);
+        let (status, queue, role) = (task.status(), task.queue, task.role());
         let workflow = self.queues.get(queue).demand.workflow;
         if let Some(workflow) = workflow.and_then(|id| self.workflows.get_mut(&id)) {
             workflow.unfinished -= count;
-            workflow.finally -= if finally { count } else { 0 };
+            workflow.finally -= if role.finally { count } else { 0 };
+            workflow.compensations -= u64::from(role.compensation.is_some());
             match status {
                 Status::Failed => workflow.failed += count,
                 Status::Cancelled => workflow.cancelled += count,
@@ -414,7 +420,7 @@ impl Core {
         self.timers.clear(Timer::Workflow(record.id));
         self.workflow_ends.remove(&record.id);
         if let Some(timeout) = record.timeout.filter(|_| record.stop != Some(WorkflowStop::Timeout)) {
-            self.timers.set(Timer::Workflow(record.id), record.created_at + timeout);
+            self.timers.set(Timer::Workflow(record.id), record.run_at + timeout);
         }
         let index = self.ledger.intern(&ResourceKey::Workflow(record.id));
         self.ledger.limit_group(index, record.max_parallel);
@@ -432,17 +438,18 @@ impl Core {
         }
     }
 
-    fn apply_workflow_ended(&mut self, sequence: Sequence, id: WorkflowId, status: WorkflowStatus) {
+    fn apply_workflow_ended(&mut self, event: &Event, id: WorkflowId, status: WorkflowStatus) {
         self.timers.clear(Timer::Workflow(id));
         if let Some(record) = self.workflows.get_mut(&id) {
             record.status = status;
+            record.ran = Span(record.ran.0.saturating_add(event.time.since(record.run_at).0));
         }
         let scope = Scope::Workflow(id);
         if self.meta.paused.contains(&scope) {
             self.apply_paused(&scope, false);
         }
-        self.workflow_ends.insert(id, sequence);
-        self.ended.push_back((sequence, Ended::Workflow(id)));
+        self.workflow_ends.insert(id, event.sequence);
+        self.ended.push_back((event.sequence, Ended::Workflow(id)));
     }
 
     pub(crate) fn apply_paused(&mut self, scope: &Scope, paused: bool) {

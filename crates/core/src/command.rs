@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use crate::core::Config;
 use crate::record::{Role, Runner, Scope, Stop, TaskRecord, TickOutcome, WorkerNote, WorkflowRecord};
+use crate::rerun::Rerun;
 use serde::{Deserialize, Serialize};
 
 /// Where an edge of a new task points.
@@ -202,6 +203,8 @@ pub enum Command {
         /// Dependencies of all of them that have ended and are no longer in memory.
         ended: BTreeMap<TaskId, EndedTask>,
     },
+    /// Run tasks of a workflow again that has ended; its records come from the store.
+    Rerun(Box<Rerun>),
     /// Give a task that has not started another spec.
     Edit {
         /// Which.

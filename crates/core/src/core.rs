@@ -10,7 +10,7 @@ use orchd_model::{
     Token, WorkflowId,
 };
 use rustc_hash::FxHashMap;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::command::{Command, Effect, Reply};
 use crate::event::{Event, Fact};
@@ -117,6 +117,8 @@ pub struct Core {
     pub(crate) placements_doubted: bool,
     /// Tasks that ended in this step and whose dependents and workflow have not been told.
     pub(crate) unsettled: VecDeque<TaskId>,
+    /// Workflows of which nothing may be left but what runs at the end.
+    pub(crate) near_end: BTreeSet<WorkflowId>,
     /// The event that last ended a workflow in memory.
     pub(crate) workflow_ends: BTreeMap<WorkflowId, Sequence>,
     /// What ended, by the event that ended it, until it is on disk.
@@ -158,11 +160,10 @@ impl Core {
             Command::Submit(submission) => self.submit(submission, out),
             Command::Cancel { tasks } => Ok(self.each(&tasks, out, Self::cancel)),
             Command::Retry { wanted, tasks, skipped, workflows, ended } => {
-                // Later than all that was added before: who has been waited for is told by this.
-                self.now = self.now + Span(1);
-                self.meta.last_time = self.now;
+                self.step_on();
                 Ok(self.revive(&wanted, Revival { tasks, skipped, workflows, ended }, out))
             }
+            Command::Rerun(rerun) => self.rerun(*rerun, out),
             Command::Edit { task, new } => self.edit(task, &new, out),
             Command::Hold { tasks } => Ok(self.each(&[tasks], out, Self::hold)),
             Command::Release { tasks } => Ok(self.each(&[tasks], out, Self::release)),
@@ -213,6 +214,13 @@ impl Core {
                 Ok(Reply::Done)
             }
         }
+    }
+
+    /// Lets the least time pass: what begins now is later than all that was added before. Who has been waited
+    /// for is told by this.
+    pub(crate) fn step_on(&mut self) {
+        self.now = self.now + Span(1);
+        self.meta.last_time = self.now;
     }
 
     /// Tells what time it is, for those who look: what is due happens at the next command.

@@ -13,7 +13,7 @@ impl Core {
     /// Every dependency of a waiting task is met: its condition is evaluated, its delay runs, or it is
     /// ready.
     pub(crate) fn proceed(&mut self, id: TaskId, out: &mut Output) {
-        if self.waits_for_others(id) {
+        if self.waits_for_others(id) || self.is_uncalled(id) {
             return;
         }
         let task = self.task(id);
@@ -83,7 +83,13 @@ impl Core {
     /// Decides what follows from the tasks that ended, through any number of dependents. Iterative: chains
     /// may be long.
     pub(crate) fn settle(&mut self, out: &mut Output) {
-        while let Some(id) = self.unsettled.pop_front() {
+        loop {
+            let Some(id) = self.unsettled.pop_front() else {
+                // Only now, when everything that the ends rule out has been.
+                let Some(workflow) = self.near_end.pop_first() else { return };
+                self.begin_end(workflow, out);
+                continue;
+            };
             let status = self.task(id).status();
             let dependents = self.task_mut(id).dependents.take();
             let mut dependents = dependents.map(|d| d.edges).unwrap_or_default();
@@ -97,6 +103,8 @@ impl Core {
                 if !on.is_met_by(status) {
                     let (root, root_status) = self.root_of_end(id);
                     self.skip(dependent, SkipCause::Dependency(root, root_status), out);
+                } else if self.is_uncalled(dependent) {
+                    self.arm(dependent, out);
                 } else if task.unmet == 0 {
                     self.proceed(dependent, out);
                 }
@@ -136,14 +144,27 @@ impl Core {
                 _ => WorkflowStatus::Completed,
             };
             self.emit(out, Fact::WorkflowEnded { workflow, status });
-        } else if !finally && record.others() == 0 {
-            self.begin_finally(workflow, out);
+        } else if record.others() == 0 && (!finally || self.compensates(id)) {
+            self.near_end.insert(workflow);
+        }
+    }
+
+    /// Nothing is left of a workflow but what runs at its end: what undoes something first.
+    fn begin_end(&mut self, workflow: WorkflowId, out: &mut Output) {
+        match self.workflows.get(&workflow).filter(|record| record.others() == 0) {
+            Some(record) if record.compensations > 0 => self.compensate(workflow, out),
+            Some(_) => self.begin_finally(workflow, out),
+            None => {}
         }
     }
 
     /// Nothing new of a workflow starts: what is pending ends, what runs is cancelled where that is asked.
+    /// What stopped it first stays the cause: of one that meets its timeout after a failure only the rest is
+    /// cancelled.
     pub(crate) fn stop_workflow(&mut self, workflow: WorkflowId, stop: WorkflowStop, out: &mut Output) {
-        self.emit(out, Fact::WorkflowStopped { workflow, stop });
+        if self.workflows.get(&workflow).is_some_and(|record| record.stop.is_none()) {
+            self.emit(out, Fact::WorkflowStopped { workflow, stop });
+        }
         let Some(record) = self.workflows.get(&workflow) else { return };
         let cancels = stop == WorkflowStop::Timeout || record.fail_fast == FailFast::Cancel;
         for id in record.task_ids().collect::<Vec<_>>() {

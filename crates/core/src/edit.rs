@@ -90,7 +90,7 @@ impl Core {
             not_before,
             key: record.key.map(|key| Key { fingerprint: new.fingerprint, ..key }),
             hold: spec.hold,
-            role: Role { finally: record.role.finally, ..new.role() },
+            role: Role { finally: record.role.finally, compensation: record.role.compensation, ..new.role() },
             phase,
             ..record
         }
@@ -132,6 +132,10 @@ fn check_kept(record: &TaskRecord, new: &NewTask) -> Result<(), Refusal> {
     let key = record.key.as_ref().map(|key| &*key.text);
     if key != new.spec.key.as_deref() {
         return fixed("key", new.spec.key.clone().unwrap_or_else(|| "none".to_owned()));
+    }
+    let session = new.spec.session_id();
+    if session != record.demand.session {
+        return fixed("session", session.map_or_else(|| "none".to_owned(), |id| id.to_string()));
     }
     if new.spec.array.is_some() {
         return fixed("number of elements", "array".to_owned());

@@ -330,6 +330,18 @@ pub enum Fact {
         /// How far.
         progress: Progress,
     },
+    /// What a compensation is there to undo has been done.
+    Armed {
+        /// The compensation.
+        task: TaskId,
+    },
+    /// A compensation is to run.
+    Called {
+        /// The compensation.
+        task: TaskId,
+        /// The one that runs before it.
+        after: Option<TaskId>,
+    },
     /// A session was created.
     SessionCreated {
         /// The session as it begins.
@@ -412,6 +424,8 @@ impl Fact {
             Self::Split { task, .. }
             | Self::Settled { task, .. }
             | Self::Checked { task }
+            | Self::Armed { task }
+            | Self::Called { task, .. }
             | Self::Computing { task }
             | Self::Expanded { task, .. }
             | Self::Readied { task }

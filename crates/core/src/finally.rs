@@ -1,7 +1,7 @@
 //! Tasks that run when all else of their workflow has ended, however it ended: to clean up, to tell somebody.
 //!
 //! Neither `fail_fast` nor the timeout of the workflow stops them: they begin when nothing else is left, and
-//! the workflow ends when they have.
+//! the workflow ends when they have. What undoes what others did comes before them.
 
 use orchd_model::{Reason, TaskId, TaskRange, UnmetDependency, WorkflowId};
 
@@ -11,7 +11,8 @@ use crate::record::{Phase, WorkflowRecord};
 impl Core {
     /// Whether a task waits for the rest of its workflow.
     pub(crate) fn waits_for_others(&self, id: TaskId) -> bool {
-        self.is_finally(id) && self.workflow_of(id).is_some_and(|workflow| workflow.others() > 0)
+        let Some(workflow) = self.workflow_of(id).filter(|_| self.is_finally(id)) else { return false };
+        workflow.others() > 0 || (workflow.compensations > 0 && !self.compensates(id))
     }
 
     /// Whether a task is one of those that run at the end.
@@ -63,9 +64,16 @@ impl Core {
     /// The unfinished rest of its workflow, for a task that waits for nothing else.
     pub(crate) fn unfinished_others(&self, id: TaskId) -> Option<Reason> {
         let workflow = self.workflow_of(id)?;
+        // What undoes something goes before the rest of the end.
+        let (also, compensations) = match self.compensates(id) {
+            true => (false, 0),
+            false => (true, workflow.compensations),
+        };
         let others = workflow.task_ids().filter_map(|other| {
             let task = self.tasks.get(&other)?;
-            (!task.has_ended() && !task.role().finally).then(|| UnmetDependency {
+            let role = task.role();
+            let goes_before = !role.finally || (also && role.compensation.is_some());
+            (!task.has_ended() && goes_before).then(|| UnmetDependency {
                 task: other,
                 name: task.name.to_string(),
                 on: orchd_model::On::Completion,
@@ -73,6 +81,7 @@ impl Core {
             })
         });
         let tasks = others.take(Reason::SHOWN).collect();
-        Some(Reason::Dependencies { tasks, count: usize::try_from(workflow.others()).unwrap_or(usize::MAX) })
+        let count = usize::try_from(workflow.others() + compensations).unwrap_or(usize::MAX);
+        Some(Reason::Dependencies { tasks, count })
     }
 }

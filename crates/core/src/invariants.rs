@@ -160,17 +160,16 @@ impl Core {
         for (id, record) in &self.workflows {
             let open =
                 record.task_ids().filter_map(|id| self.tasks.get(&id)).filter(|task| !task.has_ended());
-            let (mut live, mut finally) = (0, 0);
+            let (mut live, mut finally, mut compensations) = (0, 0, 0);
             for task in open {
                 live += task.count();
                 finally += if task.role().finally { task.count() } else { 0 };
+                compensations += u64::from(task.role().compensation.is_some());
             }
-            if (live, finally) != (record.unfinished, record.finally) {
-                let counted = (record.unfinished, record.finally);
-                return Err(format!(
-                    "workflow {id} counts {counted:?} unfinished, {:?} are",
-                    (live, finally)
-                ));
+            let found = (live, finally, compensations);
+            let counted = (record.unfinished, record.finally, record.compensations);
+            if found != counted {
+                return Err(format!("workflow {id} counts {counted:?} unfinished, {:?} are", found));
             }
         }
         Ok(())

@@ -9,7 +9,8 @@
 //! | how a task is added and begins | `submit`, `dependency` |
 //! | arrays of tasks | `array` |
 //! | tasks that become their elements, or end with what others left | `group` |
-//! | tasks at the end of a workflow | `finally` |
+//! | tasks at the end of a workflow | `finally`, `compensation` |
+//! | workflows that go on after their end | `rerun` |
 //! | the order of ready tasks | `rank`, `class`, `queue`, `parking` |
 //! | claims | `resource`, `ledger`, `bucket`, `demand`, `variant`, `admit`, `gathered` |
 //! | attempts, retries, lost workers | `attempt`, `worker` |
@@ -31,6 +32,7 @@ mod bucket;
 mod claimant;
 mod class;
 mod command;
+mod compensation;
 mod configure;
 mod core;
 mod demand;
@@ -52,6 +54,7 @@ mod progress;
 mod queue;
 mod rank;
 mod record;
+mod rerun;
 mod resource;
 mod schedule;
 mod session;
@@ -70,6 +73,7 @@ pub use command::{
     Command, EdgeTarget, Effect, EndedTask, Firing, Join, NewClaim, NewSchedule, NewSession, NewTask,
     NewWorkflow, Reply, Submission, Trigger,
 };
+pub use compensation::Compensation;
 pub use demand::Demand;
 pub use event::{AttemptEnd, Event, Fact};
 pub use explain::Explained;
@@ -79,4 +83,5 @@ pub use record::{
     ScheduleRecord, Scope, SessionRecord, SkipCause, Snapshot, Stop, TaskRecord, TickOutcome, WorkerNote,
     WorkerRecord, WorkflowRecord, WorkflowStop,
 };
+pub use rerun::Rerun;
 pub use view::{RateView, ResourceView, WorkerView};

@@ -2,7 +2,7 @@
 
 use orchd_model::{ScheduleId, Sequence, SessionId, Span, TaskId, Time, Token, WorkerId, WorkflowId};
 use rustc_hash::FxHashMap;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::command::Effect;
 use crate::core::{Config, Core, Output};
@@ -50,6 +50,7 @@ impl Core {
             said: BTreeMap::new(),
             placements_doubted: false,
             unsettled: VecDeque::new(),
+            near_end: BTreeSet::new(),
             workflow_ends: BTreeMap::new(),
             ended: VecDeque::new(),
         };

@@ -1,12 +1,12 @@
 //! What operators do to tasks, groups and resources.
 
-use orchd_model::{Code, Priority, Refusal, SessionStatus, Status, TaskId, TaskRange, WorkflowStatus};
+use orchd_model::{Code, Priority, Refusal, SessionStatus, Span, Status, TaskId, TaskRange, WorkflowStatus};
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::command::{EndedTask, Reply};
 use crate::core::{Core, Output};
 use crate::event::Fact;
-use crate::record::{Phase, Scope, Stop, TaskRecord, WorkflowRecord};
+use crate::record::{Phase, Scope, SkipCause, Stop, TaskRecord, WorkflowRecord};
 
 /// Whether a task ends with the result of one of these.
 fn ends_with_one_of(record: &TaskRecord, revived: &[TaskRecord]) -> bool {
@@ -17,8 +17,15 @@ fn has_ended(id: TaskId, status: Status) -> Refusal {
     Refusal::new(Code::WrongState, format!("task {id} has ended")).value(status.as_str())
 }
 
-fn has_not_ended(id: TaskId, status: Status) -> Refusal {
+pub(crate) fn has_not_ended(id: TaskId, status: Status) -> Refusal {
     Refusal::new(Code::WrongState, format!("task {id} has not ended")).value(status.as_str())
+}
+
+/// That nobody but its workflow calls a compensation.
+pub(crate) fn runs_when_needed(id: TaskId) -> Refusal {
+    Refusal::new(Code::WrongState, "a compensation runs when its workflow needs it")
+        .value(format!("task {id}"))
+        .hint("resume the workflow, or run it again from another task")
 }
 
 fn not_in_memory(tasks: TaskRange) -> Refusal {
@@ -29,6 +36,18 @@ fn not_in_memory(tasks: TaskRange) -> Refusal {
 fn gap(from: TaskId, to: TaskId) -> Option<(TaskRange, Result<Status, Refusal>)> {
     let range = TaskRange { first: from, last: TaskId(to.0.wrapping_sub(1)) };
     (from < to).then(|| (range, Err(not_in_memory(range))))
+}
+
+/// How tasks begin again.
+pub(crate) struct Again<'a> {
+    /// Those of their workflows that have ended.
+    pub workflows: &'a [WorkflowRecord],
+    /// What they depend on, that has ended and is no longer in memory.
+    pub ended: &'a BTreeMap<TaskId, EndedTask>,
+    /// What is different about them from now on.
+    pub change: &'a dyn Fn(&mut TaskRecord),
+    /// Those that others have taken the place of: they are ruled out at once.
+    pub replaced: &'a BTreeSet<TaskId>,
 }
 
 /// Ended tasks to run again, as they are on disk.
@@ -184,18 +203,29 @@ impl Core {
                 records.push(record);
             }
         }
+        let again =
+            Again { workflows: &workflows, ended: &ended, change: &|_| (), replaced: &BTreeSet::new() };
+        self.begin_again(records, &again, out);
+        Reply::Tasks(replies)
+    }
+
+    /// Begins new runs of ended tasks, each of which is there with all that is to run again before it.
+    pub(crate) fn begin_again(&mut self, records: Vec<TaskRecord>, again: &Again<'_>, out: &mut Output) {
         let mut revived = Vec::with_capacity(records.len());
-        for record in self.cut_at_edges(records, out) {
+        for mut record in self.cut_at_edges(records, out) {
+            (again.change)(&mut record);
             revived.push(record.id);
-            self.emit_revival(record, &workflows, out);
+            self.emit_revival(record, again.workflows, out);
         }
         for id in &revived {
             self.link(*id);
         }
         for id in revived {
-            self.begin(id, &ended, out);
+            match again.replaced.contains(&id) {
+                true => self.skip(id, SkipCause::NotNeeded, out),
+                false => self.begin(id, again.ended, out),
+            }
         }
-        Reply::Tasks(replies)
     }
 
     /// Records that are about to be revived, cut so that each task that one of them depends on stands for
@@ -260,6 +290,9 @@ impl Core {
                 let refusal = Refusal::new(Code::WrongState, "an ad-hoc claim has ended with its client");
                 Err(refusal.value(format!("task {}", record.id)))
             }
+            Status::Failed | Status::Skipped | Status::Cancelled if record.waits_to_be_called() => {
+                Err(runs_when_needed(record.id))
+            }
             Status::Failed | Status::Skipped | Status::Cancelled => {
                 record.demand.session.map_or(Ok(()), |id| self.check_session(id)).map(|()| Status::Pending)
             }
@@ -282,7 +315,14 @@ impl Core {
                 None => stored.cloned(),
             };
             if let Some(workflow) = reopened {
-                let record = Box::new(WorkflowRecord { stop: None, timeout: None, ..workflow });
+                // It has all of its time again, as its tasks have.
+                let ran = if workflow.status == WorkflowStatus::Running {
+                    self.now.since(workflow.run_at)
+                } else {
+                    Span::default()
+                };
+                let ran = Span(workflow.ran.0.saturating_add(ran.0));
+                let record = Box::new(WorkflowRecord { stop: None, run_at: self.now, ran, ..workflow });
                 self.emit(out, Fact::WorkflowReopened { record });
             }
         }

@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use crate::bucket::Bucket;
+use crate::compensation::Compensation;
 use crate::demand::Demand;
 use crate::gathered::Gathered;
 
@@ -70,6 +71,8 @@ pub enum SkipCause {
     Condition,
     /// Its `when` could not be evaluated: why.
     ConditionError(Box<str>),
+    /// There was nothing to do for it: nothing to undo, or others have taken its place.
+    NotNeeded,
     /// Its workflow stopped after this task failed.
     FailFast(TaskId),
     /// It needed, through any number of skipped tasks, this one, which ended in this status.
@@ -125,6 +128,8 @@ pub struct Role {
     pub finally: bool,
     /// Whether its result is made into another one before it is kept.
     pub transforms: bool,
+    /// What it is to undo, if it is there for that.
+    pub compensation: Option<Compensation>,
 }
 
 /// Tasks that another was expanded into; their ids are contiguous.
@@ -239,7 +244,7 @@ impl TaskRecord {
     pub fn skip_root(&self) -> Option<TaskId> {
         match &self.phase {
             Phase::Skipped(SkipCause::FailFast(task) | SkipCause::Dependency(task, _)) => Some(*task),
-            Phase::Skipped(SkipCause::Condition | SkipCause::ConditionError(_))
+            Phase::Skipped(SkipCause::Condition | SkipCause::ConditionError(_) | SkipCause::NotNeeded)
             | Phase::Waiting
             | Phase::Checking
             | Phase::Delayed { .. }
@@ -282,10 +287,14 @@ pub struct WorkflowRecord {
     pub max_parallel: Option<u32>,
     /// What happens after the first failure.
     pub fail_fast: FailFast,
-    /// Its limit from submission.
+    /// The limit of each of its runs.
     pub timeout: Option<Span>,
     /// When it was submitted.
     pub created_at: Time,
+    /// When its latest run began: submission, or the revival of one of its tasks after it had ended or stopped.
+    pub run_at: Time,
+    /// How long its runs took that are over.
+    pub ran: Span,
     /// What has become of it.
     pub status: WorkflowStatus,
     /// Whether nothing new of it may start, and why.
@@ -298,6 +307,8 @@ pub struct WorkflowRecord {
     pub cancelled: u64,
     /// Tasks that have not ended and begin when all others have.
     pub finally: u64,
+    /// Those of them that undo what others did.
+    pub compensations: u64,
     /// Tasks that some of its tasks were expanded into; they are beside those that it was submitted with.
     pub grown: Vec<Elements>,
 }

@@ -1,11 +1,14 @@
 //! Adding tasks and workflows: what is refused, and how an accepted task begins.
 
-use orchd_model::{Code, Refusal, SessionId, Status, TaskId, TaskRange, WorkflowId, WorkflowStatus, limits};
+use orchd_model::{
+    Code, Refusal, SessionId, Span, Status, TaskId, TaskRange, WorkflowId, WorkflowStatus, limits,
+};
 use rustc_hash::FxHashMap;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use crate::command::{EdgeTarget, EndedTask, NewTask, NewWorkflow, Reply, Submission};
+use crate::compensation::Compensation;
 use crate::core::{Core, Output};
 use crate::event::Fact;
 use crate::record::{Edge, Key, Phase, Runner, TaskRecord, WorkflowRecord};
@@ -75,14 +78,18 @@ impl Core {
                 refusal.of_item(index)
             });
         }
-        if workflow.is_some() && plan.order.is_empty() {
-            return Err(Refusal::new(Code::Conflict, "every task of this workflow was added before"));
+        if plan.order.is_empty() {
+            // Also of a workflow: it was added before, with all of its tasks.
+            return Ok(Reply::Submitted { tasks: plan.ids, workflow: None });
         }
         let count = |index: &usize| tasks[*index].count();
         let added: u64 = plan.order.iter().map(count).sum();
         let finally = plan.order.iter().filter(|index| tasks[**index].spec.finally).map(count).sum();
+        let compensates = |index: &&usize| tasks[**index].spec.compensates.is_some();
+        let compensations = plan.order.iter().filter(compensates).count() as u64;
         plan.note_groups(&tasks);
-        let workflow = workflow.map(|new| self.add_workflow(new, owner, (added, finally), out));
+        let workflow =
+            workflow.map(|new| self.add_workflow(new, owner, (added, finally, compensations), out));
         for index in &plan.order {
             self.add_task(&tasks[*index], *index, &plan, owner, workflow, out);
         }
@@ -188,7 +195,7 @@ impl Core {
         &mut self,
         new: NewWorkflow,
         owner: u32,
-        (tasks, finally): (u64, u64),
+        (tasks, finally, compensations): (u64, u64, u64),
         out: &mut Output,
     ) -> WorkflowId {
         let id = self.meta.next_workflow;
@@ -203,12 +210,15 @@ impl Core {
             fail_fast: new.fail_fast,
             timeout: new.timeout,
             created_at: self.now,
+            run_at: self.now,
+            ran: Span::default(),
             status: WorkflowStatus::Running,
             stop: None,
             unfinished: tasks,
             failed: 0,
             cancelled: 0,
             finally,
+            compensations,
             grown: Vec::new(),
         };
         self.emit(out, Fact::WorkflowSubmitted { record: Box::new(record) });
@@ -243,6 +253,9 @@ impl Core {
         }
         let mut record = TaskRecord { edges, ..self.new_record(id, new, owner, workflow) };
         record.role.group = plan.groups.get(&index).copied();
+        // It depends on nothing else.
+        let of = record.edges.first().filter(|_| new.spec.compensates.is_some());
+        record.role.compensation = of.map(|edge| Compensation::new(edge.task));
         // The usual case, nothing to wait for, needs no fact of its own.
         let at_once = record.edges.is_empty()
             && !record.conditional

@@ -10,6 +10,7 @@ mod allotment;
 mod amount;
 mod array;
 mod claim;
+mod compensation;
 mod definition;
 mod dependency;
 mod env;

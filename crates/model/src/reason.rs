@@ -287,6 +287,8 @@ pub enum StatusReason {
         /// How it ended.
         status: Status,
     },
+    /// There was nothing to do for it: nothing to undo, or others have taken its place.
+    NotNeeded,
     /// Someone cancelled it.
     Cancelled,
     /// It met its deadline.
@@ -305,6 +307,7 @@ impl fmt::Display for StatusReason {
             Self::ConditionError { message } => write!(f, "its condition could not be evaluated: {message}"),
             Self::FailFast { task, name } => write!(f, "fail_fast: {task} ({name}) failed"),
             Self::Dependency { task, name, status } => write!(f, "needs {task} ({name}), {status}"),
+            Self::NotNeeded => f.write_str("not needed"),
             Self::Cancelled => f.write_str("cancelled"),
             Self::Deadline => f.write_str("met its deadline"),
             Self::Failed { message } => f.write_str(message),

@@ -157,6 +157,8 @@ pub struct TaskSpec {
     pub transform: Option<String>,
     /// Whether it runs when all else of its workflow has ended, however that ended.
     pub finally: bool,
+    /// The task that it undoes, if their workflow does not come to a good end.
+    pub compensates: Option<String>,
     /// The task that stands for the sub-workflow that it belongs to: names in its templates are those of the
     /// sub-workflow.
     pub within: Option<String>,
@@ -195,6 +197,7 @@ impl TaskSpec {
             foreach: None,
             transform: None,
             finally: false,
+            compensates: None,
             within: None,
             collect: false,
         }

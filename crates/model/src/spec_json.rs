@@ -111,6 +111,9 @@ pub(crate) struct SpecFields {
     /// Runs when all else of its workflow has ended. Only in a workflow.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     finally: bool,
+    /// The task that it undoes if the workflow does not come to a good end. Only in a workflow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    compensates: Option<String>,
     /// The sub-workflow whose names its templates use. Only in a workflow.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     within: Option<String>,
@@ -139,7 +142,7 @@ fields! {
     "name" "command" "shell" "module" "action" "parameters" "env" "cwd" "stdin" "priority" "claims"
     "claims_any" "dependencies" "when" "not_before" "timeout" "deadline" "max_retries" "max_attempts" "retry_delay"
     "backoff" "max_delay" "jitter" "retry_on" "no_retry_on" "memory_factor" "hold" "key" "ref" "array" "session" "tags"
-    "metadata" "foreach" "transform" "finally" "within" "collect"
+    "metadata" "foreach" "transform" "finally" "compensates" "within" "collect"
 }
 
 fn unknown_field(name: &str) -> Refusal {
@@ -284,6 +287,7 @@ impl TryFrom<SpecFields> for TaskSpec {
             foreach: fields.foreach,
             transform: fields.transform,
             finally: fields.finally,
+            compensates: fields.compensates,
             within: fields.within,
             collect: fields.collect,
         };
@@ -359,6 +363,7 @@ impl Serialize for Shown<'_> {
         fields.some("foreach", spec.foreach.as_ref())?;
         fields.some("transform", spec.transform.as_ref())?;
         fields.some("finally", Some(&true).filter(|_| spec.finally))?;
+        fields.some("compensates", spec.compensates.as_ref())?;
         fields.some("within", spec.within.as_ref())?;
         fields.some("collect", Some(&true).filter(|_| spec.collect))?;
         fields.0.end()

@@ -174,7 +174,7 @@ impl fmt::Display for WorkflowStatus {
 /// The figures of a workflow, as far as its tasks have ended.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct WorkflowMetrics {
-    /// From submission to the end of the last task, seconds.
+    /// From submission to the end of the last task, seconds; of one that went on after its end: the sum of its runs.
     pub total_duration: Span,
     /// Tasks in all.
     pub total_tasks: usize,

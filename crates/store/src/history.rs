@@ -122,6 +122,18 @@ impl SqliteHistory {
         Ok(workflows)
     }
 
+    fn stored_attempts<P: Params>(&self, tail: &str, params: P) -> Result<Vec<StoredAttempt>, StoreError> {
+        let sql = format!("SELECT attempt.data, attempt.finished_at FROM attempt {tail}");
+        let mut statement = self.db.prepare_cached(&sql)?;
+        let mut rows = statement.query(params)?;
+        let mut attempts = Vec::new();
+        while let Some(row) = rows.next()? {
+            let finished_at = read_time(row, 1)?.unwrap_or_default();
+            attempts.push(StoredAttempt { end: decode("an attempt", blob(row, 0)?)?, finished_at });
+        }
+        Ok(attempts)
+    }
+
     /// Asks one statement about each task and keeps the answers there are.
     fn each<T>(
         &self,
@@ -237,15 +249,12 @@ impl History for SqliteHistory {
     }
 
     fn attempts(&mut self, task: TaskId) -> Result<Vec<StoredAttempt>, StoreError> {
-        let sql = "SELECT data, finished_at FROM attempt WHERE task = ?1 ORDER BY number";
-        let mut statement = self.db.prepare_cached(sql)?;
-        let mut rows = statement.query([int(task.0)])?;
-        let mut attempts = Vec::new();
-        while let Some(row) = rows.next()? {
-            let finished_at = read_time(row, 1)?.unwrap_or_default();
-            attempts.push(StoredAttempt { end: decode("an attempt", blob(row, 0)?)?, finished_at });
-        }
-        Ok(attempts)
+        self.stored_attempts("WHERE task = ?1 ORDER BY number", [int(task.0)])
+    }
+
+    fn attempts_of(&mut self, workflow: WorkflowId) -> Result<Vec<StoredAttempt>, StoreError> {
+        let of_it = "JOIN task ON task.id = attempt.task WHERE task.workflow = ?1 ORDER BY task.id, number";
+        self.stored_attempts(of_it, [int(workflow.0)])
     }
 
     fn list(&mut self, filter: &Filter) -> Result<Vec<StoredTask>, StoreError> {
@@ -332,6 +341,10 @@ impl History for SqliteHistory {
             [Status::Failed, Status::Skipped, Status::Cancelled].map(|status| status.index() as i64);
         let sql = format!("SELECT record FROM task WHERE {IN_RANGE} AND status IN (?3, ?4, ?5) ORDER BY id");
         self.records(&sql, [int(range.first.0), int(range.last.0), failed, skipped, cancelled])
+    }
+
+    fn of_workflow(&mut self, workflow: WorkflowId) -> Result<Vec<TaskRecord>, StoreError> {
+        self.records("SELECT record FROM task WHERE workflow = ?1 ORDER BY id", [int(workflow.0)])
     }
 
     fn of_others(&mut self, range: TaskRange, owner: u32) -> Result<Option<TaskId>, StoreError> {
@@ -481,7 +494,7 @@ fn skip_root(record: &TaskRecord) -> Option<(TaskId, Status)> {
     match &record.phase {
         Phase::Skipped(SkipCause::Dependency(task, status)) => Some((*task, *status)),
         Phase::Skipped(SkipCause::FailFast(task)) => Some((*task, Status::Failed)),
-        Phase::Skipped(SkipCause::Condition | SkipCause::ConditionError(_))
+        Phase::Skipped(SkipCause::Condition | SkipCause::ConditionError(_) | SkipCause::NotNeeded)
         | Phase::Waiting
         | Phase::Checking
         | Phase::Computing

@@ -125,6 +125,11 @@ pub trait History: Send {
     /// # Errors
     /// As [`History::spec`].
     fn attempts(&mut self, task: TaskId) -> Result<Vec<StoredAttempt>, StoreError>;
+    /// The ended attempts of all tasks of a workflow, by task and number.
+    ///
+    /// # Errors
+    /// As [`History::spec`].
+    fn attempts_of(&mut self, workflow: WorkflowId) -> Result<Vec<StoredAttempt>, StoreError>;
     /// The tasks that pass the filter: unfinished ones by id, then the newest ended.
     ///
     /// # Errors
@@ -142,6 +147,11 @@ pub trait History: Send {
     /// # Errors
     /// As [`History::spec`].
     fn failures(&mut self, range: TaskRange) -> Result<Vec<TaskRecord>, StoreError>;
+    /// The records of all tasks of a workflow, by id.
+    ///
+    /// # Errors
+    /// As [`History::spec`].
+    fn of_workflow(&mut self, workflow: WorkflowId) -> Result<Vec<TaskRecord>, StoreError>;
     /// A task in a range that belongs to another owner than this one.
     ///
     /// # Errors

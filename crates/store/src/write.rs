@@ -85,6 +85,8 @@ impl<'a> Touch<'a> {
             }
             Fact::Split { .. }
             | Fact::Checked { .. }
+            | Fact::Armed { .. }
+            | Fact::Called { .. }
             | Fact::Computing { .. }
             | Fact::Expanded { .. }
             | Fact::Readied { .. }

@@ -227,6 +227,11 @@ fn check_graph(drafts: &[Draft], report: &mut Report) {
                 Some(&target) if target == index => {
                     report.add(at, format!("a task cannot depend on itself: {}", shown(name)));
                 }
+                Some(&target) if drafts[target].spec.finally && draft.spec.compensates.is_some() => {
+                    let hint = "only tasks that do not run at the end are compensated";
+                    let message = format!("compensates a task that runs at the end: {}", shown(name));
+                    report.add_hint(at, message, hint);
+                }
                 Some(&target) if drafts[target].spec.finally && !draft.spec.finally => {
                     let hint = "only finally tasks come after finally tasks";
                     report.add_hint(

@@ -44,7 +44,7 @@ pub enum DurationSource {
     Given,
     /// Earlier runs of the workflow.
     Remembered,
-    /// Nobody: one second; nothing for a milestone.
+    /// Nobody: one second; nothing for a milestone and for what undoes another task.
     Assumed,
 }
 
@@ -179,6 +179,10 @@ impl Plan {
 }
 
 fn expected(task: &TaskSpec, remembered: &BTreeMap<String, f64>) -> Duration {
+    if task.compensates.is_some() {
+        // A plan is one for a good end.
+        return Duration { seconds: 0.0, source: DurationSource::Assumed };
+    }
     let given = task.metadata.get("expected_duration");
     let given = given.and_then(|value| serde_json::from_value::<Span>(value.clone()).ok());
     let given = given.map(|span| (span.as_secs_f64(), DurationSource::Given));

@@ -240,6 +240,8 @@ keys! {
         transform: Option<Text>,
         /// Whether it begins when all others have ended, however they ended.
         finally: Option<bool>,
+        /// The task that it undoes, if the workflow does not come to a good end.
+        compensates: Option<Text>,
     }
 
     /// What holds for tasks that do not say.
@@ -445,6 +447,7 @@ mod tests {
             "name:\nparameters: {a: 1, b: {type: integer, default: 2}, c: {x: y}}\ntasks: [{name: a, env: {X: 1}}]",
             "handlers: {m: [x]}\nfail_fast: cancel\ntasks: [{name: a, module: m, retry_on: [7, SIGTERM]}]",
             "tasks: [{name: a, shell: x, foreach: [1, b]}, {name: b, shell: x, foreach: 'range(3)', transform: result, finally: true}]\nfinally: [{name: c, array: 1-3, shell: x}]",
+            "tasks: [{name: a, shell: x}, {name: b, shell: y, compensates: a}]",
             "tasks: [{name: a, claims: [{type: cpu, amount: 0.5}, 'lock:a:write'], tags: x}, {name: b, dependencies: [{task: a, on: failure}]}]",
             "workflow: {manager: {max_parallel_tasks: 4}, a: {steps: [{name: a}]}}\nresources: {cpu_limit: 4, gpu: {capacity: 1}}\nscheduler: {slots: 3}",
             "dag: {tasks: [{name: a, module: m}], execution: {retry_failed: true, timeout_seconds: 5}}\nhandlers: {m: {command: [x]}}",
@@ -467,6 +470,7 @@ mod tests {
             "tasks: [{name: a, hold: 1}]",
             "tasks: [{name: a, shell: x, foreach: 3}]",
             "tasks: [{name: a, finally: 1}]",
+            "tasks: [{name: a}, {name: b, compensates: [a]}]",
             "tasks: [{name: a, max_retries: -1}]",
             "tasks: [{name: a, jitter: 2}]",
             "tasks: [{name: a, module: m}]\nhandlers: {m: run it}",

@@ -25,7 +25,7 @@ const RETRY_KEYS: [&str; 9] = [
     "no_retry_on",
     "memory_factor",
 ];
-pub(crate) const KEYS: [&str; 35] = [
+pub(crate) const KEYS: [&str; 36] = [
     "name",
     "description",
     "command",
@@ -61,6 +61,7 @@ pub(crate) const KEYS: [&str; 35] = [
     "array",
     "transform",
     "finally",
+    "compensates",
 ];
 pub(crate) const DEFAULT_KEYS: [&str; 13] = [
     "timeout",
@@ -152,7 +153,7 @@ pub(crate) fn read(node: &Node, shared: &Shared, report: &mut Report) -> Option<
     let clean = report.count();
     let mut spec = TaskSpec { finally: shared.finally, ..TaskSpec::new(Body::Milestone) };
     let (mut name, mut priority, mut description) = (None, None, None);
-    let (mut bodies, mut dependencies) = (Bodies::default(), Vec::new());
+    let (mut bodies, mut dependencies, mut undoes) = (Bodies::default(), Vec::new(), None);
     for entry in given(Some(entries)) {
         let value = &entry.node;
         match entry.key.as_str() {
@@ -170,15 +171,13 @@ pub(crate) fn read(node: &Node, shared: &Shared, report: &mut Report) -> Option<
             "foreach" | "array" => elements::read(&mut spec, entry, report),
             "transform" => spec.transform = text(value, "transform", report),
             "finally" => spec.finally |= flag(value, "finally", report).unwrap_or(false),
+            "compensates" => undoes = text(value, "compensates", report).map(|name| (name, value.at)),
             "not_before" => spec.not_before = not_before(value, report),
             "timeout" => spec.timeout = parsed(value, "timeout", DURATION, report),
             "deadline" => spec.deadline = parsed(value, "deadline", DURATION, report),
             "hold" => spec.hold = flag(value, "hold", report).unwrap_or(false),
             "key" => spec.key = text(value, "key", report),
-            "tags" => {
-                spec.tags =
-                    list(value, report, |tag, report| text(tag, "a tag", report)).into_iter().collect();
-            }
+            "tags" => spec.tags = list(value, report, tag).into_iter().collect(),
             "metadata" => spec.metadata = object(value, "metadata", report).unwrap_or_default(),
             "description" => description = text(value, "description", report),
             key if RETRY_KEYS.contains(&key) => retry(&mut spec.retry, entry, report),
@@ -191,7 +190,8 @@ pub(crate) fn read(node: &Node, shared: &Shared, report: &mut Report) -> Option<
     let body_at = bodies.at.unwrap_or(node.at);
     spec.body = bodies.into_body(node.at, report);
     let dependencies_at;
-    (spec.dependencies, dependencies_at) = dependencies.into_iter().unzip();
+    (spec.dependencies, dependencies_at) =
+        compensation(&mut spec, undoes, dependencies, report).into_iter().unzip();
     let scope = Scope {
         task: name.as_deref().unwrap_or("this task"),
         own: &spec.parameters,
@@ -230,6 +230,26 @@ fn check_spec(spec: &TaskSpec, node: &Node, body_at: Position, report: &mut Repo
 /// The entries that say something: a key without a value counts as not given.
 fn given(entries: Option<&[Entry]>) -> impl Iterator<Item = &Entry> {
     entries.unwrap_or_default().iter().filter(|entry| !entry.node.is_null())
+}
+
+fn tag(node: &Node, report: &mut Report) -> Option<String> {
+    text(node, "a tag", report)
+}
+
+/// What a task waits for. One that undoes what another one did waits for that one, and nothing else.
+fn compensation(
+    spec: &mut TaskSpec,
+    undoes: Option<(String, Position)>,
+    given: Vec<(Dependency, Position)>,
+    report: &mut Report,
+) -> Vec<(Dependency, Position)> {
+    let Some((name, at)) = undoes else { return given };
+    let undone = Dependency { task: DependencyTarget::Name(name.clone()), on: On::Success };
+    if let Some((_, at)) = given.iter().find(|(dependency, _)| *dependency != undone) {
+        report.add(*at, "a compensation waits for nothing but the task that it undoes".to_owned());
+    }
+    (spec.finally, spec.compensates) = (true, Some(name));
+    vec![(undone, at)]
 }
 
 fn take_defaults(spec: &mut TaskSpec, priority: Option<Priority>, defaults: &Defaults) {

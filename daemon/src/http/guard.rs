@@ -56,11 +56,13 @@ fn right(method: &Method, route: &str) -> Right {
             | routes::SCHEDULES
             | routes::TASK_EXPLAIN,
         )
-        // Whose session it is, is looked at where it is closed.
+        // Whose session it is, is looked at where it is closed; and whose workflow, where it goes on.
         | (
             "POST",
             routes::TASKS
             | routes::WORKFLOWS
+            | routes::WORKFLOW_RESUME
+            | routes::WORKFLOW_RERUN
             | routes::DEFINITIONS
             | routes::DEFINITIONS_REMOVE
             | routes::DEFINITIONS_RUN

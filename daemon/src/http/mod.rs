@@ -29,6 +29,7 @@ pub mod tasks;
 mod wait;
 mod workers;
 mod workflow_lines;
+mod workflow_runs;
 mod workflows;
 
 use axum::Router;
@@ -181,6 +182,8 @@ fn router(shell: Arc<Shell>) -> Router {
         .route(routes::EVENTS, get(events::events))
         .route(routes::WORKFLOWS, post(workflows::add).get(workflows::list))
         .route(routes::WORKFLOW, get(workflows::show))
+        .route(routes::WORKFLOW_RESUME, post(workflow_runs::resume))
+        .route(routes::WORKFLOW_RERUN, post(workflow_runs::rerun))
         .route(routes::DEFINITIONS, post(definitions::put).get(definitions::list))
         .route(routes::DEFINITIONS_SHOW, get(definitions::show))
         .route(routes::DEFINITIONS_REMOVE, post(definitions::remove))

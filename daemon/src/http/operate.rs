@@ -14,7 +14,8 @@ use super::{Shell, element_names};
 use crate::documents;
 use crate::engine::Request;
 
-const OPEN: [Status; 3] = [Status::Pending, Status::Running, Status::Retrying];
+/// What has not ended.
+pub const OPEN: [Status; 3] = [Status::Pending, Status::Running, Status::Retrying];
 
 /// Who answers.
 pub async fn daemon(State(shell): State<Arc<Shell>>) -> Answered<api::Daemon> {

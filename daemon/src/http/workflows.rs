@@ -43,6 +43,7 @@ pub async fn submit(
 ) -> Result<WorkflowAdded, Refusal> {
     shell.live.config().workflows.fill(&mut spec);
     spec.check()?;
+    spec.bind_compensations()?;
     spec.tasks.iter().try_for_each(super::tasks::check)?;
     for task in &spec.tasks {
         super::guard::check_spec(shell, task, peer).await?;
@@ -153,7 +154,9 @@ pub async fn show(State(shell): State<Arc<Shell>>, Id(id): Id) -> Answered<Workf
 }
 
 async fn document(shell: &Arc<Shell>, stored: StoredWorkflow) -> Result<Workflow, Refusal> {
-    let filter = Filter { workflow: Some(stored.record.id), ..Filter::default() };
-    let tasks = shell.read(move |history| history.list(&filter)).await?;
-    Ok(documents::workflow(stored, &tasks, shell.clock.now()))
+    let id = stored.record.id;
+    let filter = Filter { workflow: Some(id), ..Filter::default() };
+    let (tasks, attempts) =
+        shell.read(move |history| Ok((history.list(&filter)?, history.attempts_of(id)?))).await?;
+    Ok(documents::workflow(stored, &tasks, &attempts, shell.clock.now()))
 }

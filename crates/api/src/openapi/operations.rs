@@ -8,10 +8,10 @@ use crate::{
     AddBody, AddItem, AddQuery, AddReply, Backup, BackupRequest, CloseRequest, Daemon, Definition,
     DefinitionNamed, DefinitionRequest, DefinitionRun, DrainReply, DrainRequest, Durations, Event,
     EventQuery, Explanation, FromWorker, ListQuery, LogChunk, LogEnd, LogQuery, OperationResult,
-    PauseRequest, ProgressRequest, Report, ReportQuery, ReportedTask, ReprioritizeRequest, Resource,
-    ResourceNamed, ResourceRequest, Schedule, ScheduleNamed, Selector, Session, SessionQuery, SettleRequest,
-    ShownDefinition, ShutdownRequest, Stats, StoreCheck, Task, TaskIds, ThrottleRequest, ToWorker, WaitReply,
-    WaitRequest, Worker, Workflow, WorkflowAdded, WorkflowLine, WorkflowQuery, routes,
+    PauseRequest, ProgressRequest, Report, ReportQuery, ReportedTask, ReprioritizeRequest, RerunRequest,
+    Resource, ResourceNamed, ResourceRequest, Schedule, ScheduleNamed, Selector, Session, SessionQuery,
+    SettleRequest, ShownDefinition, ShutdownRequest, Stats, StoreCheck, Task, TaskIds, ThrottleRequest,
+    ToWorker, WaitReply, WaitRequest, Worker, Workflow, WorkflowAdded, WorkflowLine, WorkflowQuery, routes,
 };
 
 /// Every operation, in the order of [`routes`].
@@ -51,15 +51,6 @@ pub fn operations() -> Vec<Operation> {
         Operation::get(routes::EVENTS, "events", "Every change of state, from now or from a sequence")
             .query::<EventQuery>()
             .answers_events(&[("*", schema::<Event>)]),
-        Operation::post(routes::WORKFLOWS, "addWorkflow", "Add a workflow: all of its tasks or none")
-            .reads::<WorkflowSpec>()
-            .reads_lines::<WorkflowLine>()
-            .answers::<WorkflowAdded>(),
-        Operation::get(routes::WORKFLOWS, "listWorkflows", "Workflows, the newest first")
-            .query::<WorkflowQuery>()
-            .answers::<Vec<Workflow>>(),
-        Operation::get(routes::WORKFLOW, "showWorkflow", "One workflow with its figures")
-            .answers::<Workflow>(),
         Operation::post(
             routes::PAUSE,
             "pause",
@@ -82,6 +73,7 @@ pub fn operations() -> Vec<Operation> {
     ];
     operations.extend(of_sessions());
     operations.extend(of_tasks());
+    operations.extend(of_workflows());
     operations.extend(of_definitions());
     operations.extend(of_schedules());
     operations
@@ -105,6 +97,33 @@ fn of_schedules() -> Vec<Operation> {
         Operation::post(route, id, summary).reads::<ScheduleNamed>().answers::<Schedule>()
     }));
     operations
+}
+
+fn of_workflows() -> Vec<Operation> {
+    vec![
+        Operation::post(routes::WORKFLOWS, "addWorkflow", "Add a workflow: all of its tasks or none")
+            .reads::<WorkflowSpec>()
+            .reads_lines::<WorkflowLine>()
+            .answers::<WorkflowAdded>(),
+        Operation::get(routes::WORKFLOWS, "listWorkflows", "Workflows, the newest first")
+            .query::<WorkflowQuery>()
+            .answers::<Vec<Workflow>>(),
+        Operation::get(routes::WORKFLOW, "showWorkflow", "One workflow with its figures")
+            .answers::<Workflow>(),
+        Operation::post(
+            routes::WORKFLOW_RESUME,
+            "resumeWorkflow",
+            "Go on with a workflow: end its pause, or run again what did not complete",
+        )
+        .answers::<WorkflowAdded>(),
+        Operation::post(
+            routes::WORKFLOW_RERUN,
+            "rerunWorkflow",
+            "Run tasks of an ended workflow again, and all that comes after them",
+        )
+        .reads::<RerunRequest>()
+        .answers::<WorkflowAdded>(),
+    ]
 }
 
 fn of_definitions() -> Vec<Operation> {

@@ -19,6 +19,7 @@ mod pause;
 mod progress;
 mod report;
 mod reprioritize;
+mod rerun;
 mod resources;
 mod retry;
 mod run;

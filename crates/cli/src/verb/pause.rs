@@ -44,14 +44,18 @@ pub(crate) struct Pause {
 
 impl Pause {
     pub(crate) async fn run(self, context: &Context) -> Result<Exit, Failure> {
-        let request = PauseRequest::from(self.scope);
-        context.client().await?.pause(request.clone()).await?;
-        if context.json {
-            context.screen.json(&Paused { paused: request })?;
-            return Ok(Exit::DONE);
-        }
-        say(context, "paused", &request)
+        pause(context, self.scope.into()).await
     }
+}
+
+/// Pauses something, and says so.
+pub(super) async fn pause(context: &Context, request: PauseRequest) -> Result<Exit, Failure> {
+    context.client().await?.pause(request.clone()).await?;
+    if context.json {
+        context.screen.json(&Paused { paused: request })?;
+        return Ok(Exit::DONE);
+    }
+    say(context, "paused", &request)
 }
 
 #[derive(Debug, Args)]

@@ -3,8 +3,8 @@
 use clap::{ArgGroup, Args, Subcommand};
 use orchd_api::{CloseMode, Session as Open, SessionQuery, SessionStatistics, WaitRequest};
 use orchd_api::{ListQuery, Selector, Task};
-use orchd_client::Client;
-use orchd_model::{SessionMode, SessionRef, SessionSpec, SessionStatus, Span, TaskRange};
+use orchd_client::{Client, Error};
+use orchd_model::{Code, SessionMode, SessionRef, SessionSpec, SessionStatus, Span, TaskRange};
 use std::io::{self, Write};
 
 use crate::command_line::PROGRAM;
@@ -199,7 +199,13 @@ impl Close {
         let client = context.client().await?;
         let id = client.session(&self.session).await?.id;
         let mode = if self.wait { CloseMode::Wait } else { CloseMode::Cancel };
-        let mut session = client.close_session(id, mode).await?;
+        let mut session = match client.close_session(id, mode).await {
+            // Its last task has ended meanwhile, which is what is waited for.
+            Err(Error::Refused(refusal)) if self.wait && refusal.code == Code::WrongState => {
+                client.session(&id.into()).await?
+            }
+            closed => closed?,
+        };
         let done = session.status == SessionStatus::Closed || ended(&client, id.0, self.timeout).await?;
         if done {
             session = client.session(&id.into()).await?;

@@ -7,6 +7,7 @@ use orchd_model::{SessionRef, WorkflowSpec};
 use orchd_workflow::{Configured, Estimate, FileError, Plan};
 use std::collections::BTreeMap;
 use std::io::{self, Write};
+use std::path::PathBuf;
 
 use super::graph::Graph;
 use crate::context::Context;
@@ -18,6 +19,7 @@ use crate::workflow_file::WorkflowFile;
 use crate::{Exit, Failure, Machine, RunOptions, Submission, run_workflow, text};
 
 use super::definition::{self, Put};
+use super::rerun::{Named, Rerun, Resume};
 
 #[derive(Debug, Args)]
 pub(crate) struct Workflow {
@@ -58,6 +60,12 @@ enum Action {
         #[arg(long, value_name = "S")]
         session: Option<String>,
     },
+    /// Start nothing new of a workflow until it is resumed; what runs goes on
+    Pause(Named),
+    /// Go on with a workflow: end its pause, or run again what failed, was cancelled or skipped
+    Resume(Resume),
+    /// Run tasks of an ended workflow again, and all that comes after them
+    Rerun(Rerun),
     /// Print the JSON Schema of workflow files, for editors
     Schema,
     /// Keep a workflow no longer; its runs stay
@@ -95,12 +103,20 @@ struct RunFile {
     /// The session it belongs to, by name or id
     #[arg(long, value_name = "S")]
     session: Option<SessionRef>,
+    /// Keep the result as a JSON document in this file, as far as there is one by then
+    #[arg(long, value_name = "FILE", conflicts_with = "detach")]
+    output: Option<PathBuf>,
 }
 
 impl Workflow {
     /// A run that is interrupted cancels its tasks.
     pub(super) fn minds_interrupts(&self) -> bool {
-        matches!(&self.action, Action::Run(run) if !run.detach)
+        match &self.action {
+            Action::Run(run) => !run.detach,
+            Action::Resume(resume) => !resume.detaches(),
+            Action::Rerun(rerun) => !rerun.detaches(),
+            _ => false,
+        }
     }
 
     pub(crate) async fn run(self, context: &Context) -> Result<Exit, Failure> {
@@ -110,6 +126,9 @@ impl Workflow {
             Action::Graph(graph) => graph.run(context).await,
             Action::Run(file) => run(context, file).await,
             Action::Put(put) => definition::put(context, put).await,
+            Action::Pause(named) => named.pause(context).await,
+            Action::Resume(resume) => resume.run(context).await,
+            Action::Rerun(rerun) => rerun.run(context).await,
             Action::Schema => {
                 context.screen.line(format!("{:#}", orchd_workflow::schema().as_value()))?;
                 Ok(Exit::DONE)
@@ -271,12 +290,22 @@ async fn run(context: &Context, run: RunFile) -> Result<Exit, Failure> {
         let session = run.session.or(spec.session.clone());
         Submission::Spec(Box::new(WorkflowSpec { session, ..spec }))
     };
-    let client = context.client().await?;
-    if !run.detach {
-        let options = RunOptions { json: context.json, color: context.global.color, quiet: context.quiet };
-        return run_workflow(&client, submission, options).await;
+    carry_out(context, &context.client().await?, submission, run.detach, run.output).await
+}
+
+/// Lets a workflow run, or go on, and follows it to its end unless that is not wanted.
+pub(super) async fn carry_out(
+    context: &Context,
+    client: &Client,
+    submission: Submission,
+    detach: bool,
+    output: Option<PathBuf>,
+) -> Result<Exit, Failure> {
+    if !detach {
+        let (json, color, quiet) = (context.json, context.global.color, context.quiet);
+        return run_workflow(client, submission, RunOptions { json, color, quiet, output }).await;
     }
-    let added = submission.submit(&client).await?;
+    let added = submission.submit(client).await?;
     if context.json {
         context.screen.json(&added)?;
     } else if context.quiet {

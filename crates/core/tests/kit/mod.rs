@@ -6,8 +6,8 @@
 
 use orchd_core::{
     Command, Config, Core, EdgeTarget, EndedTask, Fact, Join, NewClaim, NewSession, NewTask, NewWorkflow,
-    Output, Phase, Reply, Runner, SessionRecord, SkipCause, Snapshot, Submission, TaskRecord, WorkerNote,
-    WorkflowRecord,
+    Output, Phase, Reply, Rerun, Runner, SessionRecord, SkipCause, Snapshot, Submission, TaskRecord,
+    WorkerNote, WorkflowRecord,
 };
 use orchd_model::{
     AttemptReport, Body, Claim, Matcher, On, Outcome, Refusal, RetryPolicy, SessionId, SessionMode,
@@ -19,6 +19,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 mod claims;
+mod goes_on;
 mod groups;
 pub mod script;
 mod telling;
@@ -300,6 +301,16 @@ impl World {
         let targets = all().flat_map(|record| record.edges.iter().map(|edge| edge.task));
         let ended = targets.filter_map(|id| Some((id, self.ended_task(id)?))).collect();
         self.handle(Command::Retry { wanted, tasks, skipped, workflows, ended })
+    }
+
+    /// Goes on with a workflow: with what did not complete, or from some of its tasks.
+    pub fn rerun(&mut self, id: WorkflowId, from: Option<Vec<TaskId>>) -> (Result<Reply, Refusal>, Output) {
+        let its = |record: &&TaskRecord| record.demand.workflow == Some(id);
+        let tasks: Vec<TaskRecord> = self.store.tasks.values().filter(its).cloned().collect();
+        let targets = tasks.iter().flat_map(|record| record.edges.iter().map(|edge| edge.task));
+        let ended = targets.filter_map(|id| Some((id, self.ended_task(id)?))).collect();
+        let workflow = self.store.workflows[&id].clone();
+        self.handle(Command::Rerun(Box::new(Rerun { workflow, tasks, from, ended })))
     }
 
     /// A worker connects.

@@ -10,6 +10,7 @@ use orchd_model::{
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::goes_on::undo;
 use super::telling::refused_as;
 use super::{World, claims_of, matchers, spec_of, task};
 
@@ -139,6 +140,7 @@ impl Script {
                 let (reply, out) = self.world().retry(&ids);
                 self.answer(reply, &out)
             }
+            "rerun" => self.rerun(&words),
             "edit" => self.edit(&words),
             "next" => self.end_oldest().unwrap_or_default(),
             "finish" => std::iter::from_fn(|| self.end_oldest()).flatten().collect(),
@@ -424,6 +426,7 @@ impl Script {
                     spec_of(&mut new).collect = true;
                 }
                 "finally" => spec_of(&mut new).finally = true,
+                "undoes" => undo(&mut new, self.edges(value, batch), value),
                 "handler" => new.runner = Runner::Handler(value.into()),
                 "when" => spec_of(&mut new).when = Some("…".to_owned()),
                 "after" => new.edges = self.edges(value, batch),

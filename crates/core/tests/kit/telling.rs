@@ -132,6 +132,9 @@ impl Script {
             Fact::Edited { .. } => format!("edited {name}"),
             Fact::Enlarged { memory, variant, .. } => enlarged(&name, *memory, *variant),
             Fact::Checked { .. } => format!("check {name}"),
+            Fact::Armed { .. } => format!("armed {name}"),
+            Fact::Called { after: None, .. } => format!("called {name}"),
+            Fact::Called { after: Some(other), .. } => format!("called {name} after {}", self.name(*other)),
             Fact::Computing { .. } => format!("compute {name}"),
             Fact::Expanded { elements, .. } => format!("{name} becomes {} elements", elements.count),
             Fact::Readied { .. } => format!("ready {name}"),
@@ -278,6 +281,7 @@ impl Script {
     fn cause(&self, cause: &SkipCause) -> String {
         match cause {
             SkipCause::Condition => "condition".to_owned(),
+            SkipCause::NotNeeded => "not needed".to_owned(),
             SkipCause::ConditionError(why) => format!("condition error, {why}"),
             SkipCause::FailFast(id) => format!("fail_fast, {} failed", self.name(*id)),
             SkipCause::Dependency(id, status) => format!("needs {}, {status}", self.name(*id)),

@@ -66,6 +66,10 @@ fn assert_same(store: &mut dyn Store, naive: &mut MemoryStore, world: &World) {
     assert_eq!(asked.workflow(WorkflowId(1)).unwrap(), naive.workflow(WorkflowId(1)).unwrap());
     assert_eq!(asked.schedules().unwrap(), naive.schedules().unwrap());
     assert_eq!(asked.schedule(ScheduleId(1)).unwrap(), naive.schedule(ScheduleId(1)).unwrap());
+    for id in [1, 2].map(WorkflowId) {
+        assert_eq!(asked.of_workflow(id).unwrap(), naive.of_workflow(id).unwrap());
+        assert_eq!(asked.attempts_of(id).unwrap(), naive.attempts_of(id).unwrap());
+    }
     for (after, limit) in [(0, usize::MAX), (0, 3), (5, 4), (7, 0), (1 << 40, 9)] {
         let (after, what) = (Sequence(after), format!("{limit} events after {after}"));
         assert_eq!(asked.events(after, limit).unwrap(), naive.events(after, limit).unwrap(), "{what}");

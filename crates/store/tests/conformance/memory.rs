@@ -292,6 +292,15 @@ impl History for MemoryStore {
         Ok(self.state().attempts.iter().filter(|((t, _), _)| *t == task).map(|(_, a)| a.clone()).collect())
     }
 
+    fn attempts_of(&mut self, workflow: WorkflowId) -> Result<Vec<StoredAttempt>, StoreError> {
+        let its = self.of_workflow(workflow)?;
+        let mut attempts = Vec::new();
+        for record in its {
+            attempts.extend(self.attempts(record.id)?);
+        }
+        Ok(attempts)
+    }
+
     fn list(&mut self, filter: &Filter) -> Result<Vec<StoredTask>, StoreError> {
         let mut tasks = self.tasks_where(|t| passes(t, filter));
         for task in &mut tasks {
@@ -318,6 +327,11 @@ impl History for MemoryStore {
             status.is_terminal() && status != Status::Completed && t.record.range().overlap(range).is_some()
         };
         Ok(self.tasks_where(failed).into_iter().map(|t| t.record).collect())
+    }
+
+    fn of_workflow(&mut self, workflow: WorkflowId) -> Result<Vec<TaskRecord>, StoreError> {
+        let its = self.tasks_where(|task| task.record.demand.workflow == Some(workflow));
+        Ok(its.into_iter().map(|task| task.record).collect())
     }
 
     fn of_others(&mut self, range: TaskRange, owner: u32) -> Result<Option<TaskId>, StoreError> {

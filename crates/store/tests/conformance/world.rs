@@ -306,12 +306,15 @@ impl World {
             fail_fast: FailFast::Yes,
             timeout: Some(Span::from_secs(60)),
             created_at: self.now(),
+            run_at: self.now(),
+            ran: Span::from_millis(id.0),
             status: WorkflowStatus::Running,
             stop: None,
             unfinished: task_count,
             failed: 0,
             cancelled: 0,
             finally: 0,
+            compensations: id.0 % 2,
             grown: Vec::new(),
         };
         self.workflows.insert(id, record.clone());

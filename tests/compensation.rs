@@ -1,0 +1,97 @@
+//! What was done is undone when its workflow does not come to a good end.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+#[expect(dead_code, reason = "each test uses a part of the kit")]
+mod kit;
+
+use kit::{Daemon, gate, until};
+use serde_json::{Value, json};
+
+/// Two bookings and a payment, each of which leaves a line in `done`; `pay` is the command of the last.
+fn journey(daemon: &Daemon, pay: &str) {
+    let book = |name: &str, after: &[&str]| {
+        let line = format!("echo {name} >> done; echo '\"id of {name}\"' > $ORCHD_RESULT");
+        json!({ "name": name, "shell": line, "dependencies": after })
+    };
+    let undo = |name: &str| {
+        let line = format!("echo undo {{{{ tasks.{name}.output }}}} >> done");
+        json!({ "name": format!("undo {name}"), "shell": line, "compensates": name })
+    };
+    let tasks = [
+        book("flight", &[]),
+        book("hotel", &["flight"]),
+        json!({ "name": "pay", "shell": pay, "dependencies": ["hotel"] }),
+        undo("flight"),
+        undo("hotel"),
+    ];
+    let end = [json!({ "name": "end", "shell": "echo end >> done" })];
+    daemon.write("w.json", json!({ "name": "w", "tasks": tasks, "finally": end }).to_string());
+}
+
+fn statuses(shown: &Value) -> Vec<(String, String)> {
+    let text = |task: &Value, field: &str| task[field].as_str().unwrap().to_owned();
+    let of = |task: &Value| (text(task, "name"), text(task, "status"));
+    let mut found: Vec<_> = shown["tasks"].as_array().unwrap().iter().map(of).collect();
+    found.sort();
+    found
+}
+
+#[test]
+fn what_completed_is_undone_the_last_first_and_done_again_when_the_workflow_goes_on() {
+    let mut daemon = Daemon::start(2);
+    journey(&daemon, &format!("echo pay >> done; {} [ -e paid ]", gate("go")));
+    daemon.orchctl(&["workflow", "run", "w.json", "--detach"]).succeeds();
+    until("it pays", || daemon.lines("done") == ["flight", "hotel", "pay"]);
+    daemon.kill_and_restart();
+    daemon.write("go", "");
+    daemon.orchctl(&["wait", "--workflow", "w"]).fails_with(1, &[]);
+    let first = ["flight", "hotel", "pay", "undo id of hotel", "undo id of flight", "end"];
+    assert_eq!(daemon.lines("done"), first);
+    assert_eq!(daemon.orchctl(&["workflow", "show", "w", "--json"]).json()["status"], "failed");
+    daemon.write("paid", "");
+    let shown = daemon.orchctl(&["workflow", "resume", "w", "--json"]).json();
+    assert_eq!(shown["status"], "completed");
+    assert_eq!(daemon.lines("done")[6..], ["flight", "hotel", "pay", "end"]);
+    let expected = ["end", "flight", "hotel", "pay"].map(|name| (name, "completed"));
+    let expected = expected.into_iter().chain([("undo flight", "skipped"), ("undo hotel", "skipped")]);
+    let expected: Vec<_> = expected.map(|(name, status)| (name.to_owned(), status.to_owned())).collect();
+    assert_eq!(statuses(&shown), expected);
+    let undo = shown["tasks"].as_array().unwrap().iter().find(|task| task["name"] == "undo hotel").unwrap();
+    assert_eq!(undo["status_reason"]["code"], "not_needed");
+    let named = ["workflow", "rerun", "w", "--from", "undo hotel"];
+    daemon.orchctl(&named).fails_with(5, &["when its workflow needs it"]);
+    daemon.assert_nothing_is_held();
+}
+
+#[test]
+fn a_cancelled_workflow_is_undone_too() {
+    let daemon = Daemon::start(2);
+    journey(&daemon, &format!("echo pay >> done; {}", gate("never")));
+    daemon.orchctl(&["workflow", "run", "w.json", "--detach"]).succeeds();
+    until("it pays", || daemon.lines("done").len() == 3);
+    daemon.orchctl(&["cancel", "--workflow", "w"]).succeeds();
+    daemon.orchctl(&["wait", "--workflow", "w"]);
+    assert_eq!(daemon.lines("done")[3..], ["undo id of hotel", "undo id of flight", "end"]);
+    assert_eq!(daemon.orchctl(&["workflow", "show", "w", "--json"]).json()["status"], "cancelled");
+}
+
+#[test]
+fn what_cannot_be_undone_is_refused() {
+    let daemon = Daemon::start(1);
+    let undo = |more: &str| format!("tasks:\n- {{name: a}}\n- {{name: b}}\n- {{name: u, {more}}}\n");
+    for (tasks, words) in [
+        ("compensates: aa", &["aa", "unknown", "did you mean a?"][..]),
+        ("compensates: u", &["u", "itself"]),
+        ("compensates: a, dependencies: [b]", &["waits for nothing but"]),
+        ("compensates: [a]", &["compensates"]),
+    ] {
+        daemon.write("w.yaml", undo(tasks));
+        daemon.orchctl(&["workflow", "run", "w.yaml"]).fails_with(2, words);
+    }
+    let chained = format!("{}- {{name: v, compensates: u}}\n", undo("compensates: a"));
+    daemon.write("w.yaml", chained);
+    daemon.orchctl(&["workflow", "run", "w.yaml"]).fails_with(2, &["runs at the end"]);
+    let line = "{\"shell\": \"true\", \"compensates\": \"a\"}\n";
+    daemon.orchctl_reading(&["add", "--from", "-"], line.as_bytes()).fails_with(5, &["compensates"]);
+}
