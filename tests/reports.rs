@@ -135,6 +135,29 @@ fn the_critical_path_is_the_chain_that_ended_last() {
 }
 
 #[test]
+fn the_critical_path_goes_through_milestones_elements_of_lists_and_what_waits_for_all_others() {
+    let daemon = Daemon::start(4);
+    let file = "name: e\ntasks:\n  - { name: a, shell: 'true' }\n  - { name: fast, shell: 'true', dependencies: [a] }\n  \
+                - { name: each, foreach: [0, 0.2], shell: 'sleep {{ item }}', dependencies: [a] }\n  \
+                - { name: both, dependencies: [fast, each] }\n  - { name: end, shell: 'true', dependencies: [both] }\n\
+                finally:\n  - { name: clean, shell: 'true', dependencies: [{ task: a, on: completion }] }\n";
+    daemon.write("e.yaml", file);
+    daemon.orchctl(&["workflow", "run", "e.yaml"]).succeeds();
+    let about = ReportQuery { workflow: Some("e".into()), ..ReportQuery::default() };
+    let found = daemon.client().report(about.clone()).unwrap();
+    let path: Vec<&str> = found.critical_path.iter().map(|step| step.name.as_str()).collect();
+    assert_eq!(path, ["a", "each[1]", "each", "both", "end", "clean"]);
+    // What waits for all others does not wait for its turn while they run.
+    let clean = found.longest_waits.iter().find(|wait| wait.name == "clean");
+    assert!(clean.is_none_or(|wait| wait.wait_time.0 - wait.ready_time.0 >= 200_000), "{clean:?}");
+    let tasks = daemon.client().reported_tasks(about).unwrap();
+    let finally: Vec<&str> =
+        tasks.iter().filter(|task| task.finally).map(|task| task.name.as_str()).collect();
+    assert_eq!(finally, ["clean"]);
+    assert!(tasks.iter().all(|task| task.workflow.is_some()));
+}
+
+#[test]
 fn a_report_on_many_tasks_and_arrays_counts_each_of_them() {
     let daemon = Daemon::start(4);
     let specs = (0..2500).map(|i| TaskSpec {

@@ -164,13 +164,15 @@ pub fn reported(
     names: &BTreeMap<TaskId, String>,
 ) -> api::ReportedTask {
     let attempts = self::attempts(attempts, &stored.record);
-    let submitted_at = stored.record.run_at;
+    let (submitted_at, finally) = (stored.record.run_at, stored.record.role.finally);
     let task = task(stored, Vec::new(), names);
     api::ReportedTask {
         id: task.id,
         last: task.last,
         name: task.name,
         guard: task.guard,
+        workflow: task.workflow,
+        finally,
         status: task.status,
         priority: task.priority,
         claims: task.claims,

@@ -264,6 +264,12 @@ pub struct ReportedTask {
     /// Whether it is an ad-hoc claim: a client holds it for code of its own.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub guard: bool,
+    /// The workflow that it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workflow: Option<WorkflowId>,
+    /// Whether it waits for all others of its workflow.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub finally: bool,
     /// What has become of it.
     pub status: Status,
     /// Its class.

@@ -3,7 +3,7 @@
 //! A drawing is self-contained, fits light and dark surroundings, and shows names as text whatever is in them.
 
 use orchd_model::{On, Status, TaskId};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fmt::Write;
 
 use crate::drawing::{dot, mermaid};
@@ -51,8 +51,8 @@ pub struct PictureTask {
     pub note: String,
     /// What has become of it, if anything has.
     pub status: Option<Status>,
-    /// Whether it is on the path that decided when the workflow ended.
-    pub is_critical: bool,
+    /// Its place on the path that decided when the workflow ended, if it is on it.
+    pub step: Option<usize>,
 }
 
 /// A graph of tasks to be drawn.
@@ -73,10 +73,11 @@ impl Picture {
         let names = &plan.topological_order;
         let places: HashMap<&str, usize> =
             names.iter().enumerate().map(|(place, name)| (name.as_str(), place)).collect();
-        let critical: HashSet<&str> = plan.critical_path.tasks.iter().map(String::as_str).collect();
+        let path = plan.critical_path.tasks.iter().enumerate();
+        let critical: HashMap<&str, usize> = path.map(|(step, name)| (name.as_str(), step)).collect();
         let task = |name: &String| PictureTask {
             name: name.clone(),
-            is_critical: critical.contains(name.as_str()),
+            step: critical.get(name.as_str()).copied(),
             ..PictureTask::default()
         };
         let link =
@@ -154,7 +155,8 @@ impl Picture {
         let (mut x, mut y) = (left + WIDTH, top + scene.box_height / 2.0);
         let middle = bottom + scene.box_height / 2.0;
         let tip = end - 6.0;
-        let is_critical = self.tasks[from].is_critical && self.tasks[to].is_critical;
+        let after = self.tasks[from].step.map(|step| step + 1);
+        let is_critical = after.is_some() && after == self.tasks[to].step;
         let class = match (on, is_critical) {
             (On::Success, false) => "",
             (On::Success, true) => " class=\"critical\"",
@@ -204,7 +206,7 @@ impl Scene<'_> {
 fn draw_task(text: &mut String, scene: &Scene<'_>, index: usize, task: &PictureTask, is_dense: bool) {
     let (left, top) = scene.corner(index);
     let status = task.status.map_or("", Status::as_str);
-    let critical = if task.is_critical { " critical" } else { "" };
+    let critical = if task.step.is_some() { " critical" } else { "" };
     let note = if task.note.is_empty() { String::new() } else { format!("\n{}", task.note) };
     let shown = fitting(&task.name, if is_dense { ROOM.1 } else { ROOM.0 });
     let id = task.id.map_or_else(String::new, |id| format!(" data-t=\"{id}\""));
@@ -301,6 +303,16 @@ mod tests {
         assert!(svg.contains("b\u{fffd}\u{fffd}") && svg.contains("<title>on failure</title>"), "{svg}");
         assert_eq!(svg.matches("<g class=\"task").count(), 2);
         assert!(!picture.svg_for_page().contains("<style>"));
+    }
+
+    #[test]
+    fn only_edges_from_one_step_of_the_path_to_the_next_are_critical() {
+        let on_path = |step| PictureTask { step: Some(step), ..task("t", None) };
+        let tasks = vec![on_path(0), on_path(1), on_path(2), task("u", None)];
+        let links = [(0, 1), (1, 2), (0, 2), (0, 3)].map(|(from, to)| (from, to, On::Success)).to_vec();
+        let svg = Picture { title: "w".into(), tasks, links }.svg_for_page();
+        assert_eq!(svg.matches("<path class=\"critical\"").count(), 2);
+        assert_eq!(svg.matches("<g class=\"task  critical\"").count(), 3);
     }
 
     #[test]

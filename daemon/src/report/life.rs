@@ -1,7 +1,7 @@
 //! What is remembered of a task: when it was submitted, could start, started and ended.
 
 use orchd_core::{Demand, Edge, Phase, TaskRecord};
-use orchd_model::{Status, TaskId, TaskRange, Time};
+use orchd_model::{Status, TaskId, TaskRange, Time, WorkflowId};
 use orchd_store::{Filter, History, StoreError, StoredAttempt, StoredTask};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,6 +23,10 @@ pub struct Life {
     pub edges: Box<[Edge]>,
     pub first_started_at: Option<Time>,
     pub finished_at: Option<Time>,
+    /// Whether it waits for all others of its workflow.
+    pub finally: bool,
+    /// Whether it did what it should or failed, even without an attempt: a milestone, or a task made of others.
+    has_passed: bool,
     pub demand: Arc<Demand>,
     /// The variant that it took at last; the first one while it has taken none.
     pub variant: Option<u32>,
@@ -45,6 +49,8 @@ impl Life {
             edges: record.edges.clone(),
             first_started_at: record.first_started_at,
             finished_at: task.finished_at,
+            finally: record.role.finally,
+            has_passed: matches!(record.status(), Status::Completed | Status::Failed),
             demand: Arc::clone(&record.demand),
             variant: stretches
                 .last()
@@ -52,16 +58,24 @@ impl Life {
         }
     }
 
+    /// When it began; a task without an attempt of its own when it ended, none when it was ruled out.
+    pub fn began_at(&self) -> Option<Time> {
+        self.first_started_at.or(self.finished_at.filter(|_| self.has_passed))
+    }
+
     /// Its turn; none when it never came: it was ruled out, or something that it depends on has not ended.
-    pub fn turn(&self, ends: &BTreeMap<TaskId, Time>, now: Time) -> Option<Turn> {
+    pub fn turn(&self, ends: &Ends, now: Time) -> Option<Turn> {
         let to = match (self.first_started_at, self.finished_at) {
             (Some(started_at), _) => started_at,
             (None, Some(_)) => return None,
             (None, None) => now,
         };
         let mut from = self.submitted_at.max(self.not_before.unwrap_or_default());
+        if let Some(workflow) = self.demand.workflow.filter(|_| self.finally) {
+            from = from.max(ends.others.get(&workflow).copied().unwrap_or_default());
+        }
         for edge in &self.edges {
-            match ends.get(&edge.task) {
+            match ends.tasks.get(&edge.task) {
                 Some(end) => from = from.max(*end),
                 // One that is no longer known ended long ago.
                 None if self.first_started_at.is_some() => {}
@@ -115,11 +129,25 @@ pub fn started_after(lives: &[Life], turns: &[Option<Turn>]) -> Vec<u64> {
     started.filter_map(|(_, turn)| turn.map(|turn| turn.to.since(turn.from).0)).collect()
 }
 
+/// When tasks ended.
+pub struct Ends {
+    tasks: BTreeMap<TaskId, Time>,
+    /// Of a workflow the last one that does not wait for all others.
+    others: BTreeMap<WorkflowId, Time>,
+}
+
 /// When each task ended that is here, or that one here depends on.
 ///
 /// # Errors
 /// When the store cannot be read.
-pub fn ends(history: &mut dyn History, lives: &[Life]) -> Result<BTreeMap<TaskId, Time>, StoreError> {
+pub fn ends(history: &mut dyn History, lives: &[Life]) -> Result<Ends, StoreError> {
+    let mut others: BTreeMap<WorkflowId, Time> = BTreeMap::new();
+    for life in lives.iter().filter(|life| !life.finally) {
+        if let (Some(workflow), Some(end)) = (life.demand.workflow, life.finished_at) {
+            let last = others.entry(workflow).or_insert(end);
+            *last = end.max(*last);
+        }
+    }
     let mut ends: BTreeMap<TaskId, Time> =
         lives.iter().filter_map(|life| Some((life.id, life.finished_at?))).collect();
     let is_here = |id: TaskId| lives.binary_search_by_key(&id, |life| life.id).is_ok();
@@ -132,7 +160,7 @@ pub fn ends(history: &mut dyn History, lives: &[Life]) -> Result<BTreeMap<TaskId
             ends.insert(id, end);
         }
     }
-    Ok(ends)
+    Ok(Ends { tasks: ends, others })
 }
 
 /// What a filter selects, by id, so that neighbours are read together.

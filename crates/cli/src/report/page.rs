@@ -20,6 +20,8 @@ const POLICY: &str = "default-src 'none'; img-src data:; style-src 'unsafe-inlin
 /// Larger graphs are no drawing that helps anybody.
 const GRAPH_TASKS: usize = 2500;
 const GRAPH_LINKS: usize = 10_000;
+/// What waits for all others is drawn behind so many ends at most.
+const MOST_ENDS: usize = 12;
 /// Resources that have a chart.
 const CHARTS: usize = 12;
 
@@ -141,7 +143,8 @@ fn graph(text: &mut String, drawn: &Drawn) {
 pub(crate) fn picture(drawn: &Drawn) -> Picture {
     let places: BTreeMap<TaskId, usize> =
         drawn.tasks.iter().enumerate().map(|(place, task)| (task.id, place)).collect();
-    let critical: Vec<TaskId> = drawn.report.critical_path.iter().map(|step| step.id).collect();
+    let path = drawn.report.critical_path.iter().enumerate();
+    let steps: BTreeMap<TaskId, usize> = path.map(|(place, step)| (step.id, place)).collect();
     let mut links: Vec<(usize, usize, On)> = Vec::new();
     for (to, task) in drawn.tasks.iter().enumerate() {
         for edge in &task.dependencies {
@@ -149,6 +152,7 @@ pub(crate) fn picture(drawn: &Drawn) -> Picture {
             links.extend(places.get(&id).map(|from| (*from, to, edge.on)));
         }
     }
+    links.extend(links_to_the_end(drawn, &links));
     let tasks = drawn.tasks.iter().map(|task| {
         let mut note = format!("task {}: {}", task.id, task.status);
         if let Some(time) = task.attempts.last().and_then(|attempt| attempt.execution_time) {
@@ -162,11 +166,36 @@ pub(crate) fn picture(drawn: &Drawn) -> Picture {
             name: task.name.clone(),
             note,
             status: Some(task.status),
-            is_critical: critical.contains(&task.id),
+            step: steps.get(&task.id).copied(),
         }
     });
     let title = drawn.report.workflow.as_ref().map_or("tasks", |workflow| workflow.name.as_str());
     Picture { title: title.to_owned(), tasks: tasks.collect(), links }
+}
+
+/// From what nothing comes after to the tasks that wait for all others, so that these stand at the end.
+fn links_to_the_end(drawn: &Drawn, links: &[(usize, usize, On)]) -> Vec<(usize, usize, On)> {
+    let mut is_followed = vec![false; drawn.tasks.len()];
+    for (from, to, _) in links {
+        is_followed[*from] |= !drawn.tasks[*to].finally;
+    }
+    let mut found = Vec::new();
+    for (to, last) in drawn.tasks.iter().enumerate().filter(|(_, task)| task.finally) {
+        // One of several that follow each other stands behind the others already.
+        if links.iter().any(|(from, target, _)| *target == to && drawn.tasks[*from].finally) {
+            continue;
+        }
+        let ends =
+            drawn.tasks.iter().enumerate().filter(|(from, task)| {
+                !task.finally && task.workflow == last.workflow && !is_followed[*from]
+            });
+        let ends: Vec<usize> = ends.map(|(from, _)| from).take(MOST_ENDS + 1).collect();
+        if ends.len() <= MOST_ENDS {
+            found.extend(ends.into_iter().map(|from| (from, to, On::Completion)));
+        }
+    }
+    found.retain(|link| !links.contains(link));
+    found
 }
 
 fn claims(text: &mut String, drawn: &Drawn) {

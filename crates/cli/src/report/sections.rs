@@ -1,7 +1,7 @@
 //! The tables and the comparison of waiting and running.
 
 use orchd_api::{NameUse, ReportedTask};
-use orchd_model::{Span, Status, TaskId, Time};
+use orchd_model::{Span, Status, TaskId, Time, WorkflowId};
 use orchd_workflow::escaped;
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -165,8 +165,7 @@ struct Parts<'a> {
 
 /// The tasks that took longest from submission to end, each as waiting and running.
 pub(crate) fn comparison(text: &mut String, drawn: &Drawn) {
-    let ends: BTreeMap<TaskId, Time> =
-        drawn.tasks.iter().filter_map(|task| Some((task.id, task.finished_at?))).collect();
+    let ends = Ends::of(&drawn.tasks);
     let mut parts: Vec<Parts<'_>> =
         drawn.tasks.iter().filter_map(|task| split(task, &ends, drawn.now)).collect();
     let all = |parts: &Parts<'_>| parts.before.0 + parts.turn.0 + parts.run.0;
@@ -203,16 +202,39 @@ pub(crate) fn comparison(text: &mut String, drawn: &Drawn) {
     text.push_str("</div>");
 }
 
-fn split<'a>(task: &'a ReportedTask, ends: &BTreeMap<TaskId, Time>, now: Time) -> Option<Parts<'a>> {
+/// When tasks ended, and of a workflow the last one that does not wait for all others.
+#[derive(Default)]
+struct Ends {
+    tasks: BTreeMap<TaskId, Time>,
+    others: BTreeMap<WorkflowId, Time>,
+}
+
+impl Ends {
+    fn of(tasks: &[ReportedTask]) -> Self {
+        let mut ends = Self::default();
+        for task in tasks {
+            let Some(end) = task.finished_at else { continue };
+            ends.tasks.insert(task.id, end);
+            if let Some(workflow) = task.workflow.filter(|_| !task.finally) {
+                let last = ends.others.entry(workflow).or_insert(end);
+                *last = end.max(*last);
+            }
+        }
+        ends
+    }
+}
+
+fn split<'a>(task: &'a ReportedTask, ends: &Ends, now: Time) -> Option<Parts<'a>> {
     // Of a task that was run again, the attempts of this run.
     let mut attempts = task.attempts.iter().filter(|attempt| attempt.started_at >= task.submitted_at);
     let started_at = attempts.next()?.started_at;
     let last = task.attempts.last().map_or(started_at, |attempt| end(attempt, now));
     let depends = task.dependencies.iter().filter_map(|edge| match edge.task {
-        orchd_model::DependencyTarget::Id(id) => ends.get(&id).copied(),
+        orchd_model::DependencyTarget::Id(id) => ends.tasks.get(&id).copied(),
         orchd_model::DependencyTarget::Name(_) => None,
     });
-    let ready_at = depends.chain([task.submitted_at]).max()?.min(started_at);
+    let others = task.workflow.filter(|_| task.finally).and_then(|workflow| ends.others.get(&workflow));
+    let ready_at = depends.chain(others.copied()).chain([task.submitted_at]).max()?.min(started_at);
     Some(Parts {
         task,
         before: ready_at.since(task.submitted_at),
