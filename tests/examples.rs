@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 const ELSEWHERE: [&str; 2] = ["code-report.yaml", "data-science.yaml"];
 
 /// An example, what is given with it, its exit code, and what its tasks say at the end.
-const RUNS: [(&str, &[&str], i32, &str); 15] = [
+const RUNS: [(&str, &[&str], i32, &str); 17] = [
     ("fan-out.yaml", &[], 0, "139 primes below 800"),
     ("fan-out.yaml", &["-P", "limit=100"], 0, "25 primes below 100"),
     ("pipeline.yaml", &[], 0, "the is 25 % of the words"),
@@ -28,6 +28,8 @@ const RUNS: [(&str, &[&str], i32, &str); 15] = [
     ("conditional-deploy.yaml", &["-P", "broken=true"], 1, "staging is as it was before"),
     ("compensation.yaml", &[], 0, "paid 720"),
     ("compensation.yaml", &["-P", "balance=100"], 1, "flight OR 17 is cancelled"),
+    ("nightly.yaml", &[], 0, "3 tables, 2076 bytes"),
+    ("nightly.yaml", &["-P", "tables=[\"one\"]"], 0, "1 tables, 292 bytes"),
     ("project-orchestration.yaml", &["--workflow", "analysis_and_reporting"], 0, "\"Python\":85"),
     ("project-orchestration.yaml", &["--workflow", "dag"], 0, "/sh"),
 ];
@@ -62,6 +64,24 @@ fn every_example_runs_and_says_what_it_should() {
         assert!(told.contains(says), "{name} {given:?}: {says:?} is not in {told:?}, {said:?}");
         assert!(left.is_empty(), "{name} {given:?} left {left:?}");
     }
+}
+
+#[test]
+fn what_is_done_every_night_is_done_by_a_schedule() {
+    let daemon = Daemon::start(2);
+    let file = directory().join("nightly.yaml");
+    let file = file.to_string_lossy();
+    let words =
+        ["--cron", "30 3 * * *", "--tz", "UTC", "--overlap", "skip", "--catch-up", "one", "--file", &file];
+    daemon.orchctl(&[&["schedule", "add", "nightly"], &words[..]].concat()).succeeds();
+    daemon.orchctl(&["schedule", "run", "nightly"]).succeeds();
+    kit::until("the run has begun", || !daemon.all_tasks().is_empty());
+    daemon.orchctl(&["wait", "--workflow", "nightly"]).succeeds();
+    let sum = daemon.all_tasks().into_iter().find(|task| task.name == "sum_up").unwrap();
+    let said = daemon.orchctl(&["logs", &sum.id.to_string()]).out;
+    assert!(said.ends_with(": 3 tables, 2076 bytes\n") && said.starts_with("20"), "{said}");
+    let shown = daemon.orchctl(&["schedule", "show", "nightly"]).succeeds().out.clone();
+    assert!(shown.contains("03:30"), "{shown}");
 }
 
 #[test]
