@@ -6,6 +6,7 @@
 #[expect(dead_code, reason = "each test uses a part of the kit")]
 mod kit;
 
+use kit::random::Random;
 use kit::{Daemon, claims, gate, until};
 use orchd_client::api::Resource;
 use orchd_client::model::{Mode, Reason};
@@ -18,19 +19,6 @@ const TASKS: usize = 10_000;
 const RESOURCES: u64 = 20;
 /// Units of a resource that counts them: `gpu:rN` has N + 1.
 const COUNTED: u64 = RESOURCES / 2;
-
-/// `SplitMix64` (Steele, Lea, Flood, OOPSLA 2014): the same load on every run.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % end
-    }
-}
 
 /// One to three claims on different resources, as `(number, mode, amount)`.
 fn random_claims(random: &mut Random) -> Vec<(u64, Mode, u64)> {
@@ -368,10 +356,10 @@ fn a_task_that_is_blocked_by_seven_things_is_told_all_of_them() {
     for part in [
         "held\n".to_owned(),
         "paused (priority low)".to_owned(),
-        format!("short of cpu:system_cpu: wants 1 read, 0 free; held by {kept}"),
+        format!("short of cpu:system_cpu: wants 1 read, 0 free\n    held by {kept}"),
         "rate limited until".to_owned(),
         "external_api:y is closed".to_owned(),
-        format!("short of lock:a: wants 1 read; held by {kept}"),
+        format!("short of lock:a: wants 1 read\n    held by {kept}"),
         format!("behind {writer}"),
     ] {
         assert!(why.contains(&part), "{part} in {why}");

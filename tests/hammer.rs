@@ -10,6 +10,7 @@
 #[expect(dead_code, reason = "each test uses a part of the kit")]
 mod kit;
 
+use kit::random::Random;
 use kit::{Daemon, PATIENCE, claims, process, until};
 use orchd_client::api::ListQuery;
 use orchd_client::model::{Code, ResourceName};
@@ -36,23 +37,10 @@ const KNOWN: u32 = 8;
 /// A client is killed after so many rounds, the worker, the daemon.
 const KILLS: [u64; 3] = [17, 67, 151];
 
-/// `SplitMix64` (Steele, Lea, Flood, OOPSLA 2014).
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % end
-    }
-
-    /// One to three locks, each with its mode; few of them, so that they are in dispute.
-    fn wanted(&mut self) -> BTreeMap<u64, &'static str> {
-        let modes = ["read", "read", "write", "exclusive"];
-        (0..=self.below(3)).map(|_| (self.below(LOCKS), modes[self.below(4) as usize])).collect()
-    }
+/// One to three locks, each with its mode; few of them, so that they are in dispute.
+fn some_locks(random: &mut Random) -> BTreeMap<u64, &'static str> {
+    let modes = ["read", "read", "write", "exclusive"];
+    (0..=random.below(3)).map(|_| (random.below(LOCKS), modes[random.below(4) as usize])).collect()
 }
 
 fn texts(wanted: &BTreeMap<u64, &str>) -> Vec<String> {
@@ -136,7 +124,7 @@ async fn client(seed: u64) {
 }
 
 async fn round(client: &Client, kernel: &Kernel, random: &mut Random) {
-    let wanted = random.wanted();
+    let wanted = some_locks(random);
     let wait = match random.below(10) {
         0 => Some(Duration::ZERO),
         1 => Some(Duration::from_micros(random.below(5000))),
@@ -235,7 +223,7 @@ impl Hammer {
         let program = std::env::current_exe().unwrap();
         let specs: Vec<TaskSpec> = (0..TASKS)
             .map(|_| {
-                let wanted = self.random.wanted();
+                let wanted = some_locks(&mut self.random);
                 let words = wanted.iter().map(|(lock, mode)| format!("{lock}:{mode}"));
                 let argv = [program.to_str().unwrap().to_owned(), "task".to_owned()];
                 let spec = TaskSpec::command(argv.into_iter().chain(words));

@@ -8,6 +8,7 @@
 pub mod page;
 pub mod process;
 pub mod program;
+pub mod random;
 
 use orchd_client::api::{Event, EventQuery, ListQuery, Selector, Stats, Task, WaitRequest, Worker};
 use orchd_client::blocking::Client;

@@ -1,7 +1,7 @@
 //! What an operator changes while the scheduler runs. None of it is a fact: a restart reads the configuration
 //! again.
 
-use orchd_model::{Amount, ResourceKind, ResourceName, ResourceSetting, WorkerId};
+use orchd_model::{ResourceName, ResourceSetting, WorkerId};
 
 use crate::core::{Config, Core};
 
@@ -41,13 +41,9 @@ impl Core {
     }
 
     fn reconfigure_resource(&mut self, name: &ResourceName, setting: Option<ResourceSetting>) {
-        let nothing = match name.counted_as() {
-            ResourceKind::Quantity => ResourceSetting::capacity(Amount::ZERO),
-            ResourceKind::Rate | ResourceKind::Lock => ResourceSetting::default(),
-        };
         let set = self.meta.resources.iter().find(|(set, _)| set == name).map(|(_, set)| set);
         let is_configured = setting.is_some() || set.is_some();
-        let setting = setting.unwrap_or(nothing);
+        let setting = setting.unwrap_or_default();
         let setting = set.map_or(setting.clone(), |set| setting.overlaid(set));
         let index = self.resource(name);
         self.ledger.reconfigure(index, setting, is_configured, self.now);

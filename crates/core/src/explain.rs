@@ -131,8 +131,8 @@ impl Core {
         }
         let queue = self.queues.get(task.queue);
         reasons.extend(self.claim_reasons(queue, &self.asker(self.rank_of(id))));
-        reasons
-            .extend(self.worker_reason(&queue.demand.runner, task.queued_since().is_some() || task.placed));
+        let ready = task.placed || matches!(task.phase, Phase::Ready { .. });
+        reasons.extend(self.worker_reason(&queue.demand.runner, ready));
         reasons
     }
 
@@ -193,15 +193,19 @@ impl Core {
     /// Everything that stands against one need.
     pub(crate) fn block_reasons(&self, need: &Need, asker: &Asker) -> Vec<Reason> {
         let resource = self.ledger.get(need.resource);
-        let mut blocks = resource.blocks(need.mode, need.amount, asker);
+        let blocks = resource.blocks(need.mode, need.amount, asker);
         let group = match &resource.key {
             ResourceKey::Named(name) => {
-                return blocks.map(|block| self.block_reason(block, need, resource, name)).collect();
+                let mut reasons: Vec<Reason> =
+                    blocks.map(|block| self.block_reason(block, need, resource, name)).collect();
+                // A holder's mode and what it leaves are the same reason.
+                reasons.dedup();
+                return reasons;
             }
             ResourceKey::Workflow(id) => format!("workflow {id}"),
             ResourceKey::Session(id) => format!("session {id}"),
         };
-        blocks.next().map(|block| group_reason(block, resource, group)).into_iter().collect()
+        blocks.map(|block| group_reason(block, resource, group.clone())).collect()
     }
 
     fn block_reason(&self, block: Block, need: &Need, resource: &Resource, name: &ResourceName) -> Reason {

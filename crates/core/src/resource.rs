@@ -192,16 +192,20 @@ impl Resource {
     /// What stands against it however much is free: it is paused, closed, throttled, or smaller than the
     /// claim.
     pub fn bar(&self, mode: Mode, amount: Amount, now: Time) -> Option<Block> {
+        self.bars(mode, amount, now).next()
+    }
+
+    fn bars(&self, mode: Mode, amount: Amount, now: Time) -> impl Iterator<Item = Block> {
+        let too_small =
+            self.is_missing() || self.whole().is_some_and(|whole| self.charge(mode, amount) > whole);
         let throttled = self.throttled_until.filter(|until| *until > now);
-        if self.closed {
-            Some(Block::Closed)
-        } else if self.paused {
-            Some(Block::Paused)
-        } else if self.is_missing() || self.whole().is_some_and(|whole| self.charge(mode, amount) > whole) {
-            Some(Block::Unsatisfiable)
-        } else {
-            throttled.map(Block::Throttled)
-        }
+        let bars = [
+            self.closed.then_some(Block::Closed),
+            self.paused.then_some(Block::Paused),
+            too_small.then_some(Block::Unsatisfiable),
+            throttled.map(Block::Throttled),
+        ];
+        bars.into_iter().flatten()
     }
 
     /// Why the need of this task cannot be granted now, if it cannot.
@@ -217,7 +221,7 @@ impl Resource {
         asker: &'a Asker,
     ) -> impl Iterator<Item = Block> + 'a {
         let excluded = move || self.holders.values().next().is_some_and(|hold| !hold.mode.admits(mode));
-        let bar = std::iter::once_with(move || self.bar(mode, amount, asker.now));
+        let bars = self.bars(mode, amount, asker.now);
         let mode_block = std::iter::once_with(move || excluded().then_some(Block::Mode));
         let beside = std::iter::once_with(move || self.beside_block(mode, amount, asker));
         let short = std::iter::once_with(move || self.short_block(mode, amount));
@@ -225,7 +229,7 @@ impl Resource {
             self.reserved_before(mode, asker.rank).map(|first| Block::Behind(first.task))
         });
         let rate = std::iter::once_with(move || self.rate_block(mode, amount, asker.now));
-        bar.chain(mode_block).chain(beside).chain(short).chain(behind).chain(rate).flatten()
+        bars.chain(mode_block.chain(beside).chain(short).chain(behind).chain(rate).flatten())
     }
 
     /// What a task before it leaves that has reserved an amount. Comes before what is free now: only the first
@@ -248,6 +252,10 @@ impl Resource {
     /// What the bucket has.
     fn rate_block(&self, mode: Mode, amount: Amount, now: Time) -> Option<Block> {
         let (rate, bucket) = self.rate(now)?;
+        if self.charge(mode, amount) > rate.burst {
+            // It will never have so many.
+            return None;
+        }
         let ready = bucket.ready_at(self.charge(mode, amount), rate);
         (ready > now).then_some(Block::Rate(ready))
     }
@@ -284,19 +292,21 @@ impl Resource {
     /// When its holders will have given back what this claim needs at the latest, where their limits promise
     /// that.
     pub fn free_by(&self, mode: Mode, amount: Amount) -> Option<Time> {
-        let mut left: Vec<&Hold> = self.holders.values().collect();
-        // Those without a limit end last, so what they have is there last.
-        left.sort_by_key(|hold| std::cmp::Reverse(hold.ends_by.unwrap_or(Time(u64::MAX))));
-        loop {
-            let last = left.pop()?;
-            let held = left.iter().fold(Amount::ZERO, |sum, hold| sum + hold.amount);
-            let fits = self.capacity().is_none_or(|capacity| held + self.charge(mode, amount) <= capacity);
-            let admits = left.iter().all(|hold| hold.mode.admits(mode));
-            let has_room = self.setting.concurrency.is_none_or(|limit| left.len() < limit as usize);
-            if fits && admits && has_room {
-                return last.ends_by;
-            }
-        }
+        let mut ends: Vec<&Hold> = self.holders.values().collect();
+        // Those without a limit end last.
+        ends.sort_by_key(|hold| hold.ends_by.unwrap_or(Time(u64::MAX)));
+        let excludes = |hold: &Hold| !hold.mode.admits(mode);
+        let charge = self.charge(mode, amount);
+        let (mut held, mut count) = (self.held, ends.len());
+        let mut excluding = ends.iter().filter(|hold| excludes(hold)).count();
+        let last = ends.into_iter().find(|hold| {
+            held -= hold.amount;
+            count -= 1;
+            excluding -= usize::from(excludes(hold));
+            let has_room = self.setting.concurrency.is_none_or(|limit| count < limit as usize);
+            excluding == 0 && has_room && self.capacity().is_none_or(|capacity| held + charge <= capacity)
+        });
+        last?.ends_by
     }
 
     /// One more queue waits for it.

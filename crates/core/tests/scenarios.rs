@@ -5,12 +5,17 @@
 
 mod kit;
 
+use orchd_model::Reason;
 use std::fs;
 use std::path::PathBuf;
 
+fn directory() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios")
+}
+
 #[test]
 fn every_scenario_goes_as_it_is_written() {
-    let directory = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios");
+    let directory = directory();
     let bless = std::env::var_os("BLESS").is_some();
     let mut files: Vec<PathBuf> =
         fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().path()).collect();
@@ -22,7 +27,7 @@ fn every_scenario_goes_as_it_is_written() {
         let written = fs::read_to_string(&path).unwrap();
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
         let happened = std::panic::catch_unwind(|| kit::script::run(&written));
-        let Ok(happened) = happened else {
+        let Ok((happened, _)) = happened else {
             wrong.push(format!("{name}: panicked, see above"));
             continue;
         };
@@ -36,6 +41,20 @@ fn every_scenario_goes_as_it_is_written() {
         }
     }
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_reason_why_a_task_waits_has_a_scenario_of_its_own() {
+    let schema = schemars::schema_for!(Reason).to_value();
+    let codes = schema["oneOf"].as_array().unwrap().iter().map(|one| &one["properties"]["code"]["const"]);
+    let codes: Vec<&str> = codes.map(|code| code.as_str().unwrap()).collect();
+    assert!(codes.len() > 10, "{codes:?}");
+    for code in codes {
+        let path = directory().join(format!("why_{code}.txt"));
+        let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let (_, told) = kit::script::run(&text);
+        assert!(told.contains(code), "{} tells {told:?}", path.display());
+    }
 }
 
 /// The first lines in which two texts differ, with their numbers.

@@ -1,8 +1,8 @@
 //! `explain`: every reason why a task does not run.
 
 use clap::Args;
-use orchd_api::{Explanation, ReasonText};
-use orchd_model::{Reason, Status, TaskId};
+use orchd_api::Explanation;
+use orchd_model::{Holder, Reason, Status, TaskId};
 
 use crate::context::Context;
 use crate::{Exit, Failure, text};
@@ -40,30 +40,61 @@ fn class(explanation: &Explanation) -> String {
     let (asked, now) = (explanation.priority, explanation.competes_as);
     match &explanation.inherited_from {
         _ if asked == now => format!("class {asked}"),
-        Some(from) => format!(
-            "class {asked}, competes as {now} because {} ({}) needs it",
-            from.task,
-            text::plain(&from.name)
-        ),
+        Some(from) => {
+            let aged = if from.priority == now { "" } else { ", and after waiting so long" };
+            let name = text::plain(&from.name);
+            format!("class {asked}, competes as {now} because {} ({name}) needs it{aged}", from.task)
+        }
         None => format!("class {asked}, competes as {now} after waiting so long"),
     }
 }
 
-/// A reason, and below it what stands against each variant.
-fn sentences(reason: &ReasonText) -> Vec<String> {
-    let Reason::Variants { variants } = &reason.reason else { return vec![text::plain(&reason.text)] };
-    let mut lines = vec!["none of its variants fits:".to_owned()];
-    for variant in variants {
-        let claims = variant.claims.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
-        lines.push(format!("  variant {}: {}", variant.variant, text::plain(&claims)));
-        let reasons = variant.reasons.iter().map(|reason| text::plain(&reason.to_string()));
-        lines.extend(reasons.map(|reason| format!("    {reason}")));
+/// A reason, and below it who holds what it is about, or what stands against each variant.
+fn sentences(reason: &Reason) -> Vec<String> {
+    match reason {
+        Reason::Resource { holders, holder_count, .. } if !holders.is_empty() => {
+            let mut lines = vec![text::plain(&without_holders(reason))];
+            lines.extend(holders.iter().map(|holder| format!("  held by {}", held_by(holder))));
+            if *holder_count > holders.len() {
+                lines.push(format!("  and {} more", holder_count - holders.len()));
+            }
+            lines
+        }
+        Reason::Variants { variants } => {
+            let mut lines = vec!["none of its variants fits:".to_owned()];
+            for variant in variants {
+                let claims = variant.claims.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+                lines.push(format!("  variant {}: {}", variant.variant, text::plain(&claims)));
+                let reasons = variant.reasons.iter().flat_map(sentences);
+                lines.extend(reasons.map(|line| format!("    {line}")));
+            }
+            lines
+        }
+        _ => vec![text::plain(&reason.to_string())],
     }
-    lines
+}
+
+fn without_holders(reason: &Reason) -> String {
+    let mut short = reason.clone();
+    if let Reason::Resource { holders, holder_count, .. } = &mut short {
+        holders.clear();
+        *holder_count = 0;
+    }
+    short.to_string()
+}
+
+fn held_by(holder: &Holder) -> String {
+    let Holder { task, name, amount, mode, since, until, .. } = holder;
+    let what = if holder.guard { ", a client's own claim" } else { "" };
+    let until =
+        until.map_or_else(String::new, |until| format!(", until {} at the latest", text::instant(until)));
+    let name = text::plain(name);
+    format!("{task} ({name}{what}): {amount} {mode} since {}{until}", text::instant(*since))
 }
 
 fn lines(explanation: &Explanation) -> Vec<String> {
-    let mut lines: Vec<String> = explanation.reasons.iter().flat_map(sentences).collect();
+    let mut lines: Vec<String> =
+        explanation.reasons.iter().flat_map(|reason| sentences(&reason.reason)).collect();
     lines.extend(explanation.status_reason.as_ref().map(|reason| text::plain(&reason.text)));
     lines.extend(explanation.stopping.map(|cause| cause.sentence().to_owned()));
     if lines.is_empty() && explanation.status == Status::Running {

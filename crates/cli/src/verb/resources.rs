@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 use orchd_api::{Resource, ResourceHolder, ResourceRequest, SettleRequest, ThrottleRequest};
-use orchd_model::{Amount, Refusal, ResourceName, Span, Token};
+use orchd_model::{Amount, Refusal, ResourceName, Span, Time, Token};
 
 use crate::context::Context;
 use crate::screen::{Piece, Tint};
@@ -169,12 +169,13 @@ async fn list(context: &Context) -> Result<Exit, Failure> {
 type Column = (&'static str, fn(&Resource) -> Piece, fn(&Resource) -> bool);
 
 /// Columns that say nothing of any of the resources are left out.
-const COLUMNS: [Column; 10] = [
+const COLUMNS: [Column; 11] = [
     ("RESOURCE", |resource| Piece::text(text::plain(&resource.resource)), |_| true),
     ("CAPACITY", |resource| Piece::number(capacity(resource)), |_| true),
     ("CONCURRENCY", |resource| Piece::number(concurrency(resource)), |r| r.concurrency.is_some()),
     ("HELD", |resource| Piece::number(amount(resource, Some(resource.held))), |_| true),
     ("FREE", |resource| Piece::number(free(resource)), |_| true),
+    ("REFILL", refill, |resource| next_refill(resource).is_some()),
     ("RESERVED", |resource| Piece::number(resource.reserved), |resource| resource.reserved > 0),
     ("WAITING", |resource| Piece::number(resource.waiting), |_| true),
     ("BLOCKED", |r| Piece::number(text::duration(r.blocked_time)), |r| r.blocked_time > Span::ZERO),
@@ -204,6 +205,15 @@ fn free(resource: &Resource) -> String {
         Some(rate) => format!("{}/{}", rate.left, rate.burst),
         None => amount(resource, resource.free),
     }
+}
+
+fn next_refill(resource: &Resource) -> Option<Time> {
+    resource.rate.as_ref().and_then(|rate| rate.next_refill)
+}
+
+/// When there is one token more.
+fn refill(resource: &Resource) -> Piece {
+    Piece::text(next_refill(resource).map_or_else(|| "-".to_owned(), text::instant))
 }
 
 fn concurrency(resource: &Resource) -> String {

@@ -7,16 +7,17 @@ use orchd_model::{
     Body, ErrorType, FailFast, NotBefore, On, Outcome, Progress, ResourceSetting, SessionId, SessionMode,
     Span, TaskId, TaskRange, Time, Token, WorkerId, WorkflowId,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::goes_on::undo;
 use super::telling::refused_as;
 use super::{World, claims_of, matchers, spec_of, task};
 
-/// Runs the commands of a scenario and gives its text with what really came out.
+/// Runs the commands of a scenario and gives its text with what really came out, and the codes of the reasons
+/// that were told.
 #[must_use]
-pub fn run(text: &str) -> String {
+pub fn run(text: &str) -> (String, BTreeSet<String>) {
     let mut script = Script::new();
     let mut shown = String::new();
     for line in text.lines() {
@@ -33,7 +34,7 @@ pub fn run(text: &str) -> String {
             }
         }
     }
-    shown
+    (shown, script.codes)
 }
 
 pub(super) struct Script {
@@ -47,6 +48,8 @@ pub(super) struct Script {
     pub(super) workers: BTreeMap<String, WorkerId>,
     /// Every token a task has had.
     pub(super) tokens: BTreeMap<TaskId, Vec<Token>>,
+    /// Of every reason that was told.
+    pub(super) codes: BTreeSet<String>,
 }
 
 fn span(text: &str) -> Span {
@@ -74,6 +77,7 @@ impl Script {
             sessions: BTreeMap::new(),
             workers: BTreeMap::new(),
             tokens: BTreeMap::new(),
+            codes: BTreeSet::new(),
         }
     }
 

@@ -322,6 +322,8 @@ impl Script {
         let id = self.task(name);
         let now = self.world().now;
         self.world().core.note_time(now);
+        let reasons = self.world().core.reasons(id);
+        self.codes.extend(reasons.iter().map(code_of));
         self.explain_id(id)
     }
 
@@ -347,6 +349,11 @@ impl Script {
         }
         said
     }
+}
+
+fn code_of(reason: &Reason) -> String {
+    let json = serde_json::to_value(reason).expect("it has a form in JSON");
+    json["code"].as_str().expect("it has a code").to_owned()
 }
 
 /// A reason with its instants as times since the beginning.
