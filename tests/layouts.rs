@@ -98,11 +98,16 @@ fn the_configuration_as_it_stands_is_checked_and_planned() {
     assert_eq!(plans[1]["warnings"][0]["line"], 27);
 }
 
+fn as_toml() -> String {
+    toml::to_string(&serde_json::from_str::<Value>(&as_json()).unwrap()).unwrap()
+}
+
 #[test]
-fn yaml_and_json_give_the_same_plans() {
+fn yaml_json_and_toml_give_the_same_plans() {
     let daemon = Daemon::stopped(0, "");
     daemon.write("config.yaml", with_commands());
     daemon.write("config.json", as_json());
+    daemon.write("config.toml", as_toml());
     let plans = |file: &str| daemon.orchctl(&["workflow", "plan", file, "--json"]).succeeds().json();
     // The keys of a JSON object have no order, and neither have the workflows.
     let sorted = |file: &str| {
@@ -112,6 +117,7 @@ fn yaml_and_json_give_the_same_plans() {
     };
     let yaml = sorted("config.yaml");
     assert_eq!(yaml, sorted("config.json"));
+    assert_eq!(yaml, sorted("config.toml"));
     let diamond = yaml.iter().find(|plan| plan["name"] == "sample_analysis_workflow").unwrap();
     assert_eq!((&diamond["stages"], &diamond["total_tasks"]), (&json!(3), &json!(4)));
     assert_eq!(diamond["execution_order"], json!([["task1"], ["task2", "task3"], ["task4"]]));

@@ -2,19 +2,21 @@
 //! as is expected and never fail.
 //!
 //! What nobody can know is left out: conditions hold, what is held is released, nothing is retried, and whoever
-//! waits for a failure is skipped. Nothing here waits, and nothing is started.
+//! waits for a failure is skipped. A task that is done for each element of a list is done for all of them where the
+//! list is known beforehand, and else once. Nothing here waits, and nothing is started.
 
 use orchd_api::Resource;
 use orchd_core::{
-    Command, Config, Core, EdgeTarget, Effect, Join, NewTask, NewWorkflow, Output, Reply, Runner, Snapshot,
-    Submission, WorkerNote,
+    Command, Config, Core, EdgeTarget, Effect, Fact, Join, NewTask, NewWorkflow, Output, Reply, Runner,
+    Snapshot, Submission, WorkerNote,
 };
 use orchd_model::{
-    Amount, AttemptNumber, AttemptReport, Body, Claim, DependencyTarget, FailFast, NotBefore, Outcome,
-    Refusal, ResourceName, ResourceSetting, RetryPolicy, Span, TaskId, TaskSpec, Time, Token, WorkerId,
-    WorkflowSpec,
+    Amount, AttemptNumber, AttemptReport, Body, Claim, DependencyTarget, FailFast, Foreach, Indices,
+    NotBefore, Outcome, Refusal, ResourceName, ResourceSetting, RetryPolicy, Span, TaskId, TaskSpec, Time,
+    Token, WorkerId, WorkflowSpec, limits,
 };
 use orchd_workflow::{Estimate, Layout, Plan, Unsatisfiable};
+use serde_json::json;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap};
 use std::sync::Arc;
@@ -75,8 +77,30 @@ pub(crate) fn try_out(plan: &mut Plan, spec: &WorkflowSpec, ground: &Ground) {
         let seconds = |task: &TaskSpec| plan.durations.get(&task.name).map_or(0.0, |known| known.seconds);
         let span = |task| Span::from_secs_f64(seconds(task)).unwrap_or_default();
         let durations = spec.tasks.iter().map(span).collect();
-        plan.estimate = Run::new(spec, durations, ground).and_then(Run::go);
+        let lists: Vec<Option<List>> = spec.tasks.iter().map(|task| known_list(spec, task)).collect();
+        let elements: u64 = lists.iter().flatten().flatten().map(Indices::len).sum();
+        if elements <= TASKS as u64 {
+            plan.estimate = Run::new(spec, durations, &lists, ground).and_then(Run::go);
+        }
     }
+}
+
+/// The elements of a task, if there are any.
+type List = Option<Indices>;
+
+/// The elements of a task, where they do not depend on results.
+fn known_list(spec: &WorkflowSpec, task: &TaskSpec) -> Option<List> {
+    let items = match task.foreach.as_ref()? {
+        Foreach::Items(items) => Arc::clone(items),
+        Foreach::Array { .. } => Arc::new([]),
+        Foreach::Expression(expression) => {
+            let parameters =
+                orchd_workflow::overlay(&json!({ "parameters": spec.parameters }), &task.parameters);
+            orchd_workflow::value_of(expression, &parameters).ok()?.as_array()?.clone().into()
+        }
+    };
+    let list = task.elements(items).and_then(|elements| elements.array);
+    list.is_none_or(|list| list.len() <= limits::FOREACH_ITEMS).then_some(list)
 }
 
 /// The tasks whose claims the scheduler refuses, each set of claims asked about once.
@@ -141,6 +165,8 @@ struct Run {
     worker: WorkerId,
     /// By the order of their ids, which is that of the file.
     durations: HashMap<TaskId, Span>,
+    /// What tasks become that are done for each element of a list.
+    elements: HashMap<TaskId, NewTask>,
     endings: BinaryHeap<Reverse<Ending>>,
     slots: u32,
     peak: usize,
@@ -148,12 +174,18 @@ struct Run {
 }
 
 impl Run {
-    fn new(spec: &WorkflowSpec, durations: Vec<Span>, ground: &Ground) -> Option<Self> {
+    fn new(
+        spec: &WorkflowSpec,
+        durations: Vec<Span>,
+        lists: &[Option<List>],
+        ground: &Ground,
+    ) -> Option<Self> {
         let mut run = Self {
             core: ground.core(),
             now: Time(0),
             worker: WorkerId::default(),
             durations: HashMap::new(),
+            elements: HashMap::new(),
             endings: BinaryHeap::new(),
             slots: ground.slots,
             peak: 0,
@@ -179,12 +211,22 @@ impl Run {
         };
         let by_name: HashMap<&str, usize> =
             spec.tasks.iter().enumerate().map(|(index, task)| (task.name.as_str(), index)).collect();
-        let tasks =
+        let mut tasks: Vec<NewTask> =
             spec.tasks.iter().zip(&durations).map(|(task, took)| known(task, *took, &by_name)).collect();
-        let submission = Submission { tasks, workflow: Some(workflow), ..Submission::default() };
         // Starts are told of in the same step, before the ids are known here: they follow one another.
-        let first = run.core.meta().next_task.0;
-        run.durations = (first..).map(TaskId).zip(durations).collect();
+        let ids = (run.core.meta().next_task.0..).map(TaskId);
+        for ((id, task), list) in ids.clone().zip(&mut tasks).zip(lists) {
+            let Some(array) = *list else { continue };
+            let edges = std::mem::take(&mut task.edges);
+            let one = TaskSpec { array, ..(*task.spec).clone() };
+            let whole = NewTask { runner: Runner::Computed, edges, ..task.clone() };
+            let each = NewTask { spec: Arc::new(one), ..std::mem::replace(task, whole) };
+            if array.is_some() {
+                run.elements.insert(id, each);
+            }
+        }
+        run.durations = ids.zip(durations).collect();
+        let submission = Submission { tasks, workflow: Some(workflow), ..Submission::default() };
         run.handle(Command::Submit(submission))?;
         Some(run)
     }
@@ -193,6 +235,13 @@ impl Run {
         let mut out = Output::default();
         let reply = self.core.handle(self.now, command, &mut out).ok();
         let mut decisions = Vec::new();
+        for event in &out.events {
+            if let Fact::Expanded { task, elements } = &event.fact {
+                let took = self.durations.get(task).copied().unwrap_or(Span::ZERO);
+                let ids = elements.first.0..elements.first.0 + elements.count;
+                self.durations.extend(ids.map(|id| (TaskId(id), took)));
+            }
+        }
         for effect in out.effects {
             match effect {
                 Effect::Assign { task, attempt, token, .. } => {
@@ -200,9 +249,14 @@ impl Run {
                     self.endings.push(Reverse(Ending { at: self.now + took, token, task, attempt }));
                 }
                 Effect::Evaluate { task } => decisions.push(Command::Decide { task, verdict: Ok(true) }),
-                // Here a list is taken for one element: nothing is computed.
+                Effect::Compute { task, elements } => {
+                    let expands = elements.is_none().then(|| self.elements.remove(&task)).flatten();
+                    decisions.push(match expands {
+                        Some(elements) => Command::Expand { task, elements: Box::new(elements) },
+                        None => Command::Computed { task, outcome: Outcome::Succeeded, data: None },
+                    });
+                }
                 Effect::Recall { .. }
-                | Effect::Compute { .. }
                 | Effect::Stop { .. }
                 | Effect::Dismiss { .. }
                 | Effect::Fence { .. }
@@ -282,6 +336,7 @@ fn known(task: &TaskSpec, took: Span, by_name: &HashMap<&str, usize>) -> NewTask
         // How long others may overtake depends on it; one that would be met is not expected to be.
         timeout: task.timeout.filter(|timeout| *timeout > took),
         not_before: task.not_before.filter(|not_before| matches!(not_before, NotBefore::In(_))),
+        finally: task.finally,
         ..TaskSpec::new(task.body.clone())
     };
     new_task(spec, edges)
@@ -333,6 +388,23 @@ tasks:
         let text = "tasks:\n- {name: a, shell: x, when: 'false', not_before: 5, hold: true}\n- {name: b, dependencies: [a]}\n\
                     - {name: c, shell: x, dependencies: [{task: a, on: failure}]}";
         assert_eq!(estimate(text, 1), (6.0, 1));
+    }
+
+    #[test]
+    fn elements_of_a_list_run_at_once_and_what_is_at_the_end_runs_then() {
+        let text = "parameters: { n: 3 }\ntasks:\n- {name: a, shell: x, not_before: 2}\n\
+                    - {name: b, shell: x, foreach: 'range(parameters.n)', dependencies: [a]}\n\
+                    - {name: c, shell: x, array: 1-2, dependencies: [b]}\n\
+                    - {name: d, shell: x, foreach: tasks.c.output, dependencies: [c]}\n\
+                    - {name: e, shell: x, foreach: []}\nfinally: [{name: f, shell: x}]";
+        assert_eq!(estimate(text, 8), (7.0, 3));
+        assert_eq!(estimate(text, 2), (8.0, 2));
+        let plan = planned(text, 8, &[]);
+        assert_eq!(
+            (plan.critical_path.tasks.join(" "), plan.critical_path.duration),
+            ("a b c d f".into(), 5.0)
+        );
+        assert_eq!((&*plan.finally, plan.stages, plan.levels["f"]), (&["f".to_owned()][..], 5, 5));
     }
 
     #[test]

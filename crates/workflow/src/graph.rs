@@ -21,6 +21,26 @@ impl Graph {
         Self { before, after }
     }
 
+    /// The graph of `before`, in which some tasks come after all others, however those end. Where there are such
+    /// tasks, one node stands between: it comes after the last real one.
+    pub(crate) fn with_last(mut before: Vec<Vec<usize>>, last: &[bool]) -> Self {
+        if !last.contains(&true) {
+            return Self::new(before);
+        }
+        let mut ends: Vec<bool> = last.iter().map(|is_last| !is_last).collect();
+        for (_, dependencies) in before.iter().enumerate().filter(|(task, _)| !last[*task]) {
+            dependencies.iter().for_each(|&dependency| ends[dependency] = false);
+        }
+        let gate = before.len();
+        for (_, dependencies) in before.iter_mut().enumerate().filter(|(task, _)| last[*task]) {
+            if dependencies.iter().all(|&dependency| !last[dependency]) {
+                dependencies.push(gate);
+            }
+        }
+        before.push((0..gate).filter(|&task| ends[task]).collect());
+        Self::new(before)
+    }
+
     /// The tasks that each task depends on.
     pub(crate) fn before(&self) -> &[Vec<usize>] {
         &self.before
@@ -117,6 +137,16 @@ mod tests {
         assert_eq!(stages, [vec![0], vec![1, 2], vec![3]]);
         assert_eq!(graph.critical_path(&stages, &[1.0, 1.0, 5.0, 1.0]), (vec![0, 2, 3], 7.0));
         assert!(graph.cycles().is_empty());
+    }
+
+    #[test]
+    fn last_tasks_come_after_all_others() {
+        // 1 comes after 0; 2 and 3 are last, 3 after 2.
+        let before = vec![vec![], vec![0], vec![0], vec![2], vec![]];
+        let graph = Graph::with_last(before.clone(), &[false, false, true, true, false]);
+        assert_eq!(graph.stages(), [vec![0, 4], vec![1], vec![5], vec![2], vec![3]]);
+        assert_eq!(graph.critical_path(&graph.stages(), &[1.0, 2.0, 1.0, 1.0, 9.0, 0.0]).0, [4, 5, 2, 3]);
+        assert_eq!(Graph::with_last(before.clone(), &[false; 5]).stages(), Graph::new(before).stages());
     }
 
     #[test]

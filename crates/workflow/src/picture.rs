@@ -3,7 +3,7 @@
 //! A drawing is self-contained, fits light and dark surroundings, and shows names as text whatever is in them.
 
 use orchd_model::{On, Status, TaskId};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write;
 
 use crate::drawing::{dot, mermaid};
@@ -53,6 +53,8 @@ pub struct PictureTask {
     pub status: Option<Status>,
     /// Its place on the path that decided when the workflow ended, if it is on it.
     pub step: Option<usize>,
+    /// Whether it comes after all others, whatever the links say.
+    pub is_last: bool,
 }
 
 /// A graph of tasks to be drawn.
@@ -75,9 +77,11 @@ impl Picture {
             names.iter().enumerate().map(|(place, name)| (name.as_str(), place)).collect();
         let path = plan.critical_path.tasks.iter().enumerate();
         let critical: HashMap<&str, usize> = path.map(|(step, name)| (name.as_str(), step)).collect();
+        let last: HashSet<&str> = plan.finally.iter().map(String::as_str).collect();
         let task = |name: &String| PictureTask {
             name: name.clone(),
             step: critical.get(name.as_str()).copied(),
+            is_last: last.contains(name.as_str()),
             ..PictureTask::default()
         };
         let link =
@@ -92,17 +96,21 @@ impl Picture {
     /// The graph as Mermaid text.
     #[must_use]
     pub fn mermaid(&self) -> String {
-        mermaid(&self.names(), &self.links)
+        mermaid(&self.names(), &self.links, &self.last())
     }
 
     /// The graph as Graphviz text.
     #[must_use]
     pub fn dot(&self) -> String {
-        dot(&self.title, &self.names(), &self.links)
+        dot(&self.title, &self.names(), &self.links, &self.last())
     }
 
     fn names(&self) -> Vec<&str> {
         self.tasks.iter().map(|task| task.name.as_str()).collect()
+    }
+
+    fn last(&self) -> Vec<bool> {
+        self.tasks.iter().map(|task| task.is_last).collect()
     }
 
     /// A drawing that stands alone.
@@ -124,7 +132,8 @@ impl Picture {
             before[*to].push(*from);
             edges.push((*from, *to));
         }
-        let stages = Graph::new(before).stages();
+        let mut stages = Graph::with_last(before, &self.last()).stages();
+        stages.retain(|stage| stage.iter().all(|task| *task < self.tasks.len()));
         let layered = place(self.tasks.len(), &edges, &stages);
         let is_dense = layered.extent > MANY;
         let (box_height, row) = if is_dense { DENSE } else { ROOMY };

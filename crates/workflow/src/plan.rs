@@ -95,9 +95,11 @@ pub struct Plan {
     pub levels: BTreeMap<String, usize>,
     /// The dependencies, in the order of the file.
     pub edges: Vec<Edge>,
+    /// The tasks at the end: they come after all others, whatever the edges say.
+    pub finally: Vec<String>,
     /// The longest chain.
     pub critical_path: CriticalPath,
-    /// How long each task is expected to take.
+    /// How long each task is expected to take; of one that is done for each element of a list, one element.
     pub durations: BTreeMap<String, Duration>,
     /// The most tasks that can run at once: the largest set of which none waits for another. Of a graph with
     /// more than 4000 tasks, those of its widest stage.
@@ -136,12 +138,17 @@ impl Plan {
             }
         }
         let name = |&task: &usize| spec.tasks[task].name.clone();
-        let graph = Graph::new(before);
-        let stages = graph.stages();
+        let last: Vec<bool> = spec.tasks.iter().map(|task| task.finally).collect();
+        let graph = Graph::with_last(before, &last);
+        let mut stages = graph.stages();
         let durations: Vec<Duration> = spec.tasks.iter().map(|task| expected(task, remembered)).collect();
-        let seconds: Vec<f64> = durations.iter().map(|duration| duration.seconds).collect();
-        let (path, duration) = graph.critical_path(&stages, &seconds);
+        let between = (graph.before().len() > durations.len()).then_some(0.0);
+        let seconds: Vec<f64> = durations.iter().map(|duration| duration.seconds).chain(between).collect();
+        let (mut path, duration) = graph.critical_path(&stages, &seconds);
         let max_parallelism = width(&graph, &stages);
+        let is_task = |node: &usize| *node < durations.len();
+        path.retain(is_task);
+        stages.retain(|stage| stage.iter().all(is_task));
         let level = |(stage, tasks): (usize, &Vec<usize>)| {
             tasks.iter().map(|task| (name(task), stage + 1)).collect::<Vec<_>>()
         };
@@ -165,8 +172,9 @@ impl Plan {
             max_parallelism,
             unsatisfiable: Vec::new(),
             estimate: None,
-            mermaid: mermaid(&names, &links),
-            dot: dot(&spec.name, &names, &links),
+            mermaid: mermaid(&names, &links, &last),
+            dot: dot(&spec.name, &names, &links, &last),
+            finally: spec.tasks.iter().filter(|task| task.finally).map(|task| task.name.clone()).collect(),
             execution_order: stages.iter().map(|stage| stage.iter().map(name).collect()).collect(),
         }
     }
@@ -186,8 +194,19 @@ fn expected(task: &TaskSpec, remembered: &BTreeMap<String, f64>) -> Duration {
     let given = task.metadata.get("expected_duration");
     let given = given.and_then(|value| serde_json::from_value::<Span>(value.clone()).ok());
     let given = given.map(|span| (span.as_secs_f64(), DurationSource::Given));
-    let remembered = || Some((*remembered.get(&task.name)?, DurationSource::Remembered));
+    let remembered = || Some((remembered_of(task, remembered)?, DurationSource::Remembered));
     let assumed = if task.body == Body::Milestone { 0.0 } else { ASSUMED_SECONDS };
     let (seconds, source) = given.or_else(remembered).unwrap_or((assumed, DurationSource::Assumed));
     Duration { seconds, source }
+}
+
+/// What a task took; one that is done for each element of a list, the mean of its elements.
+fn remembered_of(task: &TaskSpec, remembered: &BTreeMap<String, f64>) -> Option<f64> {
+    if task.foreach.is_none() {
+        return remembered.get(&task.name).copied();
+    }
+    let prefix = format!("{}[", task.name);
+    let elements = remembered.range(prefix.clone()..).take_while(|(name, _)| name.starts_with(&prefix));
+    let (sum, count) = elements.fold((0.0, 0_u32), |(sum, count), (_, seconds)| (sum + seconds, count + 1));
+    (count > 0).then(|| sum / f64::from(count))
 }

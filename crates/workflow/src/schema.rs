@@ -412,6 +412,16 @@ mod tests {
         }
     }
 
+    #[test]
+    fn every_key_is_documented() {
+        let page = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/workflows.md");
+        let page = std::fs::read_to_string(page).unwrap();
+        let undocumented =
+            |key: &&&str| !page.contains(&format!("`{key}`")) && !page.contains(&format!("{key}:"));
+        let keys = task::KEYS.iter().chain(&file::KEYS).filter(undocumented);
+        assert_eq!(keys.collect::<Vec<_>>(), Vec::<&&str>::new());
+    }
+
     /// Whether the schema takes a document, and whether the reader does.
     fn judged(text: &str) -> (bool, bool) {
         let node = document::read("w.yaml", text, &mut Report::new("w.yaml")).unwrap();

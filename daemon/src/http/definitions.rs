@@ -12,16 +12,28 @@ use orchd_api::{
 use orchd_core::Reply;
 use orchd_model::{Code, Env, Refusal, Time, WorkflowSpec, limits};
 use orchd_store::{DefinitionChange, StoredDefinition};
-use orchd_workflow::{FileError, Wanted, load_all};
+use orchd_workflow::{FileError, Loaded, Wanted, load_all};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use tokio::sync::Semaphore;
 
 use super::Shell;
 use super::answer::{Answered, Body, Query, json};
 use crate::config::Definition;
 use crate::engine::Request;
 use crate::peer::Peer;
+
+/// Files that are read at once: one of eight megabytes takes a moment, and much memory if it is meant to.
+static READING: Semaphore = Semaphore::const_new(2);
+
+/// Reads a file where others need not wait for it.
+async fn aside<T: Send + 'static>(read: impl FnOnce() -> T + Send + 'static) -> Result<T, Refusal> {
+    let turn = READING.acquire().await;
+    let done = tokio::task::spawn_blocking(read).await;
+    drop(turn);
+    done.map_err(|_| Refusal::new(Code::Malformed, "reading the workflow failed"))
+}
 
 /// A definition, and who stored it when.
 struct Found {
@@ -102,7 +114,8 @@ pub async fn show(
     }
     let whole_configuration = found.definition.source == DefinitionSource::Configuration;
     let text = (!whole_configuration).then(|| found.definition.text.to_string());
-    let (spec, errors) = match found.definition.load(&BTreeMap::new(), false) {
+    let definition = found.definition;
+    let (spec, errors) = match aside(move || definition.load(&BTreeMap::new(), false)).await? {
         Ok(mut spec) => {
             shell.live.config().workflows.fill(&mut spec);
             (Some(spec), Vec::new())
@@ -122,11 +135,18 @@ pub async fn put(
         let limit = limits::DEFINITION_BYTES;
         let refusal =
             Refusal::new(Code::TooLarge, format!("a workflow that is kept has at most {limit} bytes"));
-        return Err(refusal.value(text.len().to_string()).hint("run it as a file: that has no limit").into());
+        return Err(refusal
+            .value(text.len().to_string())
+            .hint("run it as a file: one may have 90 MiB")
+            .into());
     }
-    let wanted = Wanted { workflow: workflow.as_deref(), parameters: &BTreeMap::new(), runs: false };
-    let loaded = load_all(&file, &text, wanted).map_err(|errors| invalid(&file, &errors))?;
-    let names: Vec<String> = loaded.workflows.into_iter().map(|found| found.spec.name).collect();
+    let (read_file, read_text) = (file.clone(), text.clone());
+    let names = aside(move || {
+        let wanted = Wanted { workflow: workflow.as_deref(), parameters: &BTreeMap::new(), runs: false };
+        let names = |loaded: Loaded| loaded.workflows.into_iter().map(|found| found.spec.name).collect();
+        load_all(&read_file, &read_text, wanted).map(names)
+    });
+    let names: Vec<String> = names.await?.map_err(|errors| invalid(&file, &errors))?;
     check_names(&shell, &names, peer).await?;
     let updated_at = shell.clock.now();
     let stored: Vec<StoredDefinition> = names
@@ -218,7 +238,8 @@ pub async fn spec_of(shell: &Arc<Shell>, run: DefinitionRun) -> Result<WorkflowS
     }
     let found = find(shell, &name).await?;
     let parameters = parameters.into_iter().collect();
-    let mut spec = found.definition.load(&parameters, true).map_err(|errors| invalid(&name, &errors))?;
+    let spec = aside(move || found.definition.load(&parameters, true)).await?;
+    let mut spec = spec.map_err(|errors| invalid(&name, &errors))?;
     spec.session = session.or(spec.session);
     let env: Env = env.into();
     for task in &mut spec.tasks {

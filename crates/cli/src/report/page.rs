@@ -167,6 +167,7 @@ pub(crate) fn picture(drawn: &Drawn) -> Picture {
             note,
             status: Some(task.status),
             step: steps.get(&task.id).copied(),
+            ..PictureTask::default()
         }
     });
     let title = drawn.report.workflow.as_ref().map_or("tasks", |workflow| workflow.name.as_str());
