@@ -11,6 +11,7 @@ use crate::queue::Queue;
 use crate::rank::{Rank, aged};
 use crate::record::{Phase, Runner, Scope};
 use crate::resource::{Asker, Block, Hold, Need, Resource, ResourceKey};
+use crate::task::Task;
 
 /// The full answer to "why does it not run?".
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -131,8 +132,7 @@ impl Core {
         }
         let queue = self.queues.get(task.queue);
         reasons.extend(self.claim_reasons(queue, &self.asker(self.rank_of(id))));
-        let ready = task.placed || matches!(task.phase, Phase::Ready { .. });
-        reasons.extend(self.worker_reason(&queue.demand.runner, ready));
+        reasons.extend(self.worker_reason(&queue.demand.runner, task));
         reasons
     }
 
@@ -254,7 +254,7 @@ impl Core {
         resource.holders.iter().take(Reason::SHOWN).map(holder).collect()
     }
 
-    fn worker_reason(&self, runner: &Runner, ready: bool) -> Option<Reason> {
+    fn worker_reason(&self, runner: &Runner, task: &Task) -> Option<Reason> {
         let slots = self.workers.slots_for(runner);
         let handler = match runner {
             // Whose client is connected waits for nothing but its claims.
@@ -265,8 +265,10 @@ impl Core {
         if slots == 0 {
             return Some(Reason::NoWorker { handler: handler.to_owned() });
         }
-        let full = self.workers.free_for(runner).is_none();
-        (ready && full).then_some(Reason::NoSlot { slots })
+        // What was given to a worker ahead begins with the next slot there that is free.
+        let is_ready = matches!(task.phase, Phase::Ready { .. });
+        let full = || is_ready && self.workers.free_for(runner).is_none();
+        (task.placed || full()).then_some(Reason::NoSlot { slots })
     }
 
     fn task_ahead(&self, id: TaskId) -> TaskAhead {
