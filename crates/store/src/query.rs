@@ -21,6 +21,13 @@ impl Half {
     }
 }
 
+/// The tags of an array's elements are with its first one, which may itself be gone.
+const TAGGED: &str = " AND (task.id IN (SELECT tag.task FROM tag WHERE tag.tag = ?) \
+     OR task.array IN (SELECT tag.task FROM tag WHERE tag.tag = ?))";
+/// The same where tasks are looked up by id, and the tag of each then: not all that have the tag each time.
+const TAGGED_BY_ID: &str = " AND (EXISTS (SELECT 1 FROM tag WHERE tag.tag = ? AND tag.task = task.id) \
+     OR EXISTS (SELECT 1 FROM tag WHERE tag.tag = ? AND tag.task = task.array))";
+
 /// The text after `SELECT ... FROM task` and the values that it binds, or nothing when the filter leaves
 /// nothing of this half.
 pub(crate) fn conditions(filter: &Filter, half: Half, limit: Option<usize>) -> Option<(String, Vec<Value>)> {
@@ -39,9 +46,7 @@ pub(crate) fn conditions(filter: &Filter, half: Half, limit: Option<usize>) -> O
         values.extend(statuses.iter().map(|s| Value::from(s.index() as i64)));
     }
     if let Some(tag) = &filter.tag {
-        // The tags of an array's elements are with its first one, which may itself be gone.
-        sql.push_str(" AND (task.id IN (SELECT tag.task FROM tag WHERE tag.tag = ?)");
-        sql.push_str(" OR task.array IN (SELECT tag.task FROM tag WHERE tag.tag = ?))");
+        sql.push_str(if filter.within.is_some() { TAGGED_BY_ID } else { TAGGED });
         values.extend([Value::from(tag.clone()), Value::from(tag.clone())]);
     }
     let mut and = |condition: &str, value: Option<Value>| {
@@ -84,4 +89,42 @@ pub(crate) fn conditions(filter: &Filter, half: Half, limit: Option<usize>) -> O
         values.push(Value::from(int(limit as u64)));
     }
     Some((sql, values))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schema;
+    use orchd_model::{SessionId, TaskId, Time, WorkflowId};
+    use rusqlite::{Connection, params_from_iter};
+
+    #[test]
+    fn tasks_meant_by_id_are_looked_up_by_id_whatever_else_must_hold() {
+        let db = schema::in_memory();
+        let within = Some(TaskRange { first: TaskId(7), last: TaskId(8) });
+        let within = Filter { within, ..Filter::default() };
+        for filter in [
+            within.clone(),
+            Filter { tag: Some("t".to_owned()), ..within.clone() },
+            Filter { workflow: Some(WorkflowId(1)), ..within.clone() },
+            Filter { session: Some(SessionId(1)), ..within.clone() },
+            Filter { since: Some(Time(1)), owner: Some(1), ..within.clone() },
+            Filter { name_glob: Some("a*".parse().unwrap()), ..within },
+        ] {
+            for half in [Half::Unfinished, Half::Ended] {
+                let plan = plan(&db, &filter, half);
+                assert!(plan.iter().any(|step| step.contains("id>? AND")), "{filter:?}: {plan:#?}");
+                assert!(plan.iter().all(|step| !step.contains("LIST SUBQUERY")), "{filter:?}: {plan:#?}");
+            }
+        }
+    }
+
+    /// How SQLite goes about it.
+    fn plan(db: &Connection, filter: &Filter, half: Half) -> Vec<String> {
+        let (tail, values) = conditions(filter, half, None).unwrap();
+        let sql = format!("EXPLAIN QUERY PLAN SELECT task.id FROM task{tail}");
+        let mut statement = db.prepare(&sql).unwrap();
+        let steps = statement.query_map(params_from_iter(values), |row| row.get(3)).unwrap();
+        steps.map(Result::unwrap).collect()
+    }
 }
