@@ -199,6 +199,9 @@ fn only_who_is_let_in_gets_in_and_only_as_far_as_that() {
     assert!(other.orchctl(&["show", &own]).succeeds().out.contains("m.a"));
     other.orchctl(&["cancel", "--all"]).succeeds();
     daemon.until_status(own.parse().unwrap(), Status::Cancelled);
+    // Where anybody can connect, who is not meant is told so.
+    reload(&daemon, "[access]\nusers = [\"65533\"]\n", READ_AGAIN);
+    Other(&daemon).orchctl(&["stats"]).fails_with(7, &["may not connect: uid 65534", "hint: "]);
     reload(&daemon, "", READ_AGAIN);
     assert_ne!(Other(&daemon).orchctl(&["stats"]).code, Some(0));
 }

@@ -211,8 +211,8 @@ fn many_silent_connections_keep_nobody_out_for_ever() {
     let silent: Vec<UnixStream> = (0..500).map(|_| connect(&daemon)).collect();
     still_serves(&daemon);
     let more: Vec<UnixStream> = (0..700).map(|_| connect(&daemon)).collect();
-    // Now there are too many; who comes is turned away with words.
-    let answer = exchange(&daemon, b"", 0, 0);
+    // Now there are too many; who comes is turned away with words, once it has asked.
+    let answer = exchange(&daemon, b"GET /v1/stats HTTP/1.1\r\nhost: x\r\n\r\n", 0, 0);
     assert!(answer.contains("busy") && answer.contains("1024"), "{answer}");
     drop((silent, more));
     until("the daemon takes connections again", || Client::connect(daemon.socket()).is_ok());

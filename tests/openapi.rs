@@ -7,6 +7,7 @@ mod kit;
 
 use kit::page::{Typed, commands};
 use kit::{Daemon, PATIENCE, program};
+use orchd_model::TaskSpec;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -171,6 +172,34 @@ fn who_goes_away_while_its_answer_is_awaited_leaves_its_connection_to_others() {
     });
 }
 
+#[test]
+fn who_is_one_too_many_is_told_so_whatever_it_says() {
+    let daemon = Daemon::start(1);
+    let held = daemon.submit(TaskSpec { hold: true, ..daemon.shell("true") });
+    let wish = format!("{{\"ids\":[{held}]}}");
+    let length = wish.len();
+    let wait = format!("POST /v1/tasks/wait HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n{wish}");
+    let others: Vec<_> = (0..orchd_model::limits::CONNECTIONS)
+        .map(|_| {
+            let mut stream = UnixStream::connect(daemon.socket()).unwrap();
+            stream.write_all(wait.as_bytes()).unwrap();
+            stream
+        })
+        .collect();
+    // More than the socket takes in unread: whoever writes it notices when the other side has gone.
+    let body = vec![b' '; 1 << 20];
+    let head = format!("POST /v1/tasks HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", body.len());
+    let mut stream = UnixStream::connect(daemon.socket()).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.write_all(head.as_bytes()).unwrap();
+    stream.write_all(&body).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("at most 1024 connections"), "{answer}");
+    daemon.orchctl(&["stats"]).fails_with(5, &["at most 1024 connections", "hint: "]);
+    drop(others);
+}
+
 /// A line of the page with its answer.
 struct Shown {
     operation: Option<(String, String)>,
@@ -270,9 +299,8 @@ fn the_documents_of_a_task_in_every_status_conform() {
     let document = document(&daemon);
     let failing = daemon.submit(daemon.shell("exit 7"));
     let spec = daemon.shell("true");
-    let skipped =
-        daemon.submit(orchd_client::TaskSpec { dependencies: vec![failing.into()], ..spec.clone() });
-    let cancelled = daemon.submit(orchd_client::TaskSpec { hold: true, ..spec.clone() });
+    let skipped = daemon.submit(TaskSpec { dependencies: vec![failing.into()], ..spec.clone() });
+    let cancelled = daemon.submit(TaskSpec { hold: true, ..spec.clone() });
     daemon.client().cancel(cancelled.into()).unwrap();
     daemon.wait(&[failing, skipped]);
     let retry = json!({ "shell": "exit 1", "max_retries": 1, "retry_delay": "1h", "cwd": "/" });
@@ -281,10 +309,9 @@ fn the_documents_of_a_task_in_every_status_conform() {
     let retrying = orchd_client::TaskId(added["id"].as_u64().unwrap());
     daemon.until_status(retrying, orchd_client::Status::Retrying);
     let claims = kit::claims(&["cpu=1", "lock:a:exclusive", "memory=1MiB"]);
-    let running =
-        daemon.submit(orchd_client::TaskSpec { claims: claims.clone(), ..daemon.shell(kit::gate("end")) });
+    let running = daemon.submit(TaskSpec { claims: claims.clone(), ..daemon.shell(kit::gate("end")) });
     daemon.until_status(running, orchd_client::Status::Running);
-    let pending = daemon.submit(orchd_client::TaskSpec { claims, ..spec });
+    let pending = daemon.submit(TaskSpec { claims, ..spec });
     for id in [failing, skipped, cancelled, retrying, running, pending] {
         for (path, of) in [("/v1/tasks/{id}", ""), ("/v1/tasks/{id}/explain", "/explain")] {
             let answer = ask(&daemon, "GET", &format!("/v1/tasks/{id}{of}"), "");

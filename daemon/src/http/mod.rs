@@ -34,8 +34,10 @@ mod workflows;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use crossbeam_channel::{Sender, TrySendError};
+use http_body_util::BodyExt;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use orchd_api::routes;
@@ -43,11 +45,12 @@ use orchd_core::Core;
 use orchd_model::{Code, Refusal, limits};
 use parking_lot::RwLock;
 use rustix::event::{PollFd, PollFlags, Timespec};
+use std::convert::Infallible;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncWriteExt, Interest};
+use tokio::io::Interest;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, oneshot, watch};
 use tower_service::Service;
@@ -66,6 +69,10 @@ use crate::statistics::Statistics;
 
 /// A client must send its request's head within this time; a silent connection holds nothing but itself.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// Connections beyond the limit that are told so at once; each costs as much as one that is served.
+const TURNED_AWAY: usize = 64;
+/// How long one that is turned away may take to ask and to hear why.
+const TURN_AWAY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// All that handlers need.
 pub struct Shell {
@@ -213,6 +220,7 @@ fn router(shell: Arc<Shell>) -> Router {
 /// Serves connections until the daemon stops.
 pub async fn serve(listener: UnixListener, shell: Arc<Shell>) {
     let connections = Arc::new(Semaphore::new(limits::CONNECTIONS));
+    let turned_away = Arc::new(Semaphore::new(TURNED_AWAY));
     let mut stopping = shell.stopping.clone();
     let live = Arc::clone(&shell.live);
     let router = router(shell);
@@ -231,8 +239,17 @@ pub async fn serve(listener: UnixListener, shell: Arc<Shell>) {
             }
         };
         let Ok(permit) = Arc::clone(&connections).try_acquire_owned() else {
-            let refusal = Refusal::new(Code::Busy, format!("at most {} connections", limits::CONNECTIONS));
-            tokio::spawn(turn_away(stream, refusal));
+            let refusal = Refusal::new(Code::Busy, format!("at most {} connections", limits::CONNECTIONS))
+                .hint("try again when others have ended");
+            // Whoever comes while so many are being told waits to be accepted.
+            let told = tokio::select! {
+                told = Arc::clone(&turned_away).acquire_owned() => told,
+                () = until_stopped(&mut stopping) => return,
+            };
+            tokio::spawn(async move {
+                turn_away(stream, refusal).await;
+                drop(told);
+            });
             continue;
         };
         let router = router.clone();
@@ -292,18 +309,22 @@ async fn until_gone(stream: std::io::Result<UnixStream>) {
     }
 }
 
-/// Says why a connection is not served, and closes it.
-async fn turn_away(mut stream: UnixStream, refusal: Refusal) {
-    let problem = orchd_api::Problem::from(refusal);
-    let body = serde_json::to_string(&problem).unwrap_or_default();
-    let head = format!(
-        "HTTP/1.1 {} {}\r\ncontent-type: {}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
-        problem.status,
-        problem.title,
-        orchd_api::MEDIA_TYPE,
-        body.len()
-    );
-    // The peer may be gone already.
-    drop(stream.write_all((head + &body).as_bytes()).await);
-    drop(stream.shutdown().await);
+/// Answers what a connection asks first with why it is not served. Whoever is answered before it has said all, or
+/// finds that nobody reads it, may never see the answer.
+async fn turn_away(stream: UnixStream, refusal: Refusal) {
+    let service = hyper::service::service_fn(move |request: http::Request<hyper::body::Incoming>| {
+        let refusal = refusal.clone();
+        async move {
+            let mut body = request.into_body();
+            while let Some(Ok(_)) = body.frame().await {}
+            Ok::<_, Infallible>(answer::Refused(refusal).into_response())
+        }
+    });
+    let connection = http1::Builder::new()
+        .half_close(true)
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(stream), service);
+    if let Ok(Err(error)) = tokio::time::timeout(TURN_AWAY_TIMEOUT, connection).await {
+        tracing::debug!(%error, "a connection that was turned away ended badly");
+    }
 }
