@@ -189,3 +189,18 @@ fn a_damaged_store_is_refused_with_what_to_do() {
     // As long as it is not mended.
     daemon.orchd(&[]).fails_with(65, &["the store is damaged"]);
 }
+
+#[test]
+fn a_store_that_was_emptied_is_not_taken_for_a_new_one() {
+    let mut daemon = Daemon::start(1);
+    daemon.submit(daemon.shell("true"));
+    assert!(daemon.terminate().success());
+    for name in ["orchd.db", "orchd.db-wal"] {
+        daemon.write(&format!("state/{name}"), "");
+    }
+    daemon.orchd(&[]).fails_with(65, &["the store is damaged", "orchd.db is empty", "orchctl backup"]);
+    // Whoever takes it away wants a new one.
+    fs::remove_file(daemon.path("state/orchd.db")).unwrap();
+    daemon.start_again();
+    assert_eq!(daemon.stats().total_tasks, 0);
+}

@@ -33,9 +33,14 @@ impl Reserve {
         }
     }
 
+    /// Whether the space is held.
+    pub(crate) fn is_held(&self) -> bool {
+        fs::metadata(&self.path).is_ok_and(|file| file.len() == RESERVE_BYTES)
+    }
+
     /// Takes the space, if it is not held. A file that could not be filled is removed again.
     pub(crate) fn restore(&self) -> Result<(), StoreError> {
-        if fs::metadata(&self.path).is_ok_and(|m| m.len() == RESERVE_BYTES) {
+        if self.is_held() {
             return Ok(());
         }
         let filled = OpenOptions::new()

@@ -36,15 +36,13 @@ impl SqliteStore {
     /// [`StoreError::OldLibrary`], [`StoreError::Corrupt`], [`StoreError::Full`].
     pub fn open(dir: &StateDir) -> Result<Self, StoreError> {
         let path = dir.path().join(FILE);
+        let reserve = Reserve::new(dir.path());
+        // The reserve is made after the schema: an empty file without it never became a store.
+        if reserve.is_held() && std::fs::metadata(&path).is_ok_and(|file| file.len() == 0) {
+            return Err(StoreError::Corrupt(format!("{} is empty, and was not", path.display())));
+        }
         let db = schema::open_writer(&path)?;
-        let store = Self {
-            db,
-            path,
-            envs: KnownEnvs::default(),
-            reserve: Reserve::new(dir.path()),
-            trimming: None,
-            _dir: dir.clone(),
-        };
+        let store = Self { db, path, envs: KnownEnvs::default(), reserve, trimming: None, _dir: dir.clone() };
         // A full disk must not keep the daemon from starting: it may have ends of attempts to record.
         if let Err(error) = store.reserve.restore() {
             tracing::warn!(%error, "no space is kept for a full disk");
