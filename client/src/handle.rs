@@ -1,7 +1,7 @@
 //! A task that was submitted.
 
 use orchd_api::{Explanation, OperationResult, Task, WaitRequest};
-use orchd_model::{Code, Refusal, Status, TaskId, TaskResult};
+use orchd_model::{Refusal, Status, TaskId, TaskResult};
 
 use crate::{Client, Error};
 
@@ -72,6 +72,6 @@ impl TaskHandle {
     }
 
     fn unknown(&self) -> Error {
-        Error::Refused(Refusal::new(Code::NotFound, "no such task").value(self.id.to_string()))
+        Error::Refused(Refusal::no_such_task(self.id))
     }
 }

@@ -498,8 +498,7 @@ impl Engine {
     ) -> Result<NewTask, Refusal> {
         let unknown = |target: &DependencyTarget| {
             let names = places.keys().map(String::as_str);
-            let refusal =
-                Refusal::new(Code::UnknownDependency, "unknown dependency").value(target.to_string());
+            let refusal = Refusal::unknown_dependency(target);
             match orchd_model::nearest(&target.to_string(), names) {
                 Some(near) => refusal.hint(format!("did you mean {near}?")),
                 None => refusal,
@@ -579,9 +578,7 @@ impl Engine {
         let forgotten: Vec<TaskId> = ids.iter().copied().filter(forgotten).collect();
         ended.extend(self.history.ended(&forgotten).map_err(store_refusal)?);
         match forgotten.into_iter().find(|id| !ended.contains_key(id)) {
-            Some(id) => {
-                Err(Refusal::new(Code::UnknownDependency, "unknown dependency").value(id.to_string()))
-            }
+            Some(id) => Err(Refusal::unknown_dependency(id)),
             None => Ok(ids),
         }
     }

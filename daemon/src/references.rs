@@ -58,7 +58,9 @@ impl<'a> References<'a> {
             let refusal = unknown("unknown dependency");
             return match near {
                 Some(near) => refusal.hint(format!("did you mean {near}?")),
-                None => refusal,
+                None => {
+                    refusal.hint("name the id of a task, or the ref of one before it in the same request")
+                }
             };
         };
         if target == index {
@@ -148,7 +150,10 @@ mod tests {
         assert_eq!(said(4, "late"), format!("{late}\nhint: put the one with this ref first"));
         assert_eq!(said(6, "lat"), "unknown_dependency: unknown dependency: lat\nhint: did you mean late?");
         assert_eq!(said(6, "self"), "unknown_dependency: depends on a task that was refused: self");
-        assert_eq!(said(6, "x"), "unknown_dependency: unknown dependency: x");
+        assert_eq!(
+            said(6, "x"),
+            "unknown_dependency: unknown dependency: x\nhint: name the id of a task, or the ref of one before it in the same request"
+        );
     }
 
     #[test]

@@ -43,9 +43,7 @@ impl Engine {
         let reply =
             self.core.handle(now, Command::Retry { wanted, tasks, skipped, workflows, ended }, out)?;
         let Reply::Tasks(mut results) = reply else { return Ok(reply) };
-        let no_such =
-            |range: TaskRange| Refusal::new(Code::NotFound, "no such task").value(range.to_string());
-        results.extend(unknown.into_iter().map(|range| (range, Err(no_such(range)))));
+        results.extend(unknown.into_iter().map(|range| (range, Err(Refusal::no_such_task(range)))));
         Ok(Reply::Tasks(results))
     }
 }

@@ -160,7 +160,13 @@ impl Core {
 
     pub(crate) fn resume(&mut self, scope: Scope, out: &mut Output) -> Result<Reply, Refusal> {
         if !self.meta.paused.contains(&scope) {
-            return Err(Refusal::new(Code::WrongState, "this is not paused"));
+            let paused: Vec<String> = self.meta.paused.iter().map(Self::describe_scope).collect();
+            let hint = match paused[..] {
+                [] => "nothing is paused".to_owned(),
+                _ => format!("paused: {}", paused.join(", ")),
+            };
+            let refusal = Refusal::new(Code::WrongState, "this is not paused");
+            return Err(refusal.value(Self::describe_scope(&scope)).hint(hint));
         }
         self.emit(out, Fact::Resumed { scope });
         Ok(Reply::Done)

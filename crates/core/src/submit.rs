@@ -176,9 +176,7 @@ impl Core {
         for (target, _) in &task.edges {
             match target {
                 EdgeTarget::Id(id) if self.standing_for(*id).is_none() && !ended.contains_key(id) => {
-                    return Err(
-                        Refusal::new(Code::UnknownDependency, "unknown dependency").value(id.to_string())
-                    );
+                    return Err(Refusal::unknown_dependency(id));
                 }
                 EdgeTarget::Index(other) if all[*other].count() > limits::RANGE_EDGES => {
                     let message =

@@ -128,6 +128,19 @@ impl Refusal {
         Self { code, message: message.into(), value: None, hint: None, item: None }
     }
 
+    /// That there is no such task.
+    pub fn no_such_task(which: impl fmt::Display) -> Self {
+        Self::new(Code::NotFound, "no such task").value(which.to_string()).hint(Self::TASKS)
+    }
+
+    /// That there is no task to depend on.
+    pub fn unknown_dependency(which: impl fmt::Display) -> Self {
+        Self::new(Code::UnknownDependency, "unknown dependency").value(which.to_string()).hint(Self::TASKS)
+    }
+
+    const TASKS: &str =
+        "orchctl list --limit 0 shows the tasks there are; those that ended long ago are removed";
+
     /// Names the offending value.
     #[must_use]
     pub fn value(mut self, value: impl Into<String>) -> Self {

@@ -22,6 +22,13 @@ pub async fn backup(State(shell): State<Arc<Shell>>, Body(request): Body<BackupR
         Ok(std::fs::metadata(&path).map_or(0, |file| file.len()))
     });
     let bytes = bytes.await?.map_err(|error| {
+        if let StoreError::Io { source, path, .. } = &error
+            && source.kind() == std::io::ErrorKind::AlreadyExists
+        {
+            return Refusal::new(Code::WrongState, "there is a file already")
+                .value(path.display().to_string())
+                .hint("a backup never takes the place of a file: give another name");
+        }
         let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
         Refusal::new(Code::StoreFailed, format!("{error}{cause}"))
     })?;

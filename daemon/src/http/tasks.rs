@@ -167,7 +167,7 @@ pub async fn names(shell: &Arc<Shell>, ids: Vec<TaskId>) -> Result<BTreeMap<Task
 
 /// That there is no such task.
 pub fn unknown(id: TaskId) -> Refusal {
-    Refusal::new(Code::NotFound, "no such task").value(id.to_string())
+    Refusal::no_such_task(id)
 }
 
 /// A task as if it had a record of its own: an element of an array that waits with others.
