@@ -1,7 +1,7 @@
 //! Ended tasks that run again, and what runs again together with them.
 
 use orchd_core::{Command, Output, Reply, Runner, TaskRecord};
-use orchd_model::{Code, Refusal, Status, TaskId, TaskRange, Time, WorkflowId};
+use orchd_model::{Refusal, Status, TaskId, TaskRange, Time, WorkflowId};
 use orchd_store::{History, StoreError};
 use std::collections::BTreeSet;
 

@@ -15,6 +15,7 @@ mod definition;
 mod dependency;
 mod env;
 mod foreach;
+mod field_error;
 mod glob;
 mod id;
 pub mod limits;

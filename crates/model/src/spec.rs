@@ -91,7 +91,7 @@ fn truncated(mut text: String, bytes: usize) -> String {
 
 /// When a task may start at the earliest. In JSON a time, or a delay in seconds from submission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "a time (RFC 3339), or a delay such as \"10m\"")]
 pub enum NotBefore {
     /// An instant.
     At(Time),
@@ -261,7 +261,12 @@ impl TaskSpec {
             Body::Handler { module, action, command } => {
                 command.as_deref().map_or(Ok(()), check_argv)?;
                 for part in [Some(module), action.as_ref()].into_iter().flatten() {
-                    if part.is_empty() || part.chars().any(|c| c.is_whitespace() || c == '*') {
+                    if part.is_empty() {
+                        let name = format!("{module}.{}", action.as_deref().unwrap_or_default());
+                        return Err(malformed("a part of a handler's name is empty", &name)
+                            .hint("write MODULE.ACTION, or MODULE alone"));
+                    }
+                    if part.chars().any(|c| c.is_whitespace() || c == '*') {
                         return Err(malformed("a handler name has no white space and no *", part));
                     }
                 }

@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use crate::field_error::of_field;
 use crate::{
     Body, Claim, Code, Dependency, Env, Foreach, Indices, Matcher, NotBefore, Priority, Refusal, RetrySpec,
     SessionRef, Span, TaskSpec, WorkflowId, nearest,
@@ -131,9 +132,14 @@ macro_rules! fields {
         /// Every field that a user gives.
         const FIELDS: &[&str] = &[$($name),*];
 
-        fn is_field(name: &str) -> bool {
-            // Whose workflow a task is, is said by the daemon.
-            matches!(name, "workflow" $(| $name)*)
+        /// The name as it is known, if it is one.
+        fn field(name: &str) -> Option<&'static str> {
+            match name {
+                $($name => Some($name),)*
+                // Whose workflow a task is, is said by the daemon.
+                "workflow" => Some("workflow"),
+                _ => None,
+            }
         }
     };
 }
@@ -171,15 +177,20 @@ impl<'de> Visitor<'de> for FieldsVisitor {
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<SpecFields, A::Error> {
         let mut unknown = None;
         // The derived function of this name, not the trait's.
-        let fields =
-            SpecFields::deserialize(MapAccessDeserializer::new(Named { map, unknown: &mut unknown }))?;
+        let fields = SpecFields::deserialize(MapAccessDeserializer::new(Named {
+            map,
+            current: "",
+            unknown: &mut unknown,
+        }))?;
         Ok(SpecFields { unknown, ..fields })
     }
 }
 
-/// A map that remembers the first name that is no field.
+/// A map that remembers the first name that is no field, and says of which field a value makes no sense.
 struct Named<'a, A> {
     map: A,
+    /// The field whose value comes next.
+    current: &'static str,
     unknown: &'a mut Option<String>,
 }
 
@@ -187,11 +198,15 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Named<'_, A> {
     type Error = A::Error;
 
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, A::Error> {
-        self.map.next_key_seed(Name { seed, unknown: self.unknown })
+        self.map.next_key_seed(Name { seed, current: &mut self.current, unknown: self.unknown })
     }
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, A::Error> {
-        self.map.next_value_seed(seed)
+        let Self { map, current, .. } = self;
+        map.next_value_seed(seed).map_err(|error| match *current {
+            "" => error,
+            field => A::Error::custom(of_field(field, &error.to_string())),
+        })
     }
 
     fn size_hint(&self) -> Option<usize> {
@@ -202,6 +217,7 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Named<'_, A> {
 /// Reads a name, and remembers the first that is no field.
 struct Name<'a, K> {
     seed: K,
+    current: &'a mut &'static str,
     unknown: &'a mut Option<String>,
 }
 
@@ -221,7 +237,8 @@ impl<'de, K: DeserializeSeed<'de>> Visitor<'de> for Name<'_, K> {
     }
 
     fn visit_str<E: Error>(self, name: &str) -> Result<K::Value, E> {
-        if !is_field(name) {
+        *self.current = field(name).unwrap_or_default();
+        if self.current.is_empty() {
             self.unknown.get_or_insert_with(|| name.to_owned());
         }
         self.seed.deserialize(name.into_deserializer())

@@ -89,8 +89,18 @@ pub async fn bytes<S: Send + Sync>(request: Request, state: &S) -> Result<bytes:
 /// # Errors
 /// `malformed` with the position.
 pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
-    serde_json::from_slice(bytes)
-        .map_err(|error| Refusal::new(Code::Malformed, "the JSON cannot be read").value(error.to_string()))
+    serde_json::from_slice(bytes).map_err(|error| {
+        let place = format!(" at line {} column {}", error.line(), error.column());
+        let text = error.to_string();
+        let text = text.strip_suffix(&place).unwrap_or(&text);
+        let refusal = |what: &str| {
+            Refusal::new(Code::Malformed, "the JSON cannot be read").value(format!("{what}{place}"))
+        };
+        match text.split_once("\nhint: ") {
+            Some((what, hint)) => refusal(what).hint(hint),
+            None => refusal(text),
+        }
+    })
 }
 
 /// The query part of the URI; what is wrong with it is a problem document.
