@@ -177,6 +177,31 @@ fn a_long_list_comes_whole_and_in_its_order() {
 }
 
 #[test]
+fn elements_that_wait_alike_are_one_row_wherever_they_wait() {
+    let daemon = Daemon::start(2);
+    // So that it is known how short tasks are, and the worker is given some ahead.
+    daemon.orchctl(&["add", "--wait", "--array", "1-50", "--", "true"]).succeeds();
+    daemon.orchctl(&["add", "--shell", "--array", "1-1000", "--", &gate("go")]).succeeds();
+    until("both slots are taken", || daemon.stats().running == 2);
+    let listed = |arguments: &[&str]| {
+        daemon
+            .orchctl(&[&["list", "-q", "--status", "pending,running"], arguments].concat())
+            .succeeds()
+            .out
+            .clone()
+    };
+    for limit in ["0", "3", "100"] {
+        assert_eq!(listed(&["--limit", limit]), "51\n52\n53-1050\n", "{limit}");
+    }
+    let said = daemon.orchctl(&["list", "--limit", "2", "--status", "pending,running"]);
+    assert!(said.succeeds().err.contains("there are more than 2\nhint: --limit 0"), "{said:?}");
+    assert_eq!(said.out.lines().count(), 3, "{said:?}");
+    assert_eq!(listed(&["--limit", "2"]), "51\n52\n");
+    daemon.orchctl(&["cancel", "53-1050"]).succeeds();
+    daemon.write("go", "");
+}
+
+#[test]
 fn others_can_depend_on_an_array_and_on_a_part_of_it() {
     let daemon = Daemon::start(2);
     let lines = concat!(

@@ -34,7 +34,7 @@ use source::Source;
 
 /// Tasks that the worker is given ahead of its slots: what eight cores run of the shortest in the time of two
 /// commits to a slow disk, and few enough to be taken back in one message.
-const AHEAD: u32 = 256;
+pub const AHEAD: u32 = 256;
 
 /// What the command line gave.
 #[derive(Clone, Debug, Default)]

@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use orchd_api::{ListQuery, Task};
+use orchd_core::TaskRecord;
 use orchd_model::{Refusal, Status, TaskRange};
 use orchd_store::{Filter, History, StoreError, StoredTask};
 use std::sync::Arc;
@@ -15,12 +16,16 @@ use super::Shell;
 use super::answer::{Query, Refused};
 use super::pages::{Pages, answer};
 use super::tasks::documents_of;
+use crate::config;
 use crate::peer::Peer;
 
 /// How many tasks a list shows when nobody says.
 const LISTED: usize = 100;
 /// Tasks that are read, described and sent at once.
 const PAGE: usize = 1000;
+/// Elements of arrays that were given to a worker ahead have records of their own, at most so many, and are listed with
+/// those that wait beside them.
+const AHEAD: usize = config::AHEAD as usize;
 
 /// Lists tasks, the unfinished first.
 pub async fn list(
@@ -30,7 +35,10 @@ pub async fn list(
 ) -> Result<Response, Refused> {
     let filter = Filter { owner: peer.only_owner(), ..filter(&shell, query).await? };
     if filter.limit.is_some_and(|limit| limit <= PAGE) {
-        let stored = shell.read(move |history| history.list(&filter)).await?;
+        let (limit, more) = (filter.limit, filter.limit.map(|limit| limit + AHEAD));
+        let filter = Filter { limit: more, ..filter };
+        let mut stored = alike(shell.read(move |history| history.list(&filter)).await?);
+        stored.truncate(limit.unwrap_or(usize::MAX));
         return Ok(Json(documents_of(&shell, stored).await?).into_response());
     }
     let all = filter.clone();
@@ -60,7 +68,30 @@ impl Pages for Listed {
         self.next = end;
         let filter = Filter { limit: None, ..self.filter.clone() };
         let stored = self.shell.read(move |history| read(history, &wanted, &filter)).await?;
-        documents_of(&self.shell, stored).await.map(Some)
+        documents_of(&self.shell, alike(stored)).await.map(Some)
+    }
+}
+
+/// The same with one for all neighbours in an array that wait alike: those that a worker was given ahead differ from
+/// those that it was not in nothing that is shown.
+fn alike(stored: Vec<StoredTask>) -> Vec<StoredTask> {
+    let mut all: Vec<StoredTask> = Vec::with_capacity(stored.len());
+    for task in stored {
+        match all.last_mut() {
+            Some(last) if continues(last, &task) => last.record.more += 1 + task.record.more,
+            _ => all.push(task),
+        }
+    }
+    all
+}
+
+/// Whether a task is the next element of the same array and waits like the one before.
+fn continues(before: &StoredTask, task: &StoredTask) -> bool {
+    let (a, b) = (&before.record, &task.record);
+    let is_next = a.array.is_some() && a.range().last.0.checked_add(1) == Some(b.id.0);
+    is_next && a.status() == Status::Pending && {
+        let there = TaskRecord { id: b.id, more: b.more, ..a.clone() };
+        there == *b
     }
 }
 

@@ -3,7 +3,9 @@
 use clap::Args;
 use orchd_api::{ListQuery, StopCause, Task};
 use orchd_model::{Glob, Priority, Span, Status};
+use std::io::{self, Write};
 
+use crate::command_line::PROGRAM;
 use crate::context::Context;
 use crate::screen::{Piece, Tint};
 use crate::{Exit, Failure, text, words};
@@ -36,8 +38,12 @@ pub(crate) struct List {
     since: Option<Span>,
 }
 
+/// How many are listed where nobody says.
+const LISTED: usize = 100;
+
 impl List {
     pub(crate) async fn run(self, context: &Context) -> Result<Exit, Failure> {
+        let limit = self.limit.unwrap_or(LISTED);
         let statuses: Vec<&str> = self.status.iter().map(|status| status.as_str()).collect();
         let query = ListQuery {
             status: (!statuses.is_empty()).then(|| statuses.join(",")),
@@ -47,9 +53,14 @@ impl List {
             workflow: self.workflow,
             name: self.name.map(|glob| glob.to_string()),
             since: self.since,
-            limit: self.limit,
+            // One more tells whether there are more.
+            limit: Some(if limit == 0 { 0 } else { limit.saturating_add(1) }),
         };
-        let tasks = context.client().await?.list(query).await?;
+        let mut tasks = context.client().await?.list(query).await?;
+        let has_more = limit > 0 && tasks.len() > limit;
+        if has_more {
+            tasks.truncate(limit);
+        }
         if context.json {
             context.screen.json(&tasks)?;
         } else if context.quiet {
@@ -59,6 +70,10 @@ impl List {
         } else {
             const COLUMNS: [&str; 8] = ["ID", "NAME", "STATUS", "PRIORITY", "TRIES", "AGE", "TIME", "WHY"];
             context.screen.table(&COLUMNS, tasks.iter().map(row).collect())?;
+            if has_more {
+                writeln!(io::stderr(), "{PROGRAM}: there are more than {limit}\nhint: --limit 0 lists all")
+                    .ok();
+            }
         }
         Ok(Exit::DONE)
     }
