@@ -124,6 +124,10 @@ fn what_each_verb_prints_is_what_its_schema_says() {
     says("stats", &["stats"], &[]);
     says("resources", &["resources"], &[]);
     says("resource", &["resources", "set", "lock:b", "capacity=2.5"], &[]);
+    says("resource", &["resources", "throttle", "lock:b", "1m"], &[]);
+    says("resource", &["resources", "open", "lock:b"], &[]);
+    says("resource", &["resources", "close", "lock:b"], &[]);
+    says("task-spec", &["edit", &held, "--show"], &[]);
     says("workers", &["workers"], &[]);
     says("explanation", &["why", &behind], &[]);
     says("explanation", &["why", &held], &[]);

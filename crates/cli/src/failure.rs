@@ -19,6 +19,14 @@ pub enum Failure {
     /// What was named does not exist.
     #[error("{0}")]
     NotFound(String),
+    /// Any of these, with what can be done about it in this case.
+    #[error("{failure}")]
+    Hinted {
+        /// What went wrong.
+        failure: Box<Failure>,
+        /// What would help.
+        hint: String,
+    },
     /// Reading or writing here went wrong; a broken pipe among it.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -28,6 +36,11 @@ impl Failure {
     /// A file of the command line that cannot be read.
     pub(crate) fn unreadable(path: &Path, error: &io::Error) -> Self {
         Self::Usage(format!("cannot read {}: {error}", path.display()))
+    }
+
+    /// The same with a further hint.
+    pub(crate) fn hinted(self, hint: String) -> Self {
+        Self::Hinted { failure: Box::new(self), hint }
     }
 
     /// Whether the reader of our output went away: no error, nobody wants to know more.
@@ -52,6 +65,7 @@ impl Failure {
             Self::Usage(_) => Exit::USAGE,
             Self::NotFound(_) => Exit::NOT_FOUND,
             Self::Io(_) => Exit::UNSUCCESSFUL,
+            Self::Hinted { failure, .. } => failure.exit(),
         }
     }
 
@@ -59,6 +73,7 @@ impl Failure {
     #[must_use]
     pub fn text(&self, program: &str) -> String {
         let hint = match self {
+            Self::Hinted { failure, hint } => return format!("{}\nhint: {hint}", failure.text(program)),
             Self::Client(Error::Unreachable { source, .. }) => match source.kind() {
                 io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
                     "\nhint: start it with: orchd (or name its socket with --socket)"

@@ -1,6 +1,7 @@
 //! The JSON Schema of every document that `--json` prints, from the types that are printed.
 
 use orchd_api as api;
+use orchd_model::TaskSpec;
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
@@ -25,6 +26,7 @@ pub fn documents() -> Vec<Document> {
     vec![
         document::<api::Added>("added", "add (each line)"),
         document::<api::Task>("task", "run, edit, lock"),
+        document::<TaskSpec>("task-spec", "edit --show"),
         document::<Vec<api::Task>>("tasks", "list"),
         document::<Shown>("shown-task", "show"),
         document::<Vec<api::OperationResult>>("results", "cancel, retry, hold, release, reprioritize"),
@@ -37,9 +39,12 @@ pub fn documents() -> Vec<Document> {
         document::<api::Report>("report", "report"),
         document::<Vec<api::Worker>>("workers", "workers"),
         document::<Vec<api::Resource>>("resources", "resources"),
-        document::<api::Resource>("resource", "resources set"),
         document::<Vec<api::Schedule>>("schedules", "schedule list"),
         document::<api::Schedule>("schedule", "schedule add, show, remove, pause, resume, run"),
+        document::<api::Resource>(
+            "resource",
+            "resources set, resources throttle, resources close, resources open, resources settle",
+        ),
         document::<Paused>("paused", "pause"),
         document::<Resumed>("resumed", "resume"),
         document::<api::DrainReply>("drained", "drain"),

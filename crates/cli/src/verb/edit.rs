@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs::Permissions;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -43,7 +43,12 @@ impl Edit {
             return replace(context, &client, self.id, spec).await;
         }
         if self.show {
-            context.screen.line(pretty(&client.spec(self.id).await?)?.trim_end())?;
+            let spec = client.spec(self.id).await?;
+            if context.json {
+                context.screen.json(&spec)?;
+            } else {
+                context.screen.line(pretty(&spec)?.trim_end())?;
+            }
             return Ok(Exit::DONE);
         }
         check_editable(&client.get(self.id).await?)?;
@@ -61,13 +66,14 @@ impl Edit {
             let spec = merged(self.id, &before, &parse(&edited)?, &client.spec(self.id).await?)?;
             replace(context, &client, self.id, spec).await
         };
-        let result = result.await;
-        match &result {
-            Ok(_) => draft.forget(),
+        match result.await {
+            Ok(exit) => {
+                draft.forget();
+                Ok(exit)
+            }
             // What somebody has typed is not thrown away.
-            Err(_) => draft.keep(self.id),
+            Err(failure) => Err(failure.hinted(draft.keep(self.id))),
         }
-        result
     }
 }
 
@@ -189,9 +195,9 @@ impl Draft {
         self.directory.close().ok();
     }
 
-    fn keep(self, id: TaskId) {
+    /// Leaves the file where it is, and says how to go on from there.
+    fn keep(self, id: TaskId) -> String {
         let path = self.directory.keep().join(self.path.file_name().unwrap_or_default());
-        let again = format!("hint: your text is kept: orchctl edit {id} --from {}", path.display());
-        writeln!(io::stderr(), "{again}").ok();
+        format!("your text is kept: orchctl edit {id} --from {}", path.display())
     }
 }

@@ -104,6 +104,7 @@ fn facts(task: &Task) -> Vec<(&'static str, String)> {
     say("handler", handler);
     say("parameters", object(&task.parameters));
     say("directory", task.cwd.clone());
+    say("stdin", task.stdin.as_deref().map(beginning));
     say("environment", Some(joined(&task.env, " ")));
     say("priority", Some(task.priority.to_string()));
     say("claims", Some(claims(&task.claims)));
@@ -147,6 +148,15 @@ fn facts(task: &Task) -> Vec<(&'static str, String)> {
 
 fn claims(claims: &[Claim]) -> String {
     claims.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+}
+
+/// How a text begins, and how long it is where that is not all.
+fn beginning(text: &str) -> String {
+    const SHOWN_CHARS: usize = 60;
+    match text.char_indices().nth(SHOWN_CHARS) {
+        Some((end, _)) => format!("{}… ({})", &text[..end], text::bytes(text.len() as u64)),
+        None => text.trim_end().to_owned(),
+    }
 }
 
 fn variants(task: &Task) -> impl Iterator<Item = String> {
