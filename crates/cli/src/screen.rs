@@ -9,7 +9,7 @@ use std::io::{self, IsTerminal, Write};
 /// When to use colours.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Color {
-    /// On a terminal, unless `NO_COLOR` is set.
+    /// On a terminal, unless `NO_COLOR` is set or `TERM` is `dumb`.
     #[default]
     Auto,
     /// Always.
@@ -107,6 +107,7 @@ const DISPENSABLE: [&str; 14] = [
 pub(crate) struct Screen {
     colored: bool,
     terminal: bool,
+    can_clear: bool,
 }
 
 impl Screen {
@@ -120,12 +121,13 @@ impl Screen {
     }
 
     fn on(color: Color, terminal: bool) -> Self {
+        let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
         let colored = match color {
             Color::Always => true,
             Color::Never => false,
-            Color::Auto => terminal && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()),
+            Color::Auto => terminal && !is_dumb && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()),
         };
-        Self { colored, terminal }
+        Self { colored, terminal, can_clear: terminal && !is_dumb }
     }
 
     /// Text in the colour of its meaning.
@@ -143,14 +145,18 @@ impl Screen {
         out.write_all(b"\n")
     }
 
-    /// Writes the sequence that clears a terminal, on a terminal.
+    /// Writes the sequence that clears a terminal, on a terminal that knows it.
     pub(crate) fn clear(self, sequence: &str) -> io::Result<()> {
-        if self.terminal { io::stdout().lock().write_all(sequence.as_bytes()) } else { Ok(()) }
+        if self.can_clear { io::stdout().lock().write_all(sequence.as_bytes()) } else { Ok(()) }
     }
 
-    /// How many columns the terminal has, where lines are to fit it.
+    /// How many columns the terminal has, or `COLUMNS` says, where lines are to fit it.
     fn width(self) -> Option<u16> {
-        if self.terminal { Table::new().width().filter(|width| *width >= NARROWEST) } else { None }
+        if !self.terminal {
+            return None;
+        }
+        let told = std::env::var("COLUMNS").ok().and_then(|columns| columns.trim().parse().ok());
+        told.or_else(|| Table::new().width()).filter(|width| *width >= NARROWEST)
     }
 
     /// Writes a fact and what there is to say of it; on a terminal in lines that fit, and begin below each other.
