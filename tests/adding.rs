@@ -216,7 +216,7 @@ fn a_ref_names_one_task_of_a_request() {
 fn numbers_that_are_none_are_mistakes_and_wishes_too_large_are_refused() {
     let daemon = Daemon::start(1);
     for (arguments, code, words) in [
-        (&["--max-retries", "-1"][..], 2, &["-1", "--max-retries", "at least 0"][..]),
+        (&["--max-retries", "-1"][..], 2, &["-1", "--max-retries", "from 0 to"][..]),
         (&["--max-attempts", "0"], 2, &["max_attempts"]),
         (&["--backoff", "nan"], 2, &["nan", "--backoff"]),
         (&["--backoff", "inf"], 2, &["inf"]),

@@ -151,6 +151,58 @@ fn quiet_prints_ids_and_nothing_else() {
 }
 
 #[test]
+fn every_verb_is_told_in_the_same_words_everywhere() {
+    let daemon = Daemon::stopped(1, "");
+    daemon.orchctl(&["manual", "pages"]).succeeds();
+    daemon.orchd(&["manual", "pages"]).succeeds();
+    let said = |program: &str, words: &[&str]| match program {
+        "orchctl" => daemon.orchctl(words).succeeds().out.clone(),
+        _ => daemon.orchd(words).succeeds().out.clone(),
+    };
+    for program in ["orchctl", "orchd"] {
+        let help = said(program, &["-h"]);
+        let table = help.lines().skip_while(|line| *line != "Commands:").skip(1);
+        let verbs: Vec<(&str, &str)> = table
+            .take_while(|line| !line.is_empty())
+            .filter_map(|line| line.trim().split_once("  "))
+            .map(|(verb, what)| (verb, what.trim()))
+            .filter(|(verb, _)| *verb != "help")
+            .collect();
+        assert!(verbs.len() > 3, "{help}");
+        for (verb, what) in verbs {
+            for option in ["-h", "--help"] {
+                let told = said(program, &[verb, option]);
+                assert_eq!(told.lines().next(), Some(what), "{program} {verb} {option}");
+            }
+            let page = fs::read_to_string(daemon.path(&format!("pages/{program}-{verb}.1"))).unwrap();
+            let name = page.lines().skip_while(|line| *line != ".SH NAME").nth(1).unwrap().replace('\\', "");
+            assert!(name.ends_with(&format!("- {what}")), "{program} {verb}: {name}");
+        }
+    }
+}
+
+#[test]
+fn a_terminal_that_can_do_little_is_asked_for_little() {
+    let daemon = Daemon::start(1);
+    let id = daemon.submit(daemon.shell("true"));
+    daemon.wait(&[id]);
+    let shown = |name: &str, value: &str, verb: &[&str]| {
+        let terminal = Terminal::open(200);
+        let mut command = daemon.program(env!("CARGO_BIN_EXE_orchctl"));
+        command.args(verb).env("TERM", "xterm").env(name, value);
+        let mut child = terminal.spawn(command);
+        let shown = terminal.read_to_end();
+        assert!(child.wait().unwrap().success());
+        shown
+    };
+    assert!(shown("TERM", "xterm", &["list"]).contains(GREEN));
+    assert!(!shown("TERM", "dumb", &["list"]).contains(GREEN));
+    let widest = |shown: String| without_colours(&shown).lines().map(|line| line.chars().count()).max();
+    assert!(widest(shown("COLUMNS", "50", &["stats"])) <= Some(50));
+    assert!(widest(shown("COLUMNS", "", &["stats"])) > Some(50));
+}
+
+#[test]
 fn completions_and_man_pages_know_every_verb() {
     let daemon = Daemon::stopped(1, "");
     let help = daemon.orchctl(&["--help"]);

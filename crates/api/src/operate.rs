@@ -6,7 +6,8 @@ use orchd_model::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Which tasks are meant. Anything but `ids` selects only what has not ended.
+/// Which tasks are meant: `ids`, or `all`, or a label; several labels mean the tasks that have them all. Anything but
+/// `ids` selects only what has not ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Selector {
     /// These; one or a range each.

@@ -1,6 +1,6 @@
 //! The program: reads the command line, runs the verb, turns what comes of it into an exit code.
 
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ErrorKind};
 use clap::{Args, Parser};
 use orchd_model::{Code, Refusal, Span};
 use std::error::Error;
@@ -51,7 +51,7 @@ pub struct GlobalOptions {
 pub fn main() -> ExitCode {
     let line = match CommandLine::try_parse() {
         Ok(line) => line,
-        Err(error) => return usage(&error).into(),
+        Err(error) => return usage(&error, std::env::args().skip(1)).into(),
     };
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -86,7 +86,7 @@ fn ended(result: Result<Exit, Failure>) -> Exit {
 }
 
 /// Help and version go to standard output; anything else is told the way all our errors are.
-fn usage(error: &clap::Error) -> Exit {
+fn usage(error: &clap::Error, words: impl Iterator<Item = String>) -> Exit {
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
         error.print().ok();
         return Exit::DONE;
@@ -97,7 +97,10 @@ fn usage(error: &clap::Error) -> Exit {
         write!(std::io::stderr(), "{}", error.render()).ok();
         return Exit::USAGE;
     }
-    write!(std::io::stderr(), "{}", in_our_words(&error.to_string())).ok();
+    let unexpected = (error.kind() == ErrorKind::UnknownArgument)
+        .then(|| error.get(ContextKind::InvalidArg).and_then(|found| misplaced(&found.to_string(), words)));
+    let text = unexpected.flatten().unwrap_or_else(|| error.to_string());
+    write!(std::io::stderr(), "{}", in_our_words(&text)).ok();
     // A wish that can be read and never be granted is no mistake of usage.
     match error.source().and_then(|source| source.downcast_ref::<Refusal>()) {
         Some(refusal) if refusal.code == Code::TooLarge => Exit::of_code(refusal.code),
@@ -105,7 +108,37 @@ fn usage(error: &clap::Error) -> Exit {
     }
 }
 
+/// What is wrong with a word that clap finds in no place, where it is plain what its writer meant: a number below
+/// zero, which looks like an option, or a command without the dashes before it.
+fn misplaced(found: &str, words: impl Iterator<Item = String>) -> Option<String> {
+    let words: Vec<String> = words.collect();
+    let at = words.iter().position(|word| word.starts_with(found))?;
+    let word = &words[at];
+    let more = "\nhint: for more information try '--help'.";
+    if word.strip_prefix('-').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit() || c == '.')) {
+        let option = at.checked_sub(1).map(|before| &words[before]).filter(|before| before.starts_with('-'));
+        return Some(match option {
+            Some(option) => {
+                format!("error: invalid value '{word}' for '{option}': it cannot be negative{more}")
+            }
+            None => format!("error: a value cannot be negative: {word}{more}"),
+        });
+    }
+    let takes_command = |word: &&String| ["add", "run", "lock"].contains(&word.as_str());
+    let verb = words[..at].iter().find(takes_command).filter(|_| !word.starts_with('-'))?;
+    let command = words[at..].iter().filter(|word| *word != "--").map(String::as_str);
+    let command = command.collect::<Vec<_>>().join(" ");
+    Some(format!(
+        "error: unexpected argument '{word}' found\nhint: the command stands after --: {PROGRAM} {verb} -- {command}{more}"
+    ))
+}
+
 fn in_our_words(text: &str) -> String {
+    // What the standard library says of numbers.
+    let text = text
+        .replace("invalid digit found in string", "not a whole number of at least 0")
+        .replace("cannot parse integer from empty string", "not a whole number of at least 0")
+        .replace("number too large to fit in target type", "too large a number");
     let mut words = String::new();
     for line in text.lines().filter(|line| !line.is_empty()) {
         let line = match line.strip_prefix("error: ") {
@@ -136,6 +169,27 @@ mod tests {
         for words in [["orchctl", "--json", "stats"], ["orchctl", "stats", "--json"]] {
             assert!(CommandLine::try_parse_from(words).unwrap().global.json);
         }
+    }
+
+    #[test]
+    fn what_was_meant_is_told_of_words_in_no_place() {
+        for (line, expected) in [
+            ("add --timeout -1s -- true", "invalid value '-1s' for '--timeout': it cannot be negative\n"),
+            ("list --limit -3", "invalid value '-3' for '--limit': it cannot be negative\n"),
+            ("cancel -3", "a value cannot be negative: -3\n"),
+            ("add sleep 1", "'sleep' found\nhint: the command stands after --: orchctl add -- sleep 1\n"),
+            ("run -p low make -j2", "the command stands after --: orchctl run -- make -j2\n"),
+        ] {
+            let words = || line.split(' ').map(str::to_owned);
+            let error = CommandLine::try_parse_from(std::iter::once(PROGRAM.to_owned()).chain(words()));
+            let error = error.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::UnknownArgument, "{line}");
+            let found = error.get(ContextKind::InvalidArg).unwrap().to_string();
+            let text = in_our_words(&misplaced(&found, words()).unwrap());
+            assert!(text.contains(expected), "{text}");
+        }
+        assert_eq!(misplaced("--jsn", ["stats", "--jsn"].map(str::to_owned).into_iter()), None);
+        assert_eq!(misplaced("x", ["stats", "x"].map(str::to_owned).into_iter()), None);
     }
 
     #[test]

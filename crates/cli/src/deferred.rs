@@ -1,6 +1,7 @@
 //! Options that are only built when their verb is the one that was typed: building those of all the others was a
-//! tenth of the time of `orchctl add`.
+//! tenth of the time of `orchctl add`. What a verb is for is said in the table of the verbs, and not by its options.
 
+use clap::builder::Resettable;
 use clap::{ArgMatches, Args, Command, Error, FromArgMatches};
 
 /// The options of a verb.
@@ -9,12 +10,18 @@ pub(crate) struct Deferred<T>(pub(crate) T);
 
 impl<T: Args> Args for Deferred<T> {
     fn augment_args(command: Command) -> Command {
-        command.defer(T::augment_args)
+        command.defer(|command| without_about(command, T::augment_args))
     }
 
     fn augment_args_for_update(command: Command) -> Command {
-        command.defer(T::augment_args_for_update)
+        command.defer(|command| without_about(command, T::augment_args_for_update))
     }
+}
+
+/// Adds options, and leaves what is said of the verb as it is: clap would take over what is said of the options.
+pub(crate) fn without_about(command: Command, augment: fn(Command) -> Command) -> Command {
+    let (about, long) = (command.get_about().cloned(), command.get_long_about().cloned());
+    augment(command).about(Resettable::from(about)).long_about(Resettable::from(long))
 }
 
 impl<T: Args> FromArgMatches for Deferred<T> {

@@ -147,7 +147,7 @@ fn assignment(text: &str) -> Result<(String, String), String> {
 }
 
 fn count(text: &str) -> Result<u32, String> {
-    text.parse().map_err(|_| "not a whole number of at least 0".to_owned())
+    text.parse().map_err(|_| format!("not a whole number from 0 to {}", u32::MAX))
 }
 
 /// JSON has no other numbers: they would be lost on the way.

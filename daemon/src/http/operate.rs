@@ -27,15 +27,31 @@ pub async fn daemon(State(shell): State<Arc<Shell>>) -> Answered<api::Daemon> {
     })
 }
 
+/// Refuses a selector that says two things: whoever means all and names some would be served in one way only.
+pub fn check_selector(selector: &api::Selector) -> Result<(), Refusal> {
+    let api::Selector { ids, tag, session, workflow, all } = selector;
+    let has_label = tag.is_some() || session.is_some() || workflow.is_some();
+    let given: Vec<&str> =
+        [(!ids.is_empty(), "ids"), (has_label, "a tag, session or workflow"), (*all, "all")]
+            .into_iter()
+            .filter_map(|(given, what)| given.then_some(what))
+            .collect();
+    match given[..] {
+        [] => Err(Refusal::new(Code::Malformed, "nothing is selected")
+            .hint("name ids, a tag, a session, a workflow, or all")),
+        [_] => Ok(()),
+        _ => Err(Refusal::new(Code::Malformed, "more than one way to select tasks")
+            .value(given.join(" and "))
+            .hint("give one of them; a tag, a session and a workflow together mean the tasks that have them all")),
+    }
+}
+
 /// The tasks that a selector means.
 pub async fn select(shell: &Arc<Shell>, selector: api::Selector) -> Result<Vec<TaskRange>, Refusal> {
-    let api::Selector { ids, tag, session, workflow, all } = selector;
+    check_selector(&selector)?;
+    let api::Selector { ids, tag, session, workflow, all: _ } = selector;
     if !ids.is_empty() {
         return Ok(ids);
-    }
-    if tag.is_none() && session.is_none() && workflow.is_none() && !all {
-        return Err(Refusal::new(Code::Malformed, "nothing is selected")
-            .hint("name ids, a tag, a session, a workflow, or all"));
     }
     let query = api::ListQuery { tag, session, workflow, limit: Some(0), ..api::ListQuery::default() };
     let filter = Filter { statuses: OPEN.to_vec(), ..super::list::filter(shell, query).await? };

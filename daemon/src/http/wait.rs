@@ -55,11 +55,10 @@ pub async fn wait(State(shell): State<Arc<Shell>>, Body(request): Body<WaitReque
 
 /// The tasks that are meant. A workflow or session means all of its tasks, those that have ended, too.
 async fn selected(shell: &Arc<Shell>, select: Selector) -> Result<Vec<TaskRange>, Refusal> {
+    super::operate::check_selector(&select)?;
     match select {
-        Selector { workflow, session, ids, .. }
-            if ids.is_empty() && (workflow.is_some() || session.is_some()) =>
-        {
-            let query = ListQuery { workflow, session, limit: Some(0), ..ListQuery::default() };
+        Selector { workflow, session, tag, .. } if workflow.is_some() || session.is_some() => {
+            let query = ListQuery { workflow, session, tag, limit: Some(0), ..ListQuery::default() };
             let filter = super::list::filter(shell, query).await?;
             shell.read(move |history| history.ids(&filter)).await
         }

@@ -6,9 +6,10 @@ use orchd_api::{Added, WaitRequest};
 use orchd_client::{Client, Error};
 use orchd_model::{Refusal, Status, TaskRange, TaskSpec, limits};
 use serde_json::Value;
-use std::collections::hash_map::Entry;
+use std::collections::hash_map::{DefaultHasher, Entry};
 use std::collections::{HashMap, VecDeque};
 use std::fs::File;
+use std::hash::{Hash, Hasher};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,6 +28,8 @@ const BATCH: usize = 256;
 const READ_AHEAD: usize = 4;
 /// Bytes of a file that are read at once.
 const READ_BYTES: usize = 256 << 10;
+/// What a line looks like.
+const LINE_HINT: &str = "one task a line, such as {\"command\": [\"make\", \"all\"]}";
 /// Ids that came together are written together, up to so many bytes.
 const WRITE_BYTES: usize = 8 << 10;
 
@@ -52,6 +55,8 @@ pub(crate) struct Add {
 impl Add {
     pub(crate) async fn run(self, context: &Context) -> Result<Exit, Failure> {
         let submitter = Submitter::here(self.spec.env_all)?;
+        // Before anything is added: an interrupt between the adding and the waiting is one of the waiting.
+        let interrupt = if self.wait { Some(Interrupt::listen()?) } else { None };
         let (added, exit) = match &self.from {
             Some(file) => {
                 let defaults = self.spec.fields()?;
@@ -79,8 +84,10 @@ impl Add {
                 .await
                 .map(|ended| ended.as_status());
         }
-        if self.wait && !added.is_empty() && exit != Exit::INTERRUPTED {
-            let mut interrupt = Interrupt::listen()?;
+        if let Some(mut interrupt) = interrupt
+            && !added.is_empty()
+            && exit != Exit::INTERRUPTED
+        {
             let client = context.client().await?;
             let ended = tokio::select! {
                 ended = wait_for(&client, added) => ended?,
@@ -161,11 +168,17 @@ impl Lines {
             self.submitter.complete(&mut spec);
             return Ok(spec);
         }
-        let fields = serde_json::from_str(line).map_err(|error| {
-            // The line is numbered in the file; within itself it is always the first.
-            let message = error.to_string().replace(" at line 1 column", " at column");
-            Failure::Usage(format!("not a JSON object: {message}"))
-        })?;
+        let fields = match serde_json::from_str(line.trim_end()) {
+            Ok(Value::Object(fields)) => fields,
+            Ok(other) => {
+                return Err(Failure::Usage(format!("not a JSON object: {other}\nhint: {LINE_HINT}")));
+            }
+            Err(error) => {
+                // The line is numbered in the file; within itself it is always the first.
+                let message = error.to_string().replace(" at line 1 column", " at column");
+                return Err(Failure::Usage(format!("not a JSON object: {message}\nhint: {LINE_HINT}")));
+            }
+        };
         let mut spec = spec_of(Value::Object(with_defaults(fields, &self.defaults)))?;
         self.submitter.complete(&mut spec);
         Ok(spec)
@@ -186,7 +199,7 @@ impl Lines {
         };
         let mut input = BufReader::with_capacity(READ_BYTES, input);
         let mut line = Vec::new();
-        let mut refs: HashMap<String, usize> = HashMap::new();
+        let mut seen = Seen::default();
         for number in 1.. {
             line.clear();
             if input.read_until(b'\n', &mut line).map_err(unreadable)? == 0 {
@@ -198,7 +211,7 @@ impl Lines {
                 Ok(text) if text.len() > limits::SPEC_BYTES => {
                     Err(Failure::Usage(format!("a task spec has at most {} bytes", limits::SPEC_BYTES)))
                 }
-                Ok(text) => self.spec(text).and_then(|spec| first_of_its_ref(&mut refs, number, spec)),
+                Ok(text) => self.spec(text).and_then(|spec| seen.check(number, spec)),
                 Err(_) => Err(Failure::Usage("not UTF-8".to_owned())),
             };
             if !each(number, spec, input.buffer().contains(&b'\n')) {
@@ -209,20 +222,40 @@ impl Lines {
     }
 }
 
-/// Refuses a spec whose ref an earlier line has. The daemon would, too, and count tasks where people count lines.
-fn first_of_its_ref(
-    refs: &mut HashMap<String, usize>,
-    number: usize,
-    spec: TaskSpec,
-) -> Result<TaskSpec, Failure> {
-    let Some(reference) = &spec.reference else { return Ok(spec) };
-    match refs.entry(reference.clone()) {
-        Entry::Vacant(place) => {
-            place.insert(number);
-            Ok(spec)
+/// The refs and keys of the lines so far, with the numbers of their lines. The daemon would refuse the same, and
+/// count tasks where people count lines.
+#[derive(Default)]
+struct Seen {
+    refs: HashMap<String, usize>,
+    /// With a hash of the spec: the same key may be there again for the same task.
+    keys: HashMap<String, (usize, u64)>,
+}
+
+impl Seen {
+    /// Refuses a spec whose ref an earlier line has, or whose key an earlier line has for another task.
+    fn check(&mut self, number: usize, spec: TaskSpec) -> Result<TaskSpec, Failure> {
+        if let Some(key) = &spec.key {
+            let mut hasher = DefaultHasher::new();
+            serde_json::to_vec(&spec).map_err(io::Error::from)?.hash(&mut hasher);
+            let hash = hasher.finish();
+            let (first, other) = *self.keys.entry(key.clone()).or_insert((number, hash));
+            if other != hash {
+                return Err(Failure::Usage(format!(
+                    "line {first} has the same key for another task: {key}\nhint: a key stands for one task"
+                )));
+            }
         }
-        Entry::Occupied(first) => {
-            Err(Failure::Usage(format!("line {} has the same ref: {}", first.get(), first.key())))
+        let Some(reference) = &spec.reference else { return Ok(spec) };
+        match self.refs.entry(reference.clone()) {
+            Entry::Vacant(place) => {
+                place.insert(number);
+                Ok(spec)
+            }
+            Entry::Occupied(first) => {
+                let (line, name) = (first.get(), first.key());
+                let hint = "a ref is the name of one line";
+                Err(Failure::Usage(format!("line {line} has the same ref: {name}\nhint: {hint}")))
+            }
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::{Exit, Failure, operations};
     .args(["ids", "tag", "session", "workflow", "all"])))]
 pub(crate) struct Cancel {
     /// These tasks
-    #[arg(value_name = "ID")]
+    #[arg(value_name = "ID", conflicts_with_all = ["tag", "session", "workflow", "all"])]
     ids: Vec<TaskRange>,
     /// Those with this tag that have not ended
     #[arg(long)]
@@ -24,7 +24,7 @@ pub(crate) struct Cancel {
     #[arg(long, value_name = "W")]
     workflow: Option<String>,
     /// All that have not ended
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["tag", "session", "workflow"])]
     all: bool,
 }
 

@@ -89,7 +89,7 @@ fn setting(text: &str) -> Result<Setting, String> {
         "burst" => amount().map(Setting::Burst),
         "per" => value.parse().map(Setting::Per).map_err(|refusal: Refusal| refusal.to_string()),
         "concurrency" => {
-            value.parse().map(Setting::Concurrency).map_err(|_| format!("not a number: {value}"))
+            value.parse().map(Setting::Concurrency).map_err(|_| format!("not a whole number: {value}"))
         }
         _ => Err(match orchd_model::nearest(key, KEYS) {
             Some(near) => format!("no such key: {key}\nhint: did you mean {near}?"),
@@ -125,15 +125,15 @@ async fn set(context: &Context, resource: ResourceName, settings: Vec<Setting>) 
     let mut request =
         ResourceRequest { resource, capacity: None, concurrency: None, tokens: None, per: None, burst: None };
     for setting in settings {
-        let twice = match setting {
-            Setting::Capacity(amount) => request.capacity.replace(amount).is_some(),
-            Setting::Concurrency(count) => request.concurrency.replace(count).is_some(),
-            Setting::Tokens(amount) => request.tokens.replace(amount).is_some(),
-            Setting::Per(span) => request.per.replace(span).is_some(),
-            Setting::Burst(amount) => request.burst.replace(amount).is_some(),
+        let (key, twice) = match setting {
+            Setting::Capacity(amount) => ("capacity", request.capacity.replace(amount).is_some()),
+            Setting::Concurrency(count) => ("concurrency", request.concurrency.replace(count).is_some()),
+            Setting::Tokens(amount) => ("tokens", request.tokens.replace(amount).is_some()),
+            Setting::Per(span) => ("per", request.per.replace(span).is_some()),
+            Setting::Burst(amount) => ("burst", request.burst.replace(amount).is_some()),
         };
         if twice {
-            return Err(Failure::Usage("a key is given twice".to_owned()));
+            return Err(Failure::Usage(format!("a key is given twice: {key}\nhint: each key has one value")));
         }
     }
     show(context, &context.client().await?.set_resource(request).await?)
