@@ -33,6 +33,7 @@ fn submit(daemon: &Daemon, fail_fast: FailFast, tasks: Vec<TaskSpec>) -> Workflo
         fail_fast,
         timeout: None,
         session: None,
+        on_event: Vec::new(),
         tasks,
     };
     daemon.client().submit_workflow(&spec).unwrap()

@@ -27,6 +27,7 @@ fn workflow<'a>(daemon: &Daemon, edges: impl IntoIterator<Item = (&'a str, Vec<&
         fail_fast: FailFast::No,
         timeout: None,
         session: None,
+        on_event: Vec::new(),
         tasks: edges.into_iter().map(task).collect(),
     }
 }

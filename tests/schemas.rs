@@ -157,6 +157,9 @@ fn what_each_verb_prints_is_what_its_schema_says() {
         .find(|id| daemon.orchctl(&["logs", id]).out == "out\n");
     says("output-piece", &["logs", "--both", &written.unwrap()], &[]);
     says("event", &["events", "--no-follow"], &[]);
+    says("hooks", &["hooks"], &[]);
+    says("dead-letters", &["hooks", "dead"], &[]);
+    says("letter-results", &["hooks", "retry", "4711"], &[]);
     says("diagnosis", &["doctor"], &[]);
     says("drained", &["drain"], &[]);
     says("ended", &["shutdown"], &[]);

@@ -124,6 +124,7 @@ fn a_workflow_that_met_its_timeout_was_busy_while_it_ran() {
         fail_fast: FailFast::No,
         timeout: Some(Span::from_secs(3)),
         session: None,
+        on_event: Vec::new(),
         tasks: ["a", "b"]
             .map(|name| TaskSpec { name: name.to_owned(), ..daemon.shell("touch $ORCHD_TASK_ID; sleep 60") })
             .into(),

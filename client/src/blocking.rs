@@ -14,11 +14,12 @@
 //! A blocking client must not be used within async code; its calls panic there.
 
 use orchd_api::{
-    Backup, CloseMode, Daemon, Definition, DefinitionRequest, DefinitionRun, DrainReply, Durations, Event,
-    EventQuery, Explanation, ListQuery, LogQuery, OperationResult, PauseRequest, ProgressRequest, Report,
-    ReportQuery, ReportedTask, Resource, ResourceRequest, Selector, Session, SessionQuery, SettleRequest,
-    ShownDefinition, ShutdownMode, Stats, StoreCheck, Task, ThrottleRequest, WaitReply, WaitRequest, Worker,
-    Workflow, WorkflowAdded, WorkflowQuery,
+    Backup, CloseMode, Daemon, DeadLetter, Definition, DefinitionRequest, DefinitionRun, DrainReply,
+    Durations, Event, EventQuery, Explanation, Hook, LetterResult, LettersRequest, ListQuery, LogQuery,
+    OperationResult, PauseRequest, ProgressRequest, Report, ReportQuery, ReportedTask, Resource,
+    ResourceRequest, Selector, Session, SessionQuery, SettleRequest, ShownDefinition, ShutdownMode, Stats,
+    StoreCheck, Task, ThrottleRequest, WaitReply, WaitRequest, Worker, Workflow, WorkflowAdded,
+    WorkflowQuery,
 };
 use orchd_model::{
     Priority, Refusal, ResourceName, SessionId, SessionRef, SessionSpec, Span, Status, TaskId, TaskRange,
@@ -166,6 +167,14 @@ impl Client {
         daemon() -> Daemon;
         /// Says how far a running attempt has come. In a task its token is in `$ORCHD_TOKEN`.
         progress(request: ProgressRequest) -> ();
+        /// The hooks and how they do.
+        hooks() -> Vec<Hook>;
+        /// The events that hooks could not deliver.
+        dead_letters() -> Vec<DeadLetter>;
+        /// Tries to deliver some of them once more.
+        retry_dead_letters(which: LettersRequest) -> Vec<LetterResult>;
+        /// Forgets some of them.
+        drop_dead_letters(which: LettersRequest) -> Vec<LetterResult>;
         /// Nothing new starts of what is named; nothing named: of everything.
         pause(what: PauseRequest) -> ();
         /// Ends a pause.

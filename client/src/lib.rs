@@ -33,6 +33,7 @@ mod connection;
 mod error;
 mod events;
 mod handle;
+mod hooks;
 mod logs;
 mod report;
 mod schedule;

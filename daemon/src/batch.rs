@@ -20,6 +20,8 @@ pub fn of(core: &Core, events: Vec<Event>, workflow_parameters: Vec<(WorkflowId,
         meta: core.meta().clone(),
         events,
         workflow_parameters,
+        workflow_hooks: Vec::new(),
+        hooks: Vec::new(),
         figures: None,
         definitions: Vec::new(),
     }

@@ -8,23 +8,18 @@
 //! Invariant: nothing that a command caused leaves this thread but through a batch.
 
 use crossbeam_channel::{Receiver, Sender, select};
-use orchd_core::{
-    Command, Core, EdgeTarget, EndedTask, Event, NewClaim, NewTask, NewWorkflow, Output, Reply, Submission,
-};
+use orchd_core::{Command, Core, Event, NewClaim, NewTask, NewWorkflow, Output, Reply, Submission};
 use orchd_model::{
-    AttemptReport, Code, DependencyTarget, Refusal, Sequence, SessionId, SessionRef, TaskId, TaskRange,
-    TaskSpec, Time, Token, WorkerId, WorkflowId, limits,
+    AttemptReport, Code, Refusal, Sequence, TaskId, TaskRange, TaskSpec, Time, Token, WorkerId, WorkflowId,
 };
-use orchd_store::{Batch, DefinitionChange, History};
+use orchd_store::{Batch, DefinitionChange, History, HookChange};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use crate::batch;
 use crate::clock::Clock;
-use crate::config::Policy;
 use crate::firing::Tick;
-use crate::http::named_session;
 use crate::live::Live;
 use crate::load_guard::UNMEASURED;
 use crate::memory::Memory;
@@ -58,6 +53,8 @@ pub enum Request {
         specs: Vec<Arc<TaskSpec>>,
         options: NewWorkflow,
         parameters: String,
+        /// Its hooks as JSON, if it has some.
+        hooks: Option<String>,
         owner: u32,
         answer: Answer<(WorkflowId, Vec<TaskId>)>,
     },
@@ -79,6 +76,8 @@ pub enum Request {
     Made(Box<Unmade>),
     /// A look at the scheduler.
     Inspect(Box<dyn FnOnce(&Core) + Send>),
+    /// Something to be kept of hooks.
+    Hooks { changes: Vec<HookChange>, answer: Answer<()> },
     /// Start nothing new from now on, or again.
     Drain(bool),
     /// Start nothing, for this reason, until the load of the machine is looked at again; or start again.
@@ -102,6 +101,7 @@ pub enum Response {
     AddWorkflow(Answer<(WorkflowId, Vec<TaskId>)>, Result<(WorkflowId, Vec<TaskId>), Refusal>),
     Join(Answer<WorkerId>, Result<WorkerId, Refusal>),
     Ack(SessionLink, Vec<Token>),
+    Hooks(Answer<()>),
 }
 
 /// The engine.
@@ -129,11 +129,18 @@ struct Gathering {
     responses: Vec<Response>,
     parameters: Vec<(WorkflowId, String)>,
     definitions: Vec<DefinitionChange>,
+    hooks: Vec<HookChange>,
+    workflow_hooks: Vec<(WorkflowId, String)>,
 }
 
 impl Gathering {
     fn is_empty(&self) -> bool {
         self.output.events.is_empty() && self.output.effects.is_empty() && self.responses.is_empty()
+    }
+
+    fn keep(&mut self, changes: Vec<HookChange>, answer: Answer<()>) {
+        self.hooks.extend(changes);
+        self.responses.push(Response::Hooks(answer));
     }
 }
 
@@ -223,12 +230,13 @@ impl Engine {
                 let reply = self.add(now, specs, atomic, owner, &mut gathering.output);
                 gathering.responses.push(Response::Add(answer, reply));
             }
-            Request::AddWorkflow { specs, options, parameters, owner, answer } => {
+            Request::AddWorkflow { specs, options, parameters, hooks, owner, answer } => {
                 let next = self.core.meta().next_workflow;
                 let reply = self.add_workflow(now, &specs, options, owner, &mut gathering.output);
                 // One that was added before keeps its own.
-                let new = reply.as_ref().ok().filter(|(workflow, _)| *workflow >= next);
-                gathering.parameters.extend(new.map(|(workflow, _)| (*workflow, parameters)));
+                let new = reply.as_ref().ok().map(|(workflow, _)| *workflow).filter(|new| *new >= next);
+                gathering.parameters.extend(new.map(|workflow| (workflow, parameters)));
+                gathering.workflow_hooks.extend(new.zip(hooks));
                 gathering.responses.push(Response::AddWorkflow(answer, reply));
             }
             Request::Define { changes, answer } => {
@@ -258,6 +266,7 @@ impl Engine {
                 self.core.note_time(now);
                 look(&self.core);
             }
+            Request::Hooks { changes, answer } => gathering.keep(changes, answer),
             Request::Drain(draining) => {
                 self.core.set_draining(draining);
                 self.handle(Command::Tick, gathering);
@@ -368,8 +377,10 @@ impl Engine {
     }
 
     fn hand_over(&mut self, gathering: &mut Gathering) {
-        let Gathering { output, responses, parameters, definitions } = std::mem::take(gathering);
-        let batch = Batch { definitions, ..batch::of(&self.core, output.events, parameters) };
+        let Gathering { output, responses, parameters, definitions, hooks, workflow_hooks } =
+            std::mem::take(gathering);
+        let batch =
+            Batch { definitions, hooks, workflow_hooks, ..batch::of(&self.core, output.events, parameters) };
         let through = batch.events.last().map_or(Sequence(0), |event: &Event| event.sequence);
         let picture = Picture::of(&self.core);
         let outgoing = Outgoing { batch, through, picture, responses, effects: output.effects };
@@ -486,108 +497,6 @@ impl Engine {
                 .hint("not with one workflow: at least one task needs another key")),
         }
     }
-
-    /// Looks up what the scheduler must be told about a new task: its key, and dependencies that have
-    /// ended. What is not in the scheduler's memory is on disk.
-    pub(crate) fn prepare(
-        &mut self,
-        policy: &Policy,
-        spec: Arc<TaskSpec>,
-        places: &HashMap<String, usize>,
-        ended: &mut BTreeMap<TaskId, EndedTask>,
-    ) -> Result<NewTask, Refusal> {
-        let unknown = |target: &DependencyTarget| {
-            let names = places.keys().map(String::as_str);
-            let refusal = Refusal::unknown_dependency(target);
-            match orchd_model::nearest(&target.to_string(), names) {
-                Some(near) => refusal.hint(format!("did you mean {near}?")),
-                None => refusal,
-            }
-        };
-        let spec = self.with_session(spec)?;
-        let mut edges = Vec::with_capacity(spec.dependencies.len());
-        for dependency in &spec.dependencies {
-            let target = match &dependency.task {
-                DependencyTarget::Name(name) => match (places.get(name), name.parse::<TaskRange>()) {
-                    (Some(place), _) => Dependencies::Place(*place),
-                    (None, Ok(range)) => Dependencies::Tasks(range),
-                    (None, Err(_)) => return Err(unknown(&dependency.task)),
-                },
-                DependencyTarget::Id(id) => Dependencies::Tasks((*id).into()),
-            };
-            match target {
-                Dependencies::Place(place) => edges.push((EdgeTarget::Index(place), dependency.on)),
-                Dependencies::Tasks(range) => {
-                    for id in self.known_tasks(range, ended)? {
-                        edges.push((EdgeTarget::Id(id), dependency.on));
-                    }
-                }
-            }
-        }
-        let (fingerprint, same_key) = match &spec.key {
-            Some(key) => {
-                let same_key = self.history.by_key(spec.session_id(), key).map_err(store_refusal)?;
-                if let Some((id, _)) = same_key
-                    && self.core.status(id).is_none()
-                {
-                    ended.extend(self.history.ended(&[id]).map_err(store_refusal)?);
-                }
-                (policy.fingerprint(&spec), same_key)
-            }
-            None => (0, None),
-        };
-        let retry = policy.retry(&spec)?;
-        let runner = policy.runner(&spec);
-        Ok(NewTask { spec, retry, runner, edges, fingerprint, same_key })
-    }
-
-    /// A spec that names its session by id.
-    fn with_session(&mut self, mut spec: Arc<TaskSpec>) -> Result<Arc<TaskSpec>, Refusal> {
-        if let Some(session @ SessionRef::Name(_)) = &spec.session {
-            let id = self.session_id(session)?;
-            Arc::make_mut(&mut spec).session = Some(id.into());
-        }
-        Ok(spec)
-    }
-
-    pub fn session_id(&mut self, session: &SessionRef) -> Result<SessionId, Refusal> {
-        let name = match session {
-            SessionRef::Id(id) => return Ok(*id),
-            SessionRef::Name(name) => name,
-        };
-        if let Some(id) = self.core.session_named(name) {
-            return Ok(id);
-        }
-        // That it is closed is for the scheduler to say.
-        let closed = self.history.session_by_name(name).map_err(store_refusal)?;
-        Ok(closed.ok_or_else(|| named_session::unknown(name))?.id)
-    }
-
-    /// The tasks of a range, each of which must exist; what has ended and left memory goes into `ended`.
-    fn known_tasks(
-        &mut self,
-        range: TaskRange,
-        ended: &mut BTreeMap<TaskId, EndedTask>,
-    ) -> Result<Vec<TaskId>, Refusal> {
-        if range.len() > limits::RANGE_EDGES {
-            let message = format!("one dependency stands for at most {} tasks", limits::RANGE_EDGES);
-            return Err(Refusal::new(Code::TooLarge, message).value(range.to_string()));
-        }
-        let ids: Vec<TaskId> = (range.first.0..=range.last.0).map(TaskId).collect();
-        let forgotten = |id: &TaskId| self.core.status(*id).is_none() && !ended.contains_key(id);
-        let forgotten: Vec<TaskId> = ids.iter().copied().filter(forgotten).collect();
-        ended.extend(self.history.ended(&forgotten).map_err(store_refusal)?);
-        match forgotten.into_iter().find(|id| !ended.contains_key(id)) {
-            Some(id) => Err(Refusal::unknown_dependency(id)),
-            None => Ok(ids),
-        }
-    }
-}
-
-/// What a dependency names: a task of the same request, or tasks that exist.
-enum Dependencies {
-    Place(usize),
-    Tasks(TaskRange),
 }
 
 /// A failure of the store as users see it.

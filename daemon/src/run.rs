@@ -13,8 +13,10 @@ use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use crate::config::{Config, Flags};
+use crate::hooks;
 use crate::serve::{Running, runtime};
 use orchd_cli::{Exit, Failure, RunOptions, Submission, WorkflowFile, run_workflow, show_ended};
 
@@ -79,18 +81,26 @@ pub fn run(config: Config, args: RunArgs, kept: Option<PathBuf>) -> Result<ExitC
         let text = serde_json::to_vec(&spec)?;
         fs::write(directory.join(WORKFLOW), text).context("cannot note the workflow")?;
     }
-    let code = runtime()?.block_on(async move {
+    let runtime = runtime()?;
+    let code = runtime.block_on(async move {
         let (ended, end) = tokio::sync::oneshot::channel::<()>();
+        let shell = Arc::clone(running.shell());
         let serving = tokio::spawn(running.serve(async move { drop(end.await) }));
         let client = Client::connect(&socket).await.context("the private daemon does not answer")?;
         let options = RunOptions { json: args.json, output: args.output, ..RunOptions::default() };
         let code = carry_out(&client, spec, begun, options).await;
         drop(client);
+        tokio::select! {
+            () = hooks::quiet(&shell) => {}
+            _ = tokio::signal::ctrl_c() => eprintln!("orchd: hooks are not told of all events"),
+        }
+        drop(shell);
         // A daemon that has failed says so below.
         let _ = ended.send(());
         serving.await.context("the private daemon failed")??;
         anyhow::Ok(code)
     })?;
+    runtime.shutdown_background();
     Ok(code.map_or_else(|failure| report(&failure), Into::into))
 }
 

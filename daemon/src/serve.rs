@@ -29,6 +29,7 @@ use crate::distributions::Distributions;
 use crate::documents;
 use crate::engine::{Engine, Request};
 use crate::feed::Feed;
+use crate::hooks;
 use crate::http::{self, Shell};
 use crate::inputs::Inputs;
 use crate::last_end::{LastEnd, Marker};
@@ -101,6 +102,8 @@ pub fn daemon(flags: Flags, config: Config, logs: Logs) -> Result<ExitCode> {
             })
             .await
     })?;
+    // A hook may be waiting for an answer: the next daemon asks again.
+    runtime.shutdown_background();
     Ok(ExitCode::SUCCESS)
 }
 
@@ -194,6 +197,11 @@ impl Running {
         })
     }
 
+    /// What its tasks share.
+    pub fn shell(&self) -> &Arc<Shell> {
+        &self.shell
+    }
+
     /// Serves until `interrupted` or a request to end, then ends in good order.
     ///
     /// # Errors
@@ -219,6 +227,7 @@ impl Running {
         if last_end == LastEnd::Killed {
             look_through(&shell, &marker)?;
         }
+        hooks::start(&shell).await?;
         let serving = tokio::spawn(http::serve(listener, Arc::clone(&shell)));
         let keeping = tokio::spawn(keep_schedules(&shell));
         let (sessions, inbox, flag) = (Arc::clone(&shell.sessions), engine.clone(), Arc::clone(&stopping));
@@ -243,6 +252,7 @@ impl Running {
         // Nobody may be left to be told.
         let _ = stop.send(true);
         drop((serving.await, keeping.await));
+        hooks::leave(&shell).await;
         let (done, ended) = oneshot::channel();
         let sent = engine.send(Request::Stop(done));
         let ended = if sent.is_ok() { ended.await.ok() } else { None };
@@ -376,11 +386,10 @@ impl Threads {
         let (schedules, mut first) = (Nudge::default(), Output::default());
         let mut core = Core::load(config.core.clone(), snapshot, clock.now(), &mut first);
         let statistics = Arc::new(RwLock::new(Statistics::new(&core, distributions)));
-        let (engine, inbox) = bounded(limits::INBOX);
+        let (readers, (engine, inbox)) = (Readers::new(store.reader_factory()), bounded(limits::INBOX));
         // One batch is committed while the next one gathers; a third would only wait.
         let (batches, writer_inbox) = bounded(1);
         let ((committed, engine_inbox), (releases, outbox_inbox)) = (bounded(2), bounded(64));
-        let readers = Readers::new(store.reader_factory());
         let (unmade, transformer_thread) = start_transformer(store.reader()?, &engine)?;
         let (sweeper, sweeper_thread) = start_sweeper(&state_dir, &store, last_end)?;
         let engine_thread = Engine {
@@ -429,6 +438,7 @@ impl Threads {
             feed,
             statistics,
             clock,
+            hooks: hooks::all(&live.config().hooks),
             live,
             state_dir,
             fence,

@@ -143,6 +143,7 @@ fn answer(responses: Vec<Response>) {
             Response::Add(answer, reply) => drop(answer.send(reply)),
             Response::AddWorkflow(answer, reply) => drop(answer.send(reply)),
             Response::Join(answer, reply) => drop(answer.send(reply)),
+            Response::Hooks(answer) => drop(answer.send(Ok(()))),
             Response::Ack(link, tokens) => {
                 acks.entry(link.number).or_insert_with(|| (link, Vec::new())).1.extend(tokens);
             }

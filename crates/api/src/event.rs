@@ -1,11 +1,9 @@
 //! Events: every change of state, in one total order.
 
-use orchd_model::{Code, Refusal, Sequence, SessionId, TaskId, Time, WorkflowId, nearest};
+use orchd_model::{Refusal, Sequence, SessionId, TaskId, Time, WorkflowId, check_pattern, matches};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-
-use crate::EVENT_TYPES;
 
 /// The type of an event, as text `noun.verb`.
 pub type EventKind = String;
@@ -90,29 +88,4 @@ impl EventQuery {
         let patterns = self.pattern.iter().flat_map(|patterns| patterns.split(','));
         patterns.map(str::trim).try_for_each(check_pattern)
     }
-}
-
-/// Whether a pattern, exact, `task.*` or `*`, means events of this type.
-#[must_use]
-pub fn matches(pattern: &str, kind: &str) -> bool {
-    match pattern.strip_suffix('*') {
-        Some(prefix) => kind.starts_with(prefix),
-        None => kind == pattern,
-    }
-}
-
-/// Whether a pattern means anything.
-///
-/// # Errors
-/// `malformed` when no type of events matches it.
-pub fn check_pattern(pattern: &str) -> Result<(), Refusal> {
-    if EVENT_TYPES.iter().any(|kind| matches(pattern, kind.name)) {
-        return Ok(());
-    }
-    let names = EVENT_TYPES.iter().map(|kind| kind.name);
-    let hint = match nearest(pattern, names) {
-        Some(near) => format!("did you mean {near}?"),
-        None => "a type as task.failed, all of a noun as task.*, or *".to_owned(),
-    };
-    Err(Refusal::new(Code::Malformed, "no event is of this type").value(pattern).hint(hint))
 }

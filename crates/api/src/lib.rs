@@ -9,7 +9,7 @@ mod add;
 mod claim;
 mod definition;
 mod event;
-mod event_type;
+mod hook;
 mod log;
 mod named_session;
 pub mod openapi;
@@ -28,8 +28,8 @@ pub use claim::{CLAIMANT, ClaimRequest};
 pub use definition::{
     Definition, DefinitionNamed, DefinitionRequest, DefinitionSource, Durations, ShownDefinition,
 };
-pub use event::{Event, EventKind, EventQuery, check_pattern, matches};
-pub use event_type::{EVENT_TYPES, EventType, NOTICES};
+pub use event::{Event, EventKind, EventQuery};
+pub use hook::{DeadLetter, Hook, LetterResult, LettersRequest};
 pub use log::{LogChunk, LogEnd, LogQuery, LogStream};
 pub use named_session::{CloseMode, CloseRequest, Session, SessionQuery, SessionResource, SessionStatistics};
 pub use operate::{
@@ -38,6 +38,7 @@ pub use operate::{
     ShutdownRequest, StoreCheck, TaskIds, ThrottleRequest, WaitReply, WaitRequest,
 };
 pub use orchd_model::DefinitionRun;
+pub use orchd_model::{EVENT_TYPES, EventType, NOTICES, check_pattern, matches};
 pub use problem::{MEDIA_TYPE, Problem};
 pub use report::{
     FailedTask, FailureCount, Failures, LongWait, NameUse, PathStep, Report, ReportQuery, ReportedTask,

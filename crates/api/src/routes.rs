@@ -58,6 +58,15 @@ pub const WORKERS: &str = "/v1/workers";
 pub const WORKERS_SESSION: &str = "/v1/workers/session";
 /// `GET`: server-sent events ([`crate::EventQuery`] → [`crate::Event`], the id is the sequence).
 pub const EVENTS: &str = "/v1/events";
+/// `GET`: hooks and how they do (array of [`crate::Hook`]).
+pub const HOOKS: &str = "/v1/hooks";
+/// `GET`: events that hooks could not deliver (array of [`crate::DeadLetter`]).
+pub const HOOKS_DEAD: &str = "/v1/hooks/dead";
+/// `POST`: try to deliver some of them once more ([`crate::LettersRequest`] → array of
+/// [`crate::LetterResult`]).
+pub const HOOKS_RETRY: &str = "/v1/hooks/retry";
+/// `POST`: forget some of them ([`crate::LettersRequest`] → array of [`crate::LetterResult`]).
+pub const HOOKS_DROP: &str = "/v1/hooks/drop";
 /// `POST`: submit a workflow (`WorkflowSpec` → [`crate::WorkflowAdded`]); with content type
 /// `application/x-ndjson` [`crate::WorkflowHead`], then one task a line, any number. `GET`: list them
 /// ([`crate::WorkflowQuery`] → array of [`crate::Workflow`]).

@@ -1,7 +1,7 @@
 //! What a command gets from whoever submits it: the working directory and a short list of environment
 //! variables. Secrets in the rest of the environment stay where they are.
 
-use orchd_model::{Env, TaskSpec};
+use orchd_model::{Env, TaskSpec, WorkflowSpec};
 use std::io;
 use std::path::PathBuf;
 
@@ -46,14 +46,15 @@ fn is_allowed(name: &str) -> bool {
     ALLOWED.contains(&name) || name.starts_with("LC_")
 }
 
-/// Gives the tasks of a workflow the directory and the environment of this process, where they do not say
+/// Gives the tasks and hooks of a workflow the directory and the environment of this process, where they do not say
 /// their own.
 ///
 /// # Errors
 /// The current directory does not exist any more.
-pub fn submitter_context<'a>(tasks: impl IntoIterator<Item = &'a mut TaskSpec>) -> io::Result<()> {
+pub fn submitter_context(workflow: &mut WorkflowSpec) -> io::Result<()> {
     let submitter = Submitter::here(false)?;
-    tasks.into_iter().for_each(|task| submitter.complete(task));
+    workflow.tasks.iter_mut().for_each(|task| submitter.complete(task));
+    workflow.on_event.iter_mut().for_each(|hook| hook.surround(&submitter.cwd));
     Ok(())
 }
 

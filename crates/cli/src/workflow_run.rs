@@ -56,7 +56,7 @@ impl Submission {
     pub async fn submit(self, client: &Client) -> Result<WorkflowAdded, Failure> {
         match self {
             Self::Spec(mut spec) => {
-                submitter_context(&mut spec.tasks)?;
+                submitter_context(&mut spec)?;
                 Ok(client.submit_workflow(&spec).await?)
             }
             Self::Named(run) => Ok(client.run_definition(&run).await?),

@@ -46,6 +46,8 @@ pub const DEFINITION_BYTES: usize = 8 << 20;
 pub const DEFINITIONS: usize = 10_000;
 /// The name of a file that is kept: the longest path (PATH_MAX, limits.h).
 pub const FILE_NAME_BYTES: usize = 4096;
+/// Hooks of one workflow: each looks at every event of it.
+pub const WORKFLOW_HOOKS: usize = 16;
 /// Sessions that are not closed: each is in memory.
 pub const SESSIONS: usize = 10_000;
 /// Processes that one worker runs at once: each has a directory and four open files.

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use std::fmt;
 
 use crate::spec::check_limit_of_time;
-use crate::{Code, Refusal, RetrySpec, SessionRef, Span, TaskSpec, limits};
+use crate::{Code, HookSpec, Refusal, RetrySpec, SessionRef, Span, TaskSpec, limits};
 
 /// What a workflow does after its first final failure.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -79,6 +79,9 @@ pub struct WorkflowSpec {
     /// The session it belongs to, with all of its tasks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session: Option<SessionRef>,
+    /// Who is told of its events.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub on_event: Vec<HookSpec>,
     /// Its tasks, each with a name of its own.
     #[serde(default)]
     pub tasks: Vec<TaskSpec>,
@@ -88,7 +91,7 @@ impl WorkflowSpec {
     /// All of it but its tasks.
     #[must_use]
     pub fn without_tasks(&self) -> Self {
-        let Self { name, parameters, max_parallel, fail_fast, timeout, session, tasks: _ } = self;
+        let Self { name, parameters, max_parallel, fail_fast, timeout, session, on_event, tasks: _ } = self;
         Self {
             name: name.clone(),
             parameters: parameters.clone(),
@@ -96,6 +99,7 @@ impl WorkflowSpec {
             fail_fast: *fail_fast,
             timeout: *timeout,
             session: session.clone(),
+            on_event: on_event.clone(),
             tasks: Vec::new(),
         }
     }
@@ -130,6 +134,11 @@ impl WorkflowSpec {
         if self.max_parallel == Some(0) {
             return Err(Refusal::new(Code::Malformed, "max_parallel must be at least 1").value("0"));
         }
+        if self.on_event.len() > limits::WORKFLOW_HOOKS {
+            let message = format!("a workflow has at most {} hooks", limits::WORKFLOW_HOOKS);
+            return Err(Refusal::new(Code::TooLarge, message).value(self.on_event.len().to_string()));
+        }
+        self.on_event.iter().try_for_each(HookSpec::check)?;
         check_limit_of_time("timeout", self.timeout)
     }
 }

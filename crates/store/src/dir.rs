@@ -4,16 +4,23 @@
 //! a flock(2) on the file `lock`, which the kernel drops with its holder however that dies; the process id
 //! in that file is for people and decides nothing. The file is closed on exec, so children do not hold it.
 
+use rustix::io::Errno;
+use rustix::process::{Pid, test_kill_process};
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crate::StoreError;
 
 /// Nobody but the owner reads results, environments and output.
 const PRIVATE: u32 = 0o700;
+
+/// A process that the holder was starting when it was killed has all its files until it is another program.
+const PATIENCE: Duration = Duration::from_secs(1);
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// A locked state directory. Clones hold the same lock.
 #[derive(Clone, Debug)]
@@ -74,6 +81,18 @@ fn check_private(path: &Path) -> Result<(), StoreError> {
     fs::set_permissions(path, Permissions::from_mode(PRIVATE)).map_err(failed)
 }
 
+/// The process that says that it holds the lock.
+fn holder(file: &mut File) -> Option<u32> {
+    let mut text = String::new();
+    file.rewind().and_then(|()| file.read_to_string(&mut text)).ok()?;
+    text.trim().parse().ok()
+}
+
+fn is_gone(pid: u32) -> bool {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    pid.is_some_and(|pid| test_kill_process(pid) == Err(Errno::SRCH))
+}
+
 fn take_lock(dir: &Path) -> Result<File, StoreError> {
     let path = dir.join("lock");
     let failed = |e| StoreError::io("lock", &path, e);
@@ -86,14 +105,19 @@ fn take_lock(dir: &Path) -> Result<File, StoreError> {
         .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
         .open(&path)
         .map_err(failed)?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            let mut text = String::new();
-            let pid = file.read_to_string(&mut text).ok().and_then(|_| text.trim().parse().ok());
-            return Err(StoreError::Locked { path: dir.to_owned(), pid });
+    let give_up = Instant::now() + PATIENCE;
+    loop {
+        match file.try_lock() {
+            Ok(()) => break,
+            Err(TryLockError::WouldBlock) => {
+                let pid = holder(&mut file);
+                if !pid.is_some_and(is_gone) || Instant::now() > give_up {
+                    return Err(StoreError::Locked { path: dir.to_owned(), pid });
+                }
+                std::thread::park_timeout(LOOK_AGAIN);
+            }
+            Err(TryLockError::Error(e)) => return Err(failed(e)),
         }
-        Err(TryLockError::Error(e)) => return Err(failed(e)),
     }
     // A full disk must not keep the daemon from starting for want of a number that only people read.
     let written =

@@ -19,8 +19,8 @@ use crate::query::{Half, conditions};
 use crate::sqlite::blob;
 use crate::write::int;
 use crate::{
-    Figures, Filter, History, StoreError, StoredAttempt, StoredDefinition, StoredSchedule, StoredTask,
-    StoredWorkflow, TaskEnd, TaskOutput, backup, element, schedules, schema, session,
+    DeadLetter, Figures, Filter, History, StoreError, StoredAttempt, StoredDefinition, StoredSchedule,
+    StoredTask, StoredWorkflow, TaskEnd, TaskOutput, backup, element, hook, schedules, schema, session,
 };
 
 /// Environments kept in memory: a list of thousands of tasks usually has one or two.
@@ -472,6 +472,22 @@ impl History for SqliteHistory {
             if last_time < int(time.0) { low = middle } else { high = first.min(middle - 1) }
         }
         Ok(Sequence(low.cast_unsigned().saturating_sub(1)))
+    }
+
+    fn hooks_reached(&mut self) -> Result<BTreeMap<String, Sequence>, StoreError> {
+        hook::reached(&self.db)
+    }
+
+    fn workflow_hooks(&mut self, id: WorkflowId) -> Result<Option<String>, StoreError> {
+        hook::of_workflow(&self.db, id)
+    }
+
+    fn has_workflow_hooks(&mut self) -> Result<bool, StoreError> {
+        hook::any_of_workflows(&self.db)
+    }
+
+    fn dead_letters(&mut self) -> Result<Vec<DeadLetter>, StoreError> {
+        hook::dead_letters(&self.db)
     }
 
     fn size_bytes(&mut self) -> Result<u64, StoreError> {

@@ -15,6 +15,7 @@ mod element;
 mod error;
 mod figures;
 mod history;
+mod hook;
 mod query;
 mod reserve;
 mod schedules;
@@ -29,6 +30,7 @@ pub use definition::{DefinitionChange, StoredDefinition};
 pub use dir::StateDir;
 pub use error::StoreError;
 pub use figures::Figures;
+pub use hook::{DEAD_LETTERS, DeadLetter, HookChange};
 pub use sqlite::SqliteStore;
 pub use store::{
     Batch, Filter, History, Retention, Store, StoredAttempt, StoredSchedule, StoredTask, StoredWorkflow,

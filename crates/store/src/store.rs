@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::{DefinitionChange, Figures, StoreError, StoredDefinition};
+use crate::{DeadLetter, DefinitionChange, Figures, HookChange, StoreError, StoredDefinition};
 
 /// Everything that becomes durable together.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -33,6 +33,10 @@ pub struct Batch {
     pub schedules: Vec<ScheduleRecord>,
     /// Everything else, as it is after the last event.
     pub meta: Meta,
+    /// The hooks, a JSON array, of the workflows that were submitted in this batch and have some.
+    pub workflow_hooks: Vec<(WorkflowId, String)>,
+    /// What is to be kept of hooks.
+    pub hooks: Vec<HookChange>,
     /// Distributions up to an event of an earlier batch, when it is time to write them.
     pub figures: Option<Figures>,
     /// Workflows that are kept under their names, or no longer are.
@@ -43,7 +47,7 @@ impl Batch {
     /// Whether there is nothing to make durable.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.events.is_empty() && self.definitions.is_empty()
+        self.events.is_empty() && self.definitions.is_empty() && self.hooks.is_empty()
     }
 }
 
@@ -289,6 +293,26 @@ pub trait History: Send {
     /// # Errors
     /// As [`History::spec`].
     fn sequence_before(&mut self, time: Time) -> Result<Sequence, StoreError>;
+    /// How far each hook has come.
+    ///
+    /// # Errors
+    /// As [`History::spec`].
+    fn hooks_reached(&mut self) -> Result<BTreeMap<String, Sequence>, StoreError>;
+    /// The hooks of a workflow, a JSON array; none when it has none, or is not kept.
+    ///
+    /// # Errors
+    /// As [`History::spec`].
+    fn workflow_hooks(&mut self, id: WorkflowId) -> Result<Option<String>, StoreError>;
+    /// Whether any workflow has hooks.
+    ///
+    /// # Errors
+    /// As [`History::spec`].
+    fn has_workflow_hooks(&mut self) -> Result<bool, StoreError>;
+    /// The events that hooks could not deliver, the oldest first.
+    ///
+    /// # Errors
+    /// As [`History::spec`].
+    fn dead_letters(&mut self) -> Result<Vec<DeadLetter>, StoreError>;
     /// What the store takes on disk, bytes.
     ///
     /// # Errors

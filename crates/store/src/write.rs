@@ -158,6 +158,8 @@ pub(crate) fn write(db: &Connection, envs: &mut KnownEnvs, batch: &Batch) -> Res
         db.prepare_cached("INSERT INTO journal (first_seq, time, events) VALUES (?1, ?2, ?3)")?
             .execute(params![int(first.sequence.0), int(last.time.0), buffer])?;
     }
+    crate::hook::write(db, &batch.hooks)?;
+    crate::hook::write_of_workflows(db, &batch.workflow_hooks)?;
     if let Some(figures) = &batch.figures {
         encode(figures, &mut buffer)?;
         db.prepare_cached("INSERT OR REPLACE INTO figures (id, through, record) VALUES (1, ?1, ?2)")?

@@ -18,7 +18,8 @@ pub const FILE_BYTES: usize = 90 << 20;
 /// Tasks of a cycle that an error names; of a longer one it names both ends.
 const CYCLE_SHOWN: usize = 12;
 
-pub(crate) const KEYS: [&str; 11] = [
+pub(crate) const KEYS: [&str; 12] = [
+    "on_event",
     "name",
     "parameters",
     "max_parallel",
@@ -99,6 +100,7 @@ pub(crate) fn workflow(
         fail_fast: FailFast::default(),
         timeout: None,
         session: None,
+        on_event: Vec::new(),
         tasks: Vec::new(),
     };
     let declared = find("parameters").map(|e| Declarations::read(&e.node, report)).unwrap_or_default();
@@ -175,6 +177,7 @@ fn top_key(spec: &mut WorkflowSpec, entry: &Entry, report: &mut Report) {
             _ => wrong(node, "fail_fast", "true, false or cancel", report),
         },
         "timeout" => spec.timeout = parsed(node, "timeout", "a duration", report),
+        "on_event" => spec.on_event = crate::hooks::read(node, report),
         "description" => drop(text(node, "description", report)),
         "parameters" | "defaults" | "handlers" | "tasks" | "steps" | "finally" => {}
         _ => unknown_key(entry, "a workflow", &KEYS, report),

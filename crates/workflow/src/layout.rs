@@ -11,8 +11,18 @@ use crate::field::{flag, number, object, parsed, text, unknown_key};
 use crate::node::{Content, Entry, Node};
 
 /// Keys of the daemon's configuration that say nothing about workflows.
-pub const OTHER_SECTIONS: [&str; 9] =
-    ["daemon", "log", "scheduler", "defaults", "enforcement", "guard", "retention", "output", "access"];
+pub const OTHER_SECTIONS: [&str; 10] = [
+    "daemon",
+    "log",
+    "scheduler",
+    "defaults",
+    "enforcement",
+    "guard",
+    "retention",
+    "output",
+    "access",
+    "on_event",
+];
 
 /// Keys of a configuration that are read here.
 pub(crate) const SECTIONS: [&str; 4] = ["workflow", "dag", "resources", "handlers"];

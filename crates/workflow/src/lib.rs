@@ -32,6 +32,7 @@ mod field;
 mod file;
 mod graph;
 mod handlers;
+mod hooks;
 mod jinja;
 mod json;
 mod layers;

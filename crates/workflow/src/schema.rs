@@ -143,6 +143,8 @@ keys! {
         defaults: Option<Defaults>,
         /// Commands that stand for handlers, by MODULE.ACTION.
         handlers: Option<BTreeMap<String, AnyHandler>>,
+        /// Who is told of its events.
+        on_event: Option<Several<HookFields>>,
         /// Its tasks.
         #[schemars(length(min = 1))]
         tasks: Option<Vec<Task>>,
@@ -151,6 +153,27 @@ keys! {
         steps: Option<Vec<Task>>,
         /// Tasks that begin when all others have ended, however they ended.
         finally: Option<Several<Task>>,
+    }
+
+    /// Who is told of events of a workflow.
+    struct HookFields {
+        /// Its name; its number, from 1, when there is none.
+        name: Option<Text>,
+        /// Types of events: exact, task.* or *.
+        events: Several<Text>,
+        command: Option<Argv>,
+        /// A line for /bin/sh.
+        shell: Option<Text>,
+        /// An address, http or https; it gets the event in a POST.
+        url: Option<Text>,
+        /// The directory of the command.
+        cwd: Option<Text>,
+        /// The limit of one try.
+        timeout: Option<Duration>,
+        /// Tries after the first.
+        retries: Option<u32>,
+        /// From the first try to the second; doubled from try to try.
+        retry_delay: Option<Duration>,
     }
 
     /// A parameter of a workflow.
@@ -401,6 +424,7 @@ mod tests {
             ("ClaimFields", &["type", "identifier", "mode", "amount"]),
             ("DependencyFields", &["task", "on"]),
             ("HandlerFields", &["command"]),
+            ("HookFields", &crate::hooks::KEYS),
             ("AllWorkflows", &layout::MANAGER_KEYS),
             ("Execution", &layout::EXECUTION_KEYS),
             ("Dag", &layout::DAG_KEYS),

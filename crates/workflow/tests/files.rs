@@ -308,3 +308,28 @@ fn a_file_above_the_limit_is_not_even_read() {
     let text = " ".repeat(orchd_workflow::FILE_BYTES + 1);
     assert!(lines("w.yaml", &text)[0].contains("a workflow file is at most"));
 }
+
+#[test]
+fn a_workflow_may_say_who_is_told_of_its_events() {
+    let text = "on_event: { events: task.*, command: [a, 1], retries: 2 }\ntasks: [{ name: a, shell: x }]\n";
+    let hooks = load("w.yaml", text, &none()).unwrap().on_event;
+    assert_eq!((hooks[0].events.as_slice(), hooks[0].retries), (&["task.*".to_owned()][..], Some(2)));
+    assert_eq!(hooks[0].command, Some(vec!["a".to_owned(), "1".to_owned()]));
+    let wrong = "\
+on_event:
+  - { events: [task.fail], shell: x }
+  - { events: ['*'] }
+  - { events: ['*'], url: example.org }
+  - { event: ['*'], shell: x }
+tasks: [{ name: a, shell: x }]
+";
+    assert_eq!(
+        lines("w.yaml", wrong),
+        [
+            "w.yaml:2:5: on_event: no event is of this type: task.fail | did you mean task.failed?",
+            "w.yaml:3:5: on_event: a hook has one of command, shell and url",
+            "w.yaml:4:5: on_event: a hook's url is http(s)://HOST[:PORT][/PATH]: example.org",
+            "w.yaml:5:7: unknown key of a hook: event | did you mean events?",
+        ]
+    );
+}

@@ -21,7 +21,7 @@ const fn fixed(name: &'static str, default: &'static str) -> Key {
 }
 
 /// All of them.
-pub const KEYS: [Key; 49] = [
+pub const KEYS: [Key; 59] = [
     fixed("daemon.state_dir", "the usual place"),
     fixed("daemon.socket", "the usual place"),
     key("log.level", "info"),
@@ -64,6 +64,16 @@ pub const KEYS: [Key; 49] = [
     key("access.users", "[]"),
     key("access.groups", "[]"),
     key("handlers.*.command", "none"),
+    fixed("on_event.*.events", "must be given"),
+    fixed("on_event.*.command", "none"),
+    fixed("on_event.*.shell", "none"),
+    fixed("on_event.*.url", "none"),
+    fixed("on_event.*.tag", "none"),
+    fixed("on_event.*.workflow", "none"),
+    fixed("on_event.*.timeout", "30s"),
+    fixed("on_event.*.retries", "3"),
+    fixed("on_event.*.retry_delay", "1s"),
+    fixed("on_event.*.concurrency", "1"),
     key("workflow.manager.max_parallel_tasks", "none"),
     key("workflow.manager.enable_performance_monitoring", "true"),
     key("workflow.manager.config_dir", "./workflows"),
@@ -83,7 +93,7 @@ pub const VARIABLES: [(&str, &str); 5] = [
 ];
 
 /// Variables with our prefix that mean something else: the file itself, and what tasks find.
-pub const OTHER_VARIABLES: [&str; 9] = [
+pub const OTHER_VARIABLES: [&str; 16] = [
     "ORCHD_CONFIG",
     "ORCHD_TASK_ID",
     "ORCHD_ATTEMPT",
@@ -93,6 +103,13 @@ pub const OTHER_VARIABLES: [&str; 9] = [
     "ORCHD_CPUS",
     "ORCHD_VARIANT",
     "ORCHD_PROGRESS",
+    "ORCHD_HOOK",
+    "ORCHD_EVENT_TYPE",
+    "ORCHD_EVENT_SEQUENCE",
+    "ORCHD_EVENT_TIME",
+    "ORCHD_EVENT_TASK",
+    "ORCHD_EVENT_WORKFLOW",
+    "ORCHD_EVENT_SESSION",
 ];
 
 /// The variable that means a key: `ORCHD_SCHEDULER_AGING` for `scheduler.aging`.

@@ -6,6 +6,7 @@ mod access;
 mod definition;
 mod directory;
 mod enforcement;
+mod hooks;
 mod key;
 mod layers;
 mod load_guard;
@@ -23,6 +24,7 @@ use std::path::PathBuf;
 pub use access::{Access, Role};
 pub use definition::Definition;
 pub use enforcement::Enforcement;
+pub use hooks::{HookConfig, Target};
 pub use load_guard::LoadGuard;
 pub use logging::{LogFormat, LogSettings};
 pub use policy::Policy;
@@ -83,6 +85,8 @@ pub struct Config {
     pub definitions: Vec<Definition>,
     /// Commands that stand for handlers.
     pub handlers: BTreeMap<String, Vec<String>>,
+    /// Who is told of events.
+    pub hooks: Vec<HookConfig>,
     /// What is kept of what has ended.
     pub retention: Retention,
     /// How much is kept of each stream of an attempt's output.
@@ -131,6 +135,7 @@ impl Config {
         let output_bytes = output_bytes(&mut layers);
         let access = Access::read(&mut layers);
         let handlers = handlers(&mut layers);
+        let hooks = hooks::read(&mut layers);
         let workflows = WorkflowDefaults::read(&mut layers);
         let definitions = workflows::definitions(&mut layers);
         if !layers.errors.is_empty() {
@@ -149,6 +154,7 @@ impl Config {
             workflows,
             definitions,
             handlers,
+            hooks,
             retention,
             output_bytes,
             access,
@@ -164,6 +170,7 @@ impl Config {
         self.core.lease = former.core.lease;
         self.output_bytes = former.output_bytes;
         self.enforcement.cgroup.clone_from(&former.enforcement.cgroup);
+        self.hooks.clone_from(&former.hooks);
         self.log.format = former.log.format;
         self.log.file.clone_from(&former.log.file);
         let fixed = |key: &str| key::KEYS.iter().any(|known| !known.reloads && known.name == key);
@@ -180,7 +187,8 @@ impl Config {
             config.settings.iter().find(|setting| setting.key == key).map(|setting| setting.value.clone())
         };
         let fixed = key::KEYS.iter().filter(|key| !key.reloads).map(|key| key.name);
-        fixed.filter(|key| value(self, key) != value(former, key)).map(str::to_owned).collect()
+        let changed = fixed.filter(|key| value(self, key) != value(former, key)).map(str::to_owned);
+        changed.chain((self.hooks != former.hooks).then(|| "on_event".to_owned())).collect()
     }
 }
 

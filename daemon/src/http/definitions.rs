@@ -242,6 +242,9 @@ pub async fn spec_of(shell: &Arc<Shell>, run: DefinitionRun) -> Result<WorkflowS
     let mut spec = spec.map_err(|errors| invalid(&name, &errors))?;
     spec.session = session.or(spec.session);
     let env: Env = env.into();
+    if let Some(cwd) = &cwd {
+        spec.on_event.iter_mut().for_each(|hook| hook.surround(Path::new(cwd)));
+    }
     for task in &mut spec.tasks {
         task.surround(&env, cwd.as_deref().map(Path::new));
     }

@@ -12,6 +12,7 @@ mod edit;
 mod element_names;
 mod events;
 mod guard;
+mod hooks;
 mod lines;
 mod logs;
 pub mod named_session;
@@ -58,6 +59,7 @@ use tower_service::Service;
 use crate::clock::Clock;
 use crate::engine::{Answer, Request};
 use crate::feed::Feed;
+use crate::hooks::Hook;
 use crate::live::Live;
 use crate::local_worker::Fence;
 use crate::peer::Peer;
@@ -85,6 +87,7 @@ pub struct Shell {
     pub live: Arc<Live>,
     pub state_dir: PathBuf,
     pub fence: Fence,
+    pub hooks: Vec<Arc<Hook>>,
     pub shutdown: Shutdown,
     /// Wakes the keeper of schedules.
     pub schedules: Nudge,
@@ -151,7 +154,7 @@ impl Shell {
 }
 
 /// Returns once the daemon stops.
-async fn until_stopped(stopping: &mut watch::Receiver<bool>) {
+pub async fn until_stopped(stopping: &mut watch::Receiver<bool>) {
     // A sender that is gone has stopped, too.
     drop(stopping.wait_for(|stops| *stops).await);
 }
@@ -187,6 +190,10 @@ fn router(shell: Arc<Shell>) -> Router {
         .route(routes::WORKERS, get(workers::list))
         .route(routes::WORKERS_SESSION, get(workers::session))
         .route(routes::EVENTS, get(events::events))
+        .route(routes::HOOKS, get(hooks::list))
+        .route(routes::HOOKS_DEAD, get(hooks::dead))
+        .route(routes::HOOKS_RETRY, post(hooks::retry))
+        .route(routes::HOOKS_DROP, post(hooks::discard))
         .route(routes::WORKFLOWS, post(workflows::add).get(workflows::list))
         .route(routes::WORKFLOW, get(workflows::show))
         .route(routes::WORKFLOW_RESUME, post(workflow_runs::resume))

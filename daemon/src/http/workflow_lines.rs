@@ -27,6 +27,9 @@ pub async fn add(shell: &Arc<Shell>, peer: Peer, request: Request) -> Result<Wor
     }
     let env: Env = env.into();
     let cwd = cwd.as_deref().map(Path::new);
+    if let Some(cwd) = cwd {
+        spec.on_event.iter_mut().for_each(|hook| hook.surround(cwd));
+    }
     while let Some(line) = lines.next_line().await? {
         let mut task = parse_spec(&line).map_err(|refusal| refusal.of_item(spec.tasks.len()))?;
         task.surround(&env, cwd);

@@ -13,6 +13,7 @@ use super::Shell;
 use super::answer::{Answered, Body, Id, Query, json};
 use crate::documents;
 use crate::engine::Request as EngineRequest;
+use crate::hooks;
 use crate::peer::Peer;
 
 /// How many workflows a list shows when nobody says.
@@ -52,6 +53,7 @@ pub async fn submit(
     let parameters = serde_json::to_string(&spec.parameters).map_err(|error| {
         Refusal::new(Code::Malformed, "the parameters are no JSON").value(error.to_string())
     })?;
+    let hooks = hooks::prepare(shell, &spec.on_event, peer).await?;
     let options = NewWorkflow {
         name: spec.name.as_str().into(),
         max_parallel: spec.max_parallel,
@@ -62,7 +64,14 @@ pub async fn submit(
     let specs: Vec<_> = spec.tasks.into_iter().map(Arc::new).collect();
     let names: Vec<String> = specs.iter().map(|spec| spec.name.clone()).collect();
     let (workflow, ids) = shell
-        .ask(|answer| EngineRequest::AddWorkflow { specs, options, parameters, owner: peer.uid, answer })
+        .ask(|answer| EngineRequest::AddWorkflow {
+            specs,
+            options,
+            parameters,
+            hooks,
+            owner: peer.uid,
+            answer,
+        })
         .await?;
     Ok(WorkflowAdded { workflow, name: spec.name, tasks: names.into_iter().zip(ids).collect() })
 }

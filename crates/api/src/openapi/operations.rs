@@ -5,13 +5,14 @@ use orchd_model::{ScheduleSpec, SessionSpec, TaskSpec, WorkflowSpec};
 
 use super::operation::{Content, NDJSON, Operation, schema};
 use crate::{
-    AddBody, AddItem, AddQuery, AddReply, Backup, BackupRequest, CloseRequest, Daemon, Definition,
-    DefinitionNamed, DefinitionRequest, DefinitionRun, DrainReply, DrainRequest, Durations, Event,
-    EventQuery, Explanation, FromWorker, ListQuery, LogChunk, LogEnd, LogQuery, OperationResult,
-    PauseRequest, ProgressRequest, Report, ReportQuery, ReportedTask, ReprioritizeRequest, RerunRequest,
-    Resource, ResourceNamed, ResourceRequest, Schedule, ScheduleNamed, Selector, Session, SessionQuery,
-    SettleRequest, ShownDefinition, ShutdownRequest, Stats, StoreCheck, Task, TaskIds, ThrottleRequest,
-    ToWorker, WaitReply, WaitRequest, Worker, Workflow, WorkflowAdded, WorkflowLine, WorkflowQuery, routes,
+    AddBody, AddItem, AddQuery, AddReply, Backup, BackupRequest, CloseRequest, Daemon, DeadLetter,
+    Definition, DefinitionNamed, DefinitionRequest, DefinitionRun, DrainReply, DrainRequest, Durations,
+    Event, EventQuery, Explanation, FromWorker, Hook, LetterResult, LettersRequest, ListQuery, LogChunk,
+    LogEnd, LogQuery, OperationResult, PauseRequest, ProgressRequest, Report, ReportQuery, ReportedTask,
+    ReprioritizeRequest, RerunRequest, Resource, ResourceNamed, ResourceRequest, Schedule, ScheduleNamed,
+    Selector, Session, SessionQuery, SettleRequest, ShownDefinition, ShutdownRequest, Stats, StoreCheck,
+    Task, TaskIds, ThrottleRequest, ToWorker, WaitReply, WaitRequest, Worker, Workflow, WorkflowAdded,
+    WorkflowLine, WorkflowQuery, routes,
 };
 
 /// Every operation, in the order of [`routes`].
@@ -71,6 +72,7 @@ pub fn operations() -> Vec<Operation> {
             .reads::<ShutdownRequest>()
             .answers::<()>(),
     ];
+    operations.extend(of_hooks());
     operations.extend(of_sessions());
     operations.extend(of_tasks());
     operations.extend(of_workflows());
@@ -123,6 +125,20 @@ fn of_workflows() -> Vec<Operation> {
         )
         .reads::<RerunRequest>()
         .answers::<WorkflowAdded>(),
+    ]
+}
+
+fn of_hooks() -> Vec<Operation> {
+    vec![
+        Operation::get(routes::HOOKS, "listHooks", "Hooks and how they do").answers::<Vec<Hook>>(),
+        Operation::get(routes::HOOKS_DEAD, "listDeadLetters", "Events that hooks could not deliver")
+            .answers::<Vec<DeadLetter>>(),
+        Operation::post(routes::HOOKS_RETRY, "retryDeadLetters", "Try to deliver some of them once more")
+            .reads::<LettersRequest>()
+            .answers::<Vec<LetterResult>>(),
+        Operation::post(routes::HOOKS_DROP, "dropDeadLetters", "Forget some of them")
+            .reads::<LettersRequest>()
+            .answers::<Vec<LetterResult>>(),
     ]
 }
 

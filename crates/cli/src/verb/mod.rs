@@ -12,6 +12,7 @@ mod events;
 mod explain;
 mod graph;
 mod hold;
+mod hooks;
 mod list;
 mod lock;
 mod logs;
@@ -115,6 +116,8 @@ verbs! {
     /// What is said sooner than a second after the last word waits for its turn, and makes way for what is said
     /// after it; the last word counts. Lines written to the file in $ORCHD_PROGRESS say the same for less.
     Progress(progress);
+    /// Who is told of events, and what could not be told
+    Hooks(hooks);
     /// Counts, times, rates
     Stats(stats);
     /// What became of the tasks of a workflow, or of the last time

@@ -123,7 +123,7 @@ impl Add {
         if let Some(file) = self.file {
             let mut workflow =
                 WorkflowFile { file, parameters: self.parameters, workflow: self.workflow }.load()?;
-            submitter_context(&mut workflow.tasks)?;
+            submitter_context(&mut workflow)?;
             workflow.session = self.task.session.or(workflow.session);
             spec.workflow = Some(Box::new(workflow));
         } else if let Some(name) = self.workflow {

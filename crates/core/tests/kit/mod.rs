@@ -22,6 +22,7 @@ mod claims;
 mod goes_on;
 mod groups;
 pub mod script;
+mod setting;
 mod telling;
 
 /// What a store keeps: every task and workflow that ever was.

@@ -4,13 +4,14 @@
 
 use orchd_core::{Command, Config, EdgeTarget, Join, NewSession, NewTask, NewWorkflow, Reply, Runner, Scope};
 use orchd_model::{
-    Body, ErrorType, FailFast, NotBefore, On, Outcome, Progress, ResourceSetting, SessionId, SessionMode,
-    Span, TaskId, TaskRange, Time, Token, WorkerId, WorkflowId,
+    Body, ErrorType, FailFast, NotBefore, On, Outcome, Progress, SessionId, SessionMode, Span, TaskId,
+    TaskRange, Time, Token, WorkerId, WorkflowId,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::goes_on::undo;
+use super::setting::resource_setting;
 use super::telling::refused_as;
 use super::{World, claims_of, matchers, spec_of, task};
 
@@ -52,7 +53,7 @@ pub(super) struct Script {
     pub(super) codes: BTreeSet<String>,
 }
 
-fn span(text: &str) -> Span {
+pub(super) fn span(text: &str) -> Span {
     text.parse().unwrap_or_else(|_| panic!("not a duration: {text}"))
 }
 
@@ -585,19 +586,4 @@ impl Script {
         }
         said
     }
-}
-
-fn resource_setting(name: &str, settings: &[&str]) -> (orchd_model::ResourceName, ResourceSetting) {
-    let mut setting = ResourceSetting::default();
-    for word in settings {
-        match word.split_once('=').expect("key=value") {
-            ("capacity", amount) => setting.capacity = Some(amount.parse().expect("an amount")),
-            ("tokens", amount) => setting.tokens = Some(amount.parse().expect("an amount")),
-            ("burst", amount) => setting.burst = Some(amount.parse().expect("an amount")),
-            ("per", time) => setting.per = Some(span(time)),
-            ("concurrency", count) => setting.concurrency = Some(count.parse().expect("a number")),
-            other => panic!("not a setting: {other:?}"),
-        }
-    }
-    (name.parse().expect("a resource"), setting)
 }

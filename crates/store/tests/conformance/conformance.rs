@@ -47,6 +47,22 @@ fn assert_same(store: &mut dyn Store, naive: &mut MemoryStore, world: &World) {
         }
         assert_eq!(asked.tally(range).unwrap(), naive.tally(range).unwrap(), "{range}");
     }
+    assert_same_groups(asked, naive);
+    for (after, limit) in [(0, usize::MAX), (0, 3), (5, 4), (7, 0), (1 << 40, 9)] {
+        let (after, what) = (Sequence(after), format!("{limit} events after {after}"));
+        assert_eq!(asked.events(after, limit).unwrap(), naive.events(after, limit).unwrap(), "{what}");
+    }
+    assert_eq!(asked.figures().unwrap(), naive.figures().unwrap());
+    for event in naive.events(Sequence(0), usize::MAX).unwrap() {
+        // Nothing is left out, and not much more than a batch comes in vain.
+        let place = asked.sequence_before(event.time).unwrap();
+        assert!(place < event.sequence && place >= naive.sequence_before(event.time).unwrap(), "{event:?}");
+    }
+    assert!(asked.size_bytes().unwrap() > 0);
+}
+
+/// What tasks belong to, and what is told of them.
+fn assert_same_groups(asked: &mut dyn History, naive: &mut dyn History) {
     for session in [None, Some(SessionId(1)), Some(SessionId(2))] {
         for limit in [None, Some(1)] {
             assert_eq!(asked.workflows(session, limit).unwrap(), naive.workflows(session, limit).unwrap());
@@ -70,17 +86,13 @@ fn assert_same(store: &mut dyn Store, naive: &mut MemoryStore, world: &World) {
         assert_eq!(asked.of_workflow(id).unwrap(), naive.of_workflow(id).unwrap());
         assert_eq!(asked.attempts_of(id).unwrap(), naive.attempts_of(id).unwrap());
     }
-    for (after, limit) in [(0, usize::MAX), (0, 3), (5, 4), (7, 0), (1 << 40, 9)] {
-        let (after, what) = (Sequence(after), format!("{limit} events after {after}"));
-        assert_eq!(asked.events(after, limit).unwrap(), naive.events(after, limit).unwrap(), "{what}");
+    assert_eq!(asked.hooks_reached().unwrap(), naive.hooks_reached().unwrap());
+    assert_eq!(asked.has_workflow_hooks().unwrap(), naive.has_workflow_hooks().unwrap());
+    for stored in naive.workflows(None, None).unwrap() {
+        let id = stored.record.id;
+        assert_eq!(asked.workflow_hooks(id).unwrap(), naive.workflow_hooks(id).unwrap());
     }
-    assert_eq!(asked.figures().unwrap(), naive.figures().unwrap());
-    for event in naive.events(Sequence(0), usize::MAX).unwrap() {
-        // Nothing is left out, and not much more than a batch comes in vain.
-        let place = asked.sequence_before(event.time).unwrap();
-        assert!(place < event.sequence && place >= naive.sequence_before(event.time).unwrap(), "{event:?}");
-    }
-    assert!(asked.size_bytes().unwrap() > 0);
+    assert_eq!(asked.dead_letters().unwrap(), naive.dead_letters().unwrap());
 }
 
 fn filters(world: &World) -> Vec<Filter> {

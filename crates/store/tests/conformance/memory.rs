@@ -6,8 +6,9 @@ use orchd_model::{
     WorkflowId, WorkflowStatus,
 };
 use orchd_store::{
-    Batch, DefinitionChange, Figures, Filter, History, Retention, Store, StoreError, StoredAttempt,
-    StoredDefinition, StoredSchedule, StoredTask, StoredWorkflow, TaskEnd, TaskOutput, Trimmed,
+    Batch, DeadLetter, DefinitionChange, Figures, Filter, History, HookChange, Retention, Store, StoreError,
+    StoredAttempt, StoredDefinition, StoredSchedule, StoredTask, StoredWorkflow, TaskEnd, TaskOutput,
+    Trimmed,
 };
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,6 +26,11 @@ struct State {
     journal: Vec<Vec<Event>>,
     figures: Option<Figures>,
     definitions: BTreeMap<String, StoredDefinition>,
+    reached: BTreeMap<String, Sequence>,
+    letters: BTreeMap<u64, DeadLetter>,
+    workflow_hooks: BTreeMap<WorkflowId, String>,
+    /// The last number that a letter got.
+    last_letter: u64,
 }
 
 #[derive(Clone, Default)]
@@ -43,6 +49,19 @@ impl MemoryStore {
 }
 
 impl State {
+    fn see_hook(&mut self, change: &HookChange) {
+        match change {
+            HookChange::Reached { hook, sequence } => drop(self.reached.insert(hook.clone(), *sequence)),
+            HookChange::Forgotten { hook } => drop(self.reached.remove(hook)),
+            HookChange::Died(letter) => {
+                let id = if letter.id > 0 { letter.id } else { self.last_letter + 1 };
+                self.last_letter = self.last_letter.max(id);
+                self.letters.insert(id, DeadLetter { id, ..letter.clone() });
+            }
+            HookChange::Settled { id } => drop(self.letters.remove(id)),
+        }
+    }
+
     fn standing_for(&self, id: TaskId) -> Option<&StoredTask> {
         let (_, task) = self.tasks.range(..=id).next_back()?;
         task.record.range().contains(id).then_some(task)
@@ -154,6 +173,10 @@ impl Store for MemoryStore {
         for record in &batch.schedules {
             state.schedules.get_mut(&record.id).unwrap().record = record.clone();
         }
+        state.workflow_hooks.extend(batch.workflow_hooks.iter().cloned());
+        for change in &batch.hooks {
+            state.see_hook(change);
+        }
         for (id, text) in &batch.workflow_parameters {
             state.workflows.get_mut(id).unwrap().parameters = text.clone();
         }
@@ -194,6 +217,8 @@ impl Store for MemoryStore {
             .retain(|id, t| !task_gone(t.finished_at, *id) || running.contains(&t.record.demand.workflow));
         let used: BTreeSet<_> = state.tasks.values().filter_map(|t| t.record.demand.workflow).collect();
         state.workflows.retain(|id, w| !gone(w.finished_at) || used.contains(id));
+        let kept: BTreeSet<WorkflowId> = state.workflows.keys().copied().collect();
+        state.workflow_hooks.retain(|id, _| kept.contains(id));
         let of_tasks = state.tasks.values().filter_map(|t| t.record.demand.session);
         let used: BTreeSet<_> =
             of_tasks.chain(state.workflows.values().filter_map(|w| w.record.session)).collect();
@@ -502,6 +527,22 @@ impl History for MemoryStore {
             .filter_map(|batch| batch.first())
             .next_back()
             .map_or(Sequence(0), |e| Sequence(e.sequence.0 - 1)))
+    }
+
+    fn hooks_reached(&mut self) -> Result<BTreeMap<String, Sequence>, StoreError> {
+        Ok(self.state().reached.clone())
+    }
+
+    fn workflow_hooks(&mut self, id: WorkflowId) -> Result<Option<String>, StoreError> {
+        Ok(self.state().workflow_hooks.get(&id).cloned())
+    }
+
+    fn has_workflow_hooks(&mut self) -> Result<bool, StoreError> {
+        Ok(!self.state().workflow_hooks.is_empty())
+    }
+
+    fn dead_letters(&mut self) -> Result<Vec<DeadLetter>, StoreError> {
+        Ok(self.state().letters.values().cloned().collect())
     }
 
     fn size_bytes(&mut self) -> Result<u64, StoreError> {

@@ -9,7 +9,7 @@ use orchd_model::{
     ScheduleSpec, Sequence, SessionId, SessionMode, SessionStatus, Span, Status, TaskId, TaskResult,
     TaskSpec, Time, Token, Usage, WorkerId, WorkflowId, WorkflowStatus,
 };
-use orchd_store::{Batch, Figures};
+use orchd_store::{Batch, DeadLetter, Figures, HookChange};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -61,7 +61,8 @@ impl World {
     /// The batch of all that happened since the last one.
     pub fn batch(&mut self) -> Batch {
         // Figures are written now and then, up to the batch before.
-        let first = self.events.first().map(|event| event.sequence.0).filter(|first| first % 3 == 0);
+        let first_event = self.events.first().map(|event| event.sequence.0);
+        let first = first_event.filter(|first| first % 3 == 0);
         let figures = first.map(|first| Figures {
             through: Sequence(first - 1),
             waits: vec![(1000, first)],
@@ -79,6 +80,7 @@ impl World {
                 .iter()
                 .map(|id| self.sessions[id].clone())
                 .collect(),
+            workflow_hooks: self.parameters.iter().filter(|(id, _)| id.0 % 2 == 1).cloned().collect(),
             workflow_parameters: std::mem::take(&mut self.parameters),
             schedules: std::mem::take(&mut self.touched_schedules)
                 .iter()
@@ -87,6 +89,7 @@ impl World {
             meta: self.meta.clone(),
             figures,
             definitions: Vec::new(),
+            hooks: first_event.map(hooks).unwrap_or_default(),
         }
     }
 
@@ -442,4 +445,21 @@ impl World {
         self.meta.next_token = Token(self.meta.next_token.0 + 1000);
         self.tell(Fact::ResourceSet { resource, setting });
     }
+}
+
+/// What a hook may have to say when a batch begins with this event.
+fn hooks(first: u64) -> Vec<HookChange> {
+    let reached = HookChange::Reached { hook: format!("hook{}", first % 2), sequence: Sequence(first) };
+    let letter = DeadLetter {
+        id: if first.is_multiple_of(5) { first / 5 } else { 0 },
+        hook: "hook0".to_owned(),
+        workflow: first.is_multiple_of(3).then_some(WorkflowId(first)),
+        sequence: Sequence(first),
+        died_at: Time(first),
+        tries: 4,
+        error: "unwell".to_owned(),
+        event: "{}".to_owned(),
+    };
+    let forgotten = HookChange::Forgotten { hook: format!("hook{}", first % 3) };
+    vec![forgotten, reached, HookChange::Died(letter), HookChange::Settled { id: first / 4 }]
 }

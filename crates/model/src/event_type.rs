@@ -1,5 +1,7 @@
 //! The types of events: what each one says, and with which data.
 
+use crate::{Code, Refusal, nearest};
+
 /// A type of events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EventType {
@@ -95,6 +97,31 @@ pub const NOTICES: &[EventType] = &[
     of("lagged", "it was too slow: events after this sequence were not sent", &["lost", "after"]),
     of("trimmed", "events after this sequence are not kept any more", &["lost", "after"]),
 ];
+
+/// Whether a pattern, exact, `task.*` or `*`, means events of this type.
+#[must_use]
+pub fn matches(pattern: &str, kind: &str) -> bool {
+    match pattern.strip_suffix('*') {
+        Some(prefix) => kind.starts_with(prefix),
+        None => kind == pattern,
+    }
+}
+
+/// Whether a pattern means anything.
+///
+/// # Errors
+/// `malformed` when no type of events matches it.
+pub fn check_pattern(pattern: &str) -> Result<(), Refusal> {
+    if EVENT_TYPES.iter().any(|kind| matches(pattern, kind.name)) {
+        return Ok(());
+    }
+    let names = EVENT_TYPES.iter().map(|kind| kind.name);
+    let hint = match nearest(pattern, names) {
+        Some(near) => format!("did you mean {near}?"),
+        None => "a type as task.failed, all of a noun as task.*, or *".to_owned(),
+    };
+    Err(Refusal::new(Code::Malformed, "no event is of this type").value(pattern).hint(hint))
+}
 
 #[cfg(test)]
 mod tests {
