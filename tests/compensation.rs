@@ -7,6 +7,8 @@ mod kit;
 
 use kit::{Daemon, gate, until};
 use serde_json::{Value, json};
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 
 /// Two bookings and a payment, each of which leaves a line in `done`; `pay` is the command of the last.
 fn journey(daemon: &Daemon, pay: &str) {
@@ -94,4 +96,35 @@ fn what_cannot_be_undone_is_refused() {
     daemon.orchctl(&["workflow", "run", "w.yaml"]).fails_with(2, &["runs at the end"]);
     let line = "{\"shell\": \"true\", \"compensates\": \"a\"}\n";
     daemon.orchctl_reading(&["add", "--from", "-"], line.as_bytes()).fails_with(5, &["compensates"]);
+}
+
+/// The answer to a request, which need not say more than what it is about.
+fn post(daemon: &Daemon, path: &str, body: &Value) -> String {
+    let mut stream = UnixStream::connect(daemon.socket()).unwrap();
+    let body = body.to_string();
+    let head = "host: localhost\r\nconnection: close\r\ncontent-type: application/json";
+    let length = body.len();
+    write!(stream, "POST {path} HTTP/1.1\r\n{head}\r\ncontent-length: {length}\r\n\r\n{body}").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[test]
+fn what_is_sent_without_a_file_is_undone_too_and_so_is_what_a_schedule_adds() {
+    let daemon = Daemon::start(2);
+    let tasks = json!([
+        { "name": "a", "shell": "echo a >> done", "cwd": daemon.path("") },
+        { "name": "b", "shell": "exit 1", "dependencies": ["a"] },
+        { "name": "u", "shell": "echo undo a >> done", "cwd": daemon.path(""), "compensates": "a" },
+    ]);
+    let workflow = json!({ "name": "w", "tasks": tasks });
+    assert!(post(&daemon, "/v1/workflows", &workflow).contains("200 OK"));
+    until("it is undone", || daemon.lines("done") == ["a", "undo a"]);
+    let schedule = json!({ "name": "s", "every": "1h", "workflow": workflow });
+    assert!(post(&daemon, "/v1/schedules", &schedule).contains("200 OK"));
+    assert!(post(&daemon, "/v1/schedules/run", &json!({ "schedule": "s" })).contains("200 OK"));
+    until("it is undone", || daemon.lines("done") == ["a", "undo a", "a", "undo a"]);
+    let wrong = json!({ "name": "w", "tasks": [{ "name": "u", "compensates": "aa" }] });
+    assert!(post(&daemon, "/v1/workflows", &wrong).contains("unknown_dependency"));
 }

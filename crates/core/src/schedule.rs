@@ -140,11 +140,15 @@ impl Core {
 
     fn start_run(&mut self, submission: Submission, out: &mut Output) -> Result<Run, Refusal> {
         let count = submission.tasks.first().map_or(1, crate::command::NewTask::count);
+        let is_workflow = submission.workflow.is_some();
         let Reply::Submitted { tasks, workflow } = self.submit(submission, out)? else {
             unreachable!("a submission is answered with what was submitted")
         };
         match (workflow, tasks.into_iter().next()) {
             (Some(workflow), _) => Ok(Run::Workflow(workflow)),
+            (None, _) if is_workflow => {
+                Err(Refusal::new(Code::Conflict, "every task of this workflow was added before"))
+            }
             (None, Some(first)) => Ok(Run::Tasks { first: first?, more: count - 1 }),
             (None, None) => Err(Refusal::new(Code::Malformed, "there is nothing to add")),
         }

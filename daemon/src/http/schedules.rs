@@ -33,8 +33,9 @@ pub async fn add(
         // What holds when it is added holds for ever, wherever the daemon moves.
         spec.timezone = calendar.zone().filter(|zone| zone != "local");
     }
-    if let Some(workflow) = &spec.workflow {
+    if let Some(workflow) = &mut spec.workflow {
         workflow.check()?;
+        workflow.bind_compensations()?;
     }
     let adds = adds_now(&shell, &spec).await??;
     for task in adds.task.iter().map(|task| &**task).chain(adds.workflow.iter().flat_map(|w| &w.tasks)) {
