@@ -42,6 +42,11 @@ pub async fn events(
         },
         session,
     };
+    if let Some(id) = query.task
+        && shell.read(move |history| history.task(id)).await?.is_none()
+    {
+        return Err(Refusal::new(Code::NotFound, "no such task").value(id.to_string()).into());
+    }
     let resumed = headers.get("last-event-id").and_then(|id| id.to_str().ok()).and_then(|id| id.parse().ok());
     // Before the journal is read, so that nothing is missed in between.
     let live = shell.feed.subscribe();
