@@ -41,8 +41,10 @@ const EXAMPLES: [(&str, &str); 21] = [
     ("metadata", r#"{"ticket": 7}"#),
 ];
 
-/// What is wrong with a field, on one line, with a hint on a second one.
-pub(crate) fn of_field(field: &str, error: &str) -> String {
+/// What serde's error says is wrong with a field, on one line with what was given, and a hint on a second line where
+/// there is one.
+#[must_use]
+pub fn of_field(field: &str, error: &str) -> String {
     // Where it is in the text is said again by whoever reads the whole.
     let error = error.rfind(" at line ").map_or(error, |end| &error[..end]);
     let wrong_type = ["invalid type: ", "invalid value: "].iter().find_map(|start| error.strip_prefix(start));

@@ -47,6 +47,7 @@ pub use definition::DefinitionRun;
 pub use dependency::{Dependency, DependencyTarget, On};
 pub use env::Env;
 pub use event_type::{EVENT_TYPES, EventType, NOTICES, check_pattern, matches};
+pub use field_error::of_field;
 pub use foreach::Foreach;
 pub use glob::Glob;
 pub use hook::HookSpec;

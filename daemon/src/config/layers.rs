@@ -150,7 +150,7 @@ impl Layers {
             match from_text(text) {
                 Ok(value) => return Some((value, Source::Variable(name))),
                 Err(problem) => {
-                    self.errors.push(format!("{name}: {problem}: {text}"));
+                    self.errors.push(unreadable(&name, &problem, text));
                     return None;
                 }
             }
@@ -170,9 +170,8 @@ impl Layers {
         match serde_json::from_value(value.clone()) {
             Ok(value) => Some((value, self.source(path))),
             Err(error) => {
-                let shown = if value.is_object() { String::new() } else { format!(" ({value})") };
-                let message = format!("{}: {error}{shown}", path.join("."));
-                self.wrong(path, &message);
+                let given = if value.is_object() { String::new() } else { value.to_string() };
+                self.wrong(path, &unreadable(&path.join("."), &error.to_string(), &given));
                 None
             }
         }
@@ -293,6 +292,18 @@ fn is_workflow(path: &[&str], value: &Value) -> bool {
 /// Whether this is a handler's command without the word for it.
 fn is_short_handler(path: &[&str], value: &Value) -> bool {
     matches!(path, ["handlers", _]) && value.is_array()
+}
+
+/// What is wrong with a value, with the value before what would help; most errors name it themselves.
+fn unreadable(name: &str, error: &str, given: &str) -> String {
+    let text = orchd_model::of_field(name, error);
+    let (what, hint) = match text.split_once("\nhint: ") {
+        Some((what, hint)) => (what, format!("\n  hint: {hint}")),
+        None => (text.as_str(), String::new()),
+    };
+    let is_named = given.is_empty() || what.contains(given.trim_matches('"'));
+    let value = if is_named { String::new() } else { format!(": {given}") };
+    format!("{what}{value}{hint}")
 }
 
 /// Reads a value from text: as it is, as a number or truth value, or as a list with commas.

@@ -47,6 +47,34 @@ fn unknown_keys_are_named_with_their_place_and_the_nearest_known_one() {
 }
 
 #[test]
+fn a_wrong_value_stands_behind_what_it_is_not_and_before_what_would_help() {
+    for (text, expected) in [
+        (
+            "[scheduler]\nslots = \"x\"\n",
+            "c.toml:2:1: scheduler.slots: not a whole number from 0 to 4294967295: \"x\"",
+        ),
+        (
+            "[scheduler]\naging = \"soon\"\n",
+            "c.toml:2:1: scheduler.aging: not a duration: soon\n  hint: write seconds",
+        ),
+        (
+            "[scheduler]\ngrace = -1\n",
+            "c.toml:2:1: scheduler.grace: a duration must be between 0 and 100 years: -1",
+        ),
+        (
+            "[enforcement]\ncpu = \"limits\"\n",
+            "c.toml:2:1: enforcement.cpu: no such word: limits\n  hint: did you mean limit?",
+        ),
+    ] {
+        let error = toml(text).unwrap_err().to_string();
+        assert!(error.starts_with(expected), "{error}");
+    }
+    let error = read("c.toml", "", &[("ORCHD_SCHEDULER_AGING", "soon")], &Flags::default()).unwrap_err();
+    let expected = "ORCHD_SCHEDULER_AGING: not a duration: soon\n  hint: write seconds";
+    assert!(error.to_string().starts_with(expected), "{error}");
+}
+
+#[test]
 fn every_mistake_is_told_at_once() {
     let mistakes =
         toml("[scheduler]\naging = \"soon\"\nslots = 0\ngrace = -1\n[access]\nusers = [\"no one\"]\n");
