@@ -195,6 +195,8 @@ fn only_who_is_let_in_gets_in_and_only_as_far_as_that() {
     ] {
         other.orchctl(arguments).fails_with(7, &[]);
     }
+    let said = other.orchctl(&["doctor"]);
+    assert!(said.succeeds().out.contains("warning  store      only an admin may"), "{said:?}");
     let own = other.orchctl(&["add", "--handler", "m.a"]).succeeds().out.trim().to_owned();
     assert!(other.orchctl(&["show", &own]).succeeds().out.contains("m.a"));
     other.orchctl(&["cancel", "--all"]).succeeds();

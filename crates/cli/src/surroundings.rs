@@ -9,6 +9,9 @@ use std::path::{Path, PathBuf};
 use crate::diagnosis::Check;
 use crate::text;
 
+/// What helps whoever may not see everything.
+pub(crate) const AS_ADMIN: &str = "the daemon's user and root see more";
+
 /// With less room than this the daemon soon refuses new work.
 const ROOM: u64 = 1 << 30;
 /// With less it has to live from its reserve.
@@ -47,6 +50,9 @@ impl Surroundings {
         match is_held(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 Check::ok("lock", format!("{shown} has never had a daemon"))
+            }
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                Check::warning("lock", format!("{shown} is closed to this user")).hint(AS_ADMIN)
             }
             Err(error) => Check::warning("lock", format!("{}: {error}", path.display())),
             Ok(false) => Check::ok("lock", format!("{shown} is held by nobody")),

@@ -2,12 +2,13 @@
 
 use clap::Args;
 use orchd_client::{Client, Error, default_socket};
+use orchd_model::Code;
 use std::path::PathBuf;
 
 use crate::context::Context;
 use crate::diagnosis::{Check, Diagnosis, Verdict};
 use crate::screen::Tint;
-use crate::surroundings::{Surroundings, state_dir};
+use crate::surroundings::{AS_ADMIN, Surroundings, state_dir};
 use crate::{Exit, Failure, text};
 
 #[derive(Debug, Args)]
@@ -135,6 +136,10 @@ async fn store(client: &Client) -> Check {
     match client.check_store().await.map(|found| found.problem) {
         Ok(None) => Check::ok("store", "no damage found"),
         Ok(Some(problem)) => Check::failed("store", problem),
+        // It is not ill because of who asks.
+        Err(Error::Refused(refusal)) if refusal.code == Code::NotPermitted => {
+            Check::warning("store", "only an admin may have it looked through").hint(AS_ADMIN)
+        }
         Err(error) => refused("store", &error),
     }
 }
