@@ -58,7 +58,11 @@ impl Core {
         rank: Rank,
         (need, block): (Need, Block),
     ) -> (ResourceIndex, Waits) {
-        let is_group = !matches!(self.ledger.get(need.resource).key, ResourceKey::Named(_));
+        let resource = self.ledger.get(need.resource);
+        let is_group = !matches!(resource.key, ResourceKey::Named(_));
+        // Only the first that is short reserves, also where others could be let in beside it.
+        let first = (block == Block::Short).then(|| resource.amount_before(need.mode, rank)).flatten();
+        let block = first.map_or(block, Block::Beside);
         let waits = match block {
             // What an exclusive claim takes varies with the capacity, so any change may be the one.
             Block::Short | Block::Crowded | Block::Unsatisfiable if need.mode == Mode::Exclusive => {
@@ -127,7 +131,7 @@ impl Core {
         };
         let mut blocks = variant.needs.iter().filter_map(block_of);
         let first = blocks.next()?;
-        let former = |(need, _): &(Need, Block)| Some(need.resource) == variant.waits_for;
+        let former = |(need, _): &(Need, Block)| variant.waits_for == Some((asker.rank.task, need.resource));
         let mut chosen = first;
         for other in std::iter::once(first).chain(blocks) {
             if other.1.is_bar() {

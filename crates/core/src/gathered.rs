@@ -28,6 +28,7 @@ impl Core {
     pub(crate) fn note_gathered(&mut self, index: usize, rank: Rank) {
         let variants = &self.queues.get(index).variants;
         let waits_for = |variant: u32| variants.get(variant as usize).and_then(|variant| variant.waits_for);
+        let waits_for = |variant: u32| waits_for(variant).map(|(_, resource)| resource);
         let mut of_task = self.ledger.reservations_of(rank.task).iter();
         let is_gathered = of_task.any(|one| waits_for(one.variant) != Some(one.resource));
         self.ledger.set_gathered(rank.task, is_gathered);

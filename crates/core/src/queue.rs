@@ -331,7 +331,6 @@ impl Queues {
         self.take_from_place(index, ledger);
         let queue = self.get_mut(index);
         queue.rank = rank;
-        queue.variants.iter_mut().for_each(|variant| variant.waits_for = None);
         if rank.is_some() {
             self.stand_as_candidate(index);
         }
@@ -431,7 +430,7 @@ impl Queues {
         let Some(rank) = queue.rank else { return };
         queue.place = Place::Parked;
         for (variant, (resource, waits)) in queue.variants.iter_mut().zip(blocked) {
-            variant.waits_for = Some(*resource);
+            variant.waits_for = Some((rank.task, *resource));
             variant.parked = Some((*resource, *waits));
         }
         let (pool, timeout) = (queue.pool, queue.timeout);

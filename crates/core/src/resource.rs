@@ -235,10 +235,16 @@ impl Resource {
     /// What a task before it leaves that has reserved an amount. Comes before what is free now: only the first
     /// that is short reserves.
     fn beside_block(&self, mode: Mode, amount: Amount, asker: &Asker) -> Option<Block> {
+        let behind = self.amount_before(mode, asker.rank)?;
+        let is_let_in = self.spare().is_none_or(|spare| spare.admits(amount, asker.ends_by));
+        (!is_let_in).then_some(Block::Beside(behind))
+    }
+
+    /// Who has reserved an amount and stands before one that shares.
+    pub fn amount_before(&self, mode: Mode, rank: Rank) -> Option<TaskId> {
+        let ((first, _), _) = self.reserved_amounts.first_key_value()?;
         // What shares with nobody is behind it all the same.
-        let spare = self.spare().filter(|spare| mode == Mode::Read && spare.behind < asker.rank);
-        let spare = spare.filter(|spare| !spare.admits(amount, asker.ends_by));
-        spare.map(|spare| Block::Beside(spare.behind.task))
+        (mode == Mode::Read && *first < rank).then_some(first.task)
     }
 
     /// What its holders leave.

@@ -21,8 +21,8 @@ use crate::resource::{Need, ResourceKey};
 pub(crate) struct Variant {
     /// The groups that they belong to, and what they claim; groups first.
     pub needs: Box<[Need]>,
-    /// What the head was last found to wait for.
-    pub waits_for: Option<ResourceIndex>,
+    /// The task that was last found at the head and had to wait, and for what.
+    pub waits_for: Option<(TaskId, ResourceIndex)>,
     /// Where the queue is parked for it, if it is.
     pub parked: Option<(ResourceIndex, Waits)>,
 }

@@ -7,7 +7,7 @@
 //! starts, ends, is held or paused, or has no worker; and if it is short of an amount, once it has been ready
 //! for the reservation delay. One with variants does so for each of them, and starts in the first that has all.
 
-use orchd_model::{Amount, Mode, On, Priority, Span, Status, Time};
+use orchd_model::{Amount, Claim, Mode, On, Priority, Span, Status, Time};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 mod judge;
@@ -15,8 +15,8 @@ pub mod steps;
 
 /// A resource, `workflow 1` or `session 1`; how; how much.
 pub type Need = (String, Mode, Amount);
-/// The pool, the needs of each variant, and the timeout of those that claim something.
-type Demand = (usize, Vec<Vec<Need>>, Option<Span>);
+/// The pool, the needs of each variant, how those are written, and the timeout of those that claim something.
+type Demand = (usize, Vec<Vec<Need>>, Vec<Vec<Claim>>, Option<Span>);
 /// Class, ready since, task.
 pub type Rank = (Priority, Time, usize);
 
@@ -35,6 +35,8 @@ pub struct Task {
     pub class: Priority,
     /// What it needs in each of its variants; one for a task without.
     pub variants: Vec<Vec<Need>>,
+    /// What it claims in any case, then what in each variant: those who say the same in other words are strangers.
+    pub written: Vec<Vec<Claim>>,
     /// The one that its latest attempt runs, or ran, in.
     pub variant: usize,
     /// 0: processes, 1: a handler, 2: a milestone.
@@ -160,8 +162,8 @@ pub struct Naive {
     pub paused: BTreeSet<String>,
     pub paused_classes: BTreeSet<Priority>,
     pub paused_all: bool,
-    /// What the first task of a demand, with this rank, was found to wait for in each variant.
-    waits_for: BTreeMap<Demand, (Rank, Vec<String>)>,
+    /// What the first task of a demand was found to wait for in each variant, and which task that was.
+    waits_for: BTreeMap<Demand, (usize, Vec<String>)>,
     /// Counted resources of which nobody has said how much there is.
     pub missing: BTreeSet<String>,
     ended: VecDeque<usize>,
@@ -322,9 +324,9 @@ impl Naive {
     }
 
     fn demand(&self, id: usize) -> Demand {
-        let Task { pool, variants, timeout, .. } = &self.tasks[id];
-        let claims = variants.iter().flatten().any(|need| !need.0.contains(' '));
-        (*pool, variants.clone(), timeout.filter(|_| claims))
+        let Task { pool, variants, written, timeout, .. } = &self.tasks[id];
+        let claims = written.iter().flatten().next().is_some();
+        (*pool, variants.clone(), written.clone(), timeout.filter(|_| claims))
     }
 
     pub fn is_open(&self, pool: usize) -> bool {
@@ -402,7 +404,8 @@ impl Naive {
         let before = |id: usize| self.rank(id, classes).is_some_and(|other| other < rank);
         let is_reserved = (0..self.tasks.len()).any(|id| excludes(&self.tasks[id]) && before(id));
         let held = self.held_block(need);
-        if held.is_none_or(|block| block == Block::Short) && !self.fits_beside(need, rank, classes) {
+        let is_short = held == Some(Block::Short);
+        if (is_short || held.is_none()) && !self.fits_beside(need, rank, classes, is_short) {
             return Some(Block::Beside);
         }
         let held = held.or(is_reserved.then_some(Block::Behind));
@@ -411,7 +414,13 @@ impl Naive {
 
     /// Whether it may be granted beside what the first before it has reserved: it is left over once all that
     /// held the resource then have ended, or has ended when that can be honoured at the latest.
-    fn fits_beside(&self, (resource, mode, amount): &Need, rank: Rank, classes: &[Priority]) -> bool {
+    fn fits_beside(
+        &self,
+        (resource, mode, amount): &Need,
+        rank: Rank,
+        classes: &[Priority],
+        is_short: bool,
+    ) -> bool {
         let reserving = |id: usize| {
             let rank = self.rank(id, classes)?;
             let amounts = self.tasks[id].reserved_amounts.iter().filter(|((of, _), _)| of == resource);
@@ -419,6 +428,9 @@ impl Naive {
         };
         let first = (0..self.tasks.len()).filter_map(reserving).min().filter(|(first, ..)| *first < rank);
         let Some((_, _, (wanted, since))) = first else { return true };
+        if is_short {
+            return false;
+        }
         let need_of = |task: &Task| task.held().iter().find(|need| need.0 == *resource).cloned();
         let holds = |task: &&Task| matches!(task.state, State::Running(..)) && need_of(task).is_some();
         let held = |task: &Task| {
@@ -452,8 +464,6 @@ impl Naive {
         loop {
             self.drop_reservations();
             let heads = self.heads();
-            let ranks: BTreeMap<_, _> = heads.iter().map(|rank| (self.demand(rank.2), *rank)).collect();
-            self.waits_for.retain(|demand, (rank, _)| ranks.get(demand) == Some(rank));
             if self.paused_all {
                 return started;
             }
@@ -503,7 +513,8 @@ impl Naive {
             return None;
         }
         let variants = 0..self.tasks[id].variants.len();
-        let former = self.waits_for.get(&demand).map(|(_, resources)| resources.clone());
+        let former = self.waits_for.get(&demand).filter(|(task, _)| *task == id);
+        let former = former.map(|(_, resources)| resources.clone());
         let former = |variant: usize| former.as_ref().map(|resources| resources[variant].as_str());
         let blocks: Vec<_> = variants.map(|variant| self.block_in(rank, variant, former(variant))).collect();
         if let Some(variant) = blocks.iter().position(Option::is_none) {
@@ -526,7 +537,7 @@ impl Naive {
         let waits = |(variant, resource): &(usize, String)| blocks[*variant].0 == *resource;
         let task = &mut self.tasks[id];
         task.gathers = !task.reserved.iter().all(waits);
-        self.waits_for.insert(demand, (rank, blocks.into_iter().map(|(need, _)| need).collect()));
+        self.waits_for.insert(demand, (id, blocks.into_iter().map(|(need, _)| need).collect()));
         None
     }
 
