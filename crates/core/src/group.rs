@@ -19,7 +19,7 @@ use std::sync::Arc;
 use crate::command::{Effect, NewTask, Reply};
 use crate::core::{Core, Output};
 use crate::event::Fact;
-use crate::record::{Edge, Elements, Phase, Role, TaskRecord};
+use crate::record::{Edge, Elements, Phase, Role, Runner, TaskRecord};
 use crate::task::Task;
 
 impl Core {
@@ -132,11 +132,16 @@ impl Core {
     pub(crate) fn end_elements(&mut self, id: TaskId, out: &mut Output) {
         let task = self.task(id);
         let given_up = matches!(task.phase, Phase::Ended(status) if status != orchd_model::Status::Completed);
-        let Some(elements) = task.role().elements.filter(|_| given_up) else { return };
-        for element in self.records_in(elements.range()) {
-            if !self.task(element).has_ended() {
+        let computed = self.queues.get(task.queue).demand.runner == Runner::Computed;
+        if !given_up || !computed {
+            return;
+        }
+        let parts: Vec<TaskId> = task.edges.iter().map(|edge| edge.task).collect();
+        for part in parts {
+            let open = self.tasks.get(&part).filter(|task| !task.has_ended());
+            if open.is_some_and(|task| task.role().group == Some(id)) {
                 // It has not ended, so this is no refusal.
-                drop(self.cancel(element, out));
+                drop(self.cancel(part, out));
             }
         }
     }

@@ -44,7 +44,10 @@ impl Plan {
         for index in self.order.iter().filter(|index| tasks[**index].spec.collect) {
             let Ok(id) = self.ids[*index] else { continue };
             for (target, _) in &tasks[*index].edges {
-                if let EdgeTarget::Index(member) = target {
+                let EdgeTarget::Index(member) = target else { continue };
+                // It also comes after the start of the sub-workflow that it is a part of itself.
+                let is_own = tasks[*member].spec.name.strip_prefix(&tasks[*index].spec.name);
+                if is_own.is_some_and(|rest| rest.starts_with('.')) {
                     self.groups.insert(*member, id);
                 }
             }

@@ -11,6 +11,7 @@ use crate::graph::Graph;
 use crate::handlers::Handlers;
 use crate::node::{Content, Entry, Node, Position};
 use crate::parameters::{Declarations, Given};
+use crate::subworkflow::SubWorkflows;
 use crate::task::{self, Defaults, Draft, Shared};
 
 /// The largest file that is read: a graph of a million tasks, with some ninety bytes for each.
@@ -18,7 +19,7 @@ pub const FILE_BYTES: usize = 90 << 20;
 /// Tasks of a cycle that an error names; of a longer one it names both ends.
 const CYCLE_SHOWN: usize = 12;
 
-pub(crate) const KEYS: [&str; 12] = [
+pub(crate) const KEYS: [&str; 13] = [
     "on_event",
     "name",
     "parameters",
@@ -28,6 +29,7 @@ pub(crate) const KEYS: [&str; 12] = [
     "defaults",
     "handlers",
     "finally",
+    "workflows",
     "tasks",
     "steps",
     "description",
@@ -113,20 +115,11 @@ pub(crate) fn workflow(
     for entry in entries.iter().filter(|e| !e.node.is_null()) {
         top_key(&mut spec, entry, report);
     }
-    let tasks = match (find("tasks"), find("steps")) {
-        (Some(tasks), None) => &tasks.node,
-        (None, Some(steps)) => &steps.node,
-        (Some(_), Some(steps)) => {
-            report.add(steps.at, "steps is another word for tasks: give only one of the two");
-            return None;
-        }
-        (None, None) => {
-            report.add_hint(document.at, "a workflow without tasks", "add a list of tasks:");
-            return None;
-        }
-    };
+    let tasks = tasks_node(entries, document.at, "a workflow", report)?;
     let finally = find("finally").map(|entry| &entry.node);
-    let mut drafts = tasks_of(tasks, finally, &shared, report)?;
+    let sets = find("workflows").map(|entry| SubWorkflows::read(&entry.node, &shared.defaults, report));
+    let drafts = tasks_of(tasks, finally, &shared, report)?;
+    let mut drafts = sets.unwrap_or_default().expand(drafts, report);
     handlers.report_unused(&drafts, report);
     let mut warnings = report.another();
     match around {
@@ -179,12 +172,43 @@ fn top_key(spec: &mut WorkflowSpec, entry: &Entry, report: &mut Report) {
         "timeout" => spec.timeout = parsed(node, "timeout", "a duration", report),
         "on_event" => spec.on_event = crate::hooks::read(node, report),
         "description" => drop(text(node, "description", report)),
-        "parameters" | "defaults" | "handlers" | "tasks" | "steps" | "finally" => {}
+        "parameters" | "defaults" | "handlers" | "tasks" | "steps" | "finally" | "workflows" => {}
         _ => unknown_key(entry, "a workflow", &KEYS, report),
     }
 }
 
+/// The list of tasks, under one of its two names.
+pub(crate) fn tasks_node<'n>(
+    entries: &'n [Entry],
+    at: Position,
+    of: &str,
+    report: &mut Report,
+) -> Option<&'n Node> {
+    let find = |key: &str| entries.iter().find(|e| e.key == key && !e.node.is_null());
+    match (find("tasks"), find("steps")) {
+        (Some(only), None) | (None, Some(only)) => Some(&only.node),
+        (Some(_), Some(steps)) => {
+            report.add(steps.at, "steps is another word for tasks: give only one of the two");
+            None
+        }
+        (None, None) => {
+            report.add_hint(at, format!("{of} without tasks"), "add a list of tasks:");
+            None
+        }
+    }
+}
+
 fn tasks_of(node: &Node, finally: Option<&Node>, shared: &Shared, report: &mut Report) -> Option<Vec<Draft>> {
+    let mut drafts = read_all(node, shared, report)?;
+    let shared = Shared { finally: true, ..shared.clone() };
+    let at_the_end = finally.map(|node| list(node, report, |item, report| task::read(item, &shared, report)));
+    drafts.extend(at_the_end.unwrap_or_default());
+    check_graph(&drafts, report);
+    Some(drafts)
+}
+
+/// Reads a list of tasks, each on its own.
+pub(crate) fn read_all(node: &Node, shared: &Shared, report: &mut Report) -> Option<Vec<Draft>> {
     let Content::List(items) = &node.content else {
         wrong(node, "tasks", "a list of tasks", report);
         return None;
@@ -200,16 +224,11 @@ fn tasks_of(node: &Node, finally: Option<&Node>, shared: &Shared, report: &mut R
         );
         return None;
     }
-    let mut drafts: Vec<Draft> = items.iter().filter_map(|item| task::read(item, shared, report)).collect();
-    let shared = Shared { finally: true, ..shared.clone() };
-    let at_the_end = finally.map(|node| list(node, report, |item, report| task::read(item, &shared, report)));
-    drafts.extend(at_the_end.unwrap_or_default());
-    check_graph(&drafts, report);
-    Some(drafts)
+    Some(items.iter().filter_map(|item| task::read(item, shared, report)).collect())
 }
 
 /// Checks what one task alone cannot know: names that are taken, dependencies that do not exist, cycles.
-fn check_graph(drafts: &[Draft], report: &mut Report) {
+pub(crate) fn check_graph(drafts: &[Draft], report: &mut Report) {
     let mut by_name: HashMap<&str, usize> = HashMap::with_capacity(drafts.len());
     for (index, draft) in drafts.iter().enumerate() {
         let first = *by_name.entry(&draft.spec.name).or_insert(index);
@@ -261,7 +280,7 @@ fn check_graph(drafts: &[Draft], report: &mut Report) {
         let at = edge.map_or(first.at, |edge| first.dependencies_at[edge]);
         report.add_with(at, || {
             (
-                format!("dependencies form a cycle: {}", path(&cycle, drafts)),
+                format!("dependencies form a cycle: {}", path(&cycle, |task| shown(&drafts[task].spec.name))),
                 Some("remove one of them".to_owned()),
             )
         });
@@ -269,8 +288,8 @@ fn check_graph(drafts: &[Draft], report: &mut Report) {
 }
 
 /// `a -> b -> a`, with the middle of a long path left out.
-fn path(cycle: &[usize], drafts: &[Draft]) -> String {
-    let name = |&task: &usize| shown(&drafts[task].spec.name);
+pub(crate) fn path(cycle: &[usize], name: impl Fn(usize) -> String) -> String {
+    let name = |task: &usize| name(*task);
     let mut names: Vec<String> = if cycle.len() <= CYCLE_SHOWN {
         cycle.iter().map(name).collect()
     } else {

@@ -39,6 +39,10 @@ impl Handlers {
         for draft in drafts {
             let Some(handler) = draft.spec.body.handler() else { continue };
             let Body::Handler { command, .. } = &mut draft.spec.body else { continue };
+            // A sub-workflow has its own.
+            if command.is_some() {
+                continue;
+            }
             match self.bound.get(&handler) {
                 Some((argv, _)) => *command = Some(argv.clone()),
                 None => warnings.add_with(draft.at, || self.unbound(&handler)),

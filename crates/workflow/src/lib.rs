@@ -44,6 +44,7 @@ mod plan;
 mod reference;
 mod schema;
 mod scope;
+mod subworkflow;
 mod task;
 mod template;
 mod toml;

@@ -138,7 +138,7 @@ impl Declarations {
         let mut values = Map::new();
         for (name, declaration) in &self.0 {
             let value = match (given.values.get(name), &declaration.default) {
-                (Some(value), _) => declaration.take(name, value, report),
+                (Some(value), _) => declaration.take(name, value, Position::default(), report),
                 (None, Some(default)) => Some(default.clone()),
                 (None, None) if !declaration.required => Some(Value::Null),
                 (None, None) if given.all => {
@@ -150,6 +150,47 @@ impl Declarations {
             values.extend(value.map(|value| (name.clone(), value)));
         }
         values
+    }
+}
+
+impl Declarations {
+    /// The values of a task that stands for a sub-workflow. Templates among them are taken as they are: what they
+    /// come to is only known when the task starts.
+    pub(crate) fn of_call(
+        &self,
+        given: &Map<String, Value>,
+        at: Position,
+        report: &mut Report,
+    ) -> Map<String, Value> {
+        for name in given.keys().filter(|name| !self.0.contains_key(*name)) {
+            let known = self.0.keys().map(String::as_str);
+            report.unknown(at, "the sub-workflow has no such parameter", name, known);
+        }
+        let mut values = Map::new();
+        for (name, declaration) in &self.0 {
+            let value = match (given.get(name), &declaration.default) {
+                (Some(value), _) if holds_template(value) => Some(value.clone()),
+                (Some(value), _) => declaration.take(name, value, at, report),
+                (None, Some(default)) => Some(default.clone()),
+                (None, None) if !declaration.required => Some(Value::Null),
+                (None, None) => {
+                    let message = format!("a parameter of the sub-workflow without a value: {}", shown(name));
+                    report.add_hint(at, message, "give it in the parameters of this task");
+                    None
+                }
+            };
+            values.extend(value.map(|value| (name.clone(), value)));
+        }
+        values
+    }
+}
+
+fn holds_template(value: &Value) -> bool {
+    match value {
+        Value::String(text) => is_template(text),
+        Value::Array(items) => items.iter().any(holds_template),
+        Value::Object(fields) => fields.values().any(holds_template),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
     }
 }
 
@@ -167,7 +208,7 @@ impl Declaration {
         }
     }
 
-    fn take(&self, name: &str, given: &Value, report: &mut Report) -> Option<Value> {
+    fn take(&self, name: &str, given: &Value, at: Position, report: &mut Report) -> Option<Value> {
         let value = match self.kind.read(given) {
             None if self.nullable && matches!(given, Value::String(text) if text == "null") => {
                 Some(Value::Null)
@@ -180,7 +221,7 @@ impl Declaration {
                 _ => shown(&given.to_string()),
             };
             let message = format!("parameter {} must be {}: {written}", shown(name), self.kind.in_words());
-            report.add_with(Position::default(), || (message, self.hint()));
+            report.add_with(at, || (message, self.hint()));
             return None;
         };
         match &self.choices {
@@ -190,7 +231,7 @@ impl Declaration {
                     shown(name),
                     shown(&value.to_string())
                 );
-                report.add_hint(Position::default(), message, format!("one of {}", listed(choices)));
+                report.add_hint(at, message, format!("one of {}", listed(choices)));
                 None
             }
             _ => Some(value),

@@ -153,6 +153,27 @@ keys! {
         steps: Option<Vec<Task>>,
         /// Tasks that begin when all others have ended, however they ended.
         finally: Option<Several<Task>>,
+        /// Sub-workflows by name: sets of tasks that a task with workflow: NAME stands for.
+        workflows: Option<BTreeMap<String, SubWorkflow>>,
+    }
+
+    /// A set of tasks that a task of the workflow may stand for.
+    #[schemars(extend("oneOf" = [{"required": ["tasks"]}, {"required": ["steps"]}]))]
+    struct SubWorkflow {
+        /// What it is for.
+        description: Option<Text>,
+        /// What its templates call parameters.NAME; the task that stands for it gives them.
+        parameters: Option<BTreeMap<String, AnyParameter>>,
+        /// For tasks that do not say.
+        defaults: Option<Defaults>,
+        /// Commands that stand for handlers, by MODULE.ACTION.
+        handlers: Option<BTreeMap<String, AnyHandler>>,
+        /// Its tasks.
+        #[schemars(length(min = 1))]
+        tasks: Option<Vec<Task>>,
+        /// Another word for tasks.
+        #[schemars(length(min = 1))]
+        steps: Option<Vec<Task>>,
     }
 
     /// Who is told of events of a workflow.
@@ -265,6 +286,8 @@ keys! {
         finally: Option<bool>,
         /// The task that it undoes, if the workflow does not come to a good end.
         compensates: Option<Text>,
+        /// The sub-workflow that it stands for.
+        workflow: Option<Text>,
     }
 
     /// What holds for tasks that do not say.
@@ -403,7 +426,7 @@ form! {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{document, error::Report, file, layout, parameters, task};
+    use crate::{document, error::Report, file, layout, parameters, subworkflow, task};
     use std::collections::BTreeSet;
 
     fn keys_of(definition: &str) -> BTreeSet<String> {
@@ -419,6 +442,7 @@ mod tests {
         for (definition, keys) in [
             ("WorkflowFile", &file::KEYS[..]),
             ("Task", &task::KEYS),
+            ("SubWorkflow", &subworkflow::KEYS),
             ("Defaults", &task::DEFAULT_KEYS),
             ("Declaration", &parameters::KEYS),
             ("ClaimFields", &["type", "identifier", "mode", "amount"]),
@@ -482,6 +506,7 @@ mod tests {
             "handlers: {m: [x]}\nfail_fast: cancel\ntasks: [{name: a, module: m, retry_on: [7, SIGTERM]}]",
             "tasks: [{name: a, shell: x, foreach: [1, b]}, {name: b, shell: x, foreach: 'range(3)', transform: result, finally: true}]\nfinally: [{name: c, array: 1-3, shell: x}]",
             "tasks: [{name: a, shell: x}, {name: b, shell: y, compensates: a}]",
+            "workflows: {s: {parameters: {n: 1}, tasks: [{name: x, shell: y}]}}\ntasks: [{name: a, workflow: s, parameters: {n: 2}}]",
             "tasks: [{name: a, claims: [{type: cpu, amount: 0.5}, 'lock:a:write'], tags: x}, {name: b, dependencies: [{task: a, on: failure}]}]",
             "workflow: {manager: {max_parallel_tasks: 4}, a: {steps: [{name: a}]}}\nresources: {cpu_limit: 4, gpu: {capacity: 1}}\nscheduler: {slots: 3}",
             "dag: {tasks: [{name: a, module: m}], execution: {retry_failed: true, timeout_seconds: 5}}\nhandlers: {m: {command: [x]}}",
@@ -501,6 +526,8 @@ mod tests {
             "tasks: [{name: a}]\nsteps: [{name: b}]",
             "tasks: [{name: a}]\nmax_parallel: 0",
             "tasks: [{name: a}]\nfail_fast: maybe",
+            "workflows: {s: {tasks: [{name: x}], timeout: 3}}\ntasks: [{name: a, workflow: s}]",
+            "workflows: {s: {parameters: {}}}\ntasks: [{name: a, workflow: s}]",
             "tasks: [{name: a, hold: 1}]",
             "tasks: [{name: a, shell: x, foreach: 3}]",
             "tasks: [{name: a, finally: 1}]",

@@ -13,6 +13,7 @@ use crate::error::{Report, shown};
 use crate::field::{flag, list, map, number, object, parsed, text, texts, unknown_key, wrong};
 use crate::node::{Content, Entry, Node, Position};
 use crate::scope::Scope;
+use crate::subworkflow::{self, Call};
 
 const RETRY_KEYS: [&str; 9] = [
     "max_retries",
@@ -25,7 +26,7 @@ const RETRY_KEYS: [&str; 9] = [
     "no_retry_on",
     "memory_factor",
 ];
-pub(crate) const KEYS: [&str; 36] = [
+pub(crate) const KEYS: [&str; 37] = [
     "name",
     "description",
     "command",
@@ -62,6 +63,7 @@ pub(crate) const KEYS: [&str; 36] = [
     "transform",
     "finally",
     "compensates",
+    "workflow",
 ];
 pub(crate) const DEFAULT_KEYS: [&str; 13] = [
     "timeout",
@@ -127,14 +129,32 @@ impl Defaults {
         check_retry(&defaults.retry, node.at, report);
         defaults
     }
+
+    /// What these do not say, the others do; but for texts, which may name parameters that are not here.
+    pub(crate) fn take_from(&mut self, others: &Self) {
+        self.retry = self.retry.or(&others.retry);
+        self.timeout = self.timeout.or(others.timeout);
+        self.priority = self.priority.or(others.priority);
+    }
+}
+
+impl Draft {
+    /// One that nobody wrote.
+    pub(crate) fn made(spec: TaskSpec, at: Position) -> Self {
+        let dependencies_at = vec![at; spec.dependencies.len()];
+        Self { spec, at, dependencies_at, call: None }
+    }
 }
 
 /// A task that was read, with the places that later checks name.
+#[derive(Clone)]
 pub(crate) struct Draft {
     pub(crate) spec: TaskSpec,
     pub(crate) at: Position,
     /// One for each dependency of the spec.
     pub(crate) dependencies_at: Vec<Position>,
+    /// The sub-workflow that it stands for.
+    pub(crate) call: Option<Call>,
 }
 
 /// The body keys of a task, before it is known that there is only one.
@@ -152,13 +172,14 @@ pub(crate) fn read(node: &Node, shared: &Shared, report: &mut Report) -> Option<
     let entries = map(node, "a task", report)?;
     let clean = report.count();
     let mut spec = TaskSpec { finally: shared.finally, ..TaskSpec::new(Body::Milestone) };
-    let (mut name, mut priority, mut description) = (None, None, None);
+    let (mut name, mut priority, mut description, mut call) = (None, None, None, None);
     let (mut bodies, mut dependencies, mut undoes) = (Bodies::default(), Vec::new(), None);
     for entry in given(Some(entries)) {
         let value = &entry.node;
         match entry.key.as_str() {
             "name" => name = text(value, "name", report),
             "command" | "shell" | "module" | "action" => bodies.read(entry, report),
+            "workflow" => call = Call::read(value, report),
             "parameters" => spec.parameters = object(value, "parameters", report).unwrap_or_default(),
             "env" => spec.env = texts(value, "env", report).into(),
             "cwd" => spec.cwd = text(value, "cwd", report),
@@ -200,7 +221,10 @@ pub(crate) fn read(node: &Node, shared: &Shared, report: &mut Report) -> Option<
         element: spec.foreach.is_some(),
         finally: spec.finally,
     };
-    entries.iter().for_each(|entry| scope.check(entry, report));
+    match call {
+        Some(_) => subworkflow::check_keys(entries, &scope, report),
+        None => entries.iter().for_each(|entry| scope.check(entry, report)),
+    }
     check_retry(&spec.retry, node.at, report);
     take_defaults(&mut spec, priority, &shared.defaults);
     spec.name = match name {
@@ -215,7 +239,7 @@ pub(crate) fn read(node: &Node, shared: &Shared, report: &mut Report) -> Option<
     if report.count() == clean || node.text_bytes() > limits::SPEC_BYTES {
         check_spec(&spec, node, body_at, report);
     }
-    Some(Draft { spec, at: node.at, dependencies_at })
+    Some(Draft { spec, at: node.at, dependencies_at, call })
 }
 
 /// Checks what a task is as a whole.

@@ -1,0 +1,102 @@
+//! Sub-workflows with the real programs: what they are given, what they end with, and how they fail and are retried.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+#[expect(dead_code, reason = "each test uses a part of the kit")]
+mod kit;
+
+use kit::{Daemon, gate, until};
+use orchd_client::Status;
+use orchd_client::api::Task;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+const TEXT: &str = r#"
+parameters: { factor: 10 }
+workflows:
+  sum:
+    parameters: { values: { type: list }, start: 0 }
+    tasks:
+      - { name: each, foreach: parameters.values, shell: 'echo {{ item }} > $ORCHD_RESULT' }
+      - name: add
+        dependencies: [each]
+        shell: 'cp $ORCHD_INPUTS $ORCHD_RESULT'
+        transform: "(result.tasks.each.output | sum) + parameters.start"
+  twice:
+    parameters: { of: [] }
+    tasks:
+      - { name: first, workflow: sum, parameters: { values: "{{ parameters.of }}" } }
+      - { name: second, workflow: sum, dependencies: [first], parameters: { values: "{{ parameters.of }}", start: "{{ tasks.first.output.add }}" } }
+tasks:
+  - { name: list, shell: 'echo "[1, 2, 3]" > $ORCHD_RESULT' }
+  - name: both
+    workflow: twice
+    dependencies: [list]
+    parameters: { of: "{{ tasks.list.output }}" }
+    transform: "{'first': result.first.add, 'second': result.second.add * parameters.factor}"
+  - { name: never, workflow: sum, when: parameters.factor > 10, parameters: { values: [1] } }
+  - { name: told, dependencies: [both], shell: 'echo {{ tasks.both.output.second }} > $ORCHD_RESULT' }
+"#;
+
+fn by_name(daemon: &Daemon) -> BTreeMap<String, Task> {
+    daemon.all_tasks().into_iter().map(|task| (task.name.clone(), task)).collect()
+}
+
+#[test]
+fn a_task_stands_for_a_set_of_tasks_and_ends_with_their_results() {
+    let daemon = Daemon::start(4);
+    let file = daemon.write("w.yaml", TEXT);
+    let said = daemon.orchctl(&["--json", "workflow", "run", file.to_str().unwrap()]).json();
+    assert_eq!(said["status"], "completed", "{said}");
+    let tasks = by_name(&daemon);
+    let data = |name: &str| tasks[name].result.as_ref().unwrap().data.clone().unwrap_or(Value::Null);
+    assert_eq!(data("both"), json!({"first": 6, "second": 120}));
+    assert_eq!(data("told"), json!(120));
+    assert_eq!(data("both.first.each"), json!([1, 2, 3]));
+    assert_eq!(tasks["never"].status, Status::Skipped);
+    assert_eq!(tasks["never.each"].status, Status::Skipped);
+}
+
+#[test]
+fn what_fails_in_it_fails_it_and_runs_again_with_it() {
+    let mut daemon = Daemon::start(4);
+    let file = daemon.write(
+        "w.yaml",
+        "workflows:\n  s: { tasks: [{ name: x, shell: 'test -e mended' }, { name: y, shell: 'true', dependencies: [x] }] }\n\
+         tasks: [{ name: a, workflow: s }, { name: after, shell: 'true', dependencies: [a] }]\n",
+    );
+    daemon.orchctl(&["workflow", "run", file.to_str().unwrap()]).fails_with(1, &["a.x"]);
+    let tasks = by_name(&daemon);
+    let result = tasks["a"].result.as_ref().unwrap();
+    assert_eq!(result.error_type.as_ref().unwrap().as_str(), "TaskFailed");
+    assert!(result.error_message.as_ref().unwrap().starts_with("1 of 2 tasks failed, the first is a.x ("));
+    assert_eq!(tasks["after"].status, Status::Skipped);
+    daemon.kill_and_restart();
+    daemon.write("mended", "");
+    daemon.orchctl(&["retry", &tasks["a"].id.to_string()]).succeeds();
+    let ids: Vec<_> = ["a.x", "a.y", "a", "after"].map(|name| tasks[name].id).into();
+    daemon.wait(&ids);
+    assert!(ids.iter().all(|id| daemon.status(*id) == Status::Completed));
+    assert_eq!(daemon.task(tasks["a.x"].id).attempts, 2);
+}
+
+#[test]
+fn its_tasks_are_cancelled_with_it() {
+    let daemon = Daemon::start(4);
+    let text = format!(
+        "workflows:\n  s: {{ tasks: [{{ name: x, shell: '{} true' }}, {{ name: y, shell: 'true', dependencies: [x] }}] }}\n\
+         tasks: [{{ name: a, workflow: s }}]\n",
+        gate("never")
+    );
+    let file = daemon.write("w.yaml", text);
+    daemon.orchctl(&["workflow", "run", "--detach", file.to_str().unwrap()]).succeeds();
+    until("it runs", || daemon.stats().running == 1);
+    let whole = by_name(&daemon)["a"].id;
+    daemon.orchctl(&["cancel", &whole.to_string()]).succeeds();
+    until("all have ended", || daemon.stats().running == 0);
+    let ids: Vec<_> = daemon.all_tasks().into_iter().map(|task| task.id).collect();
+    daemon.wait(&ids);
+    let tasks = by_name(&daemon);
+    assert!(["a", "a.x", "a.y"].iter().all(|name| tasks[*name].status == Status::Cancelled), "{tasks:?}");
+    daemon.assert_nothing_is_held();
+}
