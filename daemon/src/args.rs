@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::config::{Config, Flags, LogFormat};
-use crate::{damage, logs, run, serve};
+use crate::{damage, evaluator, logs, run, serve};
 
 /// Where the daemon keeps and finds things.
 #[derive(Args, Clone, Debug)]
@@ -61,6 +61,9 @@ enum Verb {
         #[arg(long)]
         tethered: bool,
     },
+    /// Evaluates templates that may cost much; started by the daemon
+    #[command(hide = true)]
+    Evaluator,
     /// Print the effective configuration and where each value comes from
     CheckConfig {
         /// Print one JSON document
@@ -93,6 +96,7 @@ pub fn main() -> ExitCode {
             let written = manual.write(Orchd::command(), PROGRAM);
             return told(written.map(|first| println!("read it with: man {}", first.display())));
         }
+        Some(Verb::Evaluator) => return evaluated(evaluator::run()),
         Some(Verb::Run(_) | Verb::Worker { .. } | Verb::CheckConfig { .. }) | None => {}
     }
     let flags = match &verb {
@@ -114,9 +118,8 @@ pub fn main() -> ExitCode {
             match verb {
                 Some(Verb::Run(args)) => run::run(config, args, kept),
                 Some(Verb::Worker { tethered }) => worker(&config, tethered),
-                Some(Verb::CheckConfig { .. } | Verb::Completions(_) | Verb::Manual(_)) | None => {
-                    serve::daemon(flags, config, logs)
-                }
+                Some(Verb::CheckConfig { .. } | Verb::Completions(_) | Verb::Manual(_) | Verb::Evaluator)
+                | None => serve::daemon(flags, config, logs),
             }
         }),
     };
@@ -130,6 +133,16 @@ pub fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     })
+}
+
+fn evaluated(done: anyhow::Result<()>) -> ExitCode {
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("orchd: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 fn told(done: Result<(), orchd_cli::Failure>) -> ExitCode {

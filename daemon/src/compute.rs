@@ -63,7 +63,7 @@ fn worked_out(
         }
         (None, None) => {
             let given = inputs.of(&known, task)?;
-            let filled = orchd_workflow::render(spec, &given).map_err(invalid)?;
+            let filled = inputs.evaluator().render(spec, &given).map_err(invalid)?;
             transformed(inputs, &known, task, (Outcome::Succeeded, Value::Object(filled.parameters)))?
         }
     };
@@ -188,7 +188,7 @@ pub fn transform(
     let flaw = |message: String| Flaw(ErrorType::InvalidResult, format!("transform: {message}"));
     let mut given = inputs.seen(known, task).map_err(flaw)?;
     given["result"] = result;
-    let made = orchd_workflow::value_of(expression, &given).map_err(flaw)?;
+    let made = inputs.evaluator().value(expression, &given).map_err(flaw)?;
     let size = made.to_string().len();
     if size > limits::RESULT_BYTES {
         return Err(flaw(format!("a result has at most {} bytes: {size}", limits::RESULT_BYTES)));

@@ -7,6 +7,7 @@ use orchd_store::{History, StoredWorkflow};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
+use crate::evaluator::Evaluator;
 use crate::known::{Known, Recent};
 
 /// The task of a sub-workflow that its parameters are the result of.
@@ -16,12 +17,18 @@ const START: &str = "(start)";
 pub struct Inputs {
     history: Box<dyn History>,
     recent: Recent,
+    evaluator: Evaluator,
 }
 
 impl Inputs {
     /// Nothing is remembered yet.
     pub fn new(history: Box<dyn History>) -> Self {
-        Self { history, recent: Recent::default() }
+        Self { history, recent: Recent::default(), evaluator: Evaluator::default() }
+    }
+
+    /// What evaluates what it is told.
+    pub fn evaluator(&mut self) -> &mut Evaluator {
+        &mut self.evaluator
     }
 
     /// The store behind it.
@@ -111,7 +118,7 @@ impl Inputs {
         let inputs = self.of(known, task)?;
         let templates = known.workflow.is_some();
         let seen = if templates {
-            orchd_workflow::overlaid(&known.spec, &inputs)
+            self.evaluator.overlaid(&known.spec, &inputs)
         } else {
             Ok(orchd_workflow::overlay(&inputs, &known.spec.parameters))
         };
@@ -128,7 +135,7 @@ impl Inputs {
             return Ok(true);
         }
         let inputs = self.seen(&known, task)?;
-        orchd_workflow::evaluate(when, &inputs)
+        self.evaluator.holds(when, &inputs)
     }
 
     /// The elements that a task is done for; none for indices.
@@ -139,7 +146,7 @@ impl Inputs {
             Foreach::Expression(expression) => expression,
         };
         let inputs = self.seen(known, task)?;
-        match orchd_workflow::value_of(expression, &inputs)? {
+        match self.evaluator.value(expression, &inputs)? {
             Value::Array(items) => Ok(items.into()),
             other => Err(format!("must be a list, not {}", kind(&other))),
         }

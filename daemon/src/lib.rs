@@ -19,6 +19,7 @@ mod damage;
 mod distributions;
 mod documents;
 mod engine;
+mod evaluator;
 mod feed;
 mod firing;
 mod hooks;

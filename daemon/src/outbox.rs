@@ -163,7 +163,7 @@ impl Outbox {
         // Templates see the workflow's parameters; the task's own are filled in with the rest of its spec.
         let spec = match &inputs {
             Some(inputs) if in_workflow && orchd_workflow::uses_templates(&spec) => {
-                let filled = orchd_workflow::render(&spec, inputs);
+                let filled = self.inputs.evaluator().render(&spec, inputs);
                 Arc::new(filled.map_err(|e| Outcome::failed(ErrorType::InvalidTemplate, e.to_string()))?)
             }
             _ => spec,

@@ -5,7 +5,7 @@ use minijinja::{Error, ErrorKind, Value as Jinja};
 use orchd_model::{Code, Refusal};
 use serde_json::Value;
 
-use crate::jinja::{ENVIRONMENT, is_template, to_json, words};
+use crate::jinja::{self, is_template, to_json, words};
 use crate::reference::expression_references;
 
 /// Names that only an element of a list has.
@@ -16,7 +16,7 @@ const ELEMENT_NAMES: [&str; 2] = ["item", "index"];
 /// # Errors
 /// What is wrong, in words: it does not parse, or a name in it is not defined.
 pub fn value_of(expression: &str, inputs: &Value) -> Result<Value, String> {
-    let compiled = ENVIRONMENT.compile_expression(expression).map_err(|error| words(&error))?;
+    let compiled = jinja::expression(expression).map_err(|error| words(&error))?;
     let value = compiled.eval(Jinja::from(Serde(inputs))).and_then(|value| to_json(&value));
     value.map_err(|error| explained(&error, expression, inputs))
 }
@@ -54,7 +54,7 @@ pub fn check_value_expression(field: &str, expression: &str) -> Result<(), Refus
     if is_template(expression) {
         return malformed(format!("{field} is an expression, not a template"), "write it without {{ }}");
     }
-    match ENVIRONMENT.compile_expression(expression) {
+    match jinja::expression(expression) {
         Ok(_) => Ok(()),
         Err(error) => malformed(
             format!("{field} does not parse: {}", words(&error)),

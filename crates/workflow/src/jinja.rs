@@ -7,13 +7,14 @@
 
 use minijinja::value::ValueKind;
 use minijinja::{
-    AutoEscape, Environment, Error, ErrorKind, Template, UndefinedBehavior, Value as Jinja,
+    AutoEscape, Environment, Error, ErrorKind, Expression, Template, UndefinedBehavior, Value as Jinja,
     syntax::SyntaxConfig,
 };
 use serde_json::Value;
 use std::borrow::Cow;
 use std::sync::LazyLock;
 
+use crate::code::{AS_IT_IS, unfolded, unfolded_template};
 use crate::error::shown;
 
 /// Instructions of one rendering: a loop over some ten thousand values, some milliseconds.
@@ -39,6 +40,7 @@ pub(crate) static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(||
         environment.remove_filter(name);
     }
     environment.add_filter("quote", |value: Jinja| written(&value).map(|text| quoted(&text)));
+    environment.add_filter(AS_IT_IS, |value: Jinja| value);
     environment.add_filter("json", |value: Jinja| to_json(&value).map(|json| json.to_string()));
     environment
 });
@@ -72,11 +74,17 @@ pub(crate) fn is_template(text: &str) -> bool {
 
 /// Checks that a template parses and uses only statements that exist here; the error may know its line.
 pub(crate) fn check_template(text: &str) -> Result<(), (Option<usize>, String)> {
-    let compiled = compile(text).map(drop);
+    let text = unfolded_template(text);
+    let compiled = compile(&text).map(drop);
     compiled.map_err(|error| (error.line(), words(&error)))
 }
 
-/// A template that can be rendered.
+/// An expression that can be evaluated.
+pub(crate) fn expression(source: &str) -> Result<Expression<'static, 'static>, Error> {
+    ENVIRONMENT.compile_expression_owned(unfolded(source).into_owned())
+}
+
+/// A template that can be rendered, [unfolded](unfolded_template).
 pub(crate) fn compile(text: &str) -> Result<Template<'_, '_>, Error> {
     let is_allowed = |word: &str| STATEMENTS.contains(&word);
     for (index, _) in text.match_indices("{%") {
@@ -95,7 +103,7 @@ pub(crate) fn sole_expression(text: &str) -> Option<&str> {
     let inside = text.trim().strip_prefix("{{")?.strip_suffix("}}")?;
     let inside = inside.strip_prefix(['-', '+']).unwrap_or(inside);
     let inside = inside.strip_suffix(['-', '+']).unwrap_or(inside);
-    ENVIRONMENT.compile_expression(inside).is_ok().then_some(inside)
+    expression(inside).is_ok().then_some(inside)
 }
 
 /// A template error in our words, without the place that the caller adds.

@@ -22,7 +22,9 @@
 //!
 //! [`WorkflowSpec`]: orchd_model::WorkflowSpec
 
+mod code;
 mod configured;
+mod cost;
 mod document;
 mod drawing;
 mod elements;
@@ -52,6 +54,7 @@ mod width;
 mod yaml;
 
 pub use configured::{Configured, Loaded, Wanted, configured, is_layout, load_all, too_large};
+pub use cost::{expression_may_cost, may_cost};
 pub use document::{Document, read_document};
 pub use error::FileError;
 pub use expression::{check_value_expression, is_about_an_element, value_of};
@@ -60,4 +63,4 @@ pub use layout::{Layout, OTHER_SECTIONS};
 pub use picture::{Picture, PictureTask, STYLE, escaped};
 pub use plan::{CriticalPath, Duration, DurationSource, Edge, Estimate, Plan, Unsatisfiable};
 pub use schema::schema;
-pub use template::{check_expression, evaluate, overlaid, overlay, render, uses_templates};
+pub use template::{check_expression, evaluate, overlay, render, uses_templates};

@@ -4,7 +4,8 @@ use minijinja::Value as Jinja;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::jinja::{ENVIRONMENT, compile};
+use crate::code::unfolded_template;
+use crate::jinja::{self, ENVIRONMENT, compile};
 
 /// A name that a template or expression reads: `tasks.fetch.output.rows` as its parts.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,14 +31,14 @@ impl Reference {
 
 /// The names that a template reads, as far as they can be known without its inputs.
 pub(crate) fn references(text: &str) -> BTreeSet<Reference> {
-    let names = compile(text).map(|t| t.undeclared_variables(true)).unwrap_or_default();
+    let unfolded = unfolded_template(text);
+    let names = compile(&unfolded).map(|t| t.undeclared_variables(true)).unwrap_or_default();
     gathered(names, text)
 }
 
 /// The names that an expression reads.
 pub(crate) fn expression_references(when: &str) -> BTreeSet<Reference> {
-    let names =
-        ENVIRONMENT.compile_expression(when).map(|e| e.undeclared_variables(true)).unwrap_or_default();
+    let names = jinja::expression(when).map(|e| e.undeclared_variables(true)).unwrap_or_default();
     gathered(names, &format!("{{{{ {when} }}}}"))
 }
 

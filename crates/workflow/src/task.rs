@@ -227,19 +227,19 @@ pub(crate) fn read(node: &Node, shared: &Shared, report: &mut Report) -> Option<
     }
     check_retry(&spec.retry, node.at, report);
     take_defaults(&mut spec, priority, &shared.defaults);
-    spec.name = match name {
-        Some(name) => name,
-        None => {
-            if !entries.iter().any(|e| e.key == "name" && !e.node.is_null()) {
-                report.add_hint(node.at, "a task without a name", "add name: to it");
-            }
-            return None;
-        }
-    };
+    spec.name = named(name, entries, node.at, report)?;
     if report.count() == clean || node.text_bytes() > limits::SPEC_BYTES {
         check_spec(&spec, node, body_at, report);
     }
     Some(Draft { spec, at: node.at, dependencies_at, call })
+}
+
+/// The name of a task; one that is there but is no text has been told of.
+fn named(name: Option<String>, entries: &[Entry], at: Position, report: &mut Report) -> Option<String> {
+    if !entries.iter().any(|entry| entry.key == "name" && !entry.node.is_null()) {
+        report.add_hint(at, "a task without a name", "add name: to it");
+    }
+    name
 }
 
 /// Checks what a task is as a whole.

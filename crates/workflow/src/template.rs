@@ -1,8 +1,8 @@
 //! Renders the templates of a task: `{{ parameters.x }}` and `{{ tasks.NAME.output.y }}` in its strings, and
 //! evaluates `when`. Pure: the daemon brings the inputs when the task is about to start.
 //!
-//! What one rendering may cost is bounded by its fuel and by the limit of a spec. Flaw: the bound does not
-//! cover values in the middle of an expression, which are at most the template times the inputs in size.
+//! What one rendering may cost is bounded by its fuel and by the limit of a spec, but for values in the middle of an
+//! expression: [`may_cost`](crate::may_cost) tells which may have large ones, so that they are evaluated where that harms nobody.
 
 use minijinja::value::Serde;
 use minijinja::{Error, ErrorKind, Value as Jinja};
@@ -11,8 +11,9 @@ use serde_json::{Map, Value};
 use std::borrow::Cow;
 use std::io::{self, Write};
 
+use crate::code::unfolded_template;
 use crate::expression::explained;
-use crate::jinja::{ENVIRONMENT, compile, is_template, sole_expression, to_json, words};
+use crate::jinja::{self, compile, is_template, sole_expression, to_json, words};
 use crate::reference::references;
 
 /// Whether any string of the spec may be a template: a cheap check before [`render`].
@@ -49,16 +50,6 @@ pub fn overlay(inputs: &Value, own: &Map<String, Value>) -> Value {
         other => *other = Value::Object(own.clone()),
     }
     inputs
-}
-
-/// What the expressions of a task see: [`overlay`] with the task's own parameters rendered.
-///
-/// # Errors
-/// As [`render`].
-pub fn overlaid(spec: &TaskSpec, inputs: &Value) -> Result<Value, Refusal> {
-    let own = TaskSpec { parameters: spec.parameters.clone(), ..TaskSpec::new(Body::Milestone) };
-    let own = if uses_templates(&own) { render(&own, inputs)? } else { own };
-    Ok(overlay(inputs, &own.parameters))
 }
 
 /// Renders the templates of a task of a workflow, just before it starts.
@@ -135,7 +126,7 @@ impl Pen<'_, '_> {
     }
 
     fn expression(&mut self, source: &str) -> Result<Value, Refusal> {
-        let evaluated = ENVIRONMENT.compile_expression(source).and_then(|e| e.eval(self.context.clone()));
+        let evaluated = jinja::expression(source).and_then(|e| e.eval(self.context.clone()));
         let value = evaluated.and_then(|value| to_json(&value)).map_err(|e| self.refusal(source, &e))?;
         let size = value.to_string().len();
         *self.room = self.room.checked_sub(size).ok_or_else(too_large)?;
@@ -147,8 +138,8 @@ impl Pen<'_, '_> {
             return Ok(());
         }
         let mut out = Bounded { bytes: Vec::new(), room: *self.room };
-        let rendered =
-            compile(text).and_then(|t| t.render_captured_to(self.context.clone(), &mut out).map(drop));
+        let rendered = compile(&unfolded_template(text))
+            .and_then(|t| t.render_captured_to(self.context.clone(), &mut out).map(drop));
         match rendered {
             Ok(()) => {}
             Err(_) if out.room == 0 => return Err(too_large()),
@@ -204,7 +195,7 @@ impl Write for Bounded {
 /// # Errors
 /// What is wrong, in words: the expression does not parse, or a name in it is not defined.
 pub fn evaluate(when: &str, inputs: &Value) -> Result<bool, String> {
-    let expression = ENVIRONMENT.compile_expression(when).map_err(|error| words(&error))?;
+    let expression = jinja::expression(when).map_err(|error| words(&error))?;
     let value = expression.eval(Jinja::from(Serde(inputs)));
     let undefined = Error::from(ErrorKind::UndefinedError);
     match value {
@@ -226,7 +217,7 @@ pub fn check_expression(when: &str) -> Result<(), Refusal> {
             .value(when)
             .hint("write it without {{ }}"));
     }
-    match ENVIRONMENT.compile_expression(when) {
+    match jinja::expression(when) {
         Ok(_) => Ok(()),
         Err(error) => Err(Refusal::new(Code::Malformed, format!("when does not parse: {}", words(&error)))
             .value(when)
