@@ -152,9 +152,22 @@ fn the_critical_path_goes_through_milestones_elements_of_lists_and_what_waits_fo
     assert!(clean.is_none_or(|wait| wait.wait_time.0 - wait.ready_time.0 >= 200_000), "{clean:?}");
     let tasks = daemon.client().reported_tasks(about).unwrap();
     let finally: Vec<&str> =
-        tasks.iter().filter(|task| task.finally).map(|task| task.name.as_str()).collect();
+        tasks.iter().filter(|task| task.waits_for_others).map(|task| task.name.as_str()).collect();
     assert_eq!(finally, ["clean"]);
     assert!(tasks.iter().all(|task| task.workflow.is_some()));
+}
+
+#[test]
+fn what_is_undone_and_what_is_done_at_the_end_come_behind_all_others_on_the_critical_path() {
+    let daemon = Daemon::start(4);
+    let file = "name: u\ntasks:\n  - { name: a, shell: 'true' }\n  - { name: b, shell: 'exit 1', dependencies: [a] }\n  \
+                - { name: undo, shell: 'true', compensates: a }\nfinally:\n  - { name: clean, shell: 'true' }\n";
+    daemon.write("u.yaml", file);
+    assert_eq!(daemon.orchctl(&["workflow", "run", "u.yaml"]).code, Some(1));
+    let about = ReportQuery { workflow: Some("u".into()), ..ReportQuery::default() };
+    let found = daemon.client().report(about).unwrap();
+    let path: Vec<&str> = found.critical_path.iter().map(|step| step.name.as_str()).collect();
+    assert_eq!(path, ["a", "b", "undo", "clean"]);
 }
 
 #[test]

@@ -164,7 +164,9 @@ pub fn reported(
     names: &BTreeMap<TaskId, String>,
 ) -> api::ReportedTask {
     let attempts = self::attempts(attempts, &stored.record);
-    let (submitted_at, finally) = (stored.record.run_at, stored.record.role.finally);
+    let role = stored.record.role;
+    let (submitted_at, waits_for_others) =
+        (stored.record.run_at, role.finally || role.compensation.is_some());
     let task = task(stored, Vec::new(), names);
     api::ReportedTask {
         id: task.id,
@@ -172,7 +174,7 @@ pub fn reported(
         name: task.name,
         guard: task.guard,
         workflow: task.workflow,
-        finally,
+        waits_for_others,
         status: task.status,
         priority: task.priority,
         claims: task.claims,

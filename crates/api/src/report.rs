@@ -267,9 +267,9 @@ pub struct ReportedTask {
     /// The workflow that it belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workflow: Option<WorkflowId>,
-    /// Whether it waits for all others of its workflow.
+    /// Whether it waits for all others of its workflow: to undo something, or to be done at the end.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub finally: bool,
+    pub waits_for_others: bool,
     /// What has become of it.
     pub status: Status,
     /// Its class.

@@ -23,13 +23,22 @@ pub struct Life {
     pub edges: Box<[Edge]>,
     pub first_started_at: Option<Time>,
     pub finished_at: Option<Time>,
-    /// Whether it waits for all others of its workflow.
-    pub finally: bool,
+    /// Which part of its workflow it belongs to.
+    pub part: Part,
     /// Whether it did what it should or failed, even without an attempt: a milestone, or a task made of others.
     has_passed: bool,
     pub demand: Arc<Demand>,
     /// The variant that it took at last; the first one while it has taken none.
     pub variant: Option<u32>,
+}
+
+/// The parts of a workflow, each of which begins when the one before it has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Part {
+    Body,
+    /// One after the other.
+    Undoing,
+    End,
 }
 
 /// From when on a task could start, and until when it did not.
@@ -49,7 +58,12 @@ impl Life {
             edges: record.edges.clone(),
             first_started_at: record.first_started_at,
             finished_at: task.finished_at,
-            finally: record.role.finally,
+            part: match record.role {
+                // It is one of those at the end, too.
+                role if role.compensation.is_some() => Part::Undoing,
+                role if role.finally => Part::End,
+                _ => Part::Body,
+            },
             has_passed: matches!(record.status(), Status::Completed | Status::Failed),
             demand: Arc::clone(&record.demand),
             variant: stretches
@@ -71,7 +85,7 @@ impl Life {
             (None, None) => now,
         };
         let mut from = self.submitted_at.max(self.not_before.unwrap_or_default());
-        if let Some(workflow) = self.demand.workflow.filter(|_| self.finally) {
+        if let Some(workflow) = self.demand.workflow.filter(|_| self.part != Part::Body) {
             from = from.max(ends.others.get(&workflow).copied().unwrap_or_default());
         }
         for edge in &self.edges {
@@ -142,7 +156,7 @@ pub struct Ends {
 /// When the store cannot be read.
 pub fn ends(history: &mut dyn History, lives: &[Life]) -> Result<Ends, StoreError> {
     let mut others: BTreeMap<WorkflowId, Time> = BTreeMap::new();
-    for life in lives.iter().filter(|life| !life.finally) {
+    for life in lives.iter().filter(|life| life.part == Part::Body) {
         if let (Some(workflow), Some(end)) = (life.demand.workflow, life.finished_at) {
             let last = others.entry(workflow).or_insert(end);
             *last = end.max(*last);

@@ -4,7 +4,7 @@
 use orchd_api::PathStep;
 use orchd_model::{TaskId, Time};
 
-use super::life::Life;
+use super::life::{Life, Part};
 
 /// The chain, the first to run first; `lives` are by id, all of one workflow. Names are left open.
 pub fn critical(lives: &[Life], now: Time) -> Vec<PathStep> {
@@ -36,7 +36,11 @@ fn decided<'a>(lives: &'a [Life], life: &Life, began_at: Time) -> Option<&'a Lif
     // A dependency that was run again later did not decide about this start.
     let was_before = |before: &&Life| before.finished_at.is_some_and(|end| end <= began_at);
     let depends = life.edges.iter().filter_map(|edge| find(edge.task));
-    let others = lives.iter().filter(|other| life.finally && !other.finally);
+    let others = lives.iter().filter(|other| match life.part {
+        Part::Body => false,
+        Part::Undoing => other.part <= Part::Undoing && other.id != life.id,
+        Part::End => other.part < Part::End,
+    });
     last(depends.chain(others).filter(was_before))
 }
 

@@ -178,18 +178,17 @@ pub(crate) fn picture(drawn: &Drawn) -> Picture {
 fn links_to_the_end(drawn: &Drawn, links: &[(usize, usize, On)]) -> Vec<(usize, usize, On)> {
     let mut is_followed = vec![false; drawn.tasks.len()];
     for (from, to, _) in links {
-        is_followed[*from] |= !drawn.tasks[*to].finally;
+        is_followed[*from] |= !drawn.tasks[*to].waits_for_others;
     }
     let mut found = Vec::new();
-    for (to, last) in drawn.tasks.iter().enumerate().filter(|(_, task)| task.finally) {
+    for (to, last) in drawn.tasks.iter().enumerate().filter(|(_, task)| task.waits_for_others) {
         // One of several that follow each other stands behind the others already.
-        if links.iter().any(|(from, target, _)| *target == to && drawn.tasks[*from].finally) {
+        if links.iter().any(|(from, target, _)| *target == to && drawn.tasks[*from].waits_for_others) {
             continue;
         }
-        let ends =
-            drawn.tasks.iter().enumerate().filter(|(from, task)| {
-                !task.finally && task.workflow == last.workflow && !is_followed[*from]
-            });
+        let ends = drawn.tasks.iter().enumerate().filter(|(from, task)| {
+            !task.waits_for_others && task.workflow == last.workflow && !is_followed[*from]
+        });
         let ends: Vec<usize> = ends.map(|(from, _)| from).take(MOST_ENDS + 1).collect();
         if ends.len() <= MOST_ENDS {
             found.extend(ends.into_iter().map(|from| (from, to, On::Completion)));

@@ -215,7 +215,7 @@ impl Ends {
         for task in tasks {
             let Some(end) = task.finished_at else { continue };
             ends.tasks.insert(task.id, end);
-            if let Some(workflow) = task.workflow.filter(|_| !task.finally) {
+            if let Some(workflow) = task.workflow.filter(|_| !task.waits_for_others) {
                 let last = ends.others.entry(workflow).or_insert(end);
                 *last = end.max(*last);
             }
@@ -233,7 +233,8 @@ fn split<'a>(task: &'a ReportedTask, ends: &Ends, now: Time) -> Option<Parts<'a>
         orchd_model::DependencyTarget::Id(id) => ends.tasks.get(&id).copied(),
         orchd_model::DependencyTarget::Name(_) => None,
     });
-    let others = task.workflow.filter(|_| task.finally).and_then(|workflow| ends.others.get(&workflow));
+    let others =
+        task.workflow.filter(|_| task.waits_for_others).and_then(|workflow| ends.others.get(&workflow));
     let ready_at = depends.chain(others.copied()).chain([task.submitted_at]).max()?.min(started_at);
     Some(Parts {
         task,
