@@ -137,15 +137,18 @@ fn a_workflow_file_that_makes_no_sense_is_refused_with_every_mistake_and_its_lin
 #[test]
 fn a_run_that_is_killed_takes_its_tasks_with_it() {
     let place = Daemon::stopped(2, "");
-    let file =
-        place.write("w.yaml", "name: w\ntasks:\n  - { name: a, shell: 'echo $$ > pid; exec sleep 1000' }\n");
+    let file = place
+        .write("w.yaml", "name: w\ntasks:\n  - { name: a, shell: 'sleep 1000 & echo $$ $! > pid; wait' }\n");
     let mut command = place.program(env!("CARGO_BIN_EXE_orchd"));
     // Nobody is left to remove its temporary directory.
     command.args(["run", &file.to_string_lossy()]).env("TMPDIR", place.path(""));
     let run = Running::start(command, b"");
     until("the task runs", || place.lines("pid").len() == 1);
-    let task = PathBuf::from("/proc").join(&place.lines("pid")[0]);
-    assert!(task.exists());
+    let pids = place.lines("pid")[0].clone();
+    let (task, child) = pids.split_once(' ').unwrap();
+    let [task, child] = [task, child].map(|pid| PathBuf::from("/proc").join(pid));
+    assert!(task.exists() && child.exists());
     process::send(run.pid(), Signal::KILL);
     until("the task is gone", || !task.exists());
+    until("what it has started is gone, too", || !child.exists());
 }

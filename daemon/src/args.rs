@@ -170,10 +170,6 @@ pub fn warn(config: &Config) {
 }
 
 fn worker(config: &Config, tethered: bool) -> anyhow::Result<ExitCode> {
-    if tethered {
-        // Its commands have the same bond with the worker.
-        rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
-    }
     let state_dir = serve::state_dir(config)?;
     let output_bytes = config.output_bytes;
     orchd_worker::run(orchd_worker::Options {
@@ -182,6 +178,7 @@ fn worker(config: &Config, tethered: bool) -> anyhow::Result<ExitCode> {
         state_dir,
         slots: config.slots,
         cgroup: config.enforcement.place(),
+        tethered,
     })?;
     Ok(ExitCode::SUCCESS)
 }

@@ -60,15 +60,27 @@ pub fn fence(state_dir: &Path) -> io::Result<Vec<Token>> {
 
 /// What [`fence`] does, for who holds the lock.
 pub(crate) fn clear_attempts(paths: &StatePaths) -> io::Result<Vec<Token>> {
+    let records = end(paths)?;
+    if !records.is_empty() {
+        recover_output(paths, &records);
+    }
+    table::clear(paths)?;
+    Ok(records.iter().map(|record| record.token).collect())
+}
+
+/// Kills every process of the attempts in the table, which is left for whoever goes on.
+pub(crate) fn end_attempts(paths: &StatePaths) -> io::Result<()> {
+    end(paths).map(drop)
+}
+
+fn end(paths: &StatePaths) -> io::Result<Vec<Record>> {
     let records = table::read(paths)?;
     // First, as it is quick and leaves nothing out; what was not in a group is found in other ways.
     cgroup::clear(paths)?;
     if !records.is_empty() {
         Lost::new(paths, &records).kill_all()?;
-        recover_output(paths, &records);
     }
-    table::clear(paths)?;
-    Ok(records.iter().map(|record| record.token).collect())
+    Ok(records)
 }
 
 /// What a process has to do with lost attempts.

@@ -57,6 +57,8 @@ pub struct Options {
     pub output_bytes: u64,
     /// Where control groups may be made.
     pub cgroup: CgroupPlace,
+    /// Whether it ends with the process that has started it, and everything that it runs with it.
+    pub tethered: bool,
 }
 
 /// Why a worker cannot work.
@@ -89,6 +91,7 @@ pub fn run(options: Options) -> Result<(), WorkerError> {
     sys::close_inherited_on_exec();
     sys::default_dispositions(true);
     let terminations = sys::terminations()?;
+    let parent = options.tethered.then(sys::parent).transpose()?;
     paths.create(options.slots.max(1))?;
     let Some(_lock) = WorkerLock::take(&paths)? else {
         return Err(WorkerError::AlreadyRunning(options.state_dir));
@@ -104,7 +107,7 @@ pub fn run(options: Options) -> Result<(), WorkerError> {
     // Not bounded, since a spawner must not wait: an attempt that is held tells at most twice.
     let (events, told) = mpsc::unbounded_channel();
     let settings = RunnerSettings {
-        paths,
+        paths: paths.clone(),
         socket: socket.clone(),
         slots: options.slots,
         output_bytes: options.output_bytes,
@@ -117,7 +120,15 @@ pub fn run(options: Options) -> Result<(), WorkerError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
     runtime.block_on(async {
         let terminations = sys::watch(terminations)?;
-        session::Main::new(&options, runner, told, terminations, Ledger::new(spool, left)).run().await;
-        Ok(())
+        let work = session::Main::new(&options, runner, told, terminations, Ledger::new(spool, left)).run();
+        let Some(parent) = parent.map(sys::watch).transpose()? else {
+            work.await;
+            return Ok(());
+        };
+        tokio::select! {
+            () = work => Ok(()),
+            // The runner is dropped by then, and has killed what it has started; their children may go on.
+            _ = parent.readable() => fence::end_attempts(&paths).map_err(WorkerError::Fence),
+        }
     })
 }

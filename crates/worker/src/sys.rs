@@ -493,6 +493,13 @@ pub(crate) fn terminations() -> io::Result<OwnedFd> {
     }
 }
 
+/// A descriptor that becomes readable when the process that has started this one has ended.
+pub(crate) fn parent() -> io::Result<OwnedFd> {
+    let parent = rustix::process::getppid().ok_or(Errno::SRCH)?;
+    let fd = rustix::process::pidfd_open(parent, rustix::process::PidfdFlags::NONBLOCK)?;
+    Ok(fd)
+}
+
 /// Lets the current runtime wait until a descriptor can be read.
 pub(crate) fn watch(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: an `OwnedFd` is open, and the same descriptor, until it is dropped with the `AsyncFd`.

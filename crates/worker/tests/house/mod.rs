@@ -30,6 +30,7 @@ pub fn be_a_worker_if_asked() {
         slots: SLOTS,
         output_bytes: 1 << 20,
         cgroup: CgroupPlace::Auto,
+        tethered: false,
     }) {
         Ok(()) => 0,
         Err(error) => {
