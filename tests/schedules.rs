@@ -105,6 +105,8 @@ fn what_makes_no_sense_is_refused_and_an_operator_steers_the_rest() {
     add(&["s", "--cron", "@daily", "--tz", "Europe/Berlim", "--", "true"]).fails_with(5, &["Europe/Berlim"]);
     add(&["s", "--every", "0.5", "--", "true"]).fails_with(5, &["at least a second"]);
     add(&["s", "--every", "1h", "--key", "k", "--", "true"]).fails_with(5, &["idempotency key", "k"]);
+    add(&["12", "--every", "1h", "--", "true"]).fails_with(5, &["is no number: 12", "ids"]);
+    add(&["s", "--every", "1h", "--session", "nope", "--", "true"]).fails_with(4, &["no such session: nope"]);
     add(&["s", "--", "true"]).fails_with(2, &["--cron"]);
     add(&["s", "--every", "1h", "--overlap", "quue", "--", "true"]).fails_with(2, &["did you mean queue?"]);
     add(&["s", "--every", "1h", "--cron", "@daily", "--", "true"]).fails_with(2, &["--cron"]);

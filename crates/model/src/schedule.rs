@@ -133,6 +133,9 @@ impl ScheduleSpec {
                 &self.name,
             ));
         }
+        if self.name.parse::<u64>().is_ok() {
+            return Err(malformed("the name of a schedule is no number", &self.name).hint("numbers are ids"));
+        }
         match (&self.cron, &self.every) {
             (Some(_), None) => {}
             (None, Some(every)) if *every >= Self::SHORTEST => {}

@@ -9,7 +9,7 @@ use orchd_store::StoredSchedule;
 use std::sync::Arc;
 
 use super::answer::{Answered, Body, json};
-use super::{Shell, guard};
+use super::{Shell, guard, named_session};
 use crate::calendar::Calendar;
 use crate::documents;
 use crate::engine::Request;
@@ -41,6 +41,10 @@ pub async fn add(
     for task in adds.task.iter().map(|task| &**task).chain(adds.workflow.iter().flat_map(|w| &w.tasks)) {
         schedules::check(task)?;
         guard::check_spec(&shell, task, peer).await?;
+    }
+    let sessions = adds.task.iter().filter_map(|task| task.session.as_ref());
+    for session in sessions.chain(adds.workflow.iter().filter_map(|workflow| workflow.session.as_ref())) {
+        named_session::resolve(&shell, &session.to_string()).await?;
     }
     let next = calendar.after(now).ok_or_else(|| Refusal::new(Code::Malformed, "there is no next tick"))?;
     let new = NewSchedule { spec: Arc::new(spec), owner: peer.uid, created_at: now, next };
