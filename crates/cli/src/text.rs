@@ -1,6 +1,6 @@
 //! Small things as people read them: durations, ages, sizes, names that cannot play tricks on a terminal.
 
-use orchd_model::{Span, Time};
+use orchd_model::{Span, Time, is_obeyed};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// A duration in at most two units: `350ms`, `2.4s`, `3m05s`, `2h10m`, `4d3h`.
@@ -56,14 +56,14 @@ pub(crate) fn bytes(bytes: u64) -> String {
     }
 }
 
-/// Text that others chose, on one line and without control characters that a terminal would obey.
+/// Text that others chose, on one line and without characters that a terminal would obey.
 pub(crate) fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    text.chars().map(|c| if is_obeyed(c) { '\u{fffd}' } else { c }).collect()
 }
 
 /// The same over several lines.
 pub(crate) fn plain_lines(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() && !matches!(c, '\n' | '\t') { '\u{fffd}' } else { c }).collect()
+    text.chars().map(|c| if is_obeyed(c) && !matches!(c, '\n' | '\t') { '\u{fffd}' } else { c }).collect()
 }
 
 /// `1 task`, `2 tasks`.

@@ -1,6 +1,6 @@
 //! The graph as text that other tools draw: Mermaid and Graphviz.
 
-use orchd_model::On;
+use orchd_model::{On, is_obeyed};
 use std::fmt::Write;
 
 /// A Mermaid flowchart. Edges that ask for another end than success carry it as their label; `last` tasks, which
@@ -9,7 +9,7 @@ pub(crate) fn mermaid(names: &[&str], links: &[(usize, usize, On)], last: &[bool
     let mut text = String::from("flowchart TD\n");
     let node = |text: &mut String, index: usize| {
         let name = names[index];
-        let label = name.replace('&', "&amp;").replace('"', "&quot;").replace(['\n', '\r'], " ");
+        let label = name.replace('&', "&amp;").replace('"', "&quot;").replace(is_obeyed, " ");
         let label = label.replace('<', "&lt;").replace('>', "&gt;");
         _ = writeln!(text, "  t{index}[\"{label}\"]");
     };
@@ -26,7 +26,7 @@ pub(crate) fn mermaid(names: &[&str], links: &[(usize, usize, On)], last: &[bool
 /// A Graphviz digraph.
 pub(crate) fn dot(workflow: &str, names: &[&str], links: &[(usize, usize, On)], last: &[bool]) -> String {
     let quoted = |name: &str| {
-        format!("\"{}\"", name.replace('\\', "\\\\").replace('"', "\\\"").replace(['\n', '\r'], " "))
+        format!("\"{}\"", name.replace('\\', "\\\\").replace('"', "\\\"").replace(is_obeyed, " "))
     };
     let mut text = format!("digraph {} {{\n  rankdir=TB;\n  node [shape=box];\n", quoted(workflow));
     let node = |text: &mut String, index: usize| _ = writeln!(text, "  {};", quoted(names[index]));

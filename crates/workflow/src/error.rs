@@ -3,7 +3,7 @@
 //! Invariant: a report keeps at most [`ERRORS`] mistakes and compares at most [`COMPARED`] names to find near
 //! ones, so the cost of a file that is wrong everywhere stays linear in its size.
 
-use orchd_model::{Refusal, nearest};
+use orchd_model::{Refusal, is_obeyed, nearest};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -145,8 +145,7 @@ pub(crate) fn did_you_mean<'a>(name: &str, known: impl IntoIterator<Item = &'a s
 
 /// An offending value cut to what fits a line.
 pub(crate) fn shown(value: &str) -> String {
-    let line: String =
-        value.chars().take(SHOWN_CHARS).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let line: String = value.chars().take(SHOWN_CHARS).map(|c| if is_obeyed(c) { ' ' } else { c }).collect();
     if value.chars().nth(SHOWN_CHARS).is_some() { format!("{line}…") } else { line }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! A drawing is self-contained, fits light and dark surroundings, and shows names as text whatever is in them.
 
-use orchd_model::{On, Status, TaskId};
+use orchd_model::{On, Status, TaskId, is_obeyed};
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write;
 
@@ -274,11 +274,7 @@ pub fn escaped(text: &str) -> String {
             '\'' => safe.push_str("&#39;"),
             '\n' | '\t' => safe.push(c),
             // No characters of XML, and those that turn the direction of what follows.
-            c if c.is_control()
-                || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{fffe}' | '\u{ffff}') =>
-            {
-                safe.push('\u{fffd}');
-            }
+            c if is_obeyed(c) || matches!(c, '\u{fffe}' | '\u{ffff}') => safe.push('\u{fffd}'),
             c => safe.push(c),
         }
     }
