@@ -139,7 +139,7 @@ verbs! {
     Workflow(workflow);
     /// Contexts with tasks, workflows and keys of their own
     Session(session);
-    /// Add tasks or workflows again and again: at the times of a calendar, or at an interval
+    /// Add tasks or workflows again and again, by a calendar or at an interval
     Schedule(schedule);
     /// Copy the store of the working daemon to a new file
     Backup(backup);
