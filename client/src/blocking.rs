@@ -17,13 +17,13 @@ use orchd_api::{
     Backup, CloseMode, Daemon, DeadLetter, Definition, DefinitionRequest, DefinitionRun, DrainReply,
     Durations, Event, EventQuery, Explanation, Hook, LetterResult, LettersRequest, ListQuery, LogQuery,
     OperationResult, PauseRequest, ProgressRequest, Report, ReportQuery, ReportedTask, Resource,
-    ResourceRequest, Selector, Session, SessionQuery, SettleRequest, ShownDefinition, ShutdownMode, Stats,
-    StoreCheck, Task, ThrottleRequest, WaitReply, WaitRequest, Worker, Workflow, WorkflowAdded,
+    ResourceRequest, Schedule, Selector, Session, SessionQuery, SettleRequest, ShownDefinition, ShutdownMode,
+    Stats, StoreCheck, Task, ThrottleRequest, WaitReply, WaitRequest, Worker, Workflow, WorkflowAdded,
     WorkflowQuery,
 };
 use orchd_model::{
-    Priority, Refusal, ResourceName, SessionId, SessionRef, SessionSpec, Span, Status, TaskId, TaskRange,
-    TaskResult, TaskSpec, WorkflowId, WorkflowSpec,
+    Priority, Refusal, ResourceName, ScheduleSpec, SessionId, SessionRef, SessionSpec, Span, Status, TaskId,
+    TaskRange, TaskResult, TaskSpec, WorkflowId, WorkflowSpec,
 };
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -213,6 +213,18 @@ impl Client {
         session(session: &SessionRef) -> Session;
         /// Takes no more work into a session.
         close_session(id: SessionId, mode: CloseMode) -> Session;
+        /// Adds a schedule.
+        add_schedule(spec: &ScheduleSpec) -> Schedule;
+        /// Every schedule, by name.
+        schedules() -> Vec<Schedule>;
+        /// Forgets a schedule, by its name or id. Its runs go on.
+        remove_schedule(schedule: &str) -> Schedule;
+        /// No ticks of a schedule until it is resumed.
+        pause_schedule(schedule: &str) -> Schedule;
+        /// Ticks of a schedule again, from now on.
+        resume_schedule(schedule: &str) -> Schedule;
+        /// A run of a schedule now, beside the ticks of its calendar.
+        run_schedule(schedule: &str) -> Schedule;
     }
 
     /// The events that a query selects, as an iterator that waits for each.
