@@ -2,7 +2,8 @@
 //! at from outside, so that it can be told also when no daemon runs.
 
 use rustix::fs::{Access, access, statvfs};
-use std::fs::{self, File, OpenOptions, TryLockError};
+use rustix::process::{Flock, FlockType, fcntl_getlk};
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -46,8 +47,7 @@ impl Surroundings {
         };
         let shown = directory.display();
         let path = directory.join("lock");
-        let owner = || fs::read_to_string(&path).ok().and_then(|text| text.trim().parse::<u32>().ok());
-        match is_held(&path) {
+        match holder(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 Check::ok("lock", format!("{shown} has never had a daemon"))
             }
@@ -55,25 +55,18 @@ impl Surroundings {
                 Check::warning("lock", format!("{shown} is closed to this user")).hint(AS_ADMIN)
             }
             Err(error) => Check::warning("lock", format!("{}: {error}", path.display())),
-            Ok(false) => Check::ok("lock", format!("{shown} is held by nobody")),
-            Ok(true) => match (owner(), self.daemon) {
-                (Some(pid), Some(daemon)) if pid == daemon => {
-                    Check::ok("lock", format!("{shown} is held by pid {pid}, the daemon that answers"))
-                }
-                (Some(pid), Some(_)) => {
-                    Check::failed("lock", format!("{shown} is held by pid {pid}, another daemon"))
-                }
-                (Some(pid), None) => {
-                    let check = Check::warning(
-                        "lock",
-                        format!("{shown} is held by pid {pid}, which does not answer here"),
-                    );
-                    check.hint("it listens elsewhere, or hangs: name its socket with --socket, or end it")
-                }
-                (None, _) => {
-                    Check::warning("lock", format!("{shown} is held by somebody who has not said who"))
-                }
-            },
+            Ok(None) => Check::ok("lock", format!("{shown} is held by nobody")),
+            Ok(Some(pid)) => self.held_by(&shown, pid),
+        }
+    }
+
+    fn held_by(&self, directory: &impl std::fmt::Display, pid: u32) -> Check {
+        let found = format!("{directory} is held by pid {pid}");
+        match self.daemon {
+            Some(daemon) if pid == daemon => Check::ok("lock", format!("{found}, the daemon that answers")),
+            Some(_) => Check::failed("lock", format!("{found}, another daemon")),
+            None => Check::warning("lock", format!("{found}, which does not answer here"))
+                .hint("it listens elsewhere, or hangs: name its socket with --socket, or end it"),
         }
     }
 
@@ -145,14 +138,11 @@ fn enforcement(enforced: &str) -> Check {
     Check::warning("cgroup", found).hint(hint)
 }
 
-/// Whether some process holds the lock. Looking takes it for an instant if nobody has it.
-fn is_held(path: &Path) -> io::Result<bool> {
-    let file: File = OpenOptions::new().read(true).open(path)?;
-    match file.try_lock_shared() {
-        Ok(()) => Ok(false),
-        Err(TryLockError::WouldBlock) => Ok(true),
-        Err(TryLockError::Error(error)) => Err(error),
-    }
+/// The process that holds the lock. Looking takes nothing from anybody.
+fn holder(path: &Path) -> io::Result<Option<u32>> {
+    let holder = fcntl_getlk(File::open(path)?, &Flock::from(FlockType::WriteLock))?;
+    let pid = holder.and_then(|lock| lock.pid);
+    Ok(pid.map(|pid| pid.as_raw_nonzero().get().unsigned_abs()))
 }
 
 /// The directory of a process's control group (version 2), cgroups(7).
@@ -194,19 +184,11 @@ mod tests {
     #[test]
     fn the_lock_tells_who_has_the_state_directory() {
         let directory = tempfile::tempdir().unwrap();
-        let check = |daemon| {
-            let check = at(directory.path(), daemon).lock();
-            (check.verdict, check.found.rsplit("orchd").next().unwrap_or_default().to_owned())
-        };
         assert!(at(directory.path(), None).lock().found.ends_with("has never had a daemon"));
         fs::write(directory.path().join("lock"), "4711\n").unwrap();
         assert!(at(directory.path(), None).lock().found.ends_with("held by nobody"));
-        let lock = File::open(directory.path().join("lock")).unwrap();
-        lock.lock().unwrap();
-        assert_eq!(check(Some(4711)).0, Verdict::Ok);
-        assert_eq!(check(Some(12)).0, Verdict::Failed);
-        assert_eq!(check(None).0, Verdict::Warning);
-        assert!(at(directory.path(), None).lock().found.contains("4711"));
+        let held = |daemon| at(directory.path(), daemon).held_by(&"here", 4711).verdict;
+        assert_eq!([Some(4711), Some(12), None].map(held), [Verdict::Ok, Verdict::Failed, Verdict::Warning]);
     }
 
     #[test]

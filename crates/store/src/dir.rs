@@ -1,32 +1,34 @@
 //! The state directory: private to its owner and held by one process at a time.
 //!
-//! Invariant: as long as a [`StateDir`] lives, no other process has one of the same directory. The lock is
-//! a flock(2) on the file `lock`, which the kernel drops with its holder however that dies; the process id
-//! in that file is for people and decides nothing. The file is closed on exec, so children do not hold it.
+//! Invariant: as long as a [`StateDir`] lives, nobody else has one of the same directory. The lock is a POSIX record
+//! lock (fcntl(2), `F_SETLK`) on the file `lock`. The kernel drops it with its holder however that dies, tells whose it
+//! is, and gives it to one process: a child that is about to become another program does not keep it. The process id in
+//! that file is for people and decides nothing.
 
+use rustix::fs::{FlockOperation, fcntl_lock};
 use rustix::io::Errno;
-use rustix::process::{Pid, test_kill_process};
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
-use std::io::{Read, Seek, Write};
+use rustix::process::{Flock, FlockType, fcntl_getlk};
+use std::collections::BTreeSet;
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, Permissions};
+use std::io::{Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::StoreError;
 
 /// Nobody but the owner reads results, environments and output.
 const PRIVATE: u32 = 0o700;
 
-/// A process that the holder was starting when it was killed has all its files until it is another program.
-const PATIENCE: Duration = Duration::from_secs(1);
-const LOOK_AGAIN: Duration = Duration::from_millis(5);
+/// The lock files that this process holds, by device and number: the kernel would give it the same lock again, and take
+/// it away when either is closed.
+static HELD: Mutex<BTreeSet<(u64, u64)>> = Mutex::new(BTreeSet::new());
 
 /// A locked state directory. Clones hold the same lock.
 #[derive(Clone, Debug)]
 pub struct StateDir {
     path: PathBuf,
-    _lock: Arc<File>,
+    _lock: Arc<Lock>,
 }
 
 impl StateDir {
@@ -81,21 +83,34 @@ fn check_private(path: &Path) -> Result<(), StoreError> {
     fs::set_permissions(path, Permissions::from_mode(PRIVATE)).map_err(failed)
 }
 
-/// The process that says that it holds the lock.
-fn holder(file: &mut File) -> Option<u32> {
-    let mut text = String::new();
-    file.rewind().and_then(|()| file.read_to_string(&mut text)).ok()?;
-    text.trim().parse().ok()
+/// A lock that is held.
+#[derive(Debug)]
+struct Lock {
+    /// There until it is given up.
+    file: Option<File>,
+    number: (u64, u64),
 }
 
-fn is_gone(pid: u32) -> bool {
-    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
-    pid.is_some_and(|pid| test_kill_process(pid) == Err(Errno::SRCH))
+impl Drop for Lock {
+    fn drop(&mut self) {
+        let mut held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(self.file.take());
+        held.remove(&self.number);
+    }
 }
 
-fn take_lock(dir: &Path) -> Result<File, StoreError> {
+fn number(metadata: &Metadata) -> (u64, u64) {
+    (metadata.dev(), metadata.ino())
+}
+
+fn take_lock(dir: &Path) -> Result<Lock, StoreError> {
     let path = dir.join("lock");
     let failed = |e| StoreError::io("lock", &path, e);
+    let mut held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
+    // Asked before it is opened: closing it again would give up the lock.
+    if fs::metadata(&path).is_ok_and(|found| held.contains(&number(&found))) {
+        return Err(StoreError::Locked { path: dir.to_owned(), pid: Some(std::process::id()) });
+    }
     let mut file = OpenOptions::new()
         .read(true)
         .write(true)
@@ -105,25 +120,57 @@ fn take_lock(dir: &Path) -> Result<File, StoreError> {
         .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
         .open(&path)
         .map_err(failed)?;
-    let give_up = Instant::now() + PATIENCE;
-    loop {
-        match file.try_lock() {
-            Ok(()) => break,
-            Err(TryLockError::WouldBlock) => {
-                let pid = holder(&mut file);
-                if !pid.is_some_and(is_gone) || Instant::now() > give_up {
-                    return Err(StoreError::Locked { path: dir.to_owned(), pid });
-                }
-                std::thread::park_timeout(LOOK_AGAIN);
-            }
-            Err(TryLockError::Error(e)) => return Err(failed(e)),
+    match fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        Err(Errno::AGAIN | Errno::ACCESS) => {
+            // Nobody, if it was given up at this very moment.
+            let holder =
+                fcntl_getlk(&file, &Flock::from(FlockType::WriteLock)).map_err(|e| failed(e.into()))?;
+            let pid = holder.and_then(|lock| lock.pid);
+            let pid = pid.map(|pid| pid.as_raw_nonzero().get().unsigned_abs());
+            return Err(StoreError::Locked { path: dir.to_owned(), pid });
         }
+        Err(error) => return Err(failed(error.into())),
     }
+    let number = number(&file.metadata().map_err(failed)?);
+    held.insert(number);
     // A full disk must not keep the daemon from starting for want of a number that only people read.
     let written =
         file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{}", std::process::id()));
     if let Err(error) = written {
         tracing::warn!(%error, "cannot write the process id into the lock file");
     }
-    Ok(file)
+    Ok(Lock { file: Some(file), number })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::{Command, Stdio};
+
+    #[test]
+    fn a_process_that_has_the_file_open_does_not_keep_the_lock_of_a_dead_holder() {
+        let directory = tempfile::tempdir().unwrap();
+        let held = StateDir::open(directory.path()).unwrap();
+        let file = held._lock.file.as_ref().unwrap().try_clone().unwrap();
+        let mut child = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::from(file)).spawn().unwrap();
+        drop(held);
+        let again = StateDir::open(directory.path());
+        drop(child.stdin.take());
+        child.wait().unwrap();
+        assert!(again.is_ok(), "{again:?}");
+    }
+
+    #[test]
+    fn one_process_has_it_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let held = StateDir::open(directory.path()).unwrap();
+        for _ in 0..2 {
+            let refused = StateDir::open(directory.path()).unwrap_err();
+            let us = Some(std::process::id());
+            assert!(matches!(refused, StoreError::Locked { pid, .. } if pid == us), "{refused}");
+        }
+        drop(held);
+        StateDir::open(directory.path()).unwrap();
+    }
 }
