@@ -7,6 +7,7 @@ mod kit;
 
 use kit::{Daemon, gate, until};
 use orchd_client::{Status, TaskId};
+use serde_json::json;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -169,6 +170,28 @@ fn a_backup_of_a_working_daemon_is_a_store_that_goes_on_from_there() {
     assert_eq!(restored.task(ended).result.unwrap().exit_code, Some(3));
     restored.orchctl(&["release", &held.to_string()]).succeeds();
     assert_eq!(restored.ended_task(held).status, Status::Completed);
+}
+
+#[test]
+fn what_ran_at_the_time_of_a_backup_is_lost_with_its_worker_where_it_is_restored() {
+    let daemon = Daemon::start(1);
+    let id = daemon.submit(daemon.shell(format!("touch runs; {}", gate("go"))));
+    until("it runs", || daemon.path("runs").exists());
+    // That it has begun is known on disk, too.
+    daemon.until_status(id, Status::Running);
+    daemon.orchctl(&["backup", "copy.db"]).succeeds();
+    let mut restored = Daemon::stopped(1, "");
+    copy_into(&daemon.path("copy.db"), &restored);
+    restored.start_again();
+    until("it runs again", || restored.task(id).attempts == 2);
+    let attempts = restored.orchctl(&["show", &id.to_string(), "--json"]).json()["attempt_list"].clone();
+    assert_eq!(
+        (&attempts[0]["outcome"], &attempts[0]["error_type"]),
+        (&json!("worker_lost"), &json!("WorkerLost"))
+    );
+    daemon.write("go", "");
+    assert_eq!(restored.ended_task(id).status, Status::Completed);
+    assert_eq!(daemon.ended_task(id).attempts, 1, "here nothing was lost");
 }
 
 #[test]

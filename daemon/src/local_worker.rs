@@ -273,7 +273,7 @@ impl Supervisor {
         }
         let began = bury(&self.worker.state_dir, &self.engine)?;
         for worker in self.process_workers() {
-            self.lose(worker, Some(began.clone()));
+            self.lose(worker, began.clone());
         }
         Ok(())
     }
@@ -304,11 +304,15 @@ pub fn process_workers(engine: &Sender<Request>) -> Option<Vec<WorkerId>> {
 }
 
 /// Makes sure that a dead worker's processes are dead, and hands in the reports it left. Gives the attempts
-/// that it had begun.
+/// that it had begun; none in a state directory without a worker's table, such as that of a restored backup: there
+/// everything that ran is lost.
 ///
 /// # Errors
 /// When processes cannot be found or ended, or reports cannot be read.
-pub fn bury(state_dir: &std::path::Path, engine: &Sender<Request>) -> Result<Vec<Token>> {
+pub fn bury(state_dir: &std::path::Path, engine: &Sender<Request>) -> Result<Option<Vec<Token>>> {
+    if !orchd_worker::has_table(state_dir) {
+        return Ok(None);
+    }
     let fenced = orchd_worker::fence(state_dir).context("cannot end what a dead worker left")?;
     if !fenced.is_empty() {
         tracing::info!(attempts = fenced.len(), "what a dead worker left has been ended");
@@ -317,7 +321,7 @@ pub fn bury(state_dir: &std::path::Path, engine: &Sender<Request>) -> Result<Vec
     for token in fenced.iter().copied() {
         let command = Command::Begun { worker: None, token, at: Time(u64::MAX) };
         if engine.send(Request::Command { command, answer: None }).is_err() {
-            return Ok(fenced);
+            return Ok(Some(fenced));
         }
     }
     let reports = orchd_worker::read_reports(state_dir).context("cannot read the reports a worker left")?;
@@ -326,16 +330,16 @@ pub fn bury(state_dir: &std::path::Path, engine: &Sender<Request>) -> Result<Vec
         let (answer, answered) = tokio::sync::oneshot::channel();
         let command = Command::Report { worker: None, report };
         if engine.send(Request::Command { command, answer: Some(answer) }).is_err() {
-            return Ok(fenced);
+            return Ok(Some(fenced));
         }
         answers.push(answered);
     }
     for answered in answers {
         // Stale ones are settled, too. An answer means that it is durable.
         if answered.blocking_recv().is_err() {
-            return Ok(fenced);
+            return Ok(Some(fenced));
         }
     }
     orchd_worker::clear_reports(state_dir).context("cannot clear the reports a worker left")?;
-    Ok(fenced)
+    Ok(Some(fenced))
 }

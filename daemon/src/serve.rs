@@ -353,7 +353,7 @@ fn bury_worker(state_dir: &Path, engine: &crossbeam_channel::Sender<Request>) ->
     let began = local_worker::bury(state_dir, engine)?;
     let ended = || anyhow::anyhow!("the engine ended");
     for worker in local_worker::process_workers(engine).ok_or_else(ended)? {
-        let command = Command::Lose { worker, began: Some(began.clone()) };
+        let command = Command::Lose { worker, began: began.clone() };
         engine.send(Request::Command { command, answer: None }).map_err(|_| ended())?;
     }
     Ok(())

@@ -40,6 +40,12 @@ const TICKS_SLACK: u64 = 2;
 /// machine under load.
 const START_TICKS: u64 = 3000;
 
+/// Whether a worker has ever run with this state directory: what it ran is known.
+#[must_use]
+pub fn has_table(state_dir: &Path) -> bool {
+    state_dir.join("worker").exists()
+}
+
 /// Kills every process of the attempts that a dead worker has left, waits until they are gone, gives their
 /// output its final names, and forgets them. Returns the tokens of those attempts.
 ///
@@ -48,7 +54,7 @@ const START_TICKS: u64 = 3000;
 /// table as it was, so that the call can be repeated; and errors of reading and writing files.
 pub fn fence(state_dir: &Path) -> io::Result<Vec<Token>> {
     let paths = StatePaths::new(std::path::absolute(state_dir)?);
-    if !state_dir.join("worker").exists() {
+    if !has_table(state_dir) {
         return Ok(Vec::new());
     }
     // The lock is held meanwhile, so that no new worker begins a new table.

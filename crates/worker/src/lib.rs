@@ -30,7 +30,7 @@ mod sys;
 mod table;
 
 pub use cgroup::CgroupPlace;
-pub use fence::fence;
+pub use fence::{fence, has_table};
 pub use layout::{StatePaths, Stream};
 pub use lock::{is_running, kill_worker, worker_pid};
 pub use reports::{clear_reports, read_reports};
