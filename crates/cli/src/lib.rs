@@ -35,6 +35,7 @@ mod verb;
 mod words;
 mod workflow_file;
 mod workflow_run;
+mod wrap;
 
 pub use command_line::{GlobalOptions, main};
 pub use definitions::{CompletionsArgs, ManualArgs};

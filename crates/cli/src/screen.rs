@@ -6,6 +6,8 @@ use orchd_model::{Priority, Status};
 use serde::Serialize;
 use std::io::{self, IsTerminal, Write};
 
+use crate::wrap;
+
 /// When to use colours.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Color {
@@ -84,6 +86,8 @@ const NARROWEST: u16 = 20;
 const GAP: u16 = 2;
 /// Longer words, mostly names, are broken where a table is too wide.
 const LONG_WORD: usize = 20;
+/// And longer ones than this, where it would be too wide all the same.
+const WORD: usize = 12;
 /// What a terminal that is too narrow for all columns does without; the first goes first.
 const DISPENSABLE: [&str; 14] = [
     "CONNECTED",
@@ -162,23 +166,27 @@ impl Screen {
     /// Writes a fact and what there is to say of it; on a terminal in lines that fit, and begin below each other.
     pub(crate) fn fact(self, name: &str, said: &str) -> io::Result<()> {
         const INDENT: usize = 12;
+        self.beside(&format!("{name:INDENT$}"), INDENT, said)
+    }
+
+    /// Writes what there is to say beside a head that is so many columns wide. On a terminal that is too narrow for both,
+    /// it stands below.
+    pub(crate) fn beside(self, head: &str, columns: usize, said: &str) -> io::Result<()> {
         let Some(width) = self.width().map(usize::from) else {
-            return self.line(format!("{name:INDENT$}{said}"));
+            return self.line(format!("{head}{said}"));
         };
-        let (mut line, mut taken) = (format!("{name:INDENT$}"), INDENT);
-        for (position, word) in said.split(' ').enumerate() {
-            let wide = visible_width(word);
-            if position > 0 && taken + 1 + wide > width {
-                self.line(line.trim_end())?;
-                (line, taken) = (" ".repeat(INDENT), INDENT);
-            } else if position > 0 {
-                line.push(' ');
-                taken += 1;
+        let (mut head, mut indent) = (head, columns);
+        if width < columns + LONG_WORD {
+            if !head.trim().is_empty() {
+                self.line(head.trim_end())?;
             }
-            line.push_str(word);
-            taken += wide;
+            (head, indent) = ("  ", 2);
         }
-        self.line(line)
+        for (position, line) in wrap::lines(said, width - indent).into_iter().enumerate() {
+            let line = if position == 0 { format!("{head}{line}") } else { format!("{:indent$}{line}", "") };
+            self.line(line.trim_end())?;
+        }
+        Ok(())
     }
 
     /// Writes one JSON document on a line.
@@ -188,17 +196,46 @@ impl Screen {
         io::stdout().lock().write_all(&line)
     }
 
-    /// Writes a table that fits the terminal; elsewhere lines are as long as they are.
+    /// Writes a table that fits the terminal; elsewhere lines are as long as they are. On a terminal that is too narrow
+    /// for what cannot be done without, each row is a few lines, with everything.
     pub(crate) fn table(self, columns: &[&str], rows: Vec<Vec<Piece>>) -> io::Result<()> {
+        let Some(width) = self.width() else {
+            let least = widths(columns, &rows, LONG_WORD);
+            return self.arranged(columns, rows, &least, None);
+        };
+        let columns = columns.to_vec();
+        let left_out = dispensable(&columns, &rows, usize::from(width));
+        let is_kept = |column: &usize| !left_out.contains(column);
+        let fitting = [LONG_WORD, WORD].into_iter().find_map(|long| {
+            let all = widths(&columns, &rows, long).into_iter().enumerate();
+            let least: Vec<usize> =
+                all.filter(|(column, _)| is_kept(column)).map(|(_, least)| least).collect();
+            (least.iter().sum::<usize>() <= usize::from(width)).then_some(least)
+        });
+        let Some(least) = fitting else { return self.records(&columns, &rows, usize::from(width)) };
+        let kept = |row: Vec<Piece>| {
+            row.into_iter()
+                .enumerate()
+                .filter(|(column, _)| is_kept(column))
+                .map(|(_, piece)| piece)
+                .collect()
+        };
+        let rows = rows.into_iter().map(kept).collect();
+        let columns: Vec<&str> =
+            columns.iter().enumerate().filter(|(column, _)| is_kept(column)).map(|(_, name)| *name).collect();
+        self.arranged(&columns, rows, &least, Some(width))
+    }
+
+    /// Writes a table whose columns are at least so wide each, within a width if there is one.
+    fn arranged(
+        self,
+        columns: &[&str],
+        rows: Vec<Vec<Piece>>,
+        least: &[usize],
+        width: Option<u16>,
+    ) -> io::Result<()> {
         let mut table = Table::new();
         table.load_style(presets::NOTHING);
-        // Asked for before styling is switched off, which switches this off too.
-        let width = self.width();
-        let (columns, rows) = match width {
-            Some(width) => narrowed(columns.to_vec(), rows, usize::from(width)),
-            None => (columns.to_vec(), rows),
-        };
-        let least: Vec<usize> = (0..columns.len()).map(|column| least(&columns, &rows, column)).collect();
         if let Some(width) = width {
             table.set_content_arrangement(ContentArrangement::Dynamic);
             table.set_width(width);
@@ -218,42 +255,58 @@ impl Screen {
         let last = least.len().saturating_sub(1);
         for (position, (column, least)) in table.column_iter_mut().zip(least).enumerate() {
             column.set_padding((0, if position == last { 0 } else { GAP }));
-            let least = u16::try_from(least).unwrap_or(u16::MAX);
+            let least = u16::try_from(*least).unwrap_or(u16::MAX);
             column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(least)));
         }
         self.line(table.to_string().lines().map(str::trim_end).collect::<Vec<_>>().join("\n"))
     }
+
+    /// Writes each row as lines of their own, one for each column that says something.
+    fn records(self, columns: &[&str], rows: &[Vec<Piece>], width: usize) -> io::Result<()> {
+        let indent = columns.iter().map(|name| name.len()).max().unwrap_or(0) + usize::from(GAP);
+        for (position, row) in rows.iter().enumerate() {
+            if position > 0 {
+                self.line("")?;
+            }
+            for (name, piece) in columns.iter().zip(row).filter(|(_, piece)| !piece.text.is_empty()) {
+                let mut head = *name;
+                for line in wrap::lines(&piece.text, width.saturating_sub(indent)) {
+                    self.line(format!("{head:indent$}{}", self.tinted(piece.tint, &line)))?;
+                    head = "";
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
-/// Leaves out columns that can be done without until no word of the others needs to be broken.
-fn narrowed(mut columns: Vec<&str>, mut rows: Vec<Vec<Piece>>, width: usize) -> (Vec<&str>, Vec<Vec<Piece>>) {
-    for dispensable in DISPENSABLE {
-        let wanted = (0..columns.len()).map(|column| least(&columns, &rows, column)).sum::<usize>();
+/// The columns that have to be left out so that no word of the others needs to be broken.
+fn dispensable(columns: &[&str], rows: &[Vec<Piece>], width: usize) -> Vec<usize> {
+    let widths = widths(columns, rows, LONG_WORD);
+    let mut wanted = widths.iter().sum::<usize>();
+    let mut left_out = Vec::new();
+    for name in DISPENSABLE {
         if wanted <= width {
             break;
         }
-        if let Some(position) = columns.iter().position(|column| *column == dispensable) {
-            columns.remove(position);
-            rows.iter_mut().for_each(|row| drop(row.remove(position)));
+        if let Some(column) = columns.iter().position(|column| *column == name) {
+            wanted -= widths[column];
+            left_out.push(column);
         }
     }
-    (columns, rows)
+    left_out
 }
 
-/// The least width of a column with the gap after it, if there is one: that of its longest word, unless that is
-/// very long.
-fn least(columns: &[&str], rows: &[Vec<Piece>], column: usize) -> usize {
-    let cells = rows.iter().map(|row| row[column].text.as_str()).chain([columns[column]]);
-    let words = cells.flat_map(str::split_whitespace).map(visible_width);
-    let gap = if column + 1 == columns.len() { 0 } else { usize::from(GAP) };
-    words.max().unwrap_or(0).min(LONG_WORD) + gap
-}
-
-/// How many columns a text takes, without the sequences that colour it.
-fn visible_width(text: &str) -> usize {
-    let mut parts = text.split('\x1b');
-    let plain = parts.next().unwrap_or_default().chars().count();
-    plain + parts.map(|part| part.split_once('m').map_or(0, |(_, rest)| rest.chars().count())).sum::<usize>()
+/// The least width of each column with the gap after it, if there is one: that of its longest word, unless that is
+/// longer than `long`.
+fn widths(columns: &[&str], rows: &[Vec<Piece>], long: usize) -> Vec<usize> {
+    let least = |(column, name): (usize, &&str)| {
+        let cells = rows.iter().map(|row| row[column].text.as_str()).chain([*name]);
+        let words = cells.flat_map(str::split_whitespace).map(wrap::visible_width);
+        let gap = if column + 1 == columns.len() { 0 } else { usize::from(GAP) };
+        words.max().unwrap_or(0).min(long) + gap
+    };
+    columns.iter().enumerate().map(least).collect()
 }
 
 /// One cell of a table.

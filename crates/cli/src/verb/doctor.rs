@@ -70,13 +70,18 @@ fn print(context: &Context, diagnosis: &Diagnosis) -> Result<(), Failure> {
             continue;
         }
         let word = context.screen.tinted(tint, &format!("{word:8}"));
-        context.screen.line(format!("{word} {:10} {}", check.name, text::plain(&check.found)))?;
+        let head = format!("{word} {:10} ", check.name);
+        context.screen.beside(&head, COLUMNS, &text::plain(&check.found))?;
         if let Some(hint) = &check.hint {
-            context.screen.line(format!("{:20}hint: {}", "", text::plain(hint)))?;
+            let blank = " ".repeat(COLUMNS);
+            context.screen.beside(&blank, COLUMNS, &format!("hint: {}", text::plain(hint)))?;
         }
     }
     Ok(())
 }
+
+/// How wide the verdict and the name of a check are.
+const COLUMNS: usize = 20;
 
 fn socket(context: &Context, failure: Option<&Failure>) -> Check {
     let named = context.global.socket.clone().filter(|path| !path.as_os_str().is_empty());
