@@ -135,7 +135,7 @@ fn bad_lines_are_named_and_good_ones_kept_unless_all_or_none_is_asked_for() {
     assert_eq!(said.out.lines().count(), 1);
     let before = daemon.stats().total_tasks;
     let said = add_lines(&daemon, &["--atomic"], lines);
-    said.fails_with(5, &["line 3", "line 5"]);
+    said.fails_with(5, &["line 3", "line 4: more than there is in all", "line 5"]);
     assert_eq!((said.out.as_str(), daemon.stats().total_tasks), ("", before));
     // What only the daemon knows is named by the line in the file, too.
     let lines = "{\"shell\":\"true\"}\n\n\n{\"shell\":\"true\",\"claims\":[\"cpu=100000\"]}\n";
@@ -184,6 +184,58 @@ fn refs_lead_to_earlier_lines_and_what_leads_nowhere_is_explained() {
     let said = add_lines(&daemon, &[], &circle);
     said.fails_with(5, &["line 1: ", "line 2: "]);
     assert_eq!(said.out.lines().count(), 1);
+}
+
+#[test]
+fn all_that_keeps_a_file_from_being_added_is_told_at_once_and_what_follows_from_it_is_not() {
+    let daemon = Daemon::start(1);
+    let lines = concat!(
+        "{\"shell\":\"true\",\"ref\":\"a\"}\n",
+        "{\"shell\":\"true\",\"ref\":\"b\",\"priority\":\"hihg\"}\n",
+        "{\"shell\":\"true\",\"dependencies\":[\"b\"]}\n",
+        "\n",
+        "{\"shell\":\"true\",\"dependencies\":[\"nobody\"]}\n",
+        "{\"shell\":\"true\",\"dependencies\":[4711]}\n",
+        "{\"shell\":\"true\",\"when\":\"1 +\"}\n",
+        "{\"shell\":\"true\",\"claims\":[\"cpu=100000\"]}\n",
+    );
+    let said = add_lines(&daemon, &["--atomic"], lines);
+    said.fails_with(5, &["orchctl: line 2: priority: no such word: hihg\nhint: did you mean high?\n"]);
+    let told: Vec<&str> =
+        said.err.lines().filter_map(|line| line.strip_prefix("orchctl: line ")?.split(':').next()).collect();
+    assert_eq!(told, ["2", "5", "6", "7", "8"], "{}", said.err);
+    // What only the daemon finds is told in one round, too.
+    let lines: String =
+        lines.lines().filter(|line| !line.contains("hihg")).map(|line| format!("{line}\n")).collect();
+    let said = add_lines(&daemon, &["--atomic"], &lines);
+    said.fails_with(4, &["line 2: unknown dependency: b", "line 4: ", "line 5: ", "line 6: ", "line 7: "]);
+    assert_eq!((said.out.as_str(), daemon.stats().total_tasks), ("", 0));
+}
+
+#[test]
+fn a_name_that_stands_twice_is_refused_wherever_json_is_read() {
+    let daemon = Daemon::start(1);
+    for (line, words) in [
+        ("{\"shell\":\"true\",\"shell\":\"false\"}", "line 1: the same name stands twice: shell at column"),
+        ("{\"shell\":\"true\",\"parameters\":{\"a\":[{\"x\":1,\"x\":2}]}}", "the same name stands twice: x"),
+        ("{\"shell\":\"true\",\"env\":{\"X\":\"1\",\"X\":\"1\"}}", "the same name stands twice: X"),
+        ("{\"shell\":\"true\",\"metadata\":{\"x\":1,\"x\":1}}", "the same name stands twice: x"),
+    ] {
+        for arguments in [&[][..], &["--atomic"], &["-p", "low"]] {
+            let said = add_lines(&daemon, arguments, line);
+            said.fails_with(5, &["orchctl: line 1: ", words, "\nhint: give "]);
+        }
+    }
+    let params = ["add", "--handler", "m.a", "--params", "{\"x\": 1, \"x\": 2}"];
+    daemon.orchctl(&params).fails_with(2, &["the same name stands twice: x", "\nhint: give x once"]);
+    let held = add(&daemon, &["--hold", "--", "true"]).to_string();
+    let said =
+        daemon.orchctl_reading(&["edit", &held, "--from", "-"], b"{\"shell\": \"a\", \"shell\": \"b\"}");
+    said.fails_with(
+        2,
+        &["not a task spec: the same name stands twice: shell at line 1", "\nhint: give shell once"],
+    );
+    assert_eq!(daemon.stats().total_tasks, 1);
 }
 
 #[test]

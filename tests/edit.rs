@@ -175,7 +175,8 @@ fn an_editor_that_changes_nothing_or_fails_changes_nothing() {
     let id = held(&daemon, "echo same");
     let text = id.to_string();
     assert_eq!(edit_with(&daemon, "true", &[&text]).succeeds().out, format!("{id} not changed\n"));
-    edit_with(&daemon, "exit 3", &[&text]).fails_with(1, &["the editor has ended", "nothing is changed"]);
+    edit_with(&daemon, "exit 3", &[&text])
+        .fails_with(2, &["the editor has ended", "nothing is changed", "\nhint: $VISUAL or $EDITOR"]);
     edit_with(&daemon, "echo '{' > \"$1\"", &[&text])
         .fails_with(2, &["not a task spec", "your text is kept"]);
     assert!(daemon.events(Some(id)).iter().all(|event| event.kind != "task.edited"));

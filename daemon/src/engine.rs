@@ -427,14 +427,13 @@ impl Engine {
                     results.push(None);
                 }
                 Err(refusal) => {
-                    let refusal = references.explained(index, refusal);
-                    if atomic {
-                        // One answer for all of them has to say which one it is about.
-                        return Err(refusal.of_item(index));
-                    }
-                    results.push(Some(refusal));
+                    results.push(Some(references.explained(index, refusal)));
                 }
             }
+        }
+        if atomic && results.iter().any(Option::is_some) {
+            let judged = self.core.refused(&tasks, &ended);
+            return Err(all_refusals(results, judged));
         }
         let counts: Vec<u64> = tasks.iter().map(NewTask::count).collect();
         let submission = Submission { tasks, atomic, workflow: None, owner, ended };
@@ -497,6 +496,16 @@ impl Engine {
                 .hint("not with one workflow: at least one task needs another key")),
         }
     }
+}
+
+/// Everything that is wrong with a request of which nothing is added: what was refused at once, and what the scheduler
+/// says of the others.
+fn all_refusals(refused: Vec<Option<Refusal>>, judged: Vec<Option<Refusal>>) -> Refusal {
+    let mut judged = judged.into_iter();
+    let each = refused.into_iter().map(|refused| refused.or_else(|| judged.next().flatten()));
+    // One answer for all of them has to say which ones it is about.
+    let all = each.enumerate().filter_map(|(index, refusal)| Some(refusal?.of_item(index)));
+    Refusal::of_all(all).unwrap_or_else(|| Refusal::new(Code::Malformed, "one of the tasks was refused"))
 }
 
 /// A failure of the store as users see it.

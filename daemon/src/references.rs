@@ -70,7 +70,7 @@ impl<'a> References<'a> {
             return Refusal::new(Code::Cycle, "dependencies form a circle").value(shown(&path));
         }
         if target < index {
-            return unknown("depends on a task that was refused");
+            return Refusal::depends_on_refused(name);
         }
         unknown("a task can only depend on those before it").hint("put the one with this ref first")
     }

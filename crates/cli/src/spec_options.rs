@@ -5,8 +5,8 @@
 
 use clap::{ArgGroup, Args};
 use orchd_model::{
-    Claim, Dependency, Indices, Matcher, Priority, Refusal, SessionRef, Span, TaskSpec, Time, limits,
-    merge_claims,
+    Claim, Dependency, Indices, Matcher, Priority, Refusal, SessionRef, Span, TaskSpec, Time, UniqueNames,
+    limits, merge_claims,
 };
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -14,7 +14,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use crate::{Failure, Submitter, words};
+use crate::{Failure, Submitter, text, words};
 
 type Fields = Map<String, Value>;
 
@@ -157,7 +157,10 @@ fn finite(text: &str) -> Result<f64, String> {
 }
 
 fn object(text: &str) -> Result<Fields, String> {
-    serde_json::from_str(text).map_err(|error| format!("not a JSON object: {error}"))
+    match serde_json::from_str(text) {
+        Ok(UniqueNames(fields)) => Ok(fields),
+        Err(error) => Err(format!("not a JSON object: {}", text::json_error(&error))),
+    }
 }
 
 impl SpecOptions {

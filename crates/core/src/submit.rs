@@ -70,16 +70,19 @@ impl Core {
         self.check_backlog(tasks.len())?;
         let mut plan = self.examine(&tasks, &ended);
         if atomic && let Some(index) = plan.ids.iter().position(Result::is_err) {
-            let Err(refusal) = plan.ids.swap_remove(index) else {
-                unreachable!("the position was chosen by this variant")
-            };
             // People know the tasks of a workflow by their names, those of a request by their places.
-            return Err(if workflow.is_some() {
+            let refused = plan.ids.into_iter().enumerate().filter_map(|(index, id)| Some((index, id.err()?)));
+            let named = |(index, refusal): (usize, Refusal)| {
+                if workflow.is_none() {
+                    return refusal.of_item(index);
+                }
                 let message = format!("task {}: {}", tasks[index].spec.name, refusal.message);
                 Refusal { message, ..refusal }
-            } else {
-                refusal.of_item(index)
-            });
+            };
+            // A workflow is told of the first.
+            let count = if workflow.is_some() { 1 } else { usize::MAX };
+            return Err(Refusal::of_all(refused.take(count).map(named))
+                .unwrap_or_else(|| unreachable!("task {index} was refused")));
         }
         if plan.order.is_empty() {
             // Also of a workflow: it was added before, with all of its tasks.
@@ -104,6 +107,12 @@ impl Core {
             }
         }
         Ok(Reply::Submitted { tasks: plan.ids, workflow })
+    }
+
+    /// What would be refused of these tasks if they were added one by one; nothing is.
+    #[must_use]
+    pub fn refused(&self, tasks: &[NewTask], ended: &BTreeMap<TaskId, EndedTask>) -> Vec<Option<Refusal>> {
+        self.examine(tasks, ended).ids.into_iter().map(Result::err).collect()
     }
 
     /// Judges every task, and gives ids to those that are added.
@@ -382,10 +391,7 @@ fn order_by_dependencies(tasks: &[NewTask], verdicts: &mut [Verdict]) -> Vec<usi
         let is_refused = matches!(verdicts[index], Verdict::Refused(_));
         for dependent in std::mem::take(&mut dependents[index]) {
             if is_refused && matches!(verdicts[dependent], Verdict::New) {
-                verdicts[dependent] = Verdict::Refused(
-                    Refusal::new(Code::UnknownDependency, "depends on a task that was refused")
-                        .value(&tasks[index].spec.name),
-                );
+                verdicts[dependent] = Verdict::Refused(Refusal::depends_on_refused(&tasks[index].spec.name));
             }
             unmet[dependent] -= 1;
             if unmet[dependent] == 0 {

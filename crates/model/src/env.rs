@@ -11,6 +11,8 @@ use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
+use crate::unique::twice;
+
 static NOTHING: BTreeMap<String, String> = BTreeMap::new();
 
 thread_local! {
@@ -152,15 +154,22 @@ fn others<'de, A: MapAccess<'de>>(
     name: String,
 ) -> Result<Env, A::Error> {
     let mut variables = first(known, same);
+    check_new(&variables, &name)?;
     variables.insert(name, map.next_value()?);
     rest(map, variables)
+}
+
+/// Refuses a variable that has a value already.
+fn check_new<E: Error>(variables: &BTreeMap<String, String>, name: &str) -> Result<(), E> {
+    if variables.contains_key(name) { Err(E::custom(twice(name))) } else { Ok(()) }
 }
 
 fn rest<'de, A: MapAccess<'de>>(
     mut map: A,
     mut variables: BTreeMap<String, String>,
 ) -> Result<Env, A::Error> {
-    while let Some((name, value)) = map.next_entry()? {
+    while let Some((name, value)) = map.next_entry::<String, String>()? {
+        check_new(&variables, &name)?;
         variables.insert(name, value);
     }
     Ok(variables.into())
@@ -210,7 +219,6 @@ mod tests {
             r#"{"A":"1","B":"3"}"#,
             r#"{"A":"1","C":"2"}"#,
             r#"{"B":"2","A":"1"}"#,
-            r#"{"A":"1","B":"2","A":"3"}"#,
             r#"{"A":"1","B":"2","C":"3"}"#,
             r#"{"A":"\u0031","B":"2"}"#,
         ];

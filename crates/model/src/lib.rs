@@ -38,6 +38,7 @@ mod spec_json;
 mod status;
 mod suggest;
 mod time;
+mod unique;
 mod workflow;
 
 pub use allotment::{Allotment, CpuBound, JobserverStyle, OverMemory};
@@ -68,4 +69,5 @@ pub use spec::{Body, NotBefore, TaskSpec};
 pub use status::Status;
 pub use suggest::nearest;
 pub use time::{Span, Time};
+pub use unique::UniqueNames;
 pub use workflow::{FailFast, WorkflowMetrics, WorkflowSpec, WorkflowStatus};

@@ -56,6 +56,8 @@ pub const SLOTS: u32 = 10_000;
 pub const INBOX: usize = 4096;
 /// Tasks that one bulk command carries to the engine.
 pub const BULK_TASKS: usize = 1000;
+/// Refusals that one answer tells of a request that is refused as a whole: more than anybody mends at once.
+pub const REFUSALS: usize = 1000;
 /// Connections to the daemon at once.
 pub const CONNECTIONS: usize = 1024;
 /// Events that a subscriber may lag behind before it is told that it lost some.

@@ -4,6 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
+use crate::limits;
+
 /// The stable, machine-readable cause of a [`Refusal`]. Codes are never renamed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -117,6 +119,9 @@ pub struct Refusal {
     /// Which item of a request it is about, from 1, where one answer stands for all of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub item: Option<usize>,
+    /// What else is wrong with the same request, where that is told at once.
+    #[serde(default, skip_serializing_if = "<[Refusal]>::is_empty")]
+    pub more: Box<[Refusal]>,
 }
 
 /// Longer offending values are cut, so that an error never repeats a megabyte of input.
@@ -125,7 +130,7 @@ const VALUE_SHOWN_CHARS: usize = 200;
 impl Refusal {
     /// A refusal with a code and a message.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), value: None, hint: None, item: None }
+        Self { code, message: message.into(), value: None, hint: None, item: None, more: Box::default() }
     }
 
     /// That there is no such task.
@@ -137,6 +142,29 @@ impl Refusal {
     pub fn unknown_dependency(which: impl fmt::Display) -> Self {
         Self::new(Code::UnknownDependency, "unknown dependency").value(which.to_string()).hint(Self::TASKS)
     }
+
+    /// That what a task depends on was refused itself.
+    pub fn depends_on_refused(which: impl fmt::Display) -> Self {
+        Self::new(Code::UnknownDependency, Self::CONSEQUENCE).value(which.to_string())
+    }
+
+    /// One refusal for a request of which this is wrong: the first with all others, at most [`limits::REFUSALS`].
+    /// What only follows from another one is left out.
+    pub fn of_all(refusals: impl IntoIterator<Item = Self>) -> Option<Self> {
+        let mut consequence = None;
+        let mut causes = refusals.into_iter().filter(|refusal| {
+            let is_cause = refusal.message != Self::CONSEQUENCE;
+            if !is_cause && consequence.is_none() {
+                consequence = Some(refusal.clone());
+            }
+            is_cause
+        });
+        let first = causes.next();
+        let more = causes.take(limits::REFUSALS - 1).collect();
+        first.map(|first| Self { more, ..first }).or(consequence)
+    }
+
+    const CONSEQUENCE: &str = "depends on a task that was refused";
 
     const TASKS: &str =
         "orchctl list --limit 0 shows the tasks there are; those that ended long ago are removed";

@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::field_error::of_field;
+use crate::unique::{twice, unique_names};
 use crate::{
     Body, Claim, Code, Dependency, Env, Foreach, Indices, Matcher, NotBefore, Priority, Refusal, RetrySpec,
     SessionRef, Span, TaskSpec, WorkflowId, nearest,
@@ -34,7 +35,7 @@ pub(crate) struct SpecFields {
     module: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     action: Option<String>,
-    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    #[serde(default, deserialize_with = "unique_names", skip_serializing_if = "Map::is_empty")]
     parameters: Map<String, Value>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(with = "BTreeMap<String, String>")]
@@ -101,7 +102,7 @@ pub(crate) struct SpecFields {
     workflow: Option<WorkflowId>,
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     tags: BTreeSet<String>,
-    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    #[serde(default, deserialize_with = "unique_names", skip_serializing_if = "Map::is_empty")]
     metadata: Map<String, Value>,
     /// One task for each element: a list, or an expression that gives one. Only in a workflow.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -181,9 +182,17 @@ impl<'de> Visitor<'de> for FieldsVisitor {
             map,
             current: "",
             unknown: &mut unknown,
-        }))?;
+        }))
+        .map_err(of_twice)?;
         Ok(SpecFields { unknown, ..fields })
     }
+}
+
+/// What serde says of a field that is given twice, in our words.
+fn of_twice<E: Error>(error: E) -> E {
+    let text = error.to_string();
+    let name = text.strip_prefix("duplicate field `").and_then(|rest| rest.split_once('`'));
+    name.map_or(error, |(name, _)| E::custom(twice(name)))
 }
 
 /// A map that remembers the first name that is no field, and says of which field a value makes no sense.

@@ -4,10 +4,10 @@ use clap::Args;
 use futures_util::StreamExt;
 use orchd_api::{Added, WaitRequest};
 use orchd_client::{Client, Error};
-use orchd_model::{Refusal, Status, TaskRange, TaskSpec, limits};
+use orchd_model::{Body, Refusal, Status, TaskId, TaskRange, TaskSpec, UniqueNames, limits};
 use serde_json::Value;
 use std::collections::hash_map::{DefaultHasher, Entry};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fs::File;
 use std::hash::{Hash, Hasher};
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -20,7 +20,7 @@ use crate::command_line::PROGRAM;
 use crate::context::Context;
 use crate::interrupt::Interrupt;
 use crate::spec_options::{SpecOptions, spec_of, with_defaults};
-use crate::{Exit, Failure, Submitter, follow};
+use crate::{Exit, Failure, Submitter, follow, text};
 
 /// Specs that are handed on together when they are there; what is not there is not waited for.
 const BATCH: usize = 256;
@@ -168,17 +168,7 @@ impl Lines {
             self.submitter.complete(&mut spec);
             return Ok(spec);
         }
-        let fields = match serde_json::from_str(line.trim_end()) {
-            Ok(Value::Object(fields)) => fields,
-            Ok(other) => {
-                return Err(Failure::Usage(format!("not a JSON object: {other}\nhint: {LINE_HINT}")));
-            }
-            Err(error) => {
-                // The line is numbered in the file; within itself it is always the first.
-                let message = error.to_string().replace(" at line 1 column", " at column");
-                return Err(Failure::Usage(format!("not a JSON object: {message}\nhint: {LINE_HINT}")));
-            }
-        };
+        let fields = object_of(line.trim_end())?;
         let mut spec = spec_of(Value::Object(with_defaults(fields, &self.defaults)))?;
         self.submitter.complete(&mut spec);
         Ok(spec)
@@ -189,7 +179,7 @@ impl Lines {
     fn read(
         &self,
         file: &Path,
-        mut each: impl FnMut(usize, Result<TaskSpec, Failure>, bool) -> bool,
+        mut each: impl FnMut(usize, Result<TaskSpec, BadLine>, bool) -> bool,
     ) -> Result<(), Failure> {
         let unreadable = |error| Failure::unreadable(file, &error);
         let input: Box<dyn Read> = if file == Path::new("-") {
@@ -214,12 +204,36 @@ impl Lines {
                 Ok(text) => self.spec(text).and_then(|spec| seen.check(number, spec)),
                 Err(_) => Err(Failure::Usage("not UTF-8".to_owned())),
             };
+            let spec = spec.map_err(|failure| BadLine { failure, reference: seen.reference_of(&line) });
             if !each(number, spec, input.buffer().contains(&b'\n')) {
                 break;
             }
         }
         Ok(())
     }
+}
+
+/// A line that is no task.
+struct BadLine {
+    failure: Failure,
+    /// The name that others may know it by.
+    reference: Option<String>,
+}
+
+/// The object that a line is, each of its names once.
+fn object_of(line: &str) -> Result<serde_json::Map<String, Value>, Failure> {
+    let error = match serde_json::from_str(line) {
+        Ok(UniqueNames(fields)) => return Ok(fields),
+        Err(error) => text::json_error(&error),
+    };
+    // The line is numbered in the file; within itself it is always the first.
+    let error = error.replace(" at line 1 column", " at column");
+    Err(Failure::Usage(match serde_json::from_str(line) {
+        // Then it is the names.
+        Ok(Value::Object(_)) => error,
+        Ok(other) => format!("not a JSON object: {other}\nhint: {LINE_HINT}"),
+        Err(_) => format!("not a JSON object: {error}\nhint: {LINE_HINT}"),
+    }))
 }
 
 /// The refs and keys of the lines so far, with the numbers of their lines. The daemon would refuse the same, and
@@ -232,6 +246,13 @@ struct Seen {
 }
 
 impl Seen {
+    /// The ref of a line that is no task, unless another one has it.
+    fn reference_of(&self, line: &[u8]) -> Option<String> {
+        let fields: Value = serde_json::from_slice(line.get(..limits::SPEC_BYTES).unwrap_or(line)).ok()?;
+        let reference = fields.get("ref")?.as_str()?;
+        (!self.refs.contains_key(reference)).then(|| reference.to_owned())
+    }
+
     /// Refuses a spec whose ref an earlier line has, or whose key an earlier line has for another task.
     fn check(&mut self, number: usize, spec: TaskSpec) -> Result<TaskSpec, Failure> {
         if let Some(key) = &spec.key {
@@ -281,8 +302,8 @@ fn send(
     let read = lines.read(file, |number, spec, more_at_hand| {
         match spec {
             Ok(spec) => batch.push((number, spec)),
-            Err(failure) => {
-                complain(number, failure);
+            Err(bad) => {
+                complain(number, bad.failure);
                 all_good = false;
             }
         }
@@ -359,58 +380,61 @@ async fn add_lines(
     Ok((added, if refused || !all_good { Exit::REFUSED } else { Exit::DONE }))
 }
 
-/// Reads the whole file first: one bad line, and nothing is added.
+/// Stands for a line that makes no sense, so that the daemon judges all others: it is always refused.
+fn stand_in(reference: Option<String>) -> TaskSpec {
+    let dependencies = vec![TaskId(0).into()];
+    TaskSpec { body: Body::Milestone, reference, dependencies, ..TaskSpec::shell("true") }
+}
+
+/// Reads the whole file first: one bad line, and nothing is added. All that is wrong is told at once, whoever finds it.
 async fn add_all_or_none(
     context: &Context,
     lines: Lines,
     file: PathBuf,
 ) -> Result<(Vec<TaskRange>, Exit), Failure> {
-    let (mut specs, mut numbers) = (Vec::new(), Vec::new());
-    let mut bad = false;
     // Reading may block for ever, and an interrupt must end it.
     let reading = tokio::task::spawn_blocking(move || {
+        let (mut specs, mut numbers, mut told) = (Vec::new(), Vec::new(), BTreeMap::new());
         let read = lines.read(&file, |number, spec, _| {
-            match spec {
-                Ok(spec) => {
-                    specs.push(spec);
-                    numbers.push(number);
-                }
-                Err(failure) => {
-                    complain(number, failure);
-                    bad = true;
-                }
-            }
+            specs.push(spec.unwrap_or_else(|bad| {
+                told.insert(number, bad.failure.to_string());
+                stand_in(bad.reference)
+            }));
+            numbers.push(number);
             true
         });
-        read.map(|()| (specs, numbers, bad))
+        read.map(|()| (specs, numbers, told))
     });
-    let (specs, numbers, mut bad) = reading.await.map_err(io::Error::from)??;
-    if bad {
-        return Ok((Vec::new(), Exit::REFUSED));
-    }
-    let mut results: Vec<Result<TaskRange, Refusal>> = Vec::new();
-    let specs = futures_util::stream::iter(specs);
-    let submitted = context.client().await?.submit_stream(specs, true, |item| results.push(item)).await;
-    if let Err(Error::Refused(refusal)) = &submitted
-        && let Some(line) = refusal.item.and_then(|item| numbers.get(item - 1))
-    {
-        // The daemon counts tasks, people count lines.
-        complain(*line, Refusal { item: None, ..refusal.clone() });
-        return Ok((Vec::new(), Exit::of_code(refusal.code)));
-    }
-    submitted?;
+    let (specs, numbers, mut told) = reading.await.map_err(io::Error::from)??;
+    let has_bad_lines = !told.is_empty();
     let mut added = Vec::new();
-    for (result, number) in results.into_iter().zip(numbers) {
-        match result {
-            Ok(tasks) => added.push(tasks),
-            Err(refusal) => {
-                complain(number, refusal);
-                bad = true;
-            }
+    let mut each = |item: Result<TaskRange, Refusal>| added.extend(item.ok());
+    let specs = futures_util::stream::iter(specs);
+    let submitted = match context.client().await {
+        Ok(client) => client.submit_stream(specs, true, &mut each).await.map_err(Failure::from),
+        Err(failure) => Err(failure),
+    };
+    let mut code = None;
+    if let Err(Failure::Client(Error::Refused(refusal))) = &submitted
+        && refusal.item.is_some()
+    {
+        code = Some(refusal.code);
+        for refusal in std::iter::once(refusal).chain(&refusal.more) {
+            // The daemon counts tasks, people count lines.
+            let Some(line) = refusal.item.and_then(|item| numbers.get(item - 1)) else { continue };
+            let alone = Refusal { item: None, more: Box::default(), ..refusal.clone() };
+            told.entry(*line).or_insert_with(|| alone.to_string());
         }
     }
-    if bad {
-        return Ok((Vec::new(), Exit::REFUSED));
+    for (line, message) in told {
+        complain(line, message);
+    }
+    match code {
+        // Without what is wrong with the lines themselves, it is as the daemon says.
+        Some(code) if !has_bad_lines => return Ok((Vec::new(), Exit::of_code(code))),
+        None if !has_bad_lines => submitted?,
+        Some(_) => return Ok((Vec::new(), Exit::REFUSED)),
+        None => return submitted.map(|()| (Vec::new(), Exit::REFUSED)),
     }
     let mut printer = Printer::new(context);
     added.iter().try_for_each(|tasks| printer.add(*tasks))?;

@@ -18,7 +18,7 @@ use std::process::Command;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::context::Context;
-use crate::{Exit, Failure};
+use crate::{Exit, Failure, text};
 
 /// What is run when nothing else is asked for.
 const EDITOR: &str = "vi";
@@ -139,8 +139,9 @@ fn pretty(spec: &TaskSpec) -> Result<String, Failure> {
     Ok(serde_json::to_string_pretty(spec).map_err(io::Error::from)? + "\n")
 }
 
-fn parse(text: &str) -> Result<TaskSpec, Failure> {
-    serde_json::from_str(text).map_err(|error| Failure::Usage(format!("not a task spec: {error}")))
+fn parse(json: &str) -> Result<TaskSpec, Failure> {
+    let wrong = |error| Failure::Usage(format!("not a task spec: {}", text::json_error(&error)));
+    serde_json::from_str(json).map_err(wrong)
 }
 
 fn read(path: &Path) -> Result<String, Failure> {
@@ -186,8 +187,8 @@ impl Draft {
             return Ok(());
         }
         let editor = editor.to_string_lossy().into_owned();
-        Err(io::Error::other(format!("the editor has ended with {status}, nothing is changed: {editor}"))
-            .into())
+        let message = format!("the editor has ended with {status}, nothing is changed: {editor}");
+        Err(Failure::Usage(format!("{message}\nhint: $VISUAL or $EDITOR names it")))
     }
 
     fn forget(self) {
