@@ -8,6 +8,7 @@ mod kit;
 use kit::{Daemon, gate, process, until};
 use orchd_client::{Status, TaskSpec};
 use rustix::process::Signal;
+use serde_json::json;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
@@ -161,6 +162,36 @@ impl Other<'_> {
     }
 }
 
+/// What is its own it may steer and edit, also where it names others' beside it.
+fn steers_what_is_its_own(daemon: &Daemon, other: &Other<'_>, id: &str, own: &str) {
+    assert_eq!(other.orchctl(&["reprioritize", own, "low"]).succeeds().out, format!("{own} is low\n"));
+    let said = other.orchctl(&["hold", id, own]);
+    let told = format!("{id} not held: another user's task: {id}\n{own} held\n");
+    assert_eq!(said.fails_with(7, &[]).out, told);
+    let range = format!("{id}-{own}");
+    let said = other.orchctl(&["release", &range, "4711"]);
+    assert!(
+        said.fails_with(4, &[]).out.contains(&format!("{own} released\n4711 not released: no such")),
+        "{said:?}"
+    );
+    let spec = other.orchctl(&["edit", own, "--show", "--json"]).json();
+    daemon.write("handler.json", json!({ "module": "m", "action": "b", "cwd": spec["cwd"] }).to_string());
+    fs::set_permissions(daemon.path("handler.json"), fs::Permissions::from_mode(0o644)).unwrap();
+    other.orchctl(&["edit", own, "--from", "handler.json"]).succeeds();
+    assert!(other.orchctl(&["show", own]).succeeds().out.contains("m.b"));
+    daemon.write("command.json", "{\"shell\": \"id\"}");
+    fs::set_permissions(daemon.path("command.json"), fs::Permissions::from_mode(0o644)).unwrap();
+    other
+        .orchctl(&["edit", own, "--from", "command.json"])
+        .fails_with(7, &["commands run as the daemon's user"]);
+    let more = other.orchctl(&["add", "--handler", "m.a"]).succeeds().out.trim().to_owned();
+    let said = other.orchctl(&["cancel", &more, id]);
+    assert_eq!(
+        said.fails_with(7, &[]).out,
+        format!("{id} not cancelled: another user's task: {id}\n{more} cancelled\n")
+    );
+}
+
 #[test]
 fn only_who_is_let_in_gets_in_and_only_as_far_as_that() {
     if !rustix::process::geteuid().is_root() || Command::new("setpriv").arg("--version").output().is_err() {
@@ -190,15 +221,27 @@ fn only_who_is_let_in_gets_in_and_only_as_far_as_that() {
         &["retry", &id],
         &["add", "--", "id"],
         &["add", "--handler", "m.a", "--after", &id],
-        &["pause"],
-        &["shutdown"],
+        &["hold", &id],
+        &["reprioritize", &id, "low"],
+        &["edit", &id, "--show"],
     ] {
         other.orchctl(arguments).fails_with(7, &[]);
+    }
+    for (arguments, verb) in [
+        (&["pause"][..], "pause"),
+        (&["shutdown"], "shutdown"),
+        (&["resources", "close", "lock:a"], "resources close"),
+        (&["report"], "report"),
+        (&["backup", "copy.db"], "backup"),
+    ] {
+        let words = format!("only an admin may do this: {verb}\nhint: admins are root and the user that");
+        other.orchctl(arguments).fails_with(7, &[&words]);
     }
     let said = other.orchctl(&["doctor"]);
     assert!(said.succeeds().out.contains("warning  store      only an admin may"), "{said:?}");
     let own = other.orchctl(&["add", "--handler", "m.a"]).succeeds().out.trim().to_owned();
     assert!(other.orchctl(&["show", &own]).succeeds().out.contains("m.a"));
+    steers_what_is_its_own(&daemon, &other, &id, &own);
     other.orchctl(&["cancel", "--all"]).succeeds();
     daemon.until_status(own.parse().unwrap(), Status::Cancelled);
     // Where anybody can connect, who is not meant is told so.

@@ -77,7 +77,7 @@ impl<S: Store> Writer<S> {
                 Err(RecvTimeoutError::Timeout) => {
                     if !full {
                         self.trimming.step(&mut self.store);
-                    } else if self.store.restore_reserve().is_ok() {
+                    } else if self.has_room_again() {
                         full = false;
                         if self.committed.send(Committed { through: last, full }).is_err() {
                             return;
@@ -111,11 +111,20 @@ impl<S: Store> Writer<S> {
         }
     }
 
+    /// Whether what was given up for a full disk could be taken again.
+    fn has_room_again(&mut self) -> bool {
+        let has_room = self.store.restore_reserve().is_ok();
+        if has_room {
+            tracing::info!("the disk has room again: new work is taken");
+        }
+        has_room
+    }
+
     /// Commits a batch, however long a full disk makes that take. Returns whether the disk is full.
     fn commit(&mut self, batch: &Batch, mut full: bool) -> bool {
         loop {
             match self.store.commit(batch) {
-                Ok(()) if full => return self.store.restore_reserve().is_err(),
+                Ok(()) if full => return !self.has_room_again(),
                 Ok(()) => return false,
                 Err(StoreError::Full) => {
                     if full {

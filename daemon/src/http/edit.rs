@@ -1,14 +1,16 @@
 //! The spec of a task: as it stands, and another one for a task that has not started.
 
+use axum::Extension;
 use axum::extract::{Request, State};
 use orchd_api::Task;
 use orchd_model::{Code, Dependency, DependencyTarget, Refusal, TaskId, TaskSpec};
 use std::sync::Arc;
 
-use super::Shell;
 use super::answer::{Answered, Id, bytes, json};
 use super::tasks::{read_spec, show, unknown};
+use super::{Shell, guard};
 use crate::engine::Request as EngineRequest;
+use crate::peer::Peer;
 
 /// What was asked for, with what operators have changed since.
 pub async fn spec(State(shell): State<Arc<Shell>>, Id(id): Id) -> Answered<TaskSpec> {
@@ -27,8 +29,14 @@ pub async fn spec(State(shell): State<Arc<Shell>>, Id(id): Id) -> Answered<TaskS
 }
 
 /// Gives a task that has not started another spec.
-pub async fn replace(State(shell): State<Arc<Shell>>, Id(id): Id, request: Request) -> Answered<Task> {
+pub async fn replace(
+    State(shell): State<Arc<Shell>>,
+    Extension(peer): Extension<Peer>,
+    Id(id): Id,
+    request: Request,
+) -> Answered<Task> {
     let spec = read_spec(&bytes(request, &()).await?)?;
+    guard::check_spec(&shell, &spec, peer).await?;
     let task = TaskId(id);
     if spec.reference.is_some() || spec.workflow.is_some() {
         return Err(

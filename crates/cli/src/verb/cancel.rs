@@ -2,7 +2,7 @@
 
 use clap::{ArgGroup, Args};
 use orchd_api::{OperationResult, Selector};
-use orchd_model::{Status, TaskRange};
+use orchd_model::{Code, Status, TaskRange};
 
 use crate::context::Context;
 use crate::{Exit, Failure, operations};
@@ -57,6 +57,8 @@ fn done(result: &OperationResult) -> String {
 fn exit(results: &[OperationResult]) -> Exit {
     if results.iter().any(|result| result.status.is_none()) {
         Exit::NOT_FOUND
+    } else if results.iter().any(is_foreign) {
+        Exit::NOT_PERMITTED
     } else if results.iter().any(|result| result.error.is_some()) {
         Exit::UNSUCCESSFUL
     } else {
@@ -64,10 +66,14 @@ fn exit(results: &[OperationResult]) -> Exit {
     }
 }
 
+fn is_foreign(result: &OperationResult) -> bool {
+    result.error.as_ref().is_some_and(|error| error.code == Code::NotPermitted)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use orchd_model::{Code, Refusal, TaskId};
+    use orchd_model::{Refusal, TaskId};
 
     #[test]
     fn each_result_has_its_word_and_the_worst_decides_the_code() {
@@ -81,6 +87,9 @@ mod tests {
         assert_eq!(exit(&[]), Exit::DONE);
         assert_eq!(exit(std::slice::from_ref(&good)), Exit::DONE);
         assert_eq!(exit(&[good.clone(), ended.clone()]), Exit::UNSUCCESSFUL);
+        let foreign =
+            result(Some(Status::Running), Some(Refusal::new(Code::NotPermitted, "another user's task")));
+        assert_eq!(exit(&[good.clone(), ended.clone(), foreign]), Exit::NOT_PERMITTED);
         assert_eq!(exit(&[good, ended, unknown]), Exit::NOT_FOUND);
     }
 }
