@@ -6,8 +6,8 @@
 #[expect(dead_code, reason = "each test uses a part of the kit")]
 mod kit;
 
-use kit::{Daemon, process};
-use orchd_client::TaskSpec;
+use kit::{Daemon, claims, gate, process};
+use orchd_client::{Status, TaskSpec};
 use rustix::process::Signal;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
@@ -113,6 +113,41 @@ fn tables_fit_the_terminal_and_are_whole_elsewhere() {
     }
     let piped = daemon.orchctl(&["list"]);
     assert!(piped.succeeds().out.lines().any(|line| line.contains(name)), "{piped:?}");
+}
+
+#[test]
+fn a_very_narrow_terminal_shows_everything_in_lines_that_fit() {
+    let daemon = Daemon::start(1);
+    let array = ["add", "--name", "big", "--hold", "--array", "1-10000000", "--", "true"];
+    daemon.orchctl(&array).succeeds();
+    let holder = TaskSpec { claims: claims(&["database:main:write"]), ..daemon.shell(gate("never")) };
+    let id = daemon.submit(TaskSpec { name: "a-rather-long-name-of-a-task".to_owned(), ..holder });
+    daemon.until_status(id, Status::Running);
+    daemon.orchctl(&["add", "--claim", "database:main:write", "--", "true"]).succeeds();
+    daemon
+        .orchctl(&["session", "create", "a-session-with-a-long-name-too", "--mode", "resource_aware"])
+        .succeeds();
+    for columns in [20, 30, 40] {
+        for (arguments, words) in [
+            (&["list"][..], &["1-10000000", "running", "a-rather-long-name-of-a-task", "held"][..]),
+            (&["session", "list"], &["a-session-with-a-long-name-too", "resource_aware", "open"]),
+            (&["doctor"], &["socket", "versions", "no damage found", "1 worker, 1 slot"]),
+            (&["resources"], &["database:main", "a-rather-long-name-of-a-task"]),
+            (&["stats"], &["10000002 in all", "throughput"]),
+        ] {
+            let shown = without_colours(&on_terminal(&daemon, columns, arguments));
+            let shown = shown.replace('\r', "");
+            for line in shown.lines() {
+                let width = line.chars().count();
+                assert!(width <= usize::from(columns), "{arguments:?} at {columns}: {width} in {line:?}");
+            }
+            let joined: String = shown.split_whitespace().collect();
+            for word in words {
+                let word: String = word.split_whitespace().collect();
+                assert!(joined.contains(&word), "{word} is not in {shown}");
+            }
+        }
+    }
 }
 
 #[test]
@@ -278,4 +313,76 @@ fn a_mistake_is_told_with_the_usage_of_its_own_verb() {
     let said = daemon.orchd(&["check-config", "--jsn"]);
     said.fails_with(2, &["--json"]);
     assert!(!said.err.contains("--state-dir"), "{said:?}");
+}
+
+#[test]
+fn values_below_zero_are_told_like_any_other_that_makes_no_sense() {
+    let daemon = Daemon::stopped(1, "");
+    for (arguments, words) in [
+        (
+            &["add", "--priority", "-3", "--", "true"][..],
+            &["'-3'", "--priority <CLASS>", "hint: one of critical"][..],
+        ),
+        (
+            &["add", "--deadline=-1h", "--", "true"],
+            &["a duration cannot be negative: -1h", "hint: write seconds"],
+        ),
+        (
+            &["add", "--deadline", "-1h", "--", "true"],
+            &["a duration cannot be negative: -1h", "hint: write seconds"],
+        ),
+        (
+            &["add", "--timeout", "-1", "--", "true"],
+            &["a duration cannot be negative: -1", "hint: write seconds"],
+        ),
+        (&["list", "--limit", "-3"], &["'-3'", "--limit <N>", "not a whole number of at least 0"]),
+        (&["reprioritize", "1", "-3"], &["'-3'", "<CLASS>", "hint: one of critical"]),
+        (&["shutdown", "--wait", "--cancel"], &["Usage: orchctl shutdown [--wait | --cancel]"]),
+    ] {
+        daemon.orchctl(arguments).fails_with(2, words);
+    }
+}
+
+#[test]
+fn elements_are_meant_and_called_by_their_own_names() {
+    let daemon = Daemon::start(1);
+    daemon.write("w.yaml", "tasks: [{ name: t, foreach: [a, b], shell: exit 1 }]\n");
+    daemon.orchctl(&["workflow", "run", "w.yaml"]).fails_with(1, &[]);
+    let said = daemon.orchctl(&["list", "--name", "t[1]", "--json"]).json();
+    assert_eq!((said.as_array().unwrap().len(), &said[0]["name"]), (1, &serde_json::json!("t[1]")));
+    let array = daemon.orchctl(&["add", "--name", "u{index}", "--array", "5-6", "--", "false"]);
+    let ids: Vec<u64> = array.succeeds().out.trim().split('-').map(|id| id.parse().unwrap()).collect();
+    daemon.wait(&[orchd_client::TaskId(ids[0]), orchd_client::TaskId(ids[1])]);
+    daemon.orchctl(&["retry", &ids[1].to_string()]).succeeds();
+    let events = ["events", "--no-follow", "--since", "0", "task.submitted,task.revived"];
+    let said = daemon.orchctl(&events);
+    assert!(said.out.contains(&format!("tasks {}-{}", ids[0], ids[1])), "{said:?}");
+    let revived = said.out.lines().find(|line| line.contains("task.revived")).unwrap();
+    assert!(revived.contains("name=u6"), "{said:?}");
+    daemon.orchctl(&["logs", &ids[0].to_string(), "--attempt", "5"]).fails_with(4, &["has had 1 attempt: 5"]);
+}
+
+#[test]
+fn what_a_workflow_cancels_at_its_timeout_says_so() {
+    let daemon = Daemon::start(2);
+    let file = "timeout: 0.3\ntasks:\n  - { name: a, shell: sleep 600 }\n  - { name: b, shell: 'true', dependencies: [a] }\n";
+    daemon.write("w.yaml", file);
+    let said = daemon.orchctl(&["workflow", "run", "-q", "w.yaml"]);
+    assert_eq!(said.fails_with(1, &[]).out, "1\n", "ids only");
+    for id in ["1", "2"] {
+        let because = "cancelled: its workflow met its timeout of 300ms";
+        for verb in ["why", "show"] {
+            let said = daemon.orchctl(&[verb, id]);
+            assert!(said.succeeds().out.contains(because), "{verb}: {said:?}");
+        }
+        let reason = daemon.orchctl(&["show", id, "--json"]).json()["status_reason"].clone();
+        assert_eq!(reason["code"], "cancelled", "{reason}");
+    }
+    // Who is cancelled by somebody before that is not.
+    let file = "timeout: 600\ntasks: [{ name: a, shell: sleep 600 }]\n";
+    daemon.write("w.yaml", file);
+    daemon.orchctl(&["workflow", "run", "--detach", "w.yaml"]).succeeds();
+    daemon.orchctl(&["cancel", "3"]).succeeds();
+    daemon.wait(&[orchd_client::TaskId(3)]);
+    assert!(daemon.orchctl(&["why", "3"]).succeeds().out.lines().any(|line| line.trim() == "cancelled"));
 }

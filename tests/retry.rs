@@ -153,7 +153,7 @@ fn cancelling_a_running_task_ends_its_whole_group() {
         let task = daemon.ended_task(id);
         assert!(daemon.processes_of(id).is_empty(), "something lives on");
         assert_eq!((task.status, task.attempts), (Status::Cancelled, 1), "and it is not tried again");
-        assert_eq!(task.status_reason.unwrap().reason, StatusReason::Cancelled);
+        assert_eq!(task.status_reason.unwrap().reason, StatusReason::Cancelled { because: None });
     }
     daemon.assert_nothing_is_held();
 }

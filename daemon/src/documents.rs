@@ -211,7 +211,7 @@ pub fn status_reason(
         Phase::Skipped(SkipCause::Dependency(task, status)) => {
             Some(StatusReason::Dependency { task: *task, name: name(task), status: *status })
         }
-        Phase::Ended(Status::Cancelled) => Some(StatusReason::Cancelled),
+        Phase::Ended(Status::Cancelled) => Some(StatusReason::Cancelled { because: None }),
         Phase::Ended(Status::Failed) => {
             let result = result?;
             if result.error_type == Some(orchd_model::ErrorType::Deadline) {

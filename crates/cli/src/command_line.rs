@@ -99,7 +99,13 @@ fn usage(error: &clap::Error, words: impl Iterator<Item = String>) -> Exit {
     }
     let unexpected = (error.kind() == ErrorKind::UnknownArgument)
         .then(|| error.get(ContextKind::InvalidArg).and_then(|found| misplaced(&found.to_string(), words)));
-    let text = unexpected.flatten().unwrap_or_else(|| error.to_string());
+    if let Some(Misplaced::Negative(meant)) = unexpected.as_ref().and_then(Option::as_ref)
+        && let Err(error) = CommandLine::try_parse_from(meant)
+        && error.kind() != ErrorKind::UnknownArgument
+    {
+        return usage(&error, std::iter::empty());
+    }
+    let text = unexpected.flatten().map_or_else(|| error.to_string(), |misplaced| misplaced.text());
     write!(std::io::stderr(), "{}", in_our_words(&text)).ok();
     // A wish that can be read and never be granted is no mistake of usage.
     match error.source().and_then(|source| source.downcast_ref::<Refusal>()) {
@@ -108,29 +114,52 @@ fn usage(error: &clap::Error, words: impl Iterator<Item = String>) -> Exit {
     }
 }
 
-/// What is wrong with a word that clap finds in no place, where it is plain what its writer meant: a number below
-/// zero, which looks like an option, or a command without the dashes before it.
-fn misplaced(found: &str, words: impl Iterator<Item = String>) -> Option<String> {
-    let words: Vec<String> = words.collect();
-    let at = words.iter().position(|word| word.starts_with(found))?;
-    let word = &words[at];
-    let more = "\nhint: for more information try '--help'.";
-    if word.strip_prefix('-').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit() || c == '.')) {
-        let option = at.checked_sub(1).map(|before| &words[before]).filter(|before| before.starts_with('-'));
-        return Some(match option {
-            Some(option) => {
-                format!("error: invalid value '{word}' for '{option}': it cannot be negative{more}")
+/// A word that clap finds in no place, where it is plain what its writer meant.
+enum Misplaced {
+    /// A value below zero, which looks like an option: the line as it would be read as a value.
+    Negative(Vec<String>),
+    /// A command without the dashes before it: what to say.
+    Command(String),
+}
+
+impl Misplaced {
+    /// What is said of it if there is nothing better.
+    fn text(self) -> String {
+        match self {
+            Self::Negative(words) => {
+                let word = words.last().map(String::as_str).unwrap_or_default();
+                format!("error: a value cannot be negative: {word}\nhint: for more information try '--help'.")
             }
-            None => format!("error: a value cannot be negative: {word}{more}"),
-        });
+            Self::Command(text) => text,
+        }
     }
+}
+
+/// What was meant by a word that is in no place.
+fn misplaced(found: &str, words: impl Iterator<Item = String>) -> Option<Misplaced> {
+    let mut words: Vec<String> = words.collect();
+    let at = words.iter().position(|word| word.starts_with(found))?;
+    let is_number = |rest: &str| rest.starts_with(|c: char| c.is_ascii_digit() || c == '.');
+    if words[at].strip_prefix('-').is_some_and(is_number) {
+        let option = at.checked_sub(1).filter(|before| words[*before].starts_with('-'));
+        words.truncate(at + 1);
+        let word = words.remove(at);
+        match option {
+            Some(option) => words[option] += &format!("={word}"),
+            None => words.extend(["--".to_owned(), word]),
+        }
+        words.insert(0, PROGRAM.to_owned());
+        return Some(Misplaced::Negative(words));
+    }
+    let word = &words[at];
     let takes_command = |word: &&String| ["add", "run", "lock"].contains(&word.as_str());
     let verb = words[..at].iter().find(takes_command).filter(|_| !word.starts_with('-'))?;
     let command = words[at..].iter().filter(|word| *word != "--").map(String::as_str);
     let command = command.collect::<Vec<_>>().join(" ");
-    Some(format!(
-        "error: unexpected argument '{word}' found\nhint: the command stands after --: {PROGRAM} {verb} -- {command}{more}"
-    ))
+    Some(Misplaced::Command(format!(
+        "error: unexpected argument '{word}' found\nhint: the command stands after --: {PROGRAM} {verb} -- {command}\n\
+         hint: for more information try '--help'."
+    )))
 }
 
 fn in_our_words(text: &str) -> String {
@@ -174,9 +203,18 @@ mod tests {
     #[test]
     fn what_was_meant_is_told_of_words_in_no_place() {
         for (line, expected) in [
-            ("add --timeout -1s -- true", "invalid value '-1s' for '--timeout': it cannot be negative\n"),
-            ("list --limit -3", "invalid value '-3' for '--limit': it cannot be negative\n"),
-            ("cancel -3", "a value cannot be negative: -3\n"),
+            (
+                "add --priority -3 -- true",
+                "'-3' for '--priority <CLASS>': unknown priority: -3\nhint: one of",
+            ),
+            ("add -p -3 -- true", "'-3' for '--priority <CLASS>': unknown priority: -3\nhint: one of"),
+            (
+                "add --deadline -1h -- true",
+                "--deadline <DUR>': a duration cannot be negative: -1h\nhint: write",
+            ),
+            ("list --limit -3", "invalid value '-3' for '--limit <N>': not a whole number of at least 0\n"),
+            ("reprioritize 1 -3", "'-3' for '<CLASS>': unknown priority: -3\nhint: one of"),
+            ("cancel -3", "invalid value '-3' for '[ID]...': a task id is not a number: -3"),
             ("add sleep 1", "'sleep' found\nhint: the command stands after --: orchctl add -- sleep 1\n"),
             ("run -p low make -j2", "the command stands after --: orchctl run -- make -j2\n"),
         ] {
@@ -185,11 +223,14 @@ mod tests {
             let error = error.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::UnknownArgument, "{line}");
             let found = error.get(ContextKind::InvalidArg).unwrap().to_string();
-            let text = in_our_words(&misplaced(&found, words()).unwrap());
+            let text = in_our_words(&match misplaced(&found, words()).unwrap() {
+                Misplaced::Negative(meant) => CommandLine::try_parse_from(meant).unwrap_err().to_string(),
+                command @ Misplaced::Command(_) => command.text(),
+            });
             assert!(text.contains(expected), "{text}");
         }
-        assert_eq!(misplaced("--jsn", ["stats", "--jsn"].map(str::to_owned).into_iter()), None);
-        assert_eq!(misplaced("x", ["stats", "x"].map(str::to_owned).into_iter()), None);
+        assert!(misplaced("--jsn", ["stats", "--jsn"].map(str::to_owned).into_iter()).is_none());
+        assert!(misplaced("x", ["stats", "x"].map(str::to_owned).into_iter()).is_none());
     }
 
     #[test]

@@ -35,13 +35,14 @@ impl Summary {
         self.workflow.to_string()
     }
 
-    /// The table of tasks (not when `brief`), then one sentence.
-    pub(crate) fn print(&self, screen: Screen, brief: bool) -> io::Result<()> {
-        if !brief {
-            const COLUMNS: [&str; 6] = ["TASK", "STATUS", "TRIES", "WAITED", "RAN", "WHY"];
-            screen.table(&COLUMNS, self.tasks.iter().map(row).collect())?;
-            screen.line("")?;
+    /// The table of tasks, then one sentence; the id alone when `quiet`.
+    pub(crate) fn print(&self, screen: Screen, quiet: bool) -> io::Result<()> {
+        if quiet {
+            return screen.line(self.id());
         }
+        const COLUMNS: [&str; 6] = ["TASK", "STATUS", "TRIES", "WAITED", "RAN", "WHY"];
+        screen.table(&COLUMNS, self.tasks.iter().map(row).collect())?;
+        screen.line("")?;
         let status = screen.tinted(tint(self.status), self.status.as_str());
         screen.line(format!("{} {status} {}", text::plain(&self.name), self.figures()))
     }

@@ -29,7 +29,7 @@ pub struct RunOptions {
     pub json: bool,
     /// When to use colours.
     pub color: Color,
-    /// No progress and no table, only how it ended.
+    /// No progress and no table, only the id.
     pub quiet: bool,
     /// A file that the JSON document is kept in, as far as there is one.
     pub output: Option<PathBuf>,

@@ -79,7 +79,8 @@ impl FromStr for Indices {
             None => (text, 1),
         };
         let (first, last) = range.split_once('-').ok_or_else(bad)?;
-        Self::new(number(first)?, number(last)?, step)
+        // As it was written, which may be without the step.
+        Self::new(number(first)?, number(last)?, step).map_err(|refusal| refusal.value(text))
     }
 }
 

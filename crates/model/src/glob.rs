@@ -1,7 +1,8 @@
 //! Globs: patterns that people write to mean several names.
 //!
 //! `*` is any text, `?` any character, `[a-z]` one of these, `[^a-z]` none of these; the case of letters counts.
-//! They mean what `GLOB` means to SQLite, so that a store may let it choose.
+//! They mean what `GLOB` means to SQLite, so that a store may let it choose; and each matches itself, as the name `t[1]`
+//! is meant by who writes it.
 
 use std::fmt;
 use std::str::FromStr;
@@ -34,9 +35,13 @@ impl Glob {
         &self.text
     }
 
-    /// Whether all of a name matches.
+    /// Whether all of a name matches, or is the pattern itself: names may have brackets.
     #[must_use]
     pub fn matches(&self, name: &str) -> bool {
+        name == self.text || self.is_matched_by(name)
+    }
+
+    fn is_matched_by(&self, name: &str) -> bool {
         let (mut part, mut rest) = (0, name.chars());
         // Where the last `*` stands, and what it has not taken yet: it takes one character more when what
         // follows does not match. An earlier one need not be asked again.
@@ -144,7 +149,8 @@ mod tests {
             ("[a-]", &["a", "-"], &["b"]),
             ("[-a]", &["a", "-"], &["b"]),
             ("[a-c-e]", &["a", "b", "-", "e"], &["d"]),
-            ("[[]", &["["], &["]"]),
+            ("[[]", &["[", "[[]"], &["]"]),
+            ("t[1]", &["t[1]", "t1"], &["t", "t[2]"]),
             ("n[0-9]*[05]", &["n10", "n5x5"], &["n1", "n50x"]),
         ] {
             let pattern: Glob = glob.parse().unwrap();

@@ -289,8 +289,12 @@ pub enum StatusReason {
     },
     /// There was nothing to do for it: nothing to undo, or others have taken its place.
     NotNeeded,
-    /// Someone cancelled it.
-    Cancelled,
+    /// It was cancelled.
+    Cancelled {
+        /// Why, if not because someone wanted it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        because: Option<String>,
+    },
     /// It met its deadline.
     Deadline,
     /// Its last attempt failed.
@@ -308,7 +312,8 @@ impl fmt::Display for StatusReason {
             Self::FailFast { task, name } => write!(f, "fail_fast: {task} ({name}) failed"),
             Self::Dependency { task, name, status } => write!(f, "needs {task} ({name}), {status}"),
             Self::NotNeeded => f.write_str("not needed"),
-            Self::Cancelled => f.write_str("cancelled"),
+            Self::Cancelled { because: None } => f.write_str("cancelled"),
+            Self::Cancelled { because: Some(because) } => write!(f, "cancelled: {because}"),
             Self::Deadline => f.write_str("met its deadline"),
             Self::Failed { message } => f.write_str(message),
         }

@@ -177,7 +177,9 @@ impl FromStr for Span {
     /// Reads a number of seconds (`2.5`) or numbers with units (`250ms`, `1h30m`, `7d`).
     fn from_str(text: &str) -> Result<Self, Refusal> {
         let refuse = || {
-            Refusal::new(Code::Malformed, "not a duration")
+            let is_negative = text.trim().strip_prefix('-').is_some_and(|rest| rest.parse::<Self>().is_ok());
+            let message = if is_negative { "a duration cannot be negative" } else { "not a duration" };
+            Refusal::new(Code::Malformed, message)
                 .value(text)
                 .hint("write seconds (2.5) or numbers with units: us, ms, s, m, h, d, w (1h30m)")
         };

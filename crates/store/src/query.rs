@@ -70,14 +70,16 @@ pub(crate) fn conditions(filter: &Filter, half: Half, limit: Option<usize>) -> O
         and("task.id + task.more >= ?", first);
         and("task.id <= ?", last);
     }
-    // Names of elements are made of the name of their array: whoever reads the rows looks at these.
-    let glob = filter.name_glob.as_ref().map(|glob| Value::from(glob.as_str().to_owned()));
-    and("(task.name GLOB ? OR instr(task.name, '{index}') > 0)", glob);
     // Whoever was created since then has also ended since then.
     let since = filter.since.map(|t| Value::from(int(t.0)));
     match half {
         Half::Unfinished => and("task.created_at >= ?", since),
         Half::Ended => and("task.finished_at >= ?", since),
+    }
+    if let Some(glob) = &filter.name_glob {
+        // Names of elements are made of the name of their array: whoever reads the rows looks at these.
+        sql.push_str(" AND (task.name GLOB ? OR task.name = ? OR instr(task.name, '{index}') > 0)");
+        values.extend([Value::from(glob.as_str().to_owned()), Value::from(glob.as_str().to_owned())]);
     }
     sql.push_str(match half {
         Half::Unfinished => " ORDER BY task.id",

@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 use super::{Hook, deliver, keep, letter};
 use crate::config::HookConfig;
 use crate::feed::{self, EventBatch, Missed};
+use crate::http::element_names;
 use crate::http::{Shell, until_stopped};
 
 /// Events read from the journal at a time.
@@ -128,8 +129,12 @@ impl Follower {
             let told = self.told(event).await;
             self.hook.begin(event.sequence, told.len());
             if !told.is_empty()
-                && let Some(event) = feed::describe(event).map(Arc::new)
+                && let Some(mut event) = feed::describe(event)
             {
+                if let Err(refusal) = element_names::fill_events(&self.shell, [&mut event]).await {
+                    tracing::warn!(hook = self.hook.name, %refusal, "a hook is told of an element without its name");
+                }
+                let event = Arc::new(event);
                 for told in told {
                     self.deliver(told, Arc::clone(&event)).await;
                 }

@@ -112,10 +112,39 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refused> {
         match axum::extract::Query::from_request_parts(parts, state).await {
             Ok(axum::extract::Query(query)) => Ok(Self(query)),
-            Err(rejection) => Err(Refusal::new(Code::Malformed, "the query cannot be read")
-                .value(rejection.body_text())
-                .into()),
+            Err(rejection) => {
+                let given: Result<axum::extract::Query<Vec<(String, String)>>, _> =
+                    axum::extract::Query::try_from_uri(&parts.uri);
+                let given = given.map_or_else(|_| Vec::new(), |query| query.0);
+                Err(unreadable_query(&rejection.body_text(), &given).into())
+            }
         }
+    }
+}
+
+/// What is wrong with a query, in our words: `text` is what the reader of queries says of it.
+fn unreadable_query(text: &str, given: &[(String, String)]) -> Refusal {
+    let refusal = |what: &str| Refusal::new(Code::Malformed, "the query cannot be read").value(what);
+    let Some((name, error)) = text.rsplit_once("query string: ").and_then(|(_, text)| text.split_once(": "))
+    else {
+        return refusal(text);
+    };
+    // What the standard library says of numbers and truth values.
+    let error = match error {
+        "invalid digit found in string" | "cannot parse integer from empty string" => {
+            "not a whole number of at least 0"
+        }
+        "number too large to fit in target type" => "too large a number",
+        "provided string was not `true` or `false`" => "not true or false",
+        other => other,
+    };
+    let text = orchd_model::of_field(name, error);
+    let (what, hint) = text.split_once("\nhint: ").map_or((&*text, None), |(what, hint)| (what, Some(hint)));
+    let value = given.iter().rfind(|(given, _)| given == name).map_or("", |(_, value)| value);
+    let what = if what.contains(value) { what.to_owned() } else { format!("{what}: {value}") };
+    match hint {
+        Some(hint) => refusal(&what).hint(hint),
+        None => refusal(&what),
     }
 }
 

@@ -106,7 +106,8 @@ impl Reader {
         let last = stored.record.attempts;
         let attempt = query.attempt.unwrap_or(last);
         if attempt > last || (query.attempt.is_some() && attempt.0 == 0) {
-            return Err(Refusal::new(Code::NotFound, format!("task {task} has had {last} attempts"))
+            let had = if last.0 == 1 { "attempt" } else { "attempts" };
+            return Err(Refusal::new(Code::NotFound, format!("task {task} has had {last} {had}"))
                 .value(attempt.to_string()));
         }
         let mut reader =

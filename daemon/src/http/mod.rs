@@ -4,12 +4,13 @@
 //! it decides nothing.
 
 mod answer;
+mod cancelled;
 mod claimants;
 mod cut;
 pub mod definitions;
 mod drain;
 mod edit;
-mod element_names;
+pub mod element_names;
 mod events;
 mod guard;
 mod hooks;
@@ -49,6 +50,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use std::convert::Infallible;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::Interest;
@@ -71,6 +73,8 @@ use crate::statistics::Statistics;
 
 /// A client must send its request's head within this time; a silent connection holds nothing but itself.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// A daemon that ends lets answers that are on their way be read for so long.
+const GOODBYE: Duration = Duration::from_secs(1);
 /// Connections beyond the limit that are told so at once; each costs as much as one that is served.
 const TURNED_AWAY: usize = 64;
 /// How long one that is turned away may take to ask and to hear why.
@@ -234,7 +238,7 @@ pub async fn serve(listener: UnixListener, shell: Arc<Shell>) {
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            () = until_stopped(&mut stopping) => return,
+            () = until_stopped(&mut stopping) => break,
         };
         let stream = match accepted {
             Ok((stream, _)) => stream,
@@ -251,7 +255,7 @@ pub async fn serve(listener: UnixListener, shell: Arc<Shell>) {
             // Whoever comes while so many are being told waits to be accepted.
             let told = tokio::select! {
                 told = Arc::clone(&turned_away).acquire_owned() => told,
-                () = until_stopped(&mut stopping) => return,
+                () = until_stopped(&mut stopping) => break,
             };
             tokio::spawn(async move {
                 turn_away(stream, refusal).await;
@@ -260,18 +264,23 @@ pub async fn serve(listener: UnixListener, shell: Arc<Shell>) {
             continue;
         };
         let router = router.clone();
-        let access = live.config();
+        let (access, stopping) = (live.config(), stopping.clone());
         tokio::spawn(async move {
             match Peer::of(&stream, &access.access) {
-                Ok(peer) => talk(stream, peer, router).await,
+                Ok(peer) => talk(stream, peer, router, stopping).await,
                 Err(refusal) => turn_away(stream, refusal).await,
             }
             drop(permit);
         });
     }
+    // Who was answered, above all who asked for the end, has its answer before the process ends.
+    let all = connections.acquire_many(u32::try_from(limits::CONNECTIONS).unwrap_or(u32::MAX));
+    if tokio::time::timeout(GOODBYE, all).await.is_err() {
+        tracing::debug!("some connections are left that do not read, or do not come to an end");
+    }
 }
 
-async fn talk(stream: UnixStream, peer: Peer, router: Router) {
+async fn talk(stream: UnixStream, peer: Peer, router: Router, mut stopping: watch::Receiver<bool>) {
     let service = hyper::service::service_fn(move |mut request: http::Request<hyper::body::Incoming>| {
         request.extensions_mut().insert(peer);
         let mut router = router.clone();
@@ -285,9 +294,14 @@ async fn talk(stream: UnixStream, peer: Peer, router: Router) {
         .header_read_timeout(HEAD_TIMEOUT)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
+    let mut connection = pin!(connection);
     let ended = tokio::select! {
-        ended = connection => ended,
+        ended = connection.as_mut() => ended,
         () = gone => return,
+        () = until_stopped(&mut stopping) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
     };
     if let Err(error) = ended {
         tracing::debug!(%error, "a connection ended badly");

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::answer::{Answered, Id, Query, Refused, bytes, json, parse};
-use super::{Shell, element_names, guard};
+use super::{Shell, cancelled, element_names, guard};
 use crate::documents;
 use crate::engine::Request as EngineRequest;
 use crate::peer::Peer;
@@ -146,7 +146,9 @@ pub async fn documents_of(shell: &Arc<Shell>, stored: Vec<StoredTask>) -> Result
         let reasons = reasons.remove(&task.record.id).unwrap_or_default();
         documents::task(task, reasons, &names)
     };
-    Ok(stored.into_iter().map(document).collect())
+    let mut tasks: Vec<Task> = stored.into_iter().map(document).collect();
+    cancelled::say_why(shell, &mut tasks).await?;
+    Ok(tasks)
 }
 
 /// The names of tasks.
@@ -197,5 +199,9 @@ pub async fn explain(State(shell): State<Arc<Shell>>, Id(id): Id) -> Answered<Ex
     let stored = alone(stored, id);
     let names = names(&shell, documents::root_cause(&stored.record).into_iter().collect()).await?;
     let status_reason = documents::status_reason(&stored.record, stored.result.as_ref(), &names);
-    json(documents::explanation(stored, explained, status_reason))
+    let is_cancelled = stored.record.status() == Status::Cancelled;
+    let workflow = stored.record.demand.workflow.filter(|_| is_cancelled);
+    let because = cancelled::reason(&shell, workflow, stored.finished_at).await?;
+    let explanation = documents::explanation(stored, explained, status_reason);
+    json(Explanation { status_reason: because.or(explanation.status_reason), ..explanation })
 }

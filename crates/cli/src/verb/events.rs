@@ -2,7 +2,7 @@
 
 use clap::Args;
 use orchd_api::{Event, EventQuery, check_pattern};
-use orchd_model::{Refusal, TaskId};
+use orchd_model::{Refusal, TaskId, TaskRange};
 use serde_json::{Map, Value};
 
 use crate::context::Context;
@@ -73,7 +73,10 @@ fn pattern(text: &str) -> Result<String, Refusal> {
 
 fn line(context: &Context, event: &Event) -> String {
     let about = [
-        event.task.map(|id| format!("task {id}")),
+        event.task.map(|first| match event.last {
+            Some(last) => format!("tasks {}", TaskRange { first, last }),
+            None => format!("task {first}"),
+        }),
         event.workflow.map(|id| format!("workflow {id}")),
         event.session.map(|id| format!("session {id}")),
     ];

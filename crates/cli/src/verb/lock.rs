@@ -86,7 +86,9 @@ impl Lock {
             Ok(Ok(())) => {}
             // It was told before.
             Ok(Err(error)) if error.code().is_some() => {}
-            Ok(Err(_)) | Err(_) => tell("the daemon is away: the claims are free when it is back"),
+            Ok(Err(_)) | Err(_) => {
+                tell("the daemon is away: the claims are free when it is back and their lease is over")
+            }
         }
         if context.json {
             context.screen.json(&client.get(task).await?)?;

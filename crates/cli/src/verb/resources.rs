@@ -223,7 +223,13 @@ fn concurrency(resource: &Resource) -> String {
 fn state(resource: &Resource) -> Piece {
     let tint = if resource.state == "open" { Tint::Plain } else { Tint::Waiting };
     match resource.throttled_until {
-        Some(until) => Piece::tinted(tint, format!("{} until {}", resource.state, text::instant(until))),
+        Some(until) if resource.state == "throttled" => {
+            Piece::tinted(tint, format!("throttled until {}", text::instant(until)))
+        }
+        // What keeps it shut does not end by itself then.
+        Some(until) => {
+            Piece::tinted(tint, format!("{}, throttled until {}", resource.state, text::instant(until)))
+        }
         None => Piece::tinted(tint, &resource.state),
     }
 }

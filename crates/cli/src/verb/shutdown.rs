@@ -13,6 +13,7 @@ use crate::{Exit, Failure};
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 #[derive(Debug, Args)]
+#[command(override_usage = "orchctl shutdown [--wait | --cancel]")]
 pub(crate) struct Shutdown {
     /// First wait until the running tasks have ended
     #[arg(long, conflicts_with = "cancel")]
