@@ -54,11 +54,39 @@ impl Amount {
         Self(self.0.saturating_sub(other.0))
     }
 
+    /// An amount of `units`. What is no whole number of thousandths is refused: nobody gets another amount than the
+    /// one that was written.
+    ///
+    /// # Errors
+    /// `malformed` for negative and not-a-number values and for parts of a thousandth, `too_large` for more than any
+    /// machine has.
+    pub fn from_f64(units: f64) -> Result<Self, Refusal> {
+        let thousandths = units * PER_UNIT as f64;
+        // What a binary fraction is off is no part of what was written.
+        let slack = (thousandths.abs() * 1e-12).max(1e-6);
+        if thousandths >= 1.0 && (thousandths - thousandths.round()).abs() > slack {
+            let nearest = Self::nearest(units)?;
+            return Err(Refusal::new(Code::Malformed, "an amount is counted in thousandths")
+                .value(units.to_string())
+                .hint(format!("the nearest one is {nearest}")));
+        }
+        Self::nearest(units)
+    }
+
+    /// An amount of `number` times `unit`. Of a unit that is made of smaller ones (a GiB) a part may be meant that is
+    /// no whole number of those: it is the nearest.
+    ///
+    /// # Errors
+    /// As [`Amount::from_f64`].
+    pub fn scaled(number: f64, unit: f64) -> Result<Self, Refusal> {
+        if unit > 1.0 { Self::nearest(number * unit) } else { Self::from_f64(number) }
+    }
+
     /// An amount of `units`, to the nearest thousandth; what is above zero and below that is refused.
     ///
     /// # Errors
-    /// `malformed` for negative and not-a-number values, `too_large` for more than any machine has.
-    pub fn from_f64(units: f64) -> Result<Self, Refusal> {
+    /// As [`Amount::from_f64`], but for parts of a thousandth.
+    pub fn nearest(units: f64) -> Result<Self, Refusal> {
         if units > MAX_UNITS {
             let refusal = Refusal::new(Code::TooLarge, format!("an amount is at most {MAX_UNITS}"));
             return Err(refusal.value(units.to_string()));
@@ -136,7 +164,7 @@ impl FromStr for Amount {
             "ti" | "tib" => 1_099_511_627_776.0,
             _ => return Err(refuse()),
         };
-        Self::from_f64(number * scale).map_err(|refusal| refusal.value(text))
+        Self::scaled(number, scale).map_err(|refusal| refusal.value(text))
     }
 }
 
@@ -196,6 +224,22 @@ mod tests {
         assert_eq!("0.5".parse::<Amount>().unwrap(), Amount::thousandths(500));
         assert_eq!("512MiB".parse::<Amount>().unwrap(), Amount::units(512 << 20));
         assert_eq!("8GB".parse::<Amount>().unwrap(), Amount::units(8_000_000_000));
+    }
+
+    #[test]
+    fn parts_of_a_thousandth_are_refused_and_not_rounded() {
+        let refusal = "1.0005".parse::<Amount>().unwrap_err();
+        assert_eq!((refusal.code, refusal.value.as_deref()), (Code::Malformed, Some("1.0005")));
+        assert!(refusal.message.contains("thousandths"), "{refusal}");
+        assert_eq!(refusal.hint.as_deref(), Some("the nearest one is 1.001"));
+        assert!(Amount::from_f64(0.123_4).is_err() && serde_json::from_str::<Amount>("2.0001").is_err());
+        // What only looks like a part, because it is binary, is none; a size is in whole bytes to begin with.
+        for (units, thousandths) in
+            [(0.1 + 0.2, 300), (1.001, 1001), (0.29, 290), (1_000_000.001, 1_000_000_001)]
+        {
+            assert_eq!(Amount::from_f64(units).unwrap(), Amount::thousandths(thousandths), "{units}");
+        }
+        assert!("0.3333GiB".parse::<Amount>().is_ok() && "1.1MB".parse::<Amount>().is_ok());
     }
 
     #[test]

@@ -177,7 +177,7 @@ impl RetryPolicy {
     pub fn more_memory(&self, claim: Amount, capacity: Option<Amount>) -> Option<Amount> {
         // Bytes are whole ones.
         let bytes = (claim.as_f64() * self.memory_factor).floor();
-        let grown = Amount::from_f64(bytes).ok().or(capacity)?;
+        let grown = Amount::nearest(bytes).ok().or(capacity)?;
         let grown = capacity.map_or(grown, |capacity| grown.min(capacity));
         (grown > claim).then_some(grown)
     }

@@ -149,7 +149,7 @@ impl Layout {
             let read = match (limit, &entry.node.content) {
                 (Some((_, kind, unit)), _) => {
                     let Some(count) = number::<f64>(&entry.node, &what, "a number", report) else { continue };
-                    let amount = Amount::from_f64(count * unit).and_then(|amount| something(amount, count));
+                    let amount = Amount::scaled(count, *unit).and_then(|amount| something(amount, count));
                     let setting = amount.map(ResourceSetting::capacity);
                     ResourceName::new(kind, None).and_then(|name| Ok((name, setting?)))
                 }

@@ -52,7 +52,7 @@ fn read_limits(layers: &mut Layers, found: &mut Found) {
         let path = ["resources", key];
         let Some((number, source)) = layers.find_in_file::<f64>(&path) else { continue };
         let name = ResourceName::new(kind, None);
-        let amount = Amount::from_f64(number * unit).and_then(|amount| check_amount(amount, number));
+        let amount = Amount::scaled(number, unit).and_then(|amount| check_amount(amount, number));
         match name.and_then(|name| Ok((name, amount?))) {
             Ok((name, amount)) => {
                 let written = [kind.to_owned(), name.to_string()];
