@@ -121,7 +121,9 @@ fn live_schedules(daemon: &Daemon) {
 }
 
 fn live_resources_and_workers(daemon: &Daemon) {
-    for arguments in [&["set", "gpu", "capacity=2"][..], &["close", "lock:a"], &["open", "lock:a"]] {
+    for arguments in
+        [&["set", "gpu", "capacity=2"][..], &["close", "lock:a", "--create"], &["open", "lock:a"]]
+    {
         daemon.orchctl(&[&["resources"], arguments].concat()).succeeds();
     }
     daemon.orchctl(&["pause"]).succeeds();

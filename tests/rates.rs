@@ -106,11 +106,22 @@ fn what_was_really_used_counts() {
 #[test]
 fn a_closed_resource_is_given_to_nobody_until_it_is_opened_whatever_happens_to_the_daemon() {
     let mut daemon = Daemon::configured(2, SLOW);
-    assert_eq!(daemon.orchctl(&["--json", "resources", "close", "lock:a"]).json()["state"], "closed");
+    assert_eq!(
+        daemon.orchctl(&["--json", "resources", "close", "lock:a", "--create"]).json()["state"],
+        "closed"
+    );
     let id = daemon.submit(TaskSpec { claims: claims(&["lock:a"]), ..daemon.shell("true") });
     daemon.kill_and_restart();
     assert!(daemon.orchctl(&["why", &id.to_string()]).out.contains("lock:a is closed"));
     daemon.orchctl(&["resources", "close", "lock:a"]).fails_with(5, &["closed already"]);
+    // Whoever mistypes a name has not closed anything.
+    for verb in [&["resources", "close", "lock:b"][..], &["resources", "throttle", "lock:b", "1m"]] {
+        daemon.orchctl(verb).fails_with(4, &["no such resource: lock:b", "did you mean lock:a?", "--create"]);
+    }
+    daemon.orchctl(&["pause", "--resource", "lock:b"]).fails_with(4, &["did you mean lock:a?"]);
+    daemon.orchctl(&["resources", "throttle", "lock:a", "1h"]).succeeds();
+    let shut = daemon.orchctl(&["resources"]).out;
+    assert!(shut.contains("closed, throttled until "), "{shut}");
     daemon.orchctl(&["resources", "close", "gpu"]).fails_with(4, &["no such resource", "gpu:system_gpu"]);
     daemon.orchctl(&["resources", "open", "lock:a"]).succeeds();
     assert_eq!(daemon.ended_task(id).status, Status::Completed);

@@ -86,6 +86,7 @@ fn a_task_with_a_better_class_goes_first() {
 #[test]
 fn each_scope_is_paused_and_resumed_and_survives_a_restart() {
     let mut daemon = Daemon::start(2);
+    daemon.orchctl(&["resources", "set", "lock:a", "concurrency=9"]).succeeds();
     for scope in [&[][..], &["--priority", "low"], &["--resource", "lock:a"]] {
         let said = daemon.orchctl(&[&["pause"], scope].concat());
         assert!(said.succeeds().out.starts_with("paused: "), "{said:?}");

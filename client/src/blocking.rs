@@ -14,9 +14,9 @@
 //! A blocking client must not be used within async code; its calls panic there.
 
 use orchd_api::{
-    Backup, CloseMode, Daemon, DeadLetter, Definition, DefinitionRequest, DefinitionRun, DrainReply,
-    Durations, Event, EventQuery, Explanation, Hook, LetterResult, LettersRequest, ListQuery, LogQuery,
-    OperationResult, PauseRequest, ProgressRequest, Report, ReportQuery, ReportedTask, Resource,
+    Backup, CloseMode, CloseResource, Daemon, DeadLetter, Definition, DefinitionRequest, DefinitionRun,
+    DrainReply, Durations, Event, EventQuery, Explanation, Hook, LetterResult, LettersRequest, ListQuery,
+    LogQuery, OperationResult, PauseRequest, ProgressRequest, Report, ReportQuery, ReportedTask, Resource,
     ResourceRequest, Schedule, Selector, Session, SessionQuery, SettleRequest, ShownDefinition, ShutdownMode,
     Stats, StoreCheck, Task, ThrottleRequest, WaitReply, WaitRequest, Worker, Workflow, WorkflowAdded,
     WorkflowQuery,
@@ -156,7 +156,7 @@ impl Client {
         /// Gives a resource to nobody for a while.
         throttle(request: ThrottleRequest) -> Resource;
         /// Gives a resource to nobody until it is opened.
-        close_resource(resource: &ResourceName) -> Resource;
+        close_resource(request: CloseResource) -> Resource;
         /// Gives a closed or throttled resource out again.
         open_resource(resource: &ResourceName) -> Resource;
         /// Says how many tokens of a rate a running attempt has really used.

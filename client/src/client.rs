@@ -3,12 +3,12 @@
 use bytes::Bytes;
 use futures_util::Stream;
 use orchd_api::{
-    Added, Backup, BackupRequest, Daemon, Definition, DefinitionNamed, DefinitionRequest, DefinitionRun,
-    DrainReply, DrainRequest, Durations, EventQuery, Explanation, ListQuery, LogQuery, OperationResult,
-    PauseRequest, ProgressRequest, ReprioritizeRequest, RerunRequest, Resource, ResourceNamed,
-    ResourceRequest, Selector, SettleRequest, ShownDefinition, ShutdownMode, ShutdownRequest, Stats,
-    StoreCheck, Task, TaskIds, ThrottleRequest, WaitReply, WaitRequest, Worker, Workflow, WorkflowAdded,
-    WorkflowQuery, routes,
+    Added, Backup, BackupRequest, CloseResource, Daemon, Definition, DefinitionNamed, DefinitionRequest,
+    DefinitionRun, DrainReply, DrainRequest, Durations, EventQuery, Explanation, ListQuery, LogQuery,
+    OperationResult, PauseRequest, ProgressRequest, ReprioritizeRequest, RerunRequest, Resource,
+    ResourceNamed, ResourceRequest, Selector, SettleRequest, ShownDefinition, ShutdownMode, ShutdownRequest,
+    Stats, StoreCheck, Task, TaskIds, ThrottleRequest, WaitReply, WaitRequest, Worker, Workflow,
+    WorkflowAdded, WorkflowQuery, routes,
 };
 use orchd_model::{
     Priority, Refusal, ResourceName, Span, TaskId, TaskRange, TaskResult, TaskSpec, WorkflowId, WorkflowSpec,
@@ -329,8 +329,7 @@ impl Client {
     ///
     /// # Errors
     /// `wrong_state` when it is closed already, another refusal, or no connection.
-    pub async fn close_resource(&self, resource: &ResourceName) -> Result<Resource, Error> {
-        let request = ResourceNamed { resource: resource.clone() };
+    pub async fn close_resource(&self, request: CloseResource) -> Result<Resource, Error> {
         self.transport.ask(Call::post(routes::RESOURCES_CLOSE, &request)?).await
     }
 

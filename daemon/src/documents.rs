@@ -384,6 +384,8 @@ pub fn resource(view: orchd_core::ResourceView) -> api::Resource {
         .to_owned(),
         throttled_until: view.throttled_until,
         rate: view.rate.map(|view| api::ResourceRate {
+        closed: view.closed,
+        paused: view.paused,
             tokens: view.rate.tokens,
             per: view.rate.per,
             burst: view.rate.burst,

@@ -125,6 +125,17 @@ pub struct ResourceNamed {
     pub resource: ResourceName,
 }
 
+/// A resource is given to nobody until it is opened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CloseResource {
+    /// `type:identifier`.
+    pub resource: ResourceName,
+    /// Also if it is a lock that nobody has used yet. Without it a name that is not known is refused.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub create: bool,
+}
+
 /// A resource is given to nobody for a while, because whoever serves it said so.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -137,6 +148,9 @@ pub struct ThrottleRequest {
     /// it starts again when the time is over, and that is no try. Without a token an operator says it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<Token>,
+    /// Also if it is a lock that nobody has used yet. Without it a name that is not known is refused.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub create: bool,
 }
 
 /// How far a running attempt has come.

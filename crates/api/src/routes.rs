@@ -46,7 +46,7 @@ pub const REPORT_TASKS: &str = "/v1/report/tasks";
 pub const RESOURCES: &str = "/v1/resources";
 /// `POST`: give a resource to nobody for a while ([`crate::ThrottleRequest`] → [`crate::Resource`]).
 pub const RESOURCES_THROTTLE: &str = "/v1/resources/throttle";
-/// `POST`: give a resource to nobody ([`crate::ResourceNamed`] → [`crate::Resource`]).
+/// `POST`: give a resource to nobody ([`crate::CloseResource`] → [`crate::Resource`]).
 pub const RESOURCES_CLOSE: &str = "/v1/resources/close";
 /// `POST`: give a closed or throttled resource out again ([`crate::ResourceNamed`] → [`crate::Resource`]).
 pub const RESOURCES_OPEN: &str = "/v1/resources/open";

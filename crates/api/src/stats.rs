@@ -134,14 +134,18 @@ pub struct Resource {
     pub free: Option<Amount>,
     /// Tasks whose turn is reserved on it.
     pub reserved: usize,
-    /// Tasks that wait for it.
+    /// Tasks that wait for it, and perhaps for others as well.
     pub waiting: u64,
     /// Who holds it, the first ones.
     pub holders: Vec<ResourceHolder>,
     /// How many holders at once.
     pub concurrency: Option<u32>,
-    /// `open`, `paused`, `throttled` or `closed`.
+    /// `open`, `throttled`, `paused` or `closed`: the last of these that it is.
     pub state: String,
+    /// Whether an operator has closed it.
+    pub closed: bool,
+    /// Whether an operator has paused it.
+    pub paused: bool,
     /// Until when it is throttled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub throttled_until: Option<Time>,

@@ -248,11 +248,15 @@ pub enum Command {
         pause: Span,
         /// The running attempt that asks for it; none for an operator.
         by: Option<Token>,
+        /// Also if it is a lock that nobody has used yet.
+        create: bool,
     },
     /// Give a resource to nobody until it is opened.
     Close {
         /// Which.
         resource: ResourceName,
+        /// Also if it is a lock that nobody has used yet.
+        create: bool,
     },
     /// Give a closed or throttled resource out again.
     Open {

@@ -173,8 +173,10 @@ impl Core {
             Command::Pause(scope) => self.pause(scope, out),
             Command::Resume(scope) => self.resume(scope, out),
             Command::SetResource { resource, setting } => self.set_resource(resource, setting, out),
-            Command::Throttle { resource, pause, by } => self.throttle(resource, pause, by, out),
-            Command::Close { resource } => self.close(resource, out),
+            Command::Throttle { resource, pause, by, create } => {
+                self.throttle(resource, pause, by, create, out)
+            }
+            Command::Close { resource, create } => self.close(resource, create, out),
             Command::Open { resource } => self.open(resource, out),
             Command::Settle { token, resource, used } => self.settle_tokens(token, resource, used, out),
             Command::Configure(config) => {

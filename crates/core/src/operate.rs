@@ -152,6 +152,9 @@ impl Core {
         {
             return Err(self.no_such_session(*id));
         }
+        if let Scope::Resource(name) = &scope {
+            self.check_known(name, false)?;
+        }
         if !self.meta.paused.contains(&scope) {
             self.emit(out, Fact::Paused { scope });
         }

@@ -38,10 +38,11 @@ impl Core {
         resource: ResourceName,
         pause: Span,
         by: Option<Token>,
+        create: bool,
         out: &mut Output,
     ) -> Result<Reply, Refusal> {
         let task = by.map(|token| self.claimant(token, &resource)).transpose()?;
-        self.check_known(&resource)?;
+        self.check_known(&resource, create)?;
         let until = self.now + pause;
         let former = self.meta.states.get(&resource).and_then(|state| state.throttled_until);
         // Who was told to wait longer knows better; an operator has the last word.
@@ -50,8 +51,13 @@ impl Core {
         Ok(Reply::Done)
     }
 
-    pub(crate) fn close(&mut self, resource: ResourceName, out: &mut Output) -> Result<Reply, Refusal> {
-        self.check_known(&resource)?;
+    pub(crate) fn close(
+        &mut self,
+        resource: ResourceName,
+        create: bool,
+        out: &mut Output,
+    ) -> Result<Reply, Refusal> {
+        self.check_known(&resource, create)?;
         if self.meta.states.get(&resource).is_some_and(|state| state.closed) {
             let refusal = Refusal::new(Code::WrongState, "this resource is closed already");
             return Err(refusal.value(resource.to_string()));
@@ -65,6 +71,7 @@ impl Core {
         let is_shut =
             |state: &ResourceState| state.closed || state.throttled_until.is_some_and(|until| until > now);
         if !self.meta.states.get(&resource).is_some_and(is_shut) {
+            self.check_known(&resource, false)?;
             let refusal = Refusal::new(Code::WrongState, "this resource is neither closed nor throttled");
             return Err(refusal.value(resource.to_string()));
         }
@@ -111,14 +118,22 @@ impl Core {
         Err(refusal.value(resource.to_string()))
     }
 
-    /// Only locks are known before anything is said of them.
-    fn check_known(&self, resource: &ResourceName) -> Result<(), Refusal> {
-        let known = self.ledger.find(&ResourceKey::Named(resource.clone()));
-        if resource.counted_as() == ResourceKind::Lock || known.is_some() {
+    /// A lock is there as long as somebody uses it, or something is said of it. One that is not there may be meant,
+    /// or mistyped: that is for the user to say.
+    pub(crate) fn check_known(&self, resource: &ResourceName, create: bool) -> Result<(), Refusal> {
+        let is_lock = resource.counted_as() == ResourceKind::Lock;
+        if self.ledger.find(&ResourceKey::Named(resource.clone())).is_some() || (is_lock && create) {
             return Ok(());
         }
+        let names: Vec<String> = self.resources().iter().map(|view| view.name.to_string()).collect();
+        let hint = match orchd_model::nearest(&resource.to_string(), names.iter().map(String::as_str)) {
+            Some(near) => format!("did you mean {near}?"),
+            None => "orchctl resources lists them".to_owned(),
+        };
+        let before_use =
+            if is_lock { "; if nobody has used it yet: orchctl resources close --create" } else { "" };
         let refusal = Refusal::new(Code::NotFound, "no such resource").value(resource.to_string());
-        Err(refusal.hint("orchctl resources lists them"))
+        Err(refusal.hint(hint + before_use))
     }
 
     pub(crate) fn apply_resource_set(&mut self, resource: &ResourceName, setting: &ResourceSetting) {

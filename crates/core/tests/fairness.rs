@@ -234,7 +234,7 @@ fn distinct<'a>(claims: &[&'a str]) -> Vec<&'a str> {
 fn a_throttled_or_closed_resource_stops_nobody_else() {
     let mut world = world(4);
     let resource = named("external_api:x");
-    assert!(world.handle(Command::Close { resource }).0.is_ok());
+    assert!(world.handle(Command::Close { resource, create: false }).0.is_ok());
     let kept = add(&mut world, claiming("kept", "external_api:x,lock:a:write"));
     let free = add(&mut world, claiming("free", "lock:a"));
     assert_eq!((status(&world, kept), status(&world, free)), (Status::Pending, Status::Running));

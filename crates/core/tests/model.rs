@@ -401,7 +401,9 @@ impl Pair {
             Paused::All | Paused::Class(_) => "",
         });
         let command = match scope {
-            Scope::Resource(resource) if what == Paused::Api && on => Command::Close { resource },
+            Scope::Resource(resource) if what == Paused::Api && on => {
+                Command::Close { resource, create: false }
+            }
             Scope::Resource(resource) if what == Paused::Api => Command::Open { resource },
             scope if on => Command::Pause(scope),
             scope => Command::Resume(scope),
@@ -424,7 +426,7 @@ impl Pair {
 
     fn throttle(&mut self, pause: Span) {
         let resource = API.parse().expect("a resource");
-        let (reply, out) = self.world.handle(Command::Throttle { resource, pause, by: None });
+        let (reply, out) = self.world.handle(Command::Throttle { resource, pause, by: None, create: false });
         assert!(reply.is_ok(), "{reply:?}");
         self.naive.throttled.insert(API.to_owned(), self.naive.now + pause);
         self.compare(&out);

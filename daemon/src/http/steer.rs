@@ -80,17 +80,17 @@ pub async fn throttle(
     State(shell): State<Arc<Shell>>,
     Body(request): Body<api::ThrottleRequest>,
 ) -> Answered<api::Resource> {
-    let api::ThrottleRequest { resource, retry_after, token } = request;
-    let command = Command::Throttle { resource: resource.clone(), pause: retry_after, by: token };
+    let api::ThrottleRequest { resource, retry_after, token, create } = request;
+    let command = Command::Throttle { resource: resource.clone(), pause: retry_after, by: token, create };
     change(&shell, resource, command).await
 }
 
 /// Gives a resource to nobody until it is opened.
 pub async fn close(
     State(shell): State<Arc<Shell>>,
-    Body(api::ResourceNamed { resource }): Body<api::ResourceNamed>,
+    Body(api::CloseResource { resource, create }): Body<api::CloseResource>,
 ) -> Answered<api::Resource> {
-    change(&shell, resource.clone(), Command::Close { resource }).await
+    change(&shell, resource.clone(), Command::Close { resource, create }).await
 }
 
 /// Gives a closed or throttled resource out again.

@@ -5,14 +5,14 @@ use orchd_model::{ScheduleSpec, SessionSpec, TaskSpec, WorkflowSpec};
 
 use super::operation::{Content, NDJSON, Operation, schema};
 use crate::{
-    AddBody, AddItem, AddQuery, AddReply, Backup, BackupRequest, CloseRequest, Daemon, DeadLetter,
-    Definition, DefinitionNamed, DefinitionRequest, DefinitionRun, DrainReply, DrainRequest, Durations,
-    Event, EventQuery, Explanation, FromWorker, Hook, LetterResult, LettersRequest, ListQuery, LogChunk,
-    LogEnd, LogQuery, OperationResult, PauseRequest, ProgressRequest, Report, ReportQuery, ReportedTask,
-    ReprioritizeRequest, RerunRequest, Resource, ResourceNamed, ResourceRequest, Schedule, ScheduleNamed,
-    Selector, Session, SessionQuery, SettleRequest, ShownDefinition, ShutdownRequest, Stats, StoreCheck,
-    Task, TaskIds, ThrottleRequest, ToWorker, WaitReply, WaitRequest, Worker, Workflow, WorkflowAdded,
-    WorkflowLine, WorkflowQuery, routes,
+    AddBody, AddItem, AddQuery, AddReply, Backup, BackupRequest, CloseRequest, CloseResource, Daemon,
+    DeadLetter, Definition, DefinitionNamed, DefinitionRequest, DefinitionRun, DrainReply, DrainRequest,
+    Durations, Event, EventQuery, Explanation, FromWorker, Hook, LetterResult, LettersRequest, ListQuery,
+    LogChunk, LogEnd, LogQuery, OperationResult, PauseRequest, ProgressRequest, Report, ReportQuery,
+    ReportedTask, ReprioritizeRequest, RerunRequest, Resource, ResourceNamed, ResourceRequest, Schedule,
+    ScheduleNamed, Selector, Session, SessionQuery, SettleRequest, ShownDefinition, ShutdownRequest, Stats,
+    StoreCheck, Task, TaskIds, ThrottleRequest, ToWorker, WaitReply, WaitRequest, Worker, Workflow,
+    WorkflowAdded, WorkflowLine, WorkflowQuery, routes,
 };
 
 /// Every operation, in the order of [`routes`].
@@ -37,7 +37,7 @@ pub fn operations() -> Vec<Operation> {
         .reads::<ThrottleRequest>()
         .answers::<Resource>(),
         Operation::post(routes::RESOURCES_CLOSE, "closeResource", "Give a resource to nobody")
-            .reads::<ResourceNamed>()
+            .reads::<CloseResource>()
             .answers::<Resource>(),
         Operation::post(routes::RESOURCES_OPEN, "openResource", "Give a closed or throttled one out again")
             .reads::<ResourceNamed>()

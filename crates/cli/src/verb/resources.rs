@@ -1,7 +1,7 @@
 //! `resources`: what can be claimed, and who holds it.
 
 use clap::{Args, Subcommand};
-use orchd_api::{Resource, ResourceHolder, ResourceRequest, SettleRequest, ThrottleRequest};
+use orchd_api::{CloseResource, Resource, ResourceHolder, ResourceRequest, SettleRequest, ThrottleRequest};
 use orchd_model::{Amount, Refusal, ResourceName, Span, Time, Token};
 
 use crate::context::Context;
@@ -41,12 +41,18 @@ enum Action {
         /// The attempt that was told so
         #[arg(long, env = "ORCHD_TOKEN", hide_env_values = true)]
         token: Option<Token>,
+        /// Also if it is a lock that nobody has used yet
+        #[arg(long)]
+        create: bool,
     },
     /// Give it to nobody until it is opened
     Close {
         /// TYPE:IDENTIFIER
         #[arg(value_name = "R")]
         resource: ResourceName,
+        /// Also if it is a lock that nobody has used yet
+        #[arg(long)]
+        create: bool,
     },
     /// Give it out again after it was closed or throttled
     Open {
@@ -103,12 +109,13 @@ impl Resources {
         match self.action {
             None | Some(Action::List) => list(context).await,
             Some(Action::Set { resource, settings }) => set(context, resource, settings).await,
-            Some(Action::Throttle { resource, retry_after, token }) => {
-                let request = ThrottleRequest { resource, retry_after, token };
+            Some(Action::Throttle { resource, retry_after, token, create }) => {
+                let request = ThrottleRequest { resource, retry_after, token, create };
                 show(context, &context.client().await?.throttle(request).await?)
             }
-            Some(Action::Close { resource }) => {
-                show(context, &context.client().await?.close_resource(&resource).await?)
+            Some(Action::Close { resource, create }) => {
+                let request = CloseResource { resource, create };
+                show(context, &context.client().await?.close_resource(request).await?)
             }
             Some(Action::Open { resource }) => {
                 show(context, &context.client().await?.open_resource(&resource).await?)
@@ -222,16 +229,13 @@ fn concurrency(resource: &Resource) -> String {
 
 fn state(resource: &Resource) -> Piece {
     let tint = if resource.state == "open" { Tint::Plain } else { Tint::Waiting };
-    match resource.throttled_until {
-        Some(until) if resource.state == "throttled" => {
-            Piece::tinted(tint, format!("throttled until {}", text::instant(until)))
-        }
-        // What keeps it shut does not end by itself then.
-        Some(until) => {
-            Piece::tinted(tint, format!("{}, throttled until {}", resource.state, text::instant(until)))
-        }
-        None => Piece::tinted(tint, &resource.state),
-    }
+    let facts = [
+        resource.closed.then(|| "closed".to_owned()),
+        resource.paused.then(|| "paused".to_owned()),
+        resource.throttled_until.map(|until| format!("throttled until {}", text::instant(until))),
+    ];
+    let facts: Vec<String> = facts.into_iter().flatten().collect();
+    Piece::tinted(tint, if facts.is_empty() { resource.state.clone() } else { facts.join(", ") })
 }
 
 fn holders(resource: &Resource) -> String {

@@ -178,9 +178,12 @@ impl Script {
             ("throttle", [name, pause, by @ ..]) => Command::Throttle {
                 resource: name.parse().expect("a resource"),
                 pause: span(pause),
-                by: by.first().map(|task| self.token(task)),
+                by: by.first().filter(|word| **word != "create").map(|task| self.token(task)),
+                create: by.contains(&"create"),
             },
-            ("close", [name]) => Command::Close { resource: name.parse().expect("a resource") },
+            ("close", [name, create @ ..]) => {
+                Command::Close { resource: name.parse().expect("a resource"), create: create == ["create"] }
+            }
             ("open", [name]) => Command::Open { resource: name.parse().expect("a resource") },
             ("settle", [task, name, used]) => Command::Settle {
                 token: self.token(task),
