@@ -333,6 +333,7 @@ pub fn explanation(
         ahead: Vec::new(),
         ahead_count: 0,
         earliest_start: None,
+        free_by: None,
     });
     api::Explanation {
         id: record.id,
@@ -347,6 +348,7 @@ pub fn explanation(
         ahead: explained.ahead,
         ahead_count: explained.ahead_count,
         earliest_start: explained.earliest_start,
+        free_by: explained.free_by,
     }
 }
 
@@ -382,10 +384,10 @@ pub fn resource(view: orchd_core::ResourceView) -> api::Resource {
             _ => "open",
         }
         .to_owned(),
-        throttled_until: view.throttled_until,
-        rate: view.rate.map(|view| api::ResourceRate {
         closed: view.closed,
         paused: view.paused,
+        throttled_until: view.throttled_until,
+        rate: view.rate.map(|view| api::ResourceRate {
             tokens: view.rate.tokens,
             per: view.rate.per,
             burst: view.rate.burst,

@@ -250,8 +250,12 @@ pub struct Explanation {
     pub ahead: Vec<TaskAhead>,
     /// How many stand before it.
     pub ahead_count: usize,
-    /// When it may start at the earliest, where that is known.
+    /// The instant before which it cannot start, unless an operator changes something: delays, throttles, and the
+    /// tokens that it and those before it draw.
     pub earliest_start: Option<Time>,
+    /// By when what it waits for is free at the latest, where the timeouts of the holders make that certain and no
+    /// other task stands before it.
+    pub free_by: Option<Time>,
 }
 
 /// Which tasks to list; everything given must hold.

@@ -30,8 +30,10 @@ pub struct Explained {
     pub ahead: Vec<TaskAhead>,
     /// How many there are.
     pub ahead_count: usize,
-    /// When it may start at the earliest, where that is known.
+    /// The instant before which it cannot start, where there is one.
     pub earliest_start: Option<Time>,
+    /// By when what it waits for is free at the latest, where that is certain.
+    pub free_by: Option<Time>,
 }
 
 impl Core {
@@ -47,48 +49,23 @@ impl Core {
         if asked != id && ahead.len() < Reason::SHOWN {
             ahead.push(self.task_ahead(id));
         }
-        let ahead_count = before + usize::try_from(asked.0 - id.0).unwrap_or(usize::MAX);
+        let more = asked.0 - id.0;
+        let ahead_count = before + usize::try_from(more).unwrap_or(usize::MAX);
         let reasons = self.reasons(id);
+        let has_holders =
+            |reason: &Reason| matches!(reason, Reason::Resource { .. } | Reason::Variants { .. });
+        let is_first = ahead_count == 0 && reasons.iter().any(has_holders);
         Some(Explained {
             status: task.status(),
             priority: task.priority,
             competes_as: rank.class,
             inherited_from: self.lender(id),
-            earliest_start: self.earliest_start(id, None, &reasons),
+            earliest_start: self.earliest_start(id, more, None, &reasons),
+            free_by: is_first.then(|| self.free_by(id, None, &reasons)).flatten(),
             reasons,
             ahead,
             ahead_count,
         })
-    }
-
-    /// When the last of the reasons is over: delays, refills and pauses are known; when those who hold what it
-    /// needs have given it back at the latest counts only if nothing else is unknown. Of several variants the
-    /// first to fit counts.
-    fn earliest_start(&self, id: TaskId, variant: Option<u32>, reasons: &[Reason]) -> Option<Time> {
-        let known = reasons.iter().filter_map(|reason| match reason {
-            Reason::Delayed { until } | Reason::Rate { until, .. } | Reason::Throttled { until, .. } => {
-                Some(*until)
-            }
-            _ => None,
-        });
-        let needs = self.queues.get(self.task(id).queue).needs_in(variant);
-        let free_by = |name: &ResourceName| {
-            let need = needs.iter().find(|need| self.ledger.get(need.resource).is_named(name))?;
-            self.ledger.get(need.resource).free_by(need.mode, need.amount)
-        };
-        let others = reasons.iter().filter_map(|reason| match reason {
-            Reason::Delayed { .. } | Reason::Rate { .. } | Reason::Throttled { .. } => None,
-            Reason::Resource { resource, .. } => Some(free_by(resource)),
-            Reason::Variants { variants } => {
-                let starts = variants
-                    .iter()
-                    .filter_map(|blocked| self.earliest_start(id, Some(blocked.variant), &blocked.reasons));
-                Some(starts.min())
-            }
-            _ => Some(None),
-        });
-        let estimates: Option<Vec<Time>> = others.collect();
-        known.chain(estimates.unwrap_or_default()).max()
     }
 
     /// Every reason why a task in memory does not run; none for one that runs or has ended.

@@ -18,7 +18,7 @@
 //! | sessions, and the order inside them | `session`, `turns` |
 //! | operators' verbs | `operate`, `steer` |
 //! | work that comes again and again | `schedule` |
-//! | why a task waits | `explain` |
+//! | why a task waits, and until when | `explain`, `estimate` |
 //! | what is always true | `invariants` |
 //!
 //! This crate does NOT contain IO, a clock, threads, logging, randomness, or iteration over hash maps whose
@@ -38,6 +38,7 @@ mod core;
 mod demand;
 mod dependency;
 mod edit;
+mod estimate;
 mod event;
 mod explain;
 mod finally;

@@ -82,10 +82,6 @@ impl ByAmount {
             && self.by_size.get(&size_of(amount)).is_some_and(|same| same.contains(entry))
     }
 
-    fn all(&self) -> impl Iterator<Item = &Entry> {
-        self.by_amount.values().flatten()
-    }
-
     /// The first of those that wait for no more than `free`.
     fn first_that_fits(&self, free: Amount) -> Option<&Entry> {
         let size = size_of(free);
@@ -135,10 +131,6 @@ impl Parking {
 
     pub fn is_empty(&self) -> bool {
         self.in_order.is_empty() && self.for_amount.by_amount.is_empty() && self.beside.by_amount.is_empty()
-    }
-
-    pub fn all(&self) -> impl Iterator<Item = &Entry> {
-        self.in_order.iter().chain(self.for_amount.all()).chain(self.beside.all())
     }
 
     /// The first of those that wait for no more than `free`.

@@ -90,6 +90,18 @@ impl Queue {
 
     /// The least that it waits for beside what is reserved of a resource.
     fn beside(&self, resource: ResourceIndex) -> Option<Amount> {
+    /// The rank of its head, if one may start.
+    pub fn rank(&self) -> Option<Rank> {
+        self.rank
+    }
+
+    /// How it needs a resource that it is parked on.
+    pub fn waits_for(&self, resource: ResourceIndex) -> Option<&Need> {
+        let is_parked = |variant: &&Variant| variant.parked.is_some_and(|(on, _)| on == resource);
+        let variant = self.variants.iter().find(is_parked)?;
+        variant.needs.iter().find(|need| need.resource == resource)
+    }
+
         let beside = |variant: &Variant| match variant.parked {
             Some((on, Waits::Beside(amount))) if on == resource => Some(amount),
             _ => None,
@@ -485,15 +497,6 @@ impl Queues {
             .map(|(_, index, rank)| (rank, index))
             .min()
             .map(|(rank, index)| (index, rank))
-    }
-
-    /// Queues that are parked on a resource, each once.
-    pub fn parked_on(&self, resource: ResourceIndex) -> impl Iterator<Item = &Queue> {
-        let parked = self.parked.range((resource, 0)..=(resource, usize::MAX));
-        let mut entries: Vec<&Entry> = parked.flat_map(|(_, parking)| parking.all()).collect();
-        entries.sort_unstable();
-        entries.dedup();
-        entries.into_iter().map(|(_, index)| self.get(*index))
     }
 
     /// Checks the invariants of this module.

@@ -1,12 +1,12 @@
 //! Pictures of the scheduler for people: resources and workers.
 
 use orchd_model::{Amount, Holder, Rate, ResourceName, Span, TaskId, Time, WorkerId};
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::core::Core;
 use crate::ledger::ResourceIndex;
-use crate::queue::Queue;
 use crate::record::WorkerNote;
-use crate::resource::{Resource, ResourceKey};
+use crate::resource::{Need, Resource, ResourceKey};
 
 /// A resource as it is now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub struct ResourceView {
     pub free: Option<Amount>,
     /// Turns that are reserved on it: one for a task, or for each of its variants.
     pub reserved: usize,
-    /// Tasks that wait for it.
+    /// Tasks that wait for it, and perhaps for others as well.
     pub waiting: u64,
     /// The first holders.
     pub holders: Vec<Holder>,
@@ -77,7 +77,9 @@ impl Core {
             ResourceKey::Named(name) => Some((index, resource, name)),
             ResourceKey::Workflow(_) | ResourceKey::Session(_) => None,
         });
-        named.map(|(index, resource, name)| self.view_of(index, resource, name)).collect()
+        let waiting = self.waiting(|_| true);
+        let waiting = |index| waiting.get(&index).copied().unwrap_or(0);
+        named.map(|(index, resource, name)| self.view_of(resource, name, waiting(index))).collect()
     }
 
     /// A resource; one of which nothing is known has nothing.
@@ -85,12 +87,35 @@ impl Core {
     pub fn resource_view(&self, name: &ResourceName) -> ResourceView {
         let key = ResourceKey::Named(name.clone());
         match self.ledger.find(&key) {
-            Some(index) => self.view_of(index, self.ledger.get(index), name),
-            None => self.view_of(ResourceIndex::MAX, &Resource::new(key), name),
+            Some(index) => {
+                let waiting = self.waiting(|other| other == index).get(&index).copied();
+                self.view_of(self.ledger.get(index), name, waiting.unwrap_or(0))
+            }
+            None => self.view_of(&Resource::new(key), name, 0),
         }
     }
 
-    fn view_of(&self, index: ResourceIndex, resource: &Resource, name: &ResourceName) -> ResourceView {
+    /// How many tasks wait for each of the resources that are asked for: all that the first of their demand cannot
+    /// have now, as [`Core::explain`] tells it. Looked up for who asks, and not kept: that costs a start nothing.
+    fn waiting(&self, is_asked_for: impl Fn(ResourceIndex) -> bool) -> BTreeMap<ResourceIndex, u64> {
+        let mut waiting = BTreeMap::new();
+        for (_, queue) in self.queues.all() {
+            let Some(rank) = queue.rank() else { continue };
+            let asker = self.asker(rank);
+            let is_blocked = |need: &&Need| {
+                is_asked_for(need.resource)
+                    && self.ledger.get(need.resource).block(need.mode, need.amount, &asker).is_some()
+            };
+            let blocked: BTreeSet<ResourceIndex> =
+                queue.needs().filter(is_blocked).map(|need| need.resource).collect();
+            for resource in blocked {
+                *waiting.entry(resource).or_default() += queue.backlog();
+            }
+        }
+        waiting
+    }
+
+    fn view_of(&self, resource: &Resource, name: &ResourceName, waiting: u64) -> ResourceView {
         ResourceView {
             name: name.clone(),
             capacity: resource.capacity(),
@@ -98,7 +123,7 @@ impl Core {
             held: resource.held,
             free: resource.free(),
             reserved: resource.reservations(),
-            waiting: self.queues.parked_on(index).map(Queue::backlog).sum(),
+            waiting,
             holders: self.holders(resource),
             paused: resource.paused,
             closed: resource.closed,

@@ -119,5 +119,7 @@ fn lines(explanation: &Explanation) -> Vec<String> {
     lines.extend(
         explanation.earliest_start.map(|time| format!("may start at the earliest: {}", text::instant(time))),
     );
+    let free_by = |time| format!("what it waits for is free at the latest: {}", text::instant(time));
+    lines.extend(explanation.free_by.map(free_by));
     lines
 }

@@ -341,6 +341,9 @@ impl Script {
         if let Some(start) = explained.earliest_start {
             first += &format!(", not before {}", at(start));
         }
+        if let Some(free) = explained.free_by {
+            first += &format!(", free by {}", at(free));
+        }
         let mut said = vec![first];
         said.extend(explained.reasons.iter().map(|reason| format!("- {}", in_virtual_time(reason))));
         if explained.ahead_count > 0 {
