@@ -1,6 +1,6 @@
 //! Admission: the one step that grants all claims, a slot and the start, or nothing.
 
-use orchd_model::{Allotment, Amount, Mode};
+use orchd_model::{Allotment, Amount, Mode, TaskId};
 
 use crate::command::Effect;
 use crate::core::{Core, Output};
@@ -80,16 +80,30 @@ impl Core {
         match block {
             // The first in order is not overtaken: a waiting writer stops later readers.
             Block::Mode | Block::Rate(_) | Block::Behind(_) => self.ledger.reserve(need, rank, variant, None),
-            // What an operator, a group's limit or its own size keeps back must not keep others back.
-            _ if block.is_bar() => self.ledger.unreserve_variant(rank.task, variant),
-            Block::Short if is_group => self.ledger.unreserve_variant(rank.task, variant),
-            Block::Short => self.reserve_amount(index, variant, rank, need),
+            _ if block.is_bar() => self.bear(rank.task, variant, (need.resource, block)),
+            // What a group may run is lent to the first in order, and reserved by nobody.
+            Block::Short if !is_group => self.reserve_amount(index, variant, rank, need),
             _ => {}
         }
         if let Block::Rate(until) | Block::Throttled(until) = block {
             self.timers.set_earlier(Timer::Resource(need.resource), until);
         }
         (need.resource, waits)
+    }
+
+    /// No waiting for holders helps a task. What an operator or its own size keeps back must not keep others back.
+    /// Who has only to wait keeps what he has reserved: a pause after the other, each of which lets those who came
+    /// later pass, would keep him back for ever. But once he gives way to them: in a pause that is too long to
+    /// wait for him.
+    fn bear(&mut self, task: TaskId, variant: u32, (resource, block): (ResourceIndex, Block)) {
+        match block {
+            Block::Throttled(_) => {
+                if self.ledger.get(resource).throttled_for() > self.config.reservation_delay {
+                    self.ledger.give_way(task, variant);
+                }
+            }
+            _ => self.ledger.unreserve_variant(task, variant),
+        }
     }
 
     /// A task that is short of an amount has reserved it once it has been ready for long enough.
@@ -186,17 +200,24 @@ impl Core {
     /// A resource was paused, resumed or set: what is known of those that need it holds no longer.
     pub(crate) fn reconsider(&mut self, resource: ResourceIndex) {
         let bar = |need: &Need| {
-            need.resource == resource
-                && self.ledger.get(resource).bar(need.mode, need.amount, self.now).is_some()
+            let is_it = need.resource == resource;
+            is_it.then(|| self.ledger.get(resource).bar(need.mode, need.amount, self.now)).flatten()
         };
         let mut barred = Vec::new();
         for task in self.ledger.reserving_tasks() {
             let variants = self.queues.get(self.task(task).queue).variants.iter().zip(0..);
-            let of_task = variants.filter(|(variant, _)| variant.needs.iter().any(bar));
-            barred.extend(of_task.map(|(_, number)| (task, number)));
+            let of_task = variants.filter_map(|(variant, number)| {
+                let block = variant.needs.iter().find_map(bar)?;
+                Some((task, number, block))
+            });
+            barred.extend(of_task);
         }
-        for (task, variant) in barred {
-            self.ledger.unreserve_variant(task, variant);
+        for (task, variant, block) in barred {
+            self.bear(task, variant, (resource, block));
+            // What it keeps now it does not wait for. It is not looked at while no slot is free for it.
+            if !self.ledger.reservations_of(task).is_empty() && matches!(block, Block::Throttled(_)) {
+                self.ledger.set_gathered(task, true);
+            }
         }
         let needs_it = |queue: &Queue| queue.needs().any(|need| need.resource == resource);
         self.queues.look_again(needs_it, &mut self.ledger);

@@ -8,10 +8,9 @@ use orchd_model::{
 use crate::claimant::loosened;
 use crate::core::{Core, Ended};
 use crate::event::{AttemptEnd, Event, Fact};
-use crate::record::{
-    Phase, ResourceState, Scope, Stop, TaskRecord, WorkerRecord, WorkflowRecord, WorkflowStop,
-};
+use crate::record::{Phase, Scope, Stop, TaskRecord, WorkerRecord, WorkflowRecord, WorkflowStop};
 use crate::resource::ResourceKey;
+use crate::resource_state::ResourceState;
 use crate::task::Task;
 use crate::timer::Timer;
 
@@ -238,6 +237,8 @@ impl Core {
             self.queues.remove(queue, class, since, id, self.now, &mut self.ledger);
             // Its place is taken by another, whose turn to climb comes at another time.
             self.watch_aging(queue);
+        } else if task.away {
+            self.ledger.forget_kept(id);
         }
     }
 

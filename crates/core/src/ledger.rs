@@ -8,8 +8,8 @@ use rustc_hash::FxHashMap;
 use std::collections::BTreeSet;
 
 use crate::rank::Rank;
-use crate::record::ResourceState;
 use crate::resource::{Hold, Need, Reservation, Resource, ResourceKey};
+use crate::resource_state::ResourceState;
 
 /// Position of a resource in the ledger.
 pub(crate) type ResourceIndex = usize;
@@ -23,8 +23,10 @@ pub(crate) struct Ledger {
     reservations: FxHashMap<TaskId, Vec<Reservation>>,
     /// Tasks with a reservation on something that they do not wait for. Invariant: each has one.
     gathered: BTreeSet<TaskId>,
-    /// Whether what those have reserved has changed since it was last asked for.
-    gathered_changed: bool,
+    /// Waiting tasks that have given up once what they had reserved.
+    gave_way: BTreeSet<TaskId>,
+    /// Tasks of which what is kept over a restart may have changed since that was last asked for.
+    kept_changed: BTreeSet<TaskId>,
     /// Resources on which something became free since the queues last looked.
     changed: Vec<ResourceIndex>,
     /// The present, for what is counted over time.
@@ -136,8 +138,8 @@ impl Ledger {
 
     /// What is known of a resource beyond what is said of it, and worth keeping.
     pub fn state(&self, index: ResourceIndex) -> ResourceState {
-        let Resource { closed, throttled_until, bucket, .. } = self.get(index);
-        ResourceState { closed: *closed, throttled_until: *throttled_until, bucket: *bucket }
+        let Resource { closed, throttled_until, throttled_since, bucket, .. } = *self.get(index);
+        ResourceState { closed, throttled_until, throttled_since, bucket }
     }
 
     /// Changes what is known of a resource beyond what is said of it.
@@ -145,6 +147,7 @@ impl Ledger {
         let resource = self.get_mut(index);
         resource.closed = state.closed;
         resource.throttled_until = state.throttled_until;
+        resource.throttled_since = state.throttled_since;
         if resource.bucket.is_some() {
             resource.bucket = state.bucket.or(resource.bucket);
         }
@@ -232,7 +235,9 @@ impl Ledger {
         let old = of_task[index];
         let new = Reservation { rank, amount: old.amount.or(amount), ..old };
         of_task[index] = new;
-        self.gathered_changed |= self.gathered.contains(&rank.task);
+        if self.gathered.contains(&rank.task) {
+            self.kept_changed.insert(rank.task);
+        }
         let first = self.get(resource).first_amount();
         self.get_mut(resource).remove_reservation(&old);
         self.get_mut(resource).insert_reservation(&new);
@@ -257,9 +262,19 @@ impl Ledger {
         self.reservations.insert(rank.task, of_task);
     }
 
+    /// A task does not wait any more.
+    pub fn leave(&mut self, task: TaskId) {
+        self.unreserve(task);
+        if self.gave_way.remove(&task) {
+            self.kept_changed.insert(task);
+        }
+    }
+
     /// Gives up every reservation of a task.
     pub fn unreserve(&mut self, task: TaskId) {
-        self.gathered_changed |= self.gathered.remove(&task);
+        if self.gathered.remove(&task) {
+            self.kept_changed.insert(task);
+        }
         for reservation in self.reservations.remove(&task).unwrap_or_default() {
             self.get_mut(reservation.resource).remove_reservation(&reservation);
             self.note_change(reservation.resource);
@@ -273,12 +288,38 @@ impl Ledger {
             self.get_mut(reservation.resource).remove_reservation(&reservation);
             self.note_change(reservation.resource);
         }
-        self.gathered_changed |= self.gathered.contains(&task);
+        if self.gathered.contains(&task) {
+            self.kept_changed.insert(task);
+        }
         if of_task.is_empty() {
             self.gathered.remove(&task);
         } else {
             self.reservations.insert(task, of_task);
         }
+    }
+
+    /// Gives up what a task has reserved for one of its variants, unless it has done so before.
+    pub fn give_way(&mut self, task: TaskId, variant: u32) {
+        let has_some = self.reservations_of(task).iter().any(|reservation| reservation.variant == variant);
+        if has_some && self.gave_way.insert(task) {
+            self.kept_changed.insert(task);
+            self.unreserve_variant(task, variant);
+        }
+    }
+
+    /// A waiting task has given way before a restart.
+    pub fn note_gave_way(&mut self, task: TaskId) {
+        self.gave_way.insert(task);
+    }
+
+    /// Whether a waiting task has given way.
+    pub fn has_given_way(&self, task: TaskId) -> bool {
+        self.gave_way.contains(&task)
+    }
+
+    /// Whether a task has reserved something that it does not wait for.
+    pub fn is_gathered(&self, task: TaskId) -> bool {
+        self.gathered.contains(&task)
     }
 
     /// What a task has reserved.
@@ -289,12 +330,19 @@ impl Ledger {
     /// Says whether a task has reserved something that it does not wait for.
     pub fn set_gathered(&mut self, task: TaskId, is_gathered: bool) {
         let has_changed = if is_gathered { self.gathered.insert(task) } else { self.gathered.remove(&task) };
-        self.gathered_changed |= has_changed;
+        if has_changed {
+            self.kept_changed.insert(task);
+        }
     }
 
-    /// The tasks that have reserved something that they do not wait for, if what those have has changed.
-    pub fn take_gathered(&mut self) -> Option<Vec<TaskId>> {
-        std::mem::take(&mut self.gathered_changed).then(|| self.gathered.iter().copied().collect())
+    /// What a task has kept over a restart is not wanted any more, unless it takes it again in this step.
+    pub fn forget_kept(&mut self, task: TaskId) {
+        self.kept_changed.insert(task);
+    }
+
+    /// Tasks of which what is kept over a restart may have changed since the last call.
+    pub fn take_kept_changed(&mut self) -> BTreeSet<TaskId> {
+        std::mem::take(&mut self.kept_changed)
     }
 
     /// Every task that has a reservation, by id.
@@ -342,6 +390,9 @@ impl Ledger {
         }
         if let Some(task) = self.gathered.iter().find(|task| !self.reservations.contains_key(task)) {
             return Err(format!("task {task} keeps what it has not reserved"));
+        }
+        if !self.kept_changed.is_empty() {
+            return Err(format!("what {:?} keep is not noted", self.kept_changed));
         }
         let listed: usize = self.reservations.values().map(Vec::len).sum();
         let reserved: usize = self.resources.iter().flatten().map(Resource::reservations).sum();

@@ -12,7 +12,7 @@
 //! | tasks at the end of a workflow | `finally`, `compensation` |
 //! | workflows that go on after their end | `rerun` |
 //! | the order of ready tasks | `rank`, `class`, `queue`, `parking` |
-//! | claims | `resource`, `ledger`, `bucket`, `demand`, `variant`, `admit`, `gathered` |
+//! | claims | `resource`, `resource_state`, `ledger`, `bucket`, `demand`, `variant`, `admit`, `gathered` |
 //! | attempts, retries, lost workers | `attempt`, `worker` |
 //! | tasks given to workers ahead of their slots | `place` |
 //! | sessions, and the order inside them | `session`, `turns` |
@@ -57,6 +57,7 @@ mod rank;
 mod record;
 mod rerun;
 mod resource;
+mod resource_state;
 mod schedule;
 mod session;
 mod steer;
@@ -80,9 +81,10 @@ pub use event::{AttemptEnd, Event, Fact};
 pub use explain::Explained;
 pub use gathered::Gathered;
 pub use record::{
-    Counters, Edge, Elements, Key, Meta, Phase, Placement, Recall, ResourceState, Role, Run, Runner,
-    ScheduleRecord, Scope, SessionRecord, SkipCause, Snapshot, Stop, TaskRecord, TickOutcome, WorkerNote,
-    WorkerRecord, WorkflowRecord, WorkflowStop,
+    Counters, Edge, Elements, Key, Meta, Phase, Placement, Recall, Role, Run, Runner, ScheduleRecord, Scope,
+    SessionRecord, SkipCause, Snapshot, Stop, TaskRecord, TickOutcome, WorkerNote, WorkerRecord,
+    WorkflowRecord, WorkflowStop,
 };
 pub use rerun::Rerun;
+pub use resource_state::ResourceState;
 pub use view::{RateView, ResourceView, WorkerView};

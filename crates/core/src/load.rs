@@ -82,9 +82,8 @@ impl Core {
         for id in ids {
             core.restore(id, out);
         }
-        for id in core.meta.gathered.keys().copied().collect::<Vec<_>>() {
-            core.regain(id);
-        }
+        core.regain_all();
+        core.keep_gathered();
         core
     }
 

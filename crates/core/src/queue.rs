@@ -65,6 +65,8 @@ pub(crate) struct Queue {
     rank: Option<Rank>,
     /// The resource whose change woke it, until it is served.
     woken_by: Option<ResourceIndex>,
+    /// Those that had a reservation when they were last looked at. They climb with it, whoever is at the head.
+    reserving: BTreeSet<(Time, TaskId)>,
 }
 
 impl Queue {
@@ -88,8 +90,6 @@ impl Queue {
         self.needs().next().is_none()
     }
 
-    /// The least that it waits for beside what is reserved of a resource.
-    fn beside(&self, resource: ResourceIndex) -> Option<Amount> {
     /// The rank of its head, if one may start.
     pub fn rank(&self) -> Option<Rank> {
         self.rank
@@ -102,6 +102,8 @@ impl Queue {
         variant.needs.iter().find(|need| need.resource == resource)
     }
 
+    /// The least that it waits for beside what is reserved of a resource.
+    fn beside(&self, resource: ResourceIndex) -> Option<Amount> {
         let beside = |variant: &Variant| match variant.parked {
             Some((on, Waits::Beside(amount))) if on == resource => Some(amount),
             _ => None,
@@ -119,6 +121,17 @@ impl Queue {
             .into_iter()
             .filter(|class| !paused[class.index()])
             .filter_map(|class| self.ready[class.index()].first().map(|(since, task)| (class, *since, *task)))
+    }
+
+    /// Those whose place in the order counts: the heads, and those that have reserved something.
+    fn climbing<'a>(&'a self, paused: &'a [bool; 4]) -> impl Iterator<Item = (Priority, Time, TaskId)> + 'a {
+        let class_of =
+            |place| Priority::ALL.into_iter().find(|class| self.ready[class.index()].contains(place));
+        let reserving = self
+            .reserving
+            .iter()
+            .filter_map(move |place| class_of(place).map(|class| (class, place.0, place.1)));
+        self.heads(paused).chain(reserving)
     }
 }
 
@@ -182,6 +195,7 @@ impl Queues {
             place: Place::Empty,
             rank: None,
             woken_by: None,
+            reserving: BTreeSet::new(),
         };
         let index = match self.vacant.pop() {
             Some(index) => {
@@ -304,7 +318,7 @@ impl Queues {
     ) {
         if self.get_mut(index).ready[class.index()].remove(&(since, task)) {
             self.backlog -= 1;
-            ledger.unreserve(task);
+            ledger.leave(task);
             self.rank_anew(index, now, ledger);
         }
     }
@@ -366,10 +380,17 @@ impl Queues {
         queues
     }
 
-    /// Time has passed: looks at every head again, and moves their reservations with them.
+    /// A task has been looked at, and what it has reserved may have changed.
+    pub fn note_reserving(&mut self, index: usize, (since, task): (Time, TaskId), ledger: &Ledger) {
+        let reserving = &mut self.get_mut(index).reserving;
+        reserving.insert((since, task));
+        reserving.retain(|(_, task)| !ledger.reservations_of(*task).is_empty());
+    }
+
+    /// Time has passed: looks at every head again, and moves all reservations with their tasks.
     pub fn age(&mut self, index: usize, now: Time, ledger: &mut Ledger) {
-        let heads: Vec<_> = self.get(index).heads(&self.paused_classes).collect();
-        for (base, since, task) in heads {
+        let climbing: Vec<_> = self.get(index).climbing(&self.paused_classes).collect();
+        for (base, since, task) in climbing {
             ledger.rerank_reservations(Rank { class: aged(base, since, now, self.aging), since, task });
         }
         self.rank_anew(index, now, ledger);
@@ -390,7 +411,7 @@ impl Queues {
         self.queues
             .get(index)?
             .as_ref()?
-            .heads(&self.paused_classes)
+            .climbing(&self.paused_classes)
             .filter_map(|(base, since, _)| next_aging(base, since, now, self.aging))
             .min()
     }

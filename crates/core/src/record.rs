@@ -9,13 +9,13 @@ use orchd_model::{
     TaskRange, TaskSpec, Time, Token, WorkerId, WorkflowId, WorkflowStatus,
 };
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use crate::bucket::Bucket;
 use crate::compensation::Compensation;
 use crate::demand::Demand;
 use crate::gathered::Gathered;
+use crate::resource_state::ResourceState;
 
 /// What runs a task.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -493,24 +493,6 @@ pub enum Recall {
     End(Stop),
 }
 
-/// What is known of a resource beyond what the configuration and operators say of it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ResourceState {
-    /// Whether an operator has closed it.
-    pub closed: bool,
-    /// Nobody gets it before this instant.
-    pub throttled_until: Option<Time>,
-    /// How full its bucket is, if it has a rate.
-    pub bucket: Option<Bucket>,
-}
-
-impl ResourceState {
-    /// Gives it out again.
-    pub(crate) fn open(&mut self) {
-        (self.closed, self.throttled_until) = (false, None);
-    }
-}
-
 /// Counts over the life of the state directory, or of a session.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Counters {
@@ -560,6 +542,8 @@ pub struct Meta {
     pub settled: BTreeMap<Token, BTreeMap<ResourceName, Amount>>,
     /// What waiting tasks have reserved and keep while they wait for something else.
     pub gathered: BTreeMap<TaskId, Vec<Gathered>>,
+    /// Waiting tasks that have given up once what they had reserved, for those who could start while they could not.
+    pub gave_way: BTreeSet<TaskId>,
     /// Resources that are closed, throttled or have a rate.
     pub states: BTreeMap<ResourceName, ResourceState>,
     /// Workers that may hold attempts.

@@ -99,6 +99,7 @@ pub(crate) struct Resource {
     pub paused: bool,
     pub closed: bool,
     pub throttled_until: Option<Time>,
+    pub throttled_since: Option<Time>,
     /// Invariant: there if and only if it has a rate.
     pub bucket: Option<Bucket>,
     pub holders: BTreeMap<TaskId, Hold>,
@@ -129,6 +130,7 @@ impl Resource {
             paused: false,
             closed: false,
             throttled_until: None,
+            throttled_since: None,
             bucket: None,
             holders: BTreeMap::new(),
             held: Amount::ZERO,
@@ -187,6 +189,11 @@ impl Resource {
     /// How much a grant of this need takes: an exclusive holder has the whole.
     pub fn charge(&self, mode: Mode, amount: Amount) -> Amount {
         if mode == Mode::Exclusive { self.whole().unwrap_or(amount) } else { amount }
+    }
+
+    /// How long it is throttled without a break, as far as is known.
+    pub fn throttled_for(&self) -> Span {
+        self.throttled_since.zip(self.throttled_until).map_or(Span::ZERO, |(since, until)| until.since(since))
     }
 
     /// What stands against it however much is free: it is paused, closed, throttled, or smaller than the

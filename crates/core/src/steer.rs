@@ -9,8 +9,9 @@ use crate::command::Reply;
 use crate::core::{Core, Output};
 use crate::event::Fact;
 use crate::ledger::ResourceIndex;
-use crate::record::{Phase, ResourceState};
+use crate::record::Phase;
 use crate::resource::ResourceKey;
+use crate::resource_state::ResourceState;
 use crate::timer::Timer;
 
 impl Core {
@@ -149,7 +150,8 @@ impl Core {
     }
 
     pub(crate) fn apply_throttled(&mut self, resource: &ResourceName, until: Time, task: Option<TaskId>) {
-        self.change_state(resource, |state| state.throttled_until = Some(until));
+        let now = self.now;
+        self.change_state(resource, |state| state.throttle(now, until));
         let phase = task.map(|id| &self.task(id).phase);
         if let Some(Phase::Running { token, .. }) = phase {
             self.meta.told_to_wait.insert(*token, until);
@@ -212,7 +214,9 @@ impl Core {
         let ResourceKey::Named(name) = self.ledger.get(index).key.clone() else { return };
         let mut state = self.ledger.state(index);
         let is_over = state.throttled_until.is_some_and(|until| until <= self.now);
-        state.throttled_until = state.throttled_until.filter(|_| !is_over);
+        if is_over {
+            state.go_on();
+        }
         self.ledger.set_state(index, state);
         if !self.ledger.exists(index) {
             self.meta.states.remove(&name);

@@ -7,7 +7,7 @@ use kit::{World, claiming, spec_of, started};
 use orchd_core::{Command, Config, NewTask};
 use orchd_model::{Amount, Outcome, Priority, ResourceName, ResourceSetting, Span, Status, TaskId, Time};
 use proptest::prelude::*;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 const MINUTE: Span = Span::from_secs(60);
 const BURST: u64 = 10;
@@ -142,6 +142,8 @@ struct Work {
     timeout: Option<u64>,
     life_ms: u64,
     pause_ms: u64,
+    /// How long the rate is throttled when it comes.
+    throttle_ms: Option<u64>,
 }
 
 fn work() -> impl Strategy<Value = Work> {
@@ -165,18 +167,151 @@ fn work() -> impl Strategy<Value = Work> {
         prop::option::of(10_u64..100),
         1_u64..2_000,
         0_u64..500,
+        prop_oneof![4 => Just(None), 1 => (0_u64..30_000).prop_map(Some)],
     )
-        .prop_map(|(claims, class, timeout, life_ms, pause_ms)| Work {
+        .prop_map(|(claims, class, timeout, life_ms, pause_ms, throttle_ms)| Work {
             claims,
             class,
             timeout,
             life_ms,
             pause_ms,
+            throttle_ms,
         })
+}
+
+/// What happens while a writer waits.
+#[derive(Clone, Debug)]
+enum Meanwhile {
+    /// A reader comes, and lives for so long.
+    Reader(Span),
+    /// What the writer needs besides is throttled.
+    Throttle(Span),
+    Restart,
+}
+
+fn meanwhile() -> impl Strategy<Value = Meanwhile> {
+    prop_oneof![
+        6 => (1_u64..20_000).prop_map(|ms| Meanwhile::Reader(Span::from_millis(ms))),
+        3 => (1_u64..10_000).prop_map(|ms| Meanwhile::Throttle(Span::from_millis(ms))),
+        1 => (10_000_u64..40_000).prop_map(|ms| Meanwhile::Throttle(Span::from_millis(ms))),
+        1 => Just(Meanwhile::Restart),
+    ]
+}
+
+/// A writer that needs a rate besides, and all that comes after it.
+struct Waiting {
+    world: World,
+    writer: TaskId,
+    /// When the readers end.
+    ends: BTreeMap<TaskId, Time>,
+    lives: BTreeMap<TaskId, Span>,
+    /// The times for which the rate was throttled without a break: since when, until when, and until when at the
+    /// latest it had ever been said.
+    pauses: Vec<(Time, Time, Time)>,
+    /// When those who came later passed it.
+    passed: Vec<Time>,
+}
+
+impl Waiting {
+    /// A reader has the lock, and the writer waits for it.
+    fn new() -> Self {
+        let mut world = world(64);
+        let reader = add(&mut world, claiming("first reader", "lock:a"));
+        let writer = add(&mut world, claiming("writer", "lock:a:write,external_api:x"));
+        let ends = BTreeMap::from([(reader, Time(3_000_000))]);
+        Self { world, writer, ends, lives: BTreeMap::new(), pauses: Vec::new(), passed: Vec::new() }
+    }
+
+    fn waits(&self) -> bool {
+        status(&self.world, self.writer) == Status::Pending
+    }
+
+    fn is_throttled(&self) -> bool {
+        self.pauses.last().is_some_and(|(_, until, _)| *until > self.world.now)
+    }
+
+    /// Lets time pass; readers end when it is time for that.
+    fn pass(&mut self, to: Time) {
+        loop {
+            let next = self.ends.iter().map(|(id, at)| (*at, *id)).min().filter(|(at, _)| *at <= to);
+            self.world.pass(next.map_or(to, |(at, _)| at));
+            self.look();
+            let Some((_, id)) = next else { return };
+            self.ends.remove(&id);
+            assert!(self.world.report(id, Outcome::Succeeded).0.is_ok());
+            self.look();
+        }
+    }
+
+    fn come(&mut self, what: &Meanwhile) {
+        match what {
+            Meanwhile::Reader(life) => {
+                let id = add(&mut self.world, claiming("later reader", "lock:a"));
+                self.lives.insert(id, *life);
+            }
+            Meanwhile::Throttle(pause) => {
+                let (now, resource) = (self.world.now, named("external_api:x"));
+                let command = Command::Throttle { resource, pause: *pause, by: None, create: false };
+                assert!(self.world.handle(command).0.is_ok());
+                let until = now + *pause;
+                match self.pauses.last_mut().filter(|(_, until, _)| *until > now) {
+                    Some(last) => *last = (last.0, until, last.2.max(until)),
+                    None => self.pauses.push((now, until, until)),
+                }
+            }
+            Meanwhile::Restart => {
+                let attached = self.world.core.workers().iter().map(|view| view.id).collect();
+                self.world.reload();
+                self.world.rejoin(&attached);
+            }
+        }
+        self.look();
+    }
+
+    /// Notes who has started, and that the writer waits for nobody else.
+    fn look(&mut self) {
+        for (id, ..) in self.world.running() {
+            if id != self.writer && !self.ends.contains_key(&id) {
+                self.ends.insert(id, self.world.now + self.lives[&id]);
+                if self.waits() {
+                    self.passed.push(self.world.now);
+                }
+            }
+        }
+        assert!(
+            !self.waits() || self.is_throttled() || !self.ends.is_empty(),
+            "nothing stands in its way at {:?}",
+            self.world.now
+        );
+    }
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// A writer waits for the readers that were there before it, and for those that were let in during one pause of
+    /// what else it needs: one for which others are not kept waiting. However often it is told to wait, and over a
+    /// restart, too.
+    #[test]
+    fn a_writer_that_is_told_to_wait_is_passed_in_one_long_pause_at_most(
+        meanwhile in prop::collection::vec((0_u64..3_000, meanwhile()), 1..60),
+    ) {
+        let mut waiting = Waiting::new();
+        for (pause, what) in &meanwhile {
+            waiting.pass(waiting.world.now + Span::from_millis(*pause));
+            waiting.come(what);
+        }
+        waiting.pass(waiting.world.now + Span::from_secs(100));
+        prop_assert!(!waiting.waits());
+        let in_which = |at: &Time| waiting.pauses.iter().position(|(since, until, _)| since <= at && at <= until);
+        let pauses: BTreeSet<Option<usize>> = waiting.passed.iter().map(in_which).collect();
+        prop_assert!(pauses.len() <= 1, "{:?} in {:?}", waiting.passed, waiting.pauses);
+        let is_long = |pause: &Option<usize>| pause.is_some_and(|pause| {
+            let (since, _, longest) = waiting.pauses[pause];
+            longest.since(since) > Config::default().reservation_delay
+        });
+        prop_assert!(pauses.iter().all(is_long), "{:?} in {:?}", waiting.passed, waiting.pauses);
+    }
 
     /// With finite work every task starts and ends, whatever it claims, and the daemon is restarted meanwhile.
     #[test]
@@ -204,6 +339,11 @@ proptest! {
                 let mut task = claiming("work", &distinct(&one.claims).join(","));
                 spec_of(&mut task).priority = one.class;
                 spec_of(&mut task).timeout = one.timeout.map(Span::from_secs);
+                if let Some(pause) = one.throttle_ms {
+                    let (resource, pause) = (named("external_api:x"), Span::from_millis(pause));
+                    let command = Command::Throttle { resource, pause, by: None, create: false };
+                    prop_assert!(world.handle(command).0.is_ok());
+                }
                 lives.insert(add(&mut world, task), Span::from_millis(one.life_ms));
             }
             if number == restart {

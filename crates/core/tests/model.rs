@@ -244,6 +244,7 @@ impl Pair {
             reserved: Default::default(),
             reserved_amounts: Default::default(),
             gathers: false,
+            gave_way: false,
         }
     }
 
@@ -311,7 +312,7 @@ impl Pair {
             State::Ready(since) => {
                 let aging = [1, 2, 3].map(|steps| since + Span(self.naive.aging.0 * steps));
                 let refills = task.variants.iter().flatten().filter_map(|need| self.naive.refill(need));
-                let throttles = self.naive.throttled.values().copied();
+                let throttles = self.naive.throttled.values().map(|(_, until)| *until);
                 let reserves = [since + self.naive.reservation_delay];
                 aging.into_iter().chain(reserves).chain(throttles).chain(refills).collect()
             }
@@ -428,7 +429,7 @@ impl Pair {
         let resource = API.parse().expect("a resource");
         let (reply, out) = self.world.handle(Command::Throttle { resource, pause, by: None, create: false });
         assert!(reply.is_ok(), "{reply:?}");
-        self.naive.throttled.insert(API.to_owned(), self.naive.now + pause);
+        self.naive.throttle(API, self.naive.now + pause);
         self.compare(&out);
     }
 

@@ -6,12 +6,14 @@
 //! held in a conflicting mode or reserved by a task before it, or has too few tokens, it reserves it, until it
 //! starts, ends, is held or paused, or has no worker; and if it is short of an amount, once it has been ready
 //! for the reservation delay. One with variants does so for each of them, and starts in the first that has all.
+//! What a task has reserved for a variant that is throttled for longer than that delay it gives up, but once.
 
 use orchd_model::{Amount, Claim, Mode, On, Priority, Span, Status, Time};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 mod judge;
 pub mod steps;
+mod throttles;
 
 /// A resource, `workflow 1` or `session 1`; how; how much.
 pub type Need = (String, Mode, Amount);
@@ -62,6 +64,8 @@ pub struct Task {
     pub reserved_amounts: BTreeMap<(String, usize), (Amount, Time)>,
     /// Whether it had reserved something else than what it waited for when it was last looked at.
     pub gathers: bool,
+    /// Whether it has given up once what it had reserved.
+    pub gave_way: bool,
 }
 
 impl Task {
@@ -156,7 +160,8 @@ pub struct Naive {
     pub workers: Vec<Worker>,
     pub capacity: BTreeMap<String, Amount>,
     pub buckets: BTreeMap<String, Bucket>,
-    pub throttled: BTreeMap<String, Time>,
+    /// Since when, and until when.
+    pub throttled: BTreeMap<String, (Time, Time)>,
     pub reservation_delay: Span,
     pub grace: Span,
     pub paused: BTreeSet<String>,
@@ -365,9 +370,8 @@ impl Naive {
 
     fn is_barred(&self, (resource, mode, amount): &Need) -> bool {
         let charge = self.charge(resource, *mode, *amount);
-        let is_throttled = self.throttled.get(resource).is_some_and(|until| *until > self.now);
         let is_missing = self.missing.contains(resource);
-        let is_shut = self.paused.contains(resource) || is_throttled || is_missing;
+        let is_shut = self.paused.contains(resource) || is_missing;
         is_shut || self.whole(resource).is_some_and(|c| charge > c)
     }
 
@@ -376,7 +380,7 @@ impl Naive {
         let holders = self.holders(resource);
         let held = holders.iter().fold(Amount::ZERO, |sum, (_, amount)| sum + *amount);
         let wanted = held + self.charge(resource, *mode, *amount);
-        if self.is_barred(need) {
+        if self.is_barred(need) || self.is_throttled(need).is_some() {
             Some(Block::Barred)
         } else if holders.iter().any(|(held, _)| !held.admits(*mode)) {
             Some(Block::Mode)
@@ -497,12 +501,16 @@ impl Naive {
                 .filter(|variant| task.variants[*variant].iter().any(|need| self.is_barred(need)))
                 .collect();
             let is_known = !self.workers.iter().any(|worker| worker.awaited);
+            if !matches!(task.state, State::Ready(_)) || task.hold {
+                self.tasks[id].gave_way = false;
+            }
             if self.rank(id, &classes).is_none() || (is_known && !has_worker) {
                 self.tasks[id].unreserve();
             }
             for variant in barred {
                 self.tasks[id].unreserve_variant(variant);
             }
+            self.give_way(id);
         }
     }
 
@@ -528,10 +536,8 @@ impl Naive {
                 Block::Mode | Block::Behind | Block::Rate => {
                     task.reserved.insert((variant, need.clone()));
                 }
-                Block::Barred => task.unreserve_variant(variant),
-                Block::Short if is_group => task.unreserve_variant(variant),
-                Block::Short => self.reserve_amount(rank, variant, need),
-                Block::Beside => {}
+                Block::Short if !is_group => self.reserve_amount(rank, variant, need),
+                Block::Short | Block::Barred | Block::Beside => {}
             }
         }
         let waits = |(variant, resource): &(usize, String)| blocks[*variant].0 == *resource;
