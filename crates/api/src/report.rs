@@ -176,7 +176,8 @@ pub struct FailedTask {
 /// For how long a resource, or `slots`, kept tasks from starting.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ResourceWait {
-    /// The resource; `slots` when all slots of the workers were taken.
+    /// The resource; `slots` when all slots of the workers were taken; with ` (reserved)` behind its name what nobody
+    /// held against the task, but one before it had reserved.
     pub resource: String,
     /// For how long, summed up over the tasks.
     pub time: Span,

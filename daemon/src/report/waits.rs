@@ -129,19 +129,78 @@ impl Timeline {
 
     /// For how long of a turn something was so.
     fn time(&self, turn: Turn, is_so: impl Fn(&Step) -> bool) -> Span {
+        Span(self.parts(turn, is_so).iter().map(|part| part.to.since(part.from).0).sum())
+    }
+
+    /// The parts of a turn in which something was so.
+    fn parts(&self, turn: Turn, is_so: impl Fn(&Step) -> bool) -> Vec<Turn> {
         let first = self.0.partition_point(|step| step.at <= turn.from).saturating_sub(1);
-        let mut time = 0;
+        let mut parts = Vec::new();
         for (place, step) in self.0.iter().enumerate().skip(first) {
             if step.at >= turn.to {
                 break;
             }
             let until = self.0.get(place + 1).map_or(turn.to, |next| next.at).min(turn.to);
             if is_so(step) {
-                time += until.since(step.at.max(turn.from)).0;
+                parts.push(Turn { from: step.at.max(turn.from), to: until });
             }
         }
-        Span(time)
+        parts
     }
+}
+
+/// The parts of a time that are in none of `others`.
+fn without(times: &[Turn], others: &[Turn]) -> Vec<Turn> {
+    let mut left = times.to_vec();
+    for other in others {
+        let cut = |time: Turn| {
+            let before = Turn { from: time.from, to: time.to.min(other.from) };
+            let after = Turn { from: time.from.max(other.to), to: time.to };
+            [before, after].into_iter().filter(|part| part.from < part.to)
+        };
+        left = left.into_iter().flat_map(cut).collect();
+    }
+    left
+}
+
+/// Whether somebody else waits who shares the resource with this claim not at all, or not with so little of it.
+fn is_contended(step: &Step, claim: &Claim, bounds: Bounds) -> bool {
+    // The one that is looked at waits itself.
+    let others = step.holders > 1;
+    if claim.mode == Mode::Read { step.alone > 0 || (others && bounds.capacity.is_some()) } else { others }
+}
+
+/// What this task waited for though nobody held it: a task before it had reserved it.
+fn reserved(
+    waiters: &Waiters,
+    claims: &[Claim],
+    turn: Turn,
+    blocked: &[Turn],
+    scene: &Scene,
+) -> Vec<(String, Span)> {
+    let free = without(&[turn], blocked);
+    let of_claim = |claim: &Claim| {
+        let bounds = scene.resources.get(&claim.resource).copied().unwrap_or_default();
+        let line = waiters.get(&claim.resource).filter(|_| !bounds.has_rate)?;
+        let time: u64 =
+            free.iter().map(|part| line.time(*part, |step| is_contended(step, claim, bounds)).0).sum();
+        Some((format!("{} (reserved)", claim.resource), Span(time)))
+    };
+    claims.iter().filter_map(of_claim).collect()
+}
+
+/// Who waited for a resource, by time.
+type Waiters = BTreeMap<ResourceName, Timeline>;
+
+/// What all of these tasks waited for, each in its turn.
+fn waiters(lives: &[Life], turns: &[Option<Turn>]) -> Waiters {
+    let mut waiting = Holdings::default();
+    for (life, turn) in lives.iter().zip(turns) {
+        let Some(turn) = turn.filter(|turn| turn.from < turn.to) else { continue };
+        let stretch = Stretch { from: turn.from, ran_to: turn.to, held_to: turn.to, variant: life.variant };
+        waiting.note(&life.demand, &[stretch]);
+    }
+    waiting.by_resource.into_iter().map(|(name, changes)| (name, Timeline::new(changes))).collect()
 }
 
 /// Whether a claim could not be granted beside what is held.
@@ -175,23 +234,29 @@ pub fn longest_waits(
     let slots = Timeline::new(holdings.slots);
     let by_resource: BTreeMap<ResourceName, Timeline> =
         holdings.by_resource.into_iter().map(|(name, changes)| (name, Timeline::new(changes))).collect();
+    let waiters = waiters(lives, turns);
     let mut sums: BTreeMap<String, Span> = BTreeMap::new();
     let mut longest = Vec::new();
     for place in waiting {
         let (life, Some(turn)) = (&lives[*place], turns[*place]) else { continue };
-        let mut on = Vec::new();
+        let (mut on, mut blocked) = (Vec::new(), Vec::new());
+        let mut note = |name: String, parts: Vec<Turn>| {
+            on.push((name, Span(parts.iter().map(|part| part.to.since(part.from).0).sum())));
+            blocked.extend(parts);
+        };
         if life.demand.runner == Runner::Process && scene.slots > 0 {
             let all = i64::from(scene.slots);
-            on.push((SLOTS.to_owned(), slots.time(turn, |step| step.holders >= all)));
+            note(SLOTS.to_owned(), slots.parts(turn, |step| step.holders >= all));
         }
         let claims = claims_of(&life.demand, life.variant);
         for claim in &*claims {
             let bounds = scene.resources.get(&claim.resource).copied().unwrap_or_default();
             let held = by_resource.get(&claim.resource);
-            let time =
-                held.map_or(Span::default(), |held| held.time(turn, |step| blocks(step, claim, bounds)));
-            on.push((claim.resource.to_string(), time));
+            let parts =
+                held.map_or_else(Vec::new, |held| held.parts(turn, |step| blocks(step, claim, bounds)));
+            note(claim.resource.to_string(), parts);
         }
+        on.extend(reserved(&waiters, &claims, turn, &blocked, scene));
         explain_by_rate(&claims, turn, scene, &mut on);
         let mut on: Vec<ResourceWait> = on
             .into_iter()
@@ -254,6 +319,25 @@ mod tests {
         assert_eq!(blocked(&holds, (20, 55), "lock:a:exclusive", none), 15);
         assert_eq!(blocked(&holds, (60, 100), "lock:a:write", none), 0);
         assert_eq!(blocked(&[], (0, 100), "lock:a:write", none), 0);
+    }
+
+    #[test]
+    fn what_is_free_and_wanted_by_a_writer_before_is_waited_for_as_reserved() {
+        // Somebody reads from 0 to 50; a writer waits from 10 to 50; a reader that comes at 20 starts at 70, when the
+        // writer has ended.
+        let writer = (10, 50, 1, Mode::Write);
+        let name: ResourceName = "lock:a".parse().unwrap();
+        let waiters = Waiters::from([(name, timeline(&[writer, (20, 70, 1, Mode::Read)]))]);
+        let scene = Scene { now: Time(100), slots: 4, resources: BTreeMap::new() };
+        let turn = Turn { from: Time(20), to: Time(70) };
+        let held_by_the_writer = Turn { from: Time(50), to: Time(70) };
+        let claims: Vec<Claim> = vec!["lock:a".parse().unwrap()];
+        let on = reserved(&waiters, &claims, turn, &[held_by_the_writer], &scene);
+        assert_eq!(on, [("lock:a (reserved)".to_owned(), Span(30))]);
+        // Slots were full up to 40.
+        let full = Turn { from: Time(0), to: Time(40) };
+        let on = reserved(&waiters, &claims, turn, &[full, held_by_the_writer], &scene);
+        assert_eq!(on, [("lock:a (reserved)".to_owned(), Span(10))]);
     }
 
     #[test]
