@@ -379,8 +379,10 @@ impl Engine {
     fn hand_over(&mut self, gathering: &mut Gathering) {
         let Gathering { output, responses, parameters, definitions, hooks, workflow_hooks } =
             std::mem::take(gathering);
-        let batch =
-            Batch { definitions, hooks, workflow_hooks, ..batch::of(&self.core, output.events, parameters) };
+        // What is not written with events would not be written at all.
+        let blocked = if output.events.is_empty() { Vec::new() } else { self.core.take_blocked() };
+        let of_events = batch::of(&self.core, output.events, parameters);
+        let batch = Batch { definitions, hooks, workflow_hooks, blocked, ..of_events };
         let through = batch.events.last().map_or(Sequence(0), |event: &Event| event.sequence);
         let picture = Picture::of(&self.core);
         let outgoing = Outgoing { batch, through, picture, responses, effects: output.effects };

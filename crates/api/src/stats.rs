@@ -151,7 +151,8 @@ pub struct Resource {
     pub throttled_until: Option<Time>,
     /// Its rate; none when its claims are not limited in time.
     pub rate: Option<ResourceRate>,
-    /// For how long somebody has waited for it since the daemon started, or it came into being.
+    /// For how long somebody has waited for it since it came into being, over restarts. A task that waits for several
+    /// adds to one at a time.
     pub blocked_time: Span,
 }
 

@@ -3,10 +3,11 @@
 //! Invariant: held amounts never exceed a capacity that was not lowered meanwhile; a write or exclusive
 //! holder is the only one. Which tasks wait for a resource is the business of the queues.
 
-use orchd_model::{Amount, Mode, ResourceSetting, TaskId, Time};
+use orchd_model::{Amount, Mode, ResourceName, ResourceSetting, TaskId, Time};
 use rustc_hash::FxHashMap;
 use std::collections::BTreeSet;
 
+use crate::blocked::Clock;
 use crate::rank::Rank;
 use crate::resource::{Hold, Need, Reservation, Resource, ResourceKey};
 use crate::resource_state::ResourceState;
@@ -27,6 +28,9 @@ pub(crate) struct Ledger {
     gave_way: BTreeSet<TaskId>,
     /// Tasks of which what is kept over a restart may have changed since that was last asked for.
     kept_changed: BTreeSet<TaskId>,
+    /// Resources whose clocks have started or stopped, and whose have gone with them.
+    clocks_changed: BTreeSet<ResourceIndex>,
+    clocks_gone: BTreeSet<ResourceName>,
     /// Resources on which something became free since the queues last looked.
     changed: Vec<ResourceIndex>,
     /// The present, for what is counted over time.
@@ -97,6 +101,9 @@ impl Ledger {
             let resource = self.resources[index].take().expect("looked at just now");
             self.index.remove(&resource.key);
             self.vacant.push(index);
+            if let ResourceKey::Named(name) = resource.key {
+                self.note_gone(name);
+            }
         }
     }
 
@@ -355,13 +362,29 @@ impl Ledger {
     /// One more queue waits for a resource.
     pub fn begin_wait(&mut self, index: ResourceIndex) {
         let now = self.now;
-        self.get_mut(index).begin_wait(now);
+        self.clock(index).begin_wait(now);
     }
 
     /// One queue less waits for a resource.
     pub fn end_wait(&mut self, index: ResourceIndex) {
         let now = self.now;
-        self.get_mut(index).end_wait(now);
+        self.clock(index).end_wait(now);
+    }
+
+    /// The clock of a resource, which is about to change.
+    pub fn clock(&mut self, index: ResourceIndex) -> &mut Clock {
+        self.clocks_changed.insert(index);
+        &mut self.get_mut(index).clock
+    }
+
+    /// A resource is gone, and what is stored of its clock with it.
+    pub fn note_gone(&mut self, name: ResourceName) {
+        self.clocks_gone.insert(name);
+    }
+
+    /// Resources that are gone, and those whose clocks may have changed, since the last call.
+    pub fn take_clocks(&mut self) -> (BTreeSet<ResourceName>, BTreeSet<ResourceIndex>) {
+        (std::mem::take(&mut self.clocks_gone), std::mem::take(&mut self.clocks_changed))
     }
 
     /// Whoever waits for this resource should look again.

@@ -12,7 +12,7 @@
 //! | tasks at the end of a workflow | `finally`, `compensation` |
 //! | workflows that go on after their end | `rerun` |
 //! | the order of ready tasks | `rank`, `class`, `queue`, `parking` |
-//! | claims | `resource`, `resource_state`, `ledger`, `bucket`, `demand`, `variant`, `admit`, `gathered` |
+//! | claims | `resource`, `resource_state`, `blocked`, `ledger`, `bucket`, `demand`, `variant`, `admit`, `gathered` |
 //! | attempts, retries, lost workers | `attempt`, `worker` |
 //! | tasks given to workers ahead of their slots | `place` |
 //! | sessions, and the order inside them | `session`, `turns` |
@@ -28,6 +28,7 @@ mod admit;
 mod apply;
 mod array;
 mod attempt;
+mod blocked;
 mod bucket;
 mod claimant;
 mod class;
@@ -70,6 +71,7 @@ mod view;
 mod worker;
 
 pub use crate::core::{Config, Core, Output};
+pub use blocked::Blocked;
 pub use bucket::Bucket;
 pub use command::{
     Command, EdgeTarget, Effect, EndedTask, Firing, Join, NewClaim, NewSchedule, NewSession, NewTask,

@@ -23,7 +23,7 @@ impl Core {
     /// taken for disconnected until they say hello. Effects that were under way are put into `out` again.
     #[must_use]
     pub fn load(config: Config, snapshot: Snapshot, now: Time, out: &mut Output) -> Self {
-        let Snapshot { meta, tasks, workflows, sessions, schedules } = snapshot;
+        let Snapshot { meta, tasks, workflows, sessions, schedules, blocked } = snapshot;
         let now = now.max(meta.last_time);
         let ahead = config.ahead;
         let mut core = Self {
@@ -82,6 +82,7 @@ impl Core {
         for id in ids {
             core.restore(id, out);
         }
+        core.restore_blocked(blocked);
         core.regain_all();
         core.keep_gathered();
         core

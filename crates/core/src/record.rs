@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use crate::blocked::Blocked;
 use crate::compensation::Compensation;
 use crate::demand::Demand;
 use crate::gathered::Gathered;
@@ -565,4 +566,6 @@ pub struct Snapshot {
     pub sessions: Vec<SessionRecord>,
     /// Schedules, by id.
     pub schedules: Vec<ScheduleRecord>,
+    /// For how long resources were waited for.
+    pub blocked: Vec<(ResourceName, Blocked)>,
 }

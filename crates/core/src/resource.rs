@@ -6,6 +6,7 @@ use orchd_model::{
 };
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::blocked::Clock;
 use crate::bucket::Bucket;
 use crate::ledger::ResourceIndex;
 use crate::rank::Rank;
@@ -107,10 +108,8 @@ pub(crate) struct Resource {
     pub held: Amount,
     /// Queues that need it.
     pub users: u32,
-    /// Queues that are parked on it, since when there is one, and for how long there was one before.
-    waiting: u32,
-    waiting_since: Time,
-    waited: Span,
+    /// For how long queues have been parked on it.
+    pub clock: Clock,
     /// Reservations in read mode, and in the modes that share with nobody.
     reserved_shared: BTreeSet<Turn>,
     reserved_single: BTreeSet<Turn>,
@@ -135,9 +134,7 @@ impl Resource {
             holders: BTreeMap::new(),
             held: Amount::ZERO,
             users: 0,
-            waiting: 0,
-            waiting_since: Time(0),
-            waited: Span::ZERO,
+            clock: Clock::default(),
             reserved_shared: BTreeSet::new(),
             reserved_single: BTreeSet::new(),
             reserved_amounts: BTreeMap::new(),
@@ -320,27 +317,6 @@ impl Resource {
             excluding == 0 && has_room && self.capacity().is_none_or(|capacity| held + charge <= capacity)
         });
         last?.ends_by
-    }
-
-    /// One more queue waits for it.
-    pub fn begin_wait(&mut self, now: Time) {
-        if self.waiting == 0 {
-            self.waiting_since = now;
-        }
-        self.waiting += 1;
-    }
-
-    /// One queue less waits for it.
-    pub fn end_wait(&mut self, now: Time) {
-        self.waited = self.blocked(now);
-        self.waiting -= 1;
-        self.waiting_since = now;
-    }
-
-    /// For how long somebody has waited for it, all in all.
-    pub fn blocked(&self, now: Time) -> Span {
-        let current = if self.waiting > 0 { now.since(self.waiting_since) } else { Span::ZERO };
-        Span(self.waited.0 + current.0)
     }
 
     /// The first reservation of an amount, which alone counts.

@@ -35,7 +35,8 @@ pub struct ResourceView {
     pub throttled_until: Option<Time>,
     /// Its rate, if it has one, and the tokens that are there.
     pub rate: Option<RateView>,
-    /// For how long somebody has waited for it since the daemon started, or it came into being.
+    /// For how long somebody has waited for it since it came into being, over restarts. A task that waits for several
+    /// adds to one at a time.
     pub blocked: Span,
 }
 
@@ -133,7 +134,7 @@ impl Core {
                 left: bucket.left(),
                 next_refill: bucket.next_refill(rate),
             }),
-            blocked: resource.blocked(self.now),
+            blocked: resource.clock.blocked().until(self.now),
         }
     }
 

@@ -8,6 +8,7 @@
 //! back. Nothing above the two traits knows what lies under them.
 
 mod backup;
+mod blocked;
 mod codec;
 mod definition;
 mod dir;

@@ -3,11 +3,12 @@
 //! Invariant: what [`Store::commit`] has returned for is on disk, and a batch is there whole or not at all.
 
 use orchd_core::{
-    AttemptEnd, EndedTask, Event, Meta, ScheduleRecord, SessionRecord, Snapshot, TaskRecord, WorkflowRecord,
+    AttemptEnd, Blocked, EndedTask, Event, Meta, ScheduleRecord, SessionRecord, Snapshot, TaskRecord,
+    WorkflowRecord,
 };
 use orchd_model::{
-    AttemptNumber, Glob, Priority, ScheduleId, ScheduleSpec, Sequence, SessionId, Status, TaskId, TaskRange,
-    TaskResult, TaskSpec, Time, WorkflowId,
+    AttemptNumber, Glob, Priority, ResourceName, ScheduleId, ScheduleSpec, Sequence, SessionId, Status,
+    TaskId, TaskRange, TaskResult, TaskSpec, Time, WorkflowId,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -31,6 +32,8 @@ pub struct Batch {
     pub workflow_parameters: Vec<(WorkflowId, String)>,
     /// Every schedule that an event touched and that is still there, as it is after the last event.
     pub schedules: Vec<ScheduleRecord>,
+    /// For how long resources were waited for, where that has changed; nothing of one that is gone.
+    pub blocked: Vec<(ResourceName, Option<Blocked>)>,
     /// Everything else, as it is after the last event.
     pub meta: Meta,
     /// The hooks, a JSON array, of the workflows that were submitted in this batch and have some.

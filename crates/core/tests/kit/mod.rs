@@ -5,13 +5,13 @@
 #![expect(dead_code, reason = "each test uses its own part of the harness")]
 
 use orchd_core::{
-    Command, Config, Core, EdgeTarget, EndedTask, Fact, Join, NewClaim, NewSession, NewTask, NewWorkflow,
-    Output, Phase, Reply, Rerun, Runner, SessionRecord, SkipCause, Snapshot, Submission, TaskRecord,
-    WorkerNote, WorkflowRecord,
+    Blocked, Command, Config, Core, EdgeTarget, EndedTask, Fact, Join, NewClaim, NewSession, NewTask,
+    NewWorkflow, Output, Phase, Reply, Rerun, Runner, SessionRecord, SkipCause, Snapshot, Submission,
+    TaskRecord, WorkerNote, WorkflowRecord,
 };
 use orchd_model::{
-    AttemptReport, Body, Claim, Matcher, On, Outcome, Refusal, RetryPolicy, SessionId, SessionMode,
-    SessionStatus, Span, Status, TaskId, TaskRange, TaskSpec, Time, Token, WorkerId, WorkflowId,
+    AttemptReport, Body, Claim, Matcher, On, Outcome, Refusal, ResourceName, RetryPolicy, SessionId,
+    SessionMode, SessionStatus, Span, Status, TaskId, TaskRange, TaskSpec, Time, Token, WorkerId, WorkflowId,
     WorkflowStatus,
 };
 use std::collections::{BTreeMap, BTreeSet, hash_map::DefaultHasher};
@@ -31,6 +31,8 @@ pub struct Store {
     pub tasks: BTreeMap<TaskId, TaskRecord>,
     pub workflows: BTreeMap<WorkflowId, WorkflowRecord>,
     pub sessions: BTreeMap<SessionId, SessionRecord>,
+    /// For how long resources were waited for.
+    pub blocked: BTreeMap<ResourceName, Blocked>,
     /// Every terminal status a task has had in its current run; more than one is a bug.
     ended: BTreeMap<TaskId, Status>,
 }
@@ -160,6 +162,14 @@ impl World {
 
     /// What a store does with a batch of events.
     fn keep(&mut self, out: &Output) {
+        if !out.events.is_empty() {
+            for (name, blocked) in self.core.take_blocked() {
+                match blocked {
+                    Some(blocked) => drop(self.store.blocked.insert(name, blocked)),
+                    None => drop(self.store.blocked.remove(&name)),
+                }
+            }
+        }
         let mut tasks = BTreeSet::new();
         let mut workflows = BTreeSet::new();
         let mut sessions = BTreeSet::new();
@@ -409,6 +419,7 @@ impl World {
             workflows,
             sessions: sessions.clone(),
             schedules: schedules.clone(),
+            blocked: self.store.blocked.clone().into_iter().collect(),
         };
         assert_eq!(snapshot, stored_and_read_back(&snapshot));
         let core = Core::load(self.config.clone(), snapshot, self.now, &mut out);
@@ -483,6 +494,7 @@ fn stored_and_read_back(snapshot: &Snapshot) -> Snapshot {
         workflows: snapshot.workflows.iter().map(through).collect(),
         sessions: snapshot.sessions.iter().map(through).collect(),
         schedules: snapshot.schedules.iter().map(through).collect(),
+        blocked: snapshot.blocked.iter().map(through).collect(),
     }
 }
 

@@ -1,9 +1,11 @@
 //! The naive store: maps in memory, no thought of speed. What it says is what a store should say.
 
-use orchd_core::{EndedTask, Event, Fact, Meta, Phase, SessionRecord, SkipCause, Snapshot, TaskRecord};
+use orchd_core::{
+    Blocked, EndedTask, Event, Fact, Meta, Phase, SessionRecord, SkipCause, Snapshot, TaskRecord,
+};
 use orchd_model::{
-    AttemptNumber, ScheduleId, Sequence, SessionId, SessionStatus, Status, TaskId, TaskRange, TaskSpec, Time,
-    WorkflowId, WorkflowStatus,
+    AttemptNumber, ResourceName, ScheduleId, Sequence, SessionId, SessionStatus, Status, TaskId, TaskRange,
+    TaskSpec, Time, WorkflowId, WorkflowStatus,
 };
 use orchd_store::{
     Batch, DeadLetter, DefinitionChange, Figures, Filter, History, HookChange, Retention, Store, StoreError,
@@ -23,6 +25,7 @@ struct State {
     workflows: BTreeMap<WorkflowId, StoredWorkflow>,
     sessions: BTreeMap<SessionId, SessionRecord>,
     schedules: BTreeMap<ScheduleId, StoredSchedule>,
+    blocked: BTreeMap<ResourceName, Blocked>,
     journal: Vec<Vec<Event>>,
     figures: Option<Figures>,
     definitions: BTreeMap<String, StoredDefinition>,
@@ -153,6 +156,7 @@ impl Store for MemoryStore {
                 .cloned()
                 .collect(),
             schedules: state.schedules.values().map(|s| s.record.clone()).collect(),
+            blocked: state.blocked.clone().into_iter().collect(),
         })
     }
 
@@ -166,6 +170,12 @@ impl Store for MemoryStore {
         }
         for record in &batch.workflows {
             state.workflows.get_mut(&record.id).unwrap().record = record.clone();
+        }
+        for (name, blocked) in &batch.blocked {
+            match blocked {
+                Some(blocked) => drop(state.blocked.insert(name.clone(), *blocked)),
+                None => drop(state.blocked.remove(name)),
+            }
         }
         for record in &batch.sessions {
             state.sessions.insert(record.id, record.clone());

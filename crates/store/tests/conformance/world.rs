@@ -1,13 +1,13 @@
 //! Plays the scheduler: tasks and workflows that live and die, and the batches that say so.
 
 use orchd_core::{
-    AttemptEnd, Counters, Demand, Edge, Event, Fact, Key, Meta, Phase, Role, Run, Runner, ScheduleRecord,
-    Scope, SessionRecord, SkipCause, Stop, TaskRecord, TickOutcome, Trigger, WorkflowRecord,
+    AttemptEnd, Blocked, Counters, Demand, Edge, Event, Fact, Key, Meta, Phase, Role, Run, Runner,
+    ScheduleRecord, Scope, SessionRecord, SkipCause, Stop, TaskRecord, TickOutcome, Trigger, WorkflowRecord,
 };
 use orchd_model::{
-    Amount, AttemptNumber, CatchUp, ErrorType, FailFast, On, Outcome, Overlap, ResourceSetting, ScheduleId,
-    ScheduleSpec, Sequence, SessionId, SessionMode, SessionStatus, Span, Status, TaskId, TaskResult,
-    TaskSpec, Time, Token, Usage, WorkerId, WorkflowId, WorkflowStatus,
+    Amount, AttemptNumber, CatchUp, ErrorType, FailFast, On, Outcome, Overlap, ResourceName, ResourceSetting,
+    ScheduleId, ScheduleSpec, Sequence, SessionId, SessionMode, SessionStatus, Span, Status, TaskId,
+    TaskResult, TaskSpec, Time, Token, Usage, WorkerId, WorkflowId, WorkflowStatus,
 };
 use orchd_store::{Batch, DeadLetter, Figures, HookChange};
 use serde_json::json;
@@ -86,6 +86,7 @@ impl World {
                 .iter()
                 .filter_map(|id| self.schedules.get(id).cloned())
                 .collect(),
+            blocked: first_event.map(blocked).unwrap_or_default(),
             meta: self.meta.clone(),
             figures,
             definitions: Vec::new(),
@@ -437,7 +438,7 @@ impl World {
     pub fn set_resource(&mut self, capacity: Option<u64>, concurrency: Option<u32>) {
         let capacity = capacity.map(Amount::thousandths);
         let setting = ResourceSetting { capacity, concurrency, ..ResourceSetting::default() };
-        let resource: orchd_model::ResourceName = "external_api:one".parse().unwrap();
+        let resource: ResourceName = "external_api:one".parse().unwrap();
         self.meta.resources = vec![(resource.clone(), setting.clone())];
         self.meta.paused = vec![Scope::Resource(resource.clone())];
         self.meta.next_worker = self.meta.next_worker.next();
@@ -462,4 +463,11 @@ fn hooks(first: u64) -> Vec<HookChange> {
     };
     let forgotten = HookChange::Forgotten { hook: format!("hook{}", first % 3) };
     vec![forgotten, reached, HookChange::Died(letter), HookChange::Settled { id: first / 4 }]
+}
+
+/// For how long resources were waited for, as a batch that begins with this event may say it.
+fn blocked(first: u64) -> Vec<(ResourceName, Option<Blocked>)> {
+    let name = |number: u64| ResourceName::new("lock", Some(&format!("l{number}"))).unwrap();
+    let said = Blocked { before: Span(first), since: first.is_multiple_of(2).then_some(Time(first)) };
+    vec![(name(first % 3), None), (name(first % 5), Some(said))]
 }
