@@ -381,14 +381,8 @@ async fn next_wish(state: &mut State, wishes: &mut mpsc::Receiver<Wish>) -> Next
 
 fn released(grant: Grant, since: Instant) -> FromWorker {
     let report = AttemptReport {
-        task: grant.task,
-        attempt: orchd_model::AttemptNumber(1),
-        token: grant.token,
-        outcome: Outcome::Succeeded,
-        data: None,
         execution_time: since.elapsed().into(),
-        usage: None,
-        progress: None,
+        ..AttemptReport::new(grant.task, orchd_model::AttemptNumber(1), grant.token, Outcome::Succeeded)
     };
     FromWorker::Report { started: Vec::new(), ended: vec![report], unbegun: Vec::new(), progress: Vec::new() }
 }

@@ -5,8 +5,7 @@ use crossbeam_channel::{Receiver, Sender};
 use orchd_api::{Assignment, Bounds, StopCause, StopOrder, ToWorker, Work};
 use orchd_core::{Command, Effect, Event, Fact, Stop};
 use orchd_model::{
-    Allotment, AttemptNumber, AttemptReport, Body, Code, ErrorType, Outcome, Refusal, Span, TaskId, Token,
-    WorkerId,
+    Allotment, AttemptNumber, AttemptReport, Body, Code, ErrorType, Outcome, Refusal, TaskId, Token, WorkerId,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -129,16 +128,7 @@ impl Outbox {
     }
 
     fn fail_at_start(&self, task: TaskId, attempt: AttemptNumber, token: Token, outcome: Outcome) {
-        let report = AttemptReport {
-            task,
-            attempt,
-            token,
-            outcome,
-            data: None,
-            execution_time: Span::ZERO,
-            usage: None,
-            progress: None,
-        };
+        let report = AttemptReport::new(task, attempt, token, outcome);
         self.tell_engine(Command::Report { worker: None, report });
     }
 

@@ -305,16 +305,7 @@ impl Run {
         self.pass(at);
         let Some(Reverse(Ending { token, task, attempt, .. })) = self.endings.pop() else { return };
         self.last = self.last.max(at);
-        let report = AttemptReport {
-            task,
-            attempt,
-            token,
-            outcome: Outcome::Succeeded,
-            data: None,
-            execution_time: Span::ZERO,
-            usage: None,
-            progress: None,
-        };
+        let report = AttemptReport::new(task, attempt, token, Outcome::Succeeded);
         self.handle(Command::Report { worker: Some(self.worker), report });
     }
 }

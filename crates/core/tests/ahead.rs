@@ -182,16 +182,7 @@ impl Play {
         let task = self.tasks[&token];
         let attempt = self.world.store.tasks[&task].attempts;
         let execution_time = Span::from_millis(1);
-        AttemptReport {
-            task,
-            attempt,
-            token,
-            outcome,
-            data: None,
-            execution_time,
-            usage: None,
-            progress: None,
-        }
+        AttemptReport { execution_time, ..AttemptReport::new(task, attempt, token, outcome) }
     }
 
     /// A slot of a worker is free: what waits there first begins, and that is told with the end.

@@ -266,6 +266,23 @@ pub struct AttemptReport {
     pub progress: Option<Progress>,
 }
 
+impl AttemptReport {
+    /// Of an attempt that took no time, used nothing and left nothing but its outcome.
+    #[must_use]
+    pub const fn new(task: TaskId, attempt: AttemptNumber, token: Token, outcome: Outcome) -> Self {
+        Self {
+            task,
+            attempt,
+            token,
+            outcome,
+            data: None,
+            execution_time: Span::ZERO,
+            usage: None,
+            progress: None,
+        }
+    }
+}
+
 /// What is kept of a task's last run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TaskResult {

@@ -106,14 +106,8 @@ mod tests {
 
     fn report(token: u64) -> AttemptReport {
         AttemptReport {
-            task: TaskId(token),
-            attempt: AttemptNumber(1),
-            token: Token(token),
-            outcome: Outcome::exited(3),
-            data: None,
             execution_time: Span::from_millis(5),
-            usage: None,
-            progress: None,
+            ..AttemptReport::new(TaskId(token), AttemptNumber(1), Token(token), Outcome::exited(3))
         }
     }
 

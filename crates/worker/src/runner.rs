@@ -7,7 +7,7 @@
 
 use crossbeam_channel::Sender;
 use orchd_api::{Assignment, AttemptProgress, HeldAttempt, StartedAttempt, StopCause, StopOrder};
-use orchd_model::{AttemptReport, Outcome, Span, Token, limits};
+use orchd_model::{AttemptReport, Outcome, Token, limits};
 use parking_lot::Mutex;
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fd::OwnedFd;
@@ -231,16 +231,9 @@ impl Runner {
     }
 
     fn never_started(&self, assignment: &Assignment, cause: StopCause) {
-        self.shared.tell(AttemptEvent::Ended(AttemptReport {
-            task: assignment.task,
-            attempt: assignment.attempt,
-            token: assignment.token,
-            outcome: stopped(cause),
-            data: None,
-            execution_time: Span::ZERO,
-            usage: None,
-            progress: None,
-        }));
+        let Assignment { task, attempt, token, .. } = *assignment;
+        let report = AttemptReport::new(task, attempt, token, stopped(cause));
+        self.shared.tell(AttemptEvent::Ended(report));
     }
 }
 

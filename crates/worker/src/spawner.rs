@@ -387,14 +387,9 @@ impl Spawner {
             (None, Err(signal)) => Outcome::signalled(signal),
         };
         let report = Box::new(AttemptReport {
-            task: running.task,
-            attempt: running.attempt,
-            token: running.token,
-            outcome,
-            data: None,
             execution_time: Span::from(running.began.elapsed()),
             usage,
-            progress: None,
+            ..AttemptReport::new(running.task, running.attempt, running.token, outcome)
         });
         running.phase = Phase::Lingering { report, looks: 0 };
         self.look_after_group(at);

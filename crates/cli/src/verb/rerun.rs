@@ -2,6 +2,7 @@
 
 use clap::Args;
 use orchd_api::PauseRequest;
+use orchd_model::WorkflowId;
 use std::path::PathBuf;
 
 use super::pause::pause;
@@ -56,10 +57,7 @@ impl Rerun {
     }
 
     pub(super) async fn run(self, context: &Context) -> Result<Exit, Failure> {
-        let client = context.client().await?;
-        let workflow = named(&client, self.named.workflow, self.named.session).await?.id;
-        let Following { detach, output } = self.following;
-        carry_out(context, &client, Submission::Rerun(workflow, self.from), detach, output).await
+        self.named.goes_on(context, self.following, |workflow| Submission::Rerun(workflow, self.from)).await
     }
 }
 
@@ -69,14 +67,22 @@ impl Resume {
     }
 
     pub(super) async fn run(self, context: &Context) -> Result<Exit, Failure> {
-        let client = context.client().await?;
-        let workflow = named(&client, self.named.workflow, self.named.session).await?.id;
-        let Following { detach, output } = self.following;
-        carry_out(context, &client, Submission::Resume(workflow), detach, output).await
+        self.named.goes_on(context, self.following, Submission::Resume).await
     }
 }
 
 impl Named {
+    async fn goes_on(
+        self,
+        context: &Context,
+        following: Following,
+        how: impl FnOnce(WorkflowId) -> Submission,
+    ) -> Result<Exit, Failure> {
+        let client = context.client().await?;
+        let workflow = named(&client, self.workflow, self.session).await?.id;
+        carry_out(context, &client, how(workflow), following.detach, following.output).await
+    }
+
     /// No new starts of its tasks.
     pub(super) async fn pause(self, context: &Context) -> Result<Exit, Failure> {
         let workflow = named(&context.client().await?, self.workflow, self.session).await?.id;

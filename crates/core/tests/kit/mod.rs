@@ -381,16 +381,7 @@ impl World {
     ) -> (Result<Reply, Refusal>, Output) {
         let attempt = self.store.tasks[&task].attempts;
         let execution_time = Span::from_millis(1);
-        let report = AttemptReport {
-            task,
-            attempt,
-            token,
-            outcome,
-            data: None,
-            execution_time,
-            usage: None,
-            progress: None,
-        };
+        let report = AttemptReport { execution_time, ..AttemptReport::new(task, attempt, token, outcome) };
         self.handle(Command::Report { worker, report })
     }
 
