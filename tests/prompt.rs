@@ -6,63 +6,13 @@
 #[expect(dead_code, reason = "each test uses a part of the kit")]
 mod kit;
 
+use kit::terminal::Terminal;
 use kit::{Daemon, claims, gate, process};
 use orchd_client::{Status, TaskSpec};
 use rustix::process::Signal;
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{Winsize, tcsetwinsize};
-use std::fs::{self, OpenOptions};
-use std::io::Read;
-use std::process::{Child, Command, Stdio};
+use std::fs;
 
 const GREEN: &str = "\u{1b}[";
-
-/// A terminal that somebody reads.
-struct Terminal {
-    /// What is written to `terminal` comes out here.
-    controller: fs::File,
-    terminal: fs::File,
-}
-
-impl Terminal {
-    /// One that is so many columns wide.
-    fn open(columns: u16) -> Self {
-        let controller = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-        grantpt(&controller).unwrap();
-        unlockpt(&controller).unwrap();
-        let size = Winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
-        tcsetwinsize(&controller, size).unwrap();
-        let name = ptsname(&controller, Vec::new()).unwrap().into_string().unwrap();
-        let terminal = OpenOptions::new().read(true).write(true).open(name).unwrap();
-        Self { controller: controller.into(), terminal }
-    }
-
-    fn spawn(&self, mut command: Command) -> Child {
-        command.stdin(Stdio::null()).stdout(self.terminal.try_clone().unwrap()).spawn().unwrap()
-    }
-
-    /// What is written until it is enough.
-    fn read_until(&self, is_enough: impl Fn(&str) -> bool) -> String {
-        let (mut bytes, mut piece) = (Vec::new(), [0; 4096]);
-        while !is_enough(&String::from_utf8_lossy(&bytes)) {
-            let read = (&self.controller).read(&mut piece).unwrap();
-            bytes.extend_from_slice(&piece[..read]);
-        }
-        String::from_utf8_lossy(&bytes).into_owned()
-    }
-
-    /// What is written until the last program has closed it.
-    fn read_to_end(self) -> String {
-        let Self { mut controller, terminal } = self;
-        drop(terminal);
-        let (mut bytes, mut piece) = (Vec::new(), [0; 4096]);
-        // The last one to close the terminal makes this an error.
-        while let Ok(read @ 1..) = controller.read(&mut piece) {
-            bytes.extend_from_slice(&piece[..read]);
-        }
-        String::from_utf8(bytes).unwrap().replace("\r\n", "\n")
-    }
-}
 
 /// What `orchctl` writes to a terminal so many columns wide.
 fn on_terminal(daemon: &Daemon, columns: u16, arguments: &[&str]) -> String {

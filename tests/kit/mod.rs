@@ -9,6 +9,7 @@ pub mod page;
 pub mod process;
 pub mod program;
 pub mod random;
+pub mod terminal;
 
 use orchd_client::api::{Event, EventQuery, ListQuery, Selector, Stats, Task, WaitRequest, Worker};
 use orchd_client::blocking::Client;

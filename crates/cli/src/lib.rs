@@ -31,6 +31,7 @@ mod submitter;
 mod summary;
 mod surroundings;
 mod text;
+mod top;
 mod verb;
 mod words;
 mod workflow_file;

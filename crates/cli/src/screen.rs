@@ -134,6 +134,16 @@ impl Screen {
         Self { colored, terminal, can_clear: terminal && !is_dumb }
     }
 
+    /// Whether text is coloured.
+    pub(crate) fn is_colored(self) -> bool {
+        self.colored
+    }
+
+    /// Whether the terminal can be drawn on.
+    pub(crate) fn is_canvas(self) -> bool {
+        self.can_clear
+    }
+
     /// Text in the colour of its meaning.
     pub(crate) fn tinted(self, tint: impl Into<Tint>, text: &str) -> String {
         match tint.into().code() {
@@ -213,16 +223,7 @@ impl Screen {
             (least.iter().sum::<usize>() <= usize::from(width)).then_some(least)
         });
         let Some(least) = fitting else { return self.records(&columns, &rows, usize::from(width)) };
-        let kept = |row: Vec<Piece>| {
-            row.into_iter()
-                .enumerate()
-                .filter(|(column, _)| is_kept(column))
-                .map(|(_, piece)| piece)
-                .collect()
-        };
-        let rows = rows.into_iter().map(kept).collect();
-        let columns: Vec<&str> =
-            columns.iter().enumerate().filter(|(column, _)| is_kept(column)).map(|(_, name)| *name).collect();
+        let (columns, rows) = without(columns, rows, &left_out);
         self.arranged(&columns, rows, &least, Some(width))
     }
 
@@ -280,6 +281,30 @@ impl Screen {
     }
 }
 
+/// A table without the columns that can be done without, until no word of the others needs to be broken.
+pub(crate) fn narrowed(
+    columns: Vec<&'static str>,
+    rows: Vec<Vec<Piece>>,
+    width: usize,
+) -> (Vec<&'static str>, Vec<Vec<Piece>>) {
+    let left_out = dispensable(&columns, &rows, width);
+    without(columns, rows, &left_out)
+}
+
+/// A table without these columns.
+fn without<'a>(
+    columns: Vec<&'a str>,
+    rows: Vec<Vec<Piece>>,
+    left_out: &[usize],
+) -> (Vec<&'a str>, Vec<Vec<Piece>>) {
+    fn kept<T>(row: Vec<T>, left_out: &[usize]) -> Vec<T> {
+        let kept = row.into_iter().enumerate().filter(|(column, _)| !left_out.contains(column));
+        kept.map(|(_, cell)| cell).collect()
+    }
+    let rows = rows.into_iter().map(|row| kept(row, left_out)).collect();
+    (kept(columns, left_out), rows)
+}
+
 /// The columns that have to be left out so that no word of the others needs to be broken.
 fn dispensable(columns: &[&str], rows: &[Vec<Piece>], width: usize) -> Vec<usize> {
     let widths = widths(columns, rows, LONG_WORD);
@@ -311,9 +336,10 @@ fn widths(columns: &[&str], rows: &[Vec<Piece>], long: usize) -> Vec<usize> {
 
 /// One cell of a table.
 pub(crate) struct Piece {
-    text: String,
-    tint: Tint,
-    right: bool,
+    pub(crate) text: String,
+    pub(crate) tint: Tint,
+    /// Numbers end where those below them end.
+    pub(crate) right: bool,
 }
 
 impl Piece {

@@ -92,7 +92,8 @@ fn held_by(holder: &Holder) -> String {
     format!("{task} ({name}{what}): {amount} {mode} since {}{until}", text::instant(*since))
 }
 
-fn lines(explanation: &Explanation) -> Vec<String> {
+/// Everything there is to say of why it does not run, a fact a line.
+pub(crate) fn lines(explanation: &Explanation) -> Vec<String> {
     let mut lines: Vec<String> =
         explanation.reasons.iter().flat_map(|reason| sentences(&reason.reason)).collect();
     lines.extend(explanation.status_reason.as_ref().map(|reason| text::plain(&reason.text)));

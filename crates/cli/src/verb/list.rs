@@ -38,6 +38,8 @@ pub(crate) struct List {
     since: Option<Span>,
 }
 
+/// What is said of a task in its row.
+pub(crate) const COLUMNS: [&str; 8] = ["ID", "NAME", "STATUS", "PRIORITY", "TRIES", "AGE", "TIME", "WHY"];
 /// How many are listed where nobody says.
 const LISTED: usize = 100;
 
@@ -68,7 +70,6 @@ impl List {
         } else if tasks.is_empty() {
             context.screen.line("no tasks")?;
         } else {
-            const COLUMNS: [&str; 8] = ["ID", "NAME", "STATUS", "PRIORITY", "TRIES", "AGE", "TIME", "WHY"];
             context.screen.table(&COLUMNS, tasks.iter().map(row).collect())?;
             if has_more {
                 writeln!(io::stderr(), "{PROGRAM}: there are more than {limit}\nhint: --limit 0 lists all")
@@ -79,7 +80,8 @@ impl List {
     }
 }
 
-fn row(task: &Task) -> Vec<Piece> {
+/// What is said of a task, column by column.
+pub(crate) fn row(task: &Task) -> Vec<Piece> {
     vec![
         Piece::number(task.tasks()),
         Piece::text(text::plain(&task.name)),

@@ -29,13 +29,18 @@ mod session;
 mod show;
 mod shutdown;
 mod stats;
+mod top;
 mod wait;
 mod workers;
 mod workflow;
 
 use clap::Subcommand;
 
+pub(crate) use explain::lines as explained;
+pub(crate) use list::{COLUMNS as TASK_COLUMNS, row as task_row};
 pub(crate) use report::verdict;
+pub(crate) use resources::table as resource_table;
+pub(crate) use stats::{counts, distribution};
 
 use crate::context::Context;
 use crate::deferred::Deferred;
@@ -63,7 +68,7 @@ impl Verb {
     /// Whether the verb itself decides what an interrupt means; the others just end by it.
     pub(crate) fn minds_interrupts(&self) -> bool {
         match self {
-            Self::Run(_) | Self::Edit(_) | Self::Lock(_) => true,
+            Self::Run(_) | Self::Edit(_) | Self::Lock(_) | Self::Top(_) => true,
             Self::Add(add) => add.0.minds_interrupts(),
             Self::Workflow(workflow) => workflow.0.minds_interrupts(),
             _ => false,
@@ -120,6 +125,12 @@ verbs! {
     Hooks(hooks);
     /// Counts, times, rates
     Stats(stats);
+    /// A live view of tasks and resources
+    ///
+    /// Arrows select a task, Enter says why it waits, l shows its output, c cancels it, h holds it or lets it go, r runs
+    /// it again, + and - change its class, p pauses the daemon or ends that, / looks for a name, Tab changes what is
+    /// listed, q ends it.
+    Top(top);
     /// What became of the tasks of a workflow, or of the last time
     ///
     /// How many ended how, how long they waited and for what, how long they ran, what failed and why, and what they

@@ -191,11 +191,17 @@ const COLUMNS: [Column; 11] = [
 ];
 
 pub(super) fn print(context: &Context, resources: &[Resource]) -> Result<(), Failure> {
-    let shown: Vec<&Column> = COLUMNS.iter().filter(|column| resources.iter().any(column.2)).collect();
-    let names: Vec<&str> = shown.iter().map(|column| column.0).collect();
-    let row = |resource| shown.iter().map(|column| column.1(resource)).collect();
-    context.screen.table(&names, resources.iter().map(row).collect())?;
+    let (columns, rows) = table(resources);
+    context.screen.table(&columns, rows)?;
     Ok(())
+}
+
+/// The columns that say something of these resources, and a row for each.
+pub(crate) fn table(resources: &[Resource]) -> (Vec<&'static str>, Vec<Vec<Piece>>) {
+    let shown: Vec<&Column> = COLUMNS.iter().filter(|column| resources.iter().any(column.2)).collect();
+    let names = shown.iter().map(|column| column.0).collect();
+    let row = |resource| shown.iter().map(|column| column.1(resource)).collect();
+    (names, resources.iter().map(row).collect())
 }
 
 /// Units, or tokens and the time in which they come.

@@ -112,7 +112,8 @@ fn print(context: &Context, figures: &Figures) -> Result<(), Failure> {
     Ok(())
 }
 
-fn counts(figures: &Figures) -> [(Status, u64); 7] {
+/// How many there are in each status.
+pub(crate) fn counts(figures: &Figures) -> [(Status, u64); 7] {
     Status::ALL.map(|status| {
         let count = match status {
             Status::Pending => figures.pending,
@@ -127,7 +128,8 @@ fn counts(figures: &Figures) -> [(Status, u64); 7] {
     })
 }
 
-fn distribution(times: &Distribution) -> String {
+/// A mean and percentiles, as people read them.
+pub(crate) fn distribution(times: &Distribution) -> String {
     let [avg, p50, p95, p99] = [times.avg, times.p50, times.p95, times.p99].map(seconds);
     format!("avg {avg}, p50 {p50}, p95 {p95}, p99 {p99}")
 }
