@@ -13,15 +13,21 @@ const AFTER: Duration = Duration::from_secs(1);
 /// Sees how many tasks are in memory, and notices the end of a burst.
 #[derive(Default)]
 pub struct Memory {
+    /// How many there were when it was last looked at.
+    before: usize,
     /// The most since memory was given back last.
     most: usize,
 }
 
 impl Memory {
-    /// Takes note of how many tasks are in memory now.
+    /// Takes note of how many tasks are in memory now: after a burst of them has ended, and after one request has
+    /// added very many, whose specs are no longer needed, there is much to give back.
     pub fn note(&mut self, tasks: usize) {
+        let added = tasks.saturating_sub(self.before);
+        self.before = tasks;
         self.most = self.most.max(tasks);
-        if self.most - tasks >= TASKS && tasks < self.most / 2 {
+        let has_ended = self.most - tasks >= TASKS && tasks < self.most / 2;
+        if has_ended || added >= TASKS {
             self.most = tasks;
             let later = std::thread::Builder::new().name("memory".to_owned());
             // Without a thread the memory stays with us: nothing is wrong with that.
