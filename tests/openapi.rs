@@ -155,6 +155,30 @@ fn a_query_that_cannot_be_read_is_told_in_our_words() {
 }
 
 #[test]
+fn what_is_wrong_with_a_spec_has_its_code_its_value_and_its_hint() {
+    let daemon = Daemon::start(1);
+    for (spec, code, detail, hint) in [
+        (
+            "{\"comand\": []}",
+            "unknown_field",
+            "a task spec has no such field: comand",
+            "did you mean command?",
+        ),
+        (
+            "{\"priority\": \"hihg\"}",
+            "malformed",
+            "not a task spec: priority: no such word: hihg",
+            "did you mean high?",
+        ),
+    ] {
+        let answer = ask(&daemon, "POST", "/v1/tasks", spec);
+        let problem: Value = serde_json::from_str(&answer.body).unwrap();
+        assert_eq!((&problem["code"], &problem["detail"]), (&json!(code), &json!(detail)));
+        assert_eq!((answer.status, &problem["hint"]), (400, &json!(hint)));
+    }
+}
+
+#[test]
 fn who_has_said_all_still_gets_an_answer_that_comes_later() {
     let daemon = Daemon::start(1);
     let id = daemon.submit(daemon.shell(kit::gate("end")));

@@ -55,6 +55,9 @@ pub fn read_spec(text: &[u8]) -> Result<Arc<TaskSpec>, Refusal> {
     Ok(Arc::new(spec))
 }
 
+/// How the reader of specs begins when a name is no field.
+const UNKNOWN_FIELD: &str = "a task spec has no such field: ";
+
 /// Reads a spec, which is for the caller to [check].
 ///
 /// # Errors
@@ -71,8 +74,17 @@ pub fn parse_spec(text: &[u8]) -> Result<TaskSpec, Refusal> {
     serde_json::from_slice(text).map_err(|error| {
         // Positions in a document that the client did not see as such would only confuse.
         let message = error.to_string();
-        let message = message.split(" at line ").next().unwrap_or(&message).to_owned();
-        Refusal::new(Code::Malformed, format!("not a task spec: {message}"))
+        let message = message.rfind(" at line ").map_or(&*message, |place| &message[..place]);
+        let (what, hint) =
+            message.split_once("\nhint: ").map_or((message, None), |(what, hint)| (what, Some(hint)));
+        let refusal = match what.strip_prefix(UNKNOWN_FIELD) {
+            Some(name) => Refusal::new(Code::UnknownField, UNKNOWN_FIELD.trim_end_matches(": ")).value(name),
+            None => Refusal::new(Code::Malformed, format!("not a task spec: {what}")),
+        };
+        match hint {
+            Some(hint) => refusal.hint(hint),
+            None => refusal,
+        }
     })
 }
 
