@@ -255,8 +255,9 @@ fn a_subscriber_goes_on_where_it_was_over_a_restart_until_retention_has_passed_i
         events.next().unwrap().unwrap()
     };
     until("the journal begins later", || trimmed().kind == "trimmed");
-    let notice = trimmed();
+    // In one reading: more may leave between two.
     let rest: Vec<Event> = daemon.client().events(query()).unwrap().map(|event| event.unwrap()).collect();
+    let notice = &rest[0];
     assert_eq!(notice.data["after"], json!(before[1].sequence));
     assert_eq!(rest[1].sequence, notice.sequence.next(), "it goes on with the first that is kept");
     assert!(daemon.events(None).iter().all(|event| event.kind != "trimmed"), "0 is what there is");
@@ -280,6 +281,8 @@ fn read_event(stream: &mut impl BufRead) -> (u64, String, Value) {
 #[test]
 fn a_subscriber_that_is_too_slow_is_told_what_it_lost_and_can_read_it_again() {
     let daemon = Daemon::start(1);
+    // Its coming is no event of a task, and would stand between them.
+    daemon.worker();
     let mut stream = UnixStream::connect(daemon.socket()).unwrap();
     stream.set_read_timeout(Some(kit::PATIENCE)).unwrap();
     stream.write_all(b"GET /v1/events?pattern=task.* HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
