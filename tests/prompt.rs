@@ -291,6 +291,10 @@ fn values_below_zero_are_told_like_any_other_that_makes_no_sense() {
     ] {
         daemon.orchctl(arguments).fails_with(2, words);
     }
+    // The daemon's own program tells it in the same way.
+    daemon.orchd(&["--slots", "-1"]).fails_with(2, &["orchd: unexpected argument '-1' found\n", "\nhint: "]);
+    let similar = "orchd: unexpected argument '--slot' found\nhint: a similar argument exists: '--slots'";
+    daemon.orchd(&["--slot", "3"]).fails_with(2, &[similar]);
 }
 
 #[test]
@@ -309,6 +313,11 @@ fn elements_are_meant_and_called_by_their_own_names() {
     assert!(said.out.contains(&format!("tasks {}-{}", ids[0], ids[1])), "{said:?}");
     let revived = said.out.lines().find(|line| line.contains("task.revived")).unwrap();
     assert!(revived.contains("name=u6"), "{said:?}");
+    // Why one failed that had no attempt to blame stands in its event, too.
+    let late = daemon.orchctl(&["add", "--deadline", "10ms", "--hold", "--", "true"]).succeeds().out.clone();
+    daemon.wait(&[late.trim().parse().unwrap()]);
+    let failed = daemon.orchctl(&["events", "--no-follow", "--task", late.trim(), "task.failed"]);
+    assert!(failed.out.contains("error_type=Deadline"), "{failed:?}");
     daemon.orchctl(&["logs", &ids[0].to_string(), "--attempt", "5"]).fails_with(4, &["has had 1 attempt: 5"]);
 }
 

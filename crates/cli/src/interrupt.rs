@@ -12,6 +12,9 @@ pub(crate) struct Interrupt {
 
 impl Interrupt {
     /// From now on these signals no longer end the program by themselves.
+    ///
+    /// Flaw: one that comes in the microseconds between the system call and the note of what to do (signal-hook-registry)
+    /// is lost; it has to be sent again.
     pub(crate) fn listen() -> io::Result<Self> {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,

@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use super::{Hook, deliver, keep, letter};
 use crate::config::HookConfig;
 use crate::feed::{self, EventBatch, Missed};
-use crate::http::element_names;
+use crate::http::event_rows;
 use crate::http::{Shell, until_stopped};
 
 /// Events read from the journal at a time.
@@ -131,8 +131,8 @@ impl Follower {
             if !told.is_empty()
                 && let Some(mut event) = feed::describe(event)
             {
-                if let Err(refusal) = element_names::fill_events(&self.shell, [&mut event]).await {
-                    tracing::warn!(hook = self.hook.name, %refusal, "a hook is told of an element without its name");
+                if let Err(refusal) = event_rows::fill(&self.shell, [&mut event]).await {
+                    tracing::warn!(hook = self.hook.name, %refusal, "a hook is told less of an event than there is");
                 }
                 let event = Arc::new(event);
                 for told in told {

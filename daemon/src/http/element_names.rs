@@ -1,9 +1,7 @@
 //! The names of array elements in what the scheduler says: it knows only the name that theirs are made of.
 
-use orchd_api::Event;
 use orchd_core::{Explained, ResourceView};
 use orchd_model::{PLACEHOLDER, Reason, Refusal, TaskAhead, TaskId};
-use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -48,33 +46,6 @@ impl NamesTasks for Explained {
         let others = self.ahead.iter_mut().chain(&mut self.inherited_from).flat_map(TaskAhead::named);
         self.reasons.iter_mut().flat_map(Reason::named).chain(others).collect()
     }
-}
-
-/// Gives events of single elements the names of these; of several it is the name that theirs are made of.
-///
-/// # Errors
-/// `store_failed`.
-pub async fn fill_events<'a>(
-    shell: &Arc<Shell>,
-    events: impl IntoIterator<Item = &'a mut Event>,
-) -> Result<(), Refusal> {
-    let is_made = |event: &Event| {
-        event.data.get("name").and_then(Value::as_str).is_some_and(|n| n.contains(PLACEHOLDER))
-    };
-    let made: Vec<&mut Event> =
-        events.into_iter().filter(|event| event.last.is_none() && is_made(event)).collect();
-    if made.is_empty() {
-        return Ok(());
-    }
-    let ids: Vec<TaskId> = made.iter().filter_map(|event| event.task).collect();
-    let names: BTreeMap<TaskId, Box<str>> =
-        shell.read(move |history| history.names(&ids)).await?.into_iter().collect();
-    for event in made {
-        if let Some(own) = event.task.and_then(|id| names.get(&id)) {
-            event.data.insert("name".to_owned(), Value::from(&**own));
-        }
-    }
-    Ok(())
 }
 
 /// Gives elements their own names.

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::answer::{Query, Refused};
-use super::{Shell, element_names};
+use super::{Shell, event_rows};
 use crate::feed::{self, Missed, Subscription};
 
 /// Events read from the journal at a time: as many as the largest batch, which is read as a whole.
@@ -215,7 +215,7 @@ impl Subscriber {
             let tagged = self.shell.read(move |history| history.tagged(&tag, &tasks)).await?;
             wanted.retain(|event| event.task.is_some_and(|task| tagged.contains(&task)));
         }
-        element_names::fill_events(&self.shell, &mut wanted).await?;
+        event_rows::fill(&self.shell, &mut wanted).await?;
         self.ready.extend(wanted);
         if let Some(last) = events.last() {
             self.last = self.last.max(last.sequence);
