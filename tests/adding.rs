@@ -226,6 +226,13 @@ fn a_name_that_stands_twice_is_refused_wherever_json_is_read() {
             said.fails_with(5, &["orchctl: line 1: ", words, "\nhint: give "]);
         }
     }
+    for arguments in [["--meta", "x=1", "--meta", "x=1"], ["-e", "x=1", "-e", "x=2"]] {
+        let said = daemon.orchctl(&[&["add"], &arguments[..], &["--", "true"]].concat());
+        said.fails_with(2, &["given twice: x\nhint: each name has one value"]);
+    }
+    daemon.write("w.yaml", "parameters: { n: 1 }\ntasks: [{ name: a, shell: 'true' }]\n");
+    let twice = ["workflow", "run", "w.yaml", "-P", "n=1", "-P", "n=2"];
+    daemon.orchctl(&twice).fails_with(2, &["given twice: n\nhint: "]);
     let params = ["add", "--handler", "m.a", "--params", "{\"x\": 1, \"x\": 2}"];
     daemon.orchctl(&params).fails_with(2, &["the same name stands twice: x", "\nhint: give x once"]);
     let held = add(&daemon, &["--hold", "--", "true"]).to_string();

@@ -85,7 +85,15 @@ const USAGE: u8 = 2;
 /// Runs `orchd`.
 #[must_use]
 pub fn main() -> ExitCode {
-    let Orchd { places, verb } = Orchd::parse();
+    let Orchd { places, verb } = match Orchd::try_parse() {
+        Ok(orchd) => orchd,
+        Err(error) if error.use_stderr() => {
+            eprint!("{}", orchd_cli::in_our_words(&error.to_string(), PROGRAM));
+            return ExitCode::from(USAGE);
+        }
+        // Help, and the version.
+        Err(error) => error.exit(),
+    };
     // A run keeps its state only where it is told to: the usual place is the daemon's.
     let kept = places.state_dir.clone();
     let flags = Flags::from(places);

@@ -106,7 +106,7 @@ fn usage(error: &clap::Error, words: impl Iterator<Item = String>) -> Exit {
         return usage(&error, std::iter::empty());
     }
     let text = unexpected.flatten().map_or_else(|| error.to_string(), |misplaced| misplaced.text());
-    write!(std::io::stderr(), "{}", in_our_words(&text)).ok();
+    write!(std::io::stderr(), "{}", in_our_words(&text, PROGRAM)).ok();
     // A wish that can be read and never be granted is no mistake of usage.
     match error.source().and_then(|source| source.downcast_ref::<Refusal>()) {
         Some(refusal) if refusal.code == Code::TooLarge => Exit::of_code(refusal.code),
@@ -162,7 +162,9 @@ fn misplaced(found: &str, words: impl Iterator<Item = String>) -> Option<Misplac
     )))
 }
 
-fn in_our_words(text: &str) -> String {
+/// What clap says of a command line, told the way all errors of ours are.
+#[must_use]
+pub fn in_our_words(text: &str, program: &str) -> String {
     // What the standard library says of numbers.
     let text = text
         .replace("invalid digit found in string", "not a whole number of at least 0")
@@ -171,7 +173,7 @@ fn in_our_words(text: &str) -> String {
     let mut words = String::new();
     for line in text.lines().filter(|line| !line.is_empty()) {
         let line = match line.strip_prefix("error: ") {
-            Some(message) => format!("{PROGRAM}: {message}"),
+            Some(message) => format!("{program}: {message}"),
             None => match line.trim_start().strip_prefix("tip: ") {
                 Some(tip) => format!("hint: {tip}"),
                 None => line.replace("For more information, try", "hint: for more information try"),
@@ -223,10 +225,13 @@ mod tests {
             let error = error.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::UnknownArgument, "{line}");
             let found = error.get(ContextKind::InvalidArg).unwrap().to_string();
-            let text = in_our_words(&match misplaced(&found, words()).unwrap() {
-                Misplaced::Negative(meant) => CommandLine::try_parse_from(meant).unwrap_err().to_string(),
-                command @ Misplaced::Command(_) => command.text(),
-            });
+            let text = in_our_words(
+                &match misplaced(&found, words()).unwrap() {
+                    Misplaced::Negative(meant) => CommandLine::try_parse_from(meant).unwrap_err().to_string(),
+                    command @ Misplaced::Command(_) => command.text(),
+                },
+                PROGRAM,
+            );
             assert!(text.contains(expected), "{text}");
         }
         assert!(misplaced("--jsn", ["stats", "--jsn"].map(str::to_owned).into_iter()).is_none());
@@ -236,10 +241,10 @@ mod tests {
     #[test]
     fn usage_errors_read_like_all_others() {
         let error = CommandLine::try_parse_from(["orchctl", "add", "--priority", "normel", "--", "x"]);
-        let text = in_our_words(&error.unwrap_err().to_string());
+        let text = in_our_words(&error.unwrap_err().to_string(), PROGRAM);
         assert!(text.starts_with("orchctl: invalid value 'normel' for '--priority <CLASS>'"), "{text}");
         assert!(text.contains("\nhint: did you mean normal?\n"), "{text}");
         let error = CommandLine::try_parse_from(["orchctl", "stats", "--jsonn"]);
-        assert!(in_our_words(&error.unwrap_err().to_string()).contains("\nhint: "));
+        assert!(in_our_words(&error.unwrap_err().to_string(), PROGRAM).contains("\nhint: "));
     }
 }

@@ -38,7 +38,7 @@ mod workflow_file;
 mod workflow_run;
 mod wrap;
 
-pub use command_line::{GlobalOptions, main};
+pub use command_line::{GlobalOptions, in_our_words, main};
 pub use definitions::{CompletionsArgs, ManualArgs};
 pub use exit::Exit;
 pub use failure::Failure;

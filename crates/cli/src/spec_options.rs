@@ -14,6 +14,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use crate::workflow_file::once;
 use crate::{Failure, Submitter, text, words};
 
 type Fields = Map<String, Value>;
@@ -204,7 +205,7 @@ impl SpecOptions {
         put("not_before", json_of(self.delay).or_else(|| json_of(self.at)));
         put("hold", self.hold.then_some(Value::Bool(true)));
         put("when", json_of(self.when.as_ref()));
-        put("env", json_map(&self.env));
+        put("env", json_map(&self.env)?);
         put("cwd", self.cwd.as_deref().map(utf8).transpose()?.map(Value::String));
         put("stdin", self.stdin.as_deref().map(text_of).transpose()?.map(Value::String));
         put("parameters", self.params.clone().map(Value::Object));
@@ -212,7 +213,7 @@ impl SpecOptions {
         put("key", json_of(self.key.as_ref()));
         put("session", json_of(self.session.as_ref()));
         put("tags", json_list(&self.tag));
-        put("metadata", json_map(&self.meta));
+        put("metadata", json_map(&self.meta)?);
         Ok(fields)
     }
 
@@ -273,9 +274,9 @@ fn json_list<T: Serialize>(list: &[T]) -> Option<Value> {
     (!list.is_empty()).then(|| json!(list))
 }
 
-fn json_map(pairs: &[(String, String)]) -> Option<Value> {
-    let map: Fields = pairs.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
-    (!map.is_empty()).then_some(Value::Object(map))
+fn json_map(pairs: &[(String, String)]) -> Result<Option<Value>, Failure> {
+    let map = once(pairs.iter().map(|(name, value)| (name.clone(), json!(value))))?;
+    Ok((!map.is_empty()).then_some(Value::Object(map)))
 }
 
 fn utf8(path: &Path) -> Result<String, Failure> {

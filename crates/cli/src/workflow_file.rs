@@ -3,7 +3,7 @@
 use clap::Args;
 use orchd_model::{Span, WorkflowSpec};
 use orchd_workflow::{FILE_BYTES, FileError, Layout, Loaded, Wanted};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -31,6 +31,19 @@ pub(crate) fn assignment(text: &str) -> Result<(String, String), String> {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err("write NAME=VALUE".to_owned()),
     }
+}
+
+/// Names with their values, each of them once: half of what was meant would be lost.
+pub(crate) fn once(pairs: impl Iterator<Item = (String, Value)>) -> Result<Map<String, Value>, Failure> {
+    let mut all = Map::new();
+    for (name, value) in pairs {
+        if all.contains_key(&name) {
+            let name = crate::text::plain(&name);
+            return Err(Failure::Usage(format!("given twice: {name}\nhint: each name has one value")));
+        }
+        all.insert(name, value);
+    }
+    Ok(all)
 }
 
 /// What the environment says takes the place of what the file says for all of its workflows.
@@ -67,7 +80,7 @@ impl WorkflowFile {
             return Ok(Err(vec![orchd_workflow::too_large(&name, bytes)]));
         }
         let text = self.text()?;
-        let overrides = self.overrides();
+        let overrides = self.overrides()?;
         let wanted = Wanted { workflow: self.workflow.as_deref(), parameters: &overrides, runs };
         let mut loaded = match orchd_workflow::load_all(&name, &text, wanted) {
             Ok(loaded) => loaded,
@@ -88,9 +101,14 @@ impl WorkflowFile {
     }
 
     /// The values that were given for parameters.
-    #[must_use]
-    pub fn overrides(&self) -> BTreeMap<String, Value> {
-        self.parameters.iter().map(|(name, value)| (name.clone(), Value::String(value.clone()))).collect()
+    ///
+    /// # Errors
+    /// A usage failure when one is given twice.
+    pub fn overrides(&self) -> Result<BTreeMap<String, Value>, Failure> {
+        let pairs = self.parameters.iter();
+        Ok(once(pairs.map(|(name, value)| (name.clone(), Value::String(value.clone()))))?
+            .into_iter()
+            .collect())
     }
 
     /// The workflow to run.

@@ -106,7 +106,7 @@ pub(super) fn run_of(file: &WorkflowFile) -> Result<DefinitionRun, Failure> {
     let (env, cwd) = Submitter::here(false)?.into_parts();
     Ok(DefinitionRun {
         name: file.file.to_string_lossy().into_owned(),
-        parameters: file.overrides().into_iter().collect(),
+        parameters: file.overrides()?.into_iter().collect(),
         env: env.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
         cwd: Some(cwd.to_string_lossy().into_owned()),
         session: None,
