@@ -1,7 +1,8 @@
 #!/bin/sh
 # Stands before make in the PATH of tasks that have a jobserver (docs/claims.md). To make, "-j" without a number
 # means "no limit", and it leaves the jobserver for that; in a task it shall mean "as many as are claimed", which
-# is what make does by itself with a jobserver. So that option is left out, and make does the rest.
+# is what make does by itself with a jobserver. So that option is left out, and make does the rest. To its recipes
+# make calls itself what MAKE says; without a path that is this script again, so that the same is so at any depth.
 name=${0##*/}
 own=${0%/*}
 real=
@@ -22,6 +23,7 @@ case $MAKEFLAGS in
 *--jobserver-auth=*) left=$# ;;
 *) exec "$real" "$@" ;;
 esac
+export MAKE="${MAKE:-$name}"
 options=yes
 while [ "$left" -gt 0 ]; do
     argument=$1

@@ -77,6 +77,36 @@ fn a_build_without_a_number_of_jobs_runs_as_many_as_are_claimed() {
 }
 
 #[test]
+fn what_recipes_call_shares_the_claim_at_any_depth() {
+    let bench = Bench::new(1);
+    let directory = makefile(&bench);
+    let nested = |file: &str, below: &str| {
+        let text = format!(
+            ".PHONY: all left right\nall: left right\nleft: ; @$(MAKE) -j -f {below} $$(seq 1 20)\n\
+             right: ; @$(MAKE) -j -f {below} $$(seq 21 40)\n"
+        );
+        std::fs::write(directory.join(file), text).unwrap();
+    };
+    nested("two", "Makefile");
+    std::fs::write(directory.join("three"), "all: ; @$(MAKE) -j -f two && $(MAKE) -C . -kj -f two\n")
+        .unwrap();
+    for (token, (file, begun)) in (1..).zip([("two", 40), ("three", 80)]) {
+        let _ = std::fs::remove_file(directory.join("trace"));
+        let arguments = format!("-j -f {file}");
+        let report = bench.run(with_cpus(make(token, &directory, &arguments), 2, JobserverStyle::Auto));
+        assert_eq!(report.outcome, Outcome::Succeeded, "{}", output(&bench, token));
+        assert_eq!(jobs(&directory), (begun, 2), "make {arguments}");
+        assert!(!output(&bench, token).contains("warning"), "{}", output(&bench, token));
+    }
+    // Who says a number means it, inside, too; and make tells so.
+    let _ = std::fs::remove_file(directory.join("trace"));
+    std::fs::write(directory.join("four"), "all: ; @$(MAKE) -j4 -f Makefile\n").unwrap();
+    bench.run(with_cpus(make(9, &directory, "-f four"), 2, JobserverStyle::Auto));
+    assert_eq!(jobs(&directory), (40, 4), "{}", output(&bench, 9));
+    assert!(output(&bench, 9).contains("warning"), "{}", output(&bench, 9));
+}
+
+#[test]
 fn a_number_of_jobs_counts_as_given() {
     let bench = Bench::new(1);
     let directory = makefile(&bench);
