@@ -9,10 +9,9 @@
 //! A group costs its making and its end, a fifth of the rate of short tasks; so a slot keeps its own. Only an
 //! attempt with a claim on memory gets a new one: its peak and its page cache shall be its own.
 //!
-//! What cannot be had here is told by [`Cgroups::label`]; nothing is moved that is not ours.
-//!
-//! Flaw: when a worker was killed and its state directory removed, nobody comes to remove its groups, which are
-//! empty.
+//! What cannot be had here is told by [`Cgroups::label`]; nothing is moved that is not ours. A worker removes its group
+//! at its end, and the next one of its state directory that of one that was killed. Where nobody comes back, the group
+//! is swept away by the next worker of anybody ([`crate::sweep`]).
 
 use orchd_api::Bounds;
 use orchd_model::{Amount, CpuBound, OverMemory};
@@ -26,7 +25,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::{StatePaths, memory, sys};
+use crate::{StatePaths, memory, sweep, sys};
 
 /// Where groups may be made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -64,20 +63,16 @@ pub(crate) struct Cgroups {
     directory: PathBuf,
     note: PathBuf,
     controllers: Controllers,
+    _hold: OwnedFd,
 }
 
 impl Cgroups {
     /// Makes the group of this worker. The error says why there is none.
     pub(crate) fn create(place: &CgroupPlace, paths: &StatePaths) -> Result<Self, String> {
         let base = find(place)?;
-        let directory = base.join(format!("orchd-{:016x}", hash(paths.root())));
+        let directory = base.join(format!("{}{:016x}", sweep::PREFIX, hash(paths.root())));
         let cannot = |what: &Path, error: &dyn std::fmt::Display| format!("{}: {error}", what.display());
-        match fs::create_dir(&directory) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                return Err(cannot(&directory, &error));
-            }
-            _ => {}
-        }
+        let hold = sweep::make_and_hold(&directory).map_err(|error| cannot(&directory, &error))?;
         if !directory.join("cgroup.kill").exists() {
             let _ = fs::remove_dir(&directory);
             return Err("the kernel is older than 5.14 and has no cgroup.kill".to_owned());
@@ -91,7 +86,9 @@ impl Cgroups {
         let [cpu, memory] = CONTROLLERS.map(enable);
         let note = paths.cgroup();
         fs::write(&note, directory.as_os_str().as_encoded_bytes()).map_err(|error| cannot(&note, &error))?;
-        Ok(Self { directory, note, controllers: Controllers { cpu, memory } })
+        // There may be thousands, and nobody waits for them.
+        thread::spawn(move || sweep::sweep(&base));
+        Ok(Self { directory, note, controllers: Controllers { cpu, memory }, _hold: hold })
     }
 
     /// What can be enforced, in one word for programs.
@@ -352,13 +349,13 @@ pub(crate) fn clear(paths: &StatePaths) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error),
     };
-    let own = directory.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"orchd-"));
+    let own = directory.file_name().is_some_and(sweep::is_ours);
     if !own || !directory.is_dir() {
         return absent(fs::remove_file(&note));
     }
     absent(write(&directory, "cgroup.kill", "1"))?;
     let end = Instant::now() + PATIENCE;
-    while fs::read(directory.join("cgroup.events")).is_ok_and(|text| says_populated(&text)) {
+    while has_processes(&directory) {
         if Instant::now() > end {
             let message = format!("processes in {} do not die", directory.display());
             return Err(io::Error::new(io::ErrorKind::TimedOut, message));
@@ -371,8 +368,13 @@ pub(crate) fn clear(paths: &StatePaths) -> io::Result<()> {
     absent(fs::remove_file(&note))
 }
 
+/// Whether anything lives in a group or below it.
+pub(crate) fn has_processes(group: &Path) -> bool {
+    fs::read(group.join("cgroup.events")).is_ok_and(|text| says_populated(&text))
+}
+
 /// Removes a group that is empty of processes, and those below it.
-fn remove(directory: &Path) -> io::Result<()> {
+pub(crate) fn remove(directory: &Path) -> io::Result<()> {
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
         if entry.file_type()?.is_dir() {

@@ -26,6 +26,7 @@ pub mod runner;
 mod session;
 mod slot;
 mod spawner;
+mod sweep;
 mod sys;
 mod table;
 
