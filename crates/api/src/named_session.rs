@@ -80,7 +80,7 @@ pub struct SessionStatistics {
     pub failure_rate: f64,
     /// CPU time that its attempts have used, seconds.
     pub cpu_time: Span,
-    /// Most memory that one of them has used, bytes.
+    /// Most memory that one of them is known to have used, bytes; what takes little is not measured (0).
     pub memory_peak: u64,
     /// What they have read from storage, bytes.
     pub io_read: u64,

@@ -219,8 +219,10 @@ pub struct NameUse {
 pub struct Used {
     /// Cpu: mean over the time they ran. Memory: the largest claim. None where nothing was claimed.
     pub claimed: Option<f64>,
-    /// Cpu: mean over the time they ran. Memory: the highest peak.
-    pub used: f64,
+    /// Cpu: mean over the time they ran. Memory: the highest peak that is known; none when it is of none of them.
+    pub used: Option<f64>,
+    /// Memory: what the processes of those had at most whose peak is not known, where that is more.
+    pub at_most: Option<f64>,
     /// Whether the two fit each other.
     pub verdict: Verdict,
 }

@@ -351,7 +351,7 @@ pub struct SessionRecord {
     pub counters: Counters,
     /// CPU time that its attempts have used.
     pub cpu_time: Span,
-    /// Most memory that one of them has used, bytes.
+    /// Most memory that one of them is known to have used, bytes.
     pub memory_peak: u64,
     /// What they have read from storage, bytes.
     pub io_read: u64,

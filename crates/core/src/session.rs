@@ -61,7 +61,7 @@ impl SessionRecord {
     pub(crate) fn note_usage(&mut self, usage: &Usage) {
         let cpu_time = Span::from_secs_f64(usage.cpu_user + usage.cpu_system).unwrap_or_default();
         self.cpu_time = Span(self.cpu_time.0.saturating_add(cpu_time.0));
-        self.memory_peak = self.memory_peak.max(usage.memory_peak);
+        self.memory_peak = self.memory_peak.max(usage.memory_peak.unwrap_or_default());
         self.io_read = self.io_read.saturating_add(usage.io_read);
         self.io_write = self.io_write.saturating_add(usage.io_write);
     }

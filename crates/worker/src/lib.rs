@@ -10,6 +10,7 @@
 mod board;
 mod cap;
 mod cgroup;
+mod family;
 mod fence;
 mod image;
 mod jobserver;
@@ -29,6 +30,7 @@ mod spawner;
 mod sweep;
 mod sys;
 mod table;
+mod usage;
 
 pub use cgroup::CgroupPlace;
 pub use fence::{fence, has_table};

@@ -47,19 +47,27 @@ fn parse(pid: u32, text: &str) -> Option<ProcessStat> {
     })
 }
 
-/// The memory of a process that is in RAM, pages that it shares with others included.
-pub(crate) fn resident_bytes(pid: u32) -> Option<u64> {
-    kibibytes(&format!("/proc/{pid}/status"), "VmRSS:")
+/// The memory of a process that is in RAM, bytes; pages that it shares with others are counted in full.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Resident {
+    pub now: u64,
+    /// The most at a time since it became its program.
+    pub peak: u64,
 }
 
-/// The same with shared pages divided among those that share them (`smaps_rollup`); its cost grows with it.
+/// What a process has in RAM; none when it is gone.
+pub(crate) fn resident(pid: u32) -> Option<Resident> {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    Some(Resident { now: kibibytes(&text, "VmRSS:")?, peak: kibibytes(&text, "VmHWM:")? })
+}
+
+/// What it has there with shared pages divided among those that share them (`smaps_rollup`); its cost grows with it.
 pub(crate) fn proportional_bytes(pid: u32) -> Option<u64> {
-    kibibytes(&format!("/proc/{pid}/smaps_rollup"), "Pss:")
+    kibibytes(&fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?, "Pss:")
 }
 
 /// An amount of memory behind a name, in bytes.
-fn kibibytes(path: &str, name: &str) -> Option<u64> {
-    let text = fs::read_to_string(path).ok()?;
+fn kibibytes(text: &str, name: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     Some(line.split_ascii_whitespace().next()?.parse::<u64>().ok()? * 1024)
 }

@@ -30,12 +30,14 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::cap::{LOOK_FIRST, LOOK_LATEST};
-use crate::cgroup::{Cgroups, GroupUsage, SlotGroup};
+use crate::cgroup::{Cgroups, SlotGroup};
+use crate::family::Family;
 use crate::launch::Launcher;
-use crate::memory::{self, Family, MemoryWatch};
+use crate::memory::{self, MemoryWatch};
 use crate::progress::{PIPE_BYTES, ProgressPipe};
 use crate::runner::{AttemptEvent, Shared, stopped};
 use crate::slot::SlotFiles;
+use crate::usage::{OwnPeak, account};
 use crate::{process, sys};
 
 /// Events taken from the kernel at once.
@@ -113,6 +115,9 @@ pub(crate) struct Spawner {
     look: Option<(Instant, Duration)>,
     /// When pipes of progress are looked at again.
     progress: BTreeMap<usize, Instant>,
+    /// When the first processes of attempts that claim memory are looked at again.
+    peeks: BTreeMap<usize, Instant>,
+    own_peak: OwnPeak,
     /// What is read from them.
     buffer: Box<[u8]>,
 }
@@ -126,9 +131,20 @@ impl Spawner {
         let launcher = Launcher::new(&settings.paths, &settings.socket)?;
         let numbers = (index as u32..settings.slots.max(1)).step_by(shared.mailboxes.len());
         let slots = numbers.map(|number| Slot::new(&shared, number)).collect();
-        let (timers, progress) = (BTreeSet::new(), BTreeMap::new());
-        let buffer = vec![0; PIPE_BYTES].into_boxed_slice();
-        Ok(Self { shared, index, orders, epoll, launcher, slots, timers, look: None, progress, buffer })
+        Ok(Self {
+            shared,
+            index,
+            orders,
+            epoll,
+            launcher,
+            slots,
+            timers: BTreeSet::new(),
+            look: None,
+            progress: BTreeMap::new(),
+            peeks: BTreeMap::new(),
+            own_peak: OwnPeak::default(),
+            buffer: vec![0; PIPE_BYTES].into_boxed_slice(),
+        })
     }
 
     /// The thread's life.
@@ -159,6 +175,7 @@ impl Spawner {
                 }
             }
             self.look_at_all_progress();
+            self.peek_at_memory();
             self.fire_timers();
             self.look_at_output();
         }
@@ -207,7 +224,7 @@ impl Spawner {
     /// Looks at the memory of attempts that have claimed some, where the kernel does not limit it. Says whether
     /// there are any.
     fn look_at_memory(&mut self) -> bool {
-        if self.shared.cgroups.as_ref().is_some_and(Cgroups::limits_memory) {
+        if self.is_memory_limited() {
             return false;
         }
         let mut family = None;
@@ -217,16 +234,36 @@ impl Spawner {
             let (Phase::Leading(_), Some(memory)) = (&running.phase, &mut running.memory) else { continue };
             watches = true;
             let leader = running.group.as_raw_nonzero().get().unsigned_abs();
-            let processes = match group {
-                Some(group) => group.processes(),
-                None => family.get_or_insert_with(Family::look).of(leader),
+            let is_too_much = match group {
+                // The group is ended with its leader.
+                Some(group) => memory.look(&group.processes()),
+                None => memory.look_at_family(family.get_or_insert_with(Family::look), leader),
             };
-            if memory.look(&processes) {
+            if is_too_much {
                 tracing::warn!(task = %running.task, "an attempt uses more memory than it claims and is ended");
                 kill(running.group, Signal::KILL);
             }
         }
         watches
+    }
+
+    /// Whether the kernel keeps attempts to their memory, and knows what they have used.
+    fn is_memory_limited(&self) -> bool {
+        self.shared.cgroups.as_ref().is_some_and(Cgroups::limits_memory)
+    }
+
+    /// Looks at the first processes of attempts that have claimed memory and have just begun.
+    fn peek_at_memory(&mut self) {
+        let now = Instant::now();
+        while let Some((at, _)) = self.peeks.iter().find(|(_, next)| **next <= now) {
+            let at = *at;
+            self.peeks.remove(&at);
+            let Some(running) = &mut self.slots[at].running else { continue };
+            let (Phase::Leading(_), Some(memory)) = (&running.phase, &mut running.memory) else { continue };
+            if let Some(pause) = memory.peek(running.group.as_raw_nonzero().get().unsigned_abs()) {
+                self.peeks.insert(at, now + pause);
+            }
+        }
     }
 
     fn local(&self, slot: u32) -> usize {
@@ -238,7 +275,9 @@ impl Spawner {
         let mailbox = &self.shared.mailboxes[self.index];
         let look = self.look.map(|(at, _)| at);
         let progress = self.progress.values().min().copied();
-        let next = self.timers.first().map(|(at, _)| *at).into_iter().chain(look).chain(progress).min();
+        let peek = self.peeks.values().min().copied();
+        let timer = self.timers.first().map(|(at, _)| *at);
+        let next = [timer, look, progress, peek].into_iter().flatten().min();
         let timeout = next.map(|at| at.saturating_duration_since(Instant::now()));
         let mut timeout = timeout.and_then(|timeout| timeout.try_into().ok());
         // Whoever sends an order after this sees that it must wake this thread.
@@ -328,13 +367,22 @@ impl Spawner {
             memory: bounds.and_then(|bounds| MemoryWatch::new(bounds.allotment.memory, bounds.over_memory)),
             phase: Phase::Leading(pidfd),
         });
-        if self.look.is_none() {
-            self.look = Some((began + LOOK_FIRST, LOOK_FIRST));
-        }
+        self.begin_looking(at, began);
         if let Some(timeout) = assignment.timeout {
             self.set_timer(at, began.checked_add(timeout.into()));
         }
         None
+    }
+
+    /// From now on what an attempt writes is looked at, and its memory, if it has claimed some.
+    fn begin_looking(&mut self, at: usize, began: Instant) {
+        let has_watch = self.slots[at].running.as_ref().is_some_and(|running| running.memory.is_some());
+        if has_watch && !self.is_memory_limited() {
+            self.peeks.insert(at, began + memory::PEEK_FIRST);
+        }
+        if self.look.is_none() {
+            self.look = Some((began + LOOK_FIRST, LOOK_FIRST));
+        }
     }
 
     fn stop_order(&mut self, at: usize, order: StopOrder) {
@@ -353,6 +401,9 @@ impl Spawner {
             return;
         }
         running.stop = Some(cause);
+        if let Some(memory) = &mut running.memory {
+            memory.peek(running.group.as_raw_nonzero().get().unsigned_abs());
+        }
         if running.grace.is_zero() {
             kill(running.group, Signal::KILL);
             self.set_timer(at, None);
@@ -375,7 +426,7 @@ impl Spawner {
         let _ = epoll::delete(&self.epoll, pidfd);
         let ended = sys::reap(pidfd);
         let (status, usage) = match ended {
-            Ok(ended) => (ended.status, Some(usage(&ended.usage))),
+            Ok(ended) => (ended.status, Some(self.own_peak.usage(&ended.usage))),
             Err(error) => {
                 tracing::error!(task = %running.task, %error, "a process could not be reaped");
                 (Err(libc::SIGKILL), None)
@@ -401,7 +452,8 @@ impl Spawner {
         let Some(running) = slot.running.as_mut() else { return };
         let Phase::Lingering { looks, .. } = &mut running.phase else { return };
         // What has left the process group is in the control group all the same.
-        let cleared = slot.group.as_ref().is_none_or(SlotGroup::is_cleared);
+        let cleared = slot.group.as_ref().is_none_or(SlotGroup::is_cleared)
+            && running.memory.as_ref().is_none_or(MemoryWatch::is_cleared);
         let gone = cleared && group_is_gone(running.group, *looks);
         if !gone {
             let delay = LINGER_FIRST.saturating_mul(1 << (*looks).min(10)).min(LINGER_LONGEST);
@@ -532,39 +584,5 @@ fn report(assignment: &Assignment, outcome: Outcome, began: Instant, usage: Opti
         execution_time: Span::from(began.elapsed()),
         usage,
         progress: None,
-    }
-}
-
-/// Puts what is known of all that an attempt has started in place of what the kernel tells of its leader.
-fn account(report: &mut AttemptReport, used: GroupUsage, memory: Option<MemoryWatch>, by_itself: bool) {
-    let usage = report.usage.get_or_insert_default();
-    if let Some(cpu) = used.cpu {
-        let seconds = |microseconds: u64| microseconds as f64 / 1e6;
-        (usage.cpu_user, usage.cpu_system) = (seconds(cpu.user_us), seconds(cpu.system_us));
-    }
-    let Some(memory) = memory else { return };
-    memory.add_to(usage);
-    if let Some(peak) = used.memory_peak {
-        usage.memory_peak = peak;
-    }
-    let failed = matches!(report.outcome, Outcome::Failed { .. }) && by_itself;
-    if failed && (memory.is_fatal() || used.oom_kills > 0) {
-        report.outcome = memory::out_of_memory(usage.memory_peak, memory.claim);
-    }
-}
-
-/// Linux counts memory in KiB and blocks in sectors of 512 bytes (getrusage(2)).
-///
-/// Flaw: a process started the vfork way inherits the peak of the worker's own memory, some 10 MB, when it
-/// becomes the program. A command that never needed as much is said to have.
-fn usage(raw: &libc::rusage) -> Usage {
-    let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;
-    Usage {
-        cpu_user: seconds(raw.ru_utime),
-        cpu_system: seconds(raw.ru_stime),
-        memory_peak: raw.ru_maxrss.unsigned_abs() * 1024,
-        memory_claim: None,
-        io_read: raw.ru_inblock.unsigned_abs() * 512,
-        io_write: raw.ru_oublock.unsigned_abs() * 512,
     }
 }

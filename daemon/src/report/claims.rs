@@ -18,8 +18,6 @@ const CORE_SECONDS: f64 = 1.0;
 const UNCLAIMED_CORES: f64 = 0.5;
 /// Memory that is claimed in vain from so many bytes on.
 const VAIN_BYTES: f64 = (16 << 20) as f64;
-/// A peak below this may be that of the worker, whose memory counts for what it starts until it is another program.
-const UNSURE_BYTES: f64 = (32 << 20) as f64;
 /// What claims no memory, while others do, has a word said about it from so many bytes on.
 const UNCLAIMED_BYTES: f64 = (64 << 20) as f64;
 
@@ -39,7 +37,10 @@ struct Sum {
     claimed_core_seconds: f64,
     used_core_seconds: f64,
     claimed_bytes: Option<f64>,
-    peak_bytes: f64,
+    /// The highest that is known.
+    peak_bytes: Option<f64>,
+    /// What those had at most whose peak is not known.
+    most_bytes: Option<f64>,
 }
 
 impl Uses {
@@ -64,7 +65,8 @@ impl Uses {
             // An attempt after one that ran out of memory may have had a larger claim than the one before it.
             let bytes = usage.memory_claim.map(|bytes| bytes as f64).or(bytes);
             sum.claimed_bytes = sum.claimed_bytes.max(bytes);
-            sum.peak_bytes = sum.peak_bytes.max(usage.memory_peak as f64);
+            sum.peak_bytes = sum.peak_bytes.max(usage.memory_peak.map(|bytes| bytes as f64));
+            sum.most_bytes = sum.most_bytes.max(usage.memory_at_most.map(|bytes| bytes as f64));
             self.claims_cpu |= cores.is_some();
             self.claims_memory |= bytes.is_some();
         }
@@ -113,18 +115,26 @@ impl Sum {
         } else {
             Verdict::Fits
         };
-        Used { claimed: self.claims_cpu.then(|| cores(claimed)), used: cores(used), verdict }
+        Used {
+            claimed: self.claims_cpu.then(|| cores(claimed)),
+            used: Some(cores(used)),
+            at_most: None,
+            verdict,
+        }
     }
 
     fn memory(&self, others_claim: bool) -> Used {
-        let used = self.peak_bytes;
+        let known = self.peak_bytes.unwrap_or(0.0);
+        // What is not known is held against nobody: neither as too much nor as too little.
+        let most = self.most_bytes.map_or(known, |most| most.max(known));
         let verdict = match self.claimed_bytes {
-            Some(claimed) if used < claimed * OVER && claimed - used >= VAIN_BYTES => Verdict::Over,
-            Some(claimed) if used > claimed && used >= UNSURE_BYTES => Verdict::Under,
-            None if others_claim && used >= UNCLAIMED_BYTES => Verdict::Under,
+            Some(claimed) if most < claimed * OVER && claimed - most >= VAIN_BYTES => Verdict::Over,
+            Some(claimed) if known > claimed => Verdict::Under,
+            None if others_claim && known >= UNCLAIMED_BYTES => Verdict::Under,
             Some(_) | None => Verdict::Fits,
         };
-        Used { claimed: self.claimed_bytes, used, verdict }
+        let at_most = self.most_bytes.filter(|_| most > known);
+        Used { claimed: self.claimed_bytes, used: self.peak_bytes, at_most, verdict }
     }
 }
 
@@ -178,17 +188,24 @@ mod tests {
     #[test]
     fn claims_on_memory_are_judged_by_the_highest_peak() {
         let mib = |n: f64| n * f64::from(1 << 20);
-        for (claimed, peak, others, verdict) in [
-            (Some(512.0), 100.0, true, Verdict::Over),
-            (Some(20.0), 9.0, true, Verdict::Fits),
-            (Some(100.0), 101.0, true, Verdict::Under),
-            (Some(100.0), 60.0, true, Verdict::Fits),
-            (Some(8.0), 20.0, true, Verdict::Fits),
-            (None, 100.0, true, Verdict::Under),
-            (None, 100.0, false, Verdict::Fits),
+        for (claimed, peak, at_most, others, verdict) in [
+            (Some(512.0), Some(100.0), None, true, Verdict::Over),
+            (Some(20.0), Some(9.0), None, true, Verdict::Fits),
+            (Some(100.0), Some(101.0), None, true, Verdict::Under),
+            (Some(100.0), Some(60.0), None, true, Verdict::Fits),
+            (Some(8.0), Some(20.0), None, true, Verdict::Under),
+            (None, Some(100.0), None, true, Verdict::Under),
+            (None, Some(100.0), None, false, Verdict::Fits),
+            // What is known of the largest process only as a bound.
+            (Some(8.0), None, Some(10.0), true, Verdict::Fits),
+            (Some(8.0), Some(3.0), Some(10.0), true, Verdict::Fits),
+            (Some(512.0), None, Some(10.0), true, Verdict::Over),
+            (Some(8.0), Some(9.0), Some(10.0), true, Verdict::Under),
+            (None, None, Some(100.0), true, Verdict::Fits),
         ] {
-            let sum = Sum { claimed_bytes: claimed.map(mib), peak_bytes: mib(peak), ..Sum::default() };
-            assert_eq!(sum.memory(others).verdict, verdict, "{claimed:?} {peak}");
+            let (peak_bytes, most_bytes) = (peak.map(mib), at_most.map(mib));
+            let sum = Sum { claimed_bytes: claimed.map(mib), peak_bytes, most_bytes, ..Sum::default() };
+            assert_eq!(sum.memory(others).verdict, verdict, "{claimed:?} {peak:?} {at_most:?}");
         }
     }
 }

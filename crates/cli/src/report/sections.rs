@@ -9,7 +9,7 @@ use std::fmt::Write;
 use super::Drawn;
 use super::lanes::end;
 use crate::text::{bytes, count, duration};
-use crate::verb::verdict;
+use crate::verb::{peak, verdict};
 
 /// Rows of a table and of the comparison.
 const ROWS: usize = 40;
@@ -134,9 +134,9 @@ pub(crate) fn usage(text: &mut String, drawn: &Drawn) {
             format!("<bdi>{}</bdi>", escaped(&used.name)),
             used.attempts.to_string(),
             used.cpu.claimed.map_or_else(|| "-".to_owned(), cores),
-            cores(used.cpu.used),
+            used.cpu.used.map_or_else(|| "-".to_owned(), cores),
             used.memory.claimed.map_or_else(|| "-".to_owned(), size),
-            size(used.memory.used),
+            escaped(&peak(&used.memory)),
             said,
         ]
     };

@@ -280,9 +280,9 @@ fn usage(screen: Screen, report: &Figures) -> Result<(), Failure> {
             Piece::text(text::plain(&used.name)),
             Piece::number(used.attempts),
             Piece::number(used.cpu.claimed.map_or_else(|| "-".to_owned(), cores)),
-            Piece::number(cores(used.cpu.used)),
+            Piece::number(used.cpu.used.map_or_else(|| "-".to_owned(), cores)),
             Piece::number(used.memory.claimed.map_or_else(|| "-".to_owned(), |b| text::bytes(b as u64))),
-            Piece::number(text::bytes(used.memory.used as u64)),
+            Piece::number(peak(&used.memory)),
             Piece::tinted(tint(used), verdict(used)),
         ]
     };
@@ -292,6 +292,16 @@ fn usage(screen: Screen, report: &Figures) -> Result<(), Failure> {
         screen.line(format!("and {} names more", report.names - ROWS as u64))?;
     }
     Ok(())
+}
+
+/// The highest peak of memory, as far as it is known.
+pub(crate) fn peak(memory: &Used) -> String {
+    let bytes = |bytes: f64| text::bytes(bytes as u64);
+    match (memory.used, memory.at_most) {
+        (_, Some(most)) => format!("<= {}", bytes(most)),
+        (Some(used), None) => bytes(used),
+        (None, None) => "-".to_owned(),
+    }
 }
 
 fn tint(used: &NameUse) -> Tint {

@@ -183,10 +183,14 @@ pub(super) fn print_statistics(context: &Context, counts: &SessionStatistics) ->
     screen.fact("ran", &ran)?;
     let (success, failure) = (counts.success_rate * 100.0, counts.failure_rate * 100.0);
     screen.fact("success", &format!("{success:.1} %, failure {failure:.1} %"))?;
+    let memory = match counts.memory_peak {
+        0 => "little".to_owned(),
+        peak => format!("up to {}", text::bytes(peak)),
+    };
     let used = format!(
-        "{} of cpu time, at most {} of memory, {} read, {} written",
+        "{} of cpu time, {} of memory, {} read, {} written",
         text::duration(counts.cpu_time),
-        text::bytes(counts.memory_peak),
+        memory,
         text::bytes(counts.io_read),
         text::bytes(counts.io_write)
     );

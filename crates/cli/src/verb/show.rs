@@ -181,17 +181,26 @@ fn retries(task: &Task) -> String {
 }
 
 fn usage(usage: &orchd_model::Usage) -> String {
-    let over = usage.memory_claim.filter(|claim| usage.memory_peak > *claim);
-    let over = over.map(|claim| format!(" (more than the {} it claims)", text::bytes(claim)));
     format!(
-        "cpu {:.2}s user {:.2}s system, memory peak {}{}, read {}, written {}",
+        "cpu {:.2}s user {:.2}s system, memory peak {}, read {}, written {}",
         usage.cpu_user,
         usage.cpu_system,
-        text::bytes(usage.memory_peak),
-        over.unwrap_or_default(),
+        memory(usage),
         text::bytes(usage.io_read),
         text::bytes(usage.io_write)
     )
+}
+
+/// The peak as far as it is known, and whether that is more than what was claimed.
+fn memory(usage: &orchd_model::Usage) -> String {
+    let over = usage.memory_claim.filter(|claim| usage.memory_peak > Some(*claim));
+    match (usage.memory_peak.map(text::bytes), usage.memory_at_most.map(text::bytes), over) {
+        (Some(peak), _, Some(claim)) => format!("{peak} (more than the {} it claims)", text::bytes(claim)),
+        (Some(peak), Some(most), None) => format!("{peak} or more, at most {most} a process"),
+        (Some(peak), None, None) => peak,
+        (None, Some(most), _) => format!("at most {most} a process"),
+        (None, None, _) => "not known".to_owned(),
+    }
 }
 
 fn sentence(attempt: &Attempt) -> String {

@@ -205,7 +205,7 @@ impl World {
             started_at,
             outcome,
             execution_time: now.since(started_at),
-            usage: Some(Usage { cpu_user: 0.25, memory_peak: 1 << 20, ..Usage::default() }),
+            usage: Some(Usage { cpu_user: 0.25, memory_peak: Some(1 << 20), ..Usage::default() }),
             variant,
         })
     }

@@ -123,11 +123,39 @@ fn more_memory_than_claimed_is_told_where_it_is_not_limited() {
     let report = bench.ended(1).remove(0);
     assert_eq!(report.outcome, Outcome::Succeeded);
     let usage = report.usage.unwrap();
-    assert!(usage.memory_claim == Some(32 * MIB) && usage.memory_peak > 64 * MIB, "{usage:?}");
+    assert!(usage.memory_claim == Some(32 * MIB) && usage.memory_peak > Some(64 * MIB), "{usage:?}");
 
     std::fs::remove_file(&gate).unwrap();
     let gate = bench.fifo("gate");
     bench.runner().assign(with_memory(hungry(2, &gate), 32, OverMemory::Off));
     std::fs::write(&gate, "go\n").unwrap();
     assert_eq!(bench.ended(1)[0].usage.unwrap().memory_claim, None);
+}
+
+#[test]
+fn what_has_left_the_session_is_killed_with_an_attempt_that_uses_too_much() {
+    let bench = Bench::with_cgroup(1, CgroupPlace::Off);
+    let (pid, gate) = (bench.path("pid"), bench.fifo("gate"));
+    let fill = "x=$(head -c 67108864 /dev/zero | tr '\\\\0' x)";
+    let hungry = format!("echo $$ > {}; {fill}; read forever < {}", pid.display(), gate.display());
+    let task = shell(1, &format!("setsid /bin/sh -c \"{}\" & wait", hungry.replace('$', "\\$")));
+    let report = bench.run(with_memory(task, 32, OverMemory::Kill));
+    assert_eq!(report.outcome.error_type(), Some(ErrorType::OutOfMemory), "{report:?}");
+    assert!(!lives(&pid), "{report:?}");
+}
+
+#[test]
+fn what_uses_less_than_the_worker_is_not_said_to_use_more_than_it_claims() {
+    let bench = Bench::with_cgroup(1, CgroupPlace::Off);
+    let (ready, gate) = (bench.fifo("ready"), bench.fifo("gate"));
+    let line = format!("echo ready > {}; read forever < {}", ready.display(), gate.display());
+    bench.runner().assign(with_memory(shell(1, &line), 6, OverMemory::Kill));
+    assert_eq!(std::fs::read_to_string(&ready).unwrap(), "ready\n");
+    // It is looked at when it is stopped, at the latest.
+    bench.runner().stop(StopOrder { token: Token(1), cause: StopCause::Cancel });
+    let report = bench.ended(1).remove(0);
+    assert_eq!(report.outcome, Outcome::Cancelled);
+    let usage = report.usage.unwrap();
+    assert!(usage.memory_peak.is_some_and(|peak| peak < 6 * MIB), "{usage:?}");
+    assert!(usage.memory_at_most > usage.memory_peak, "{usage:?}");
 }
