@@ -89,7 +89,8 @@ const LONG_WORD: usize = 20;
 /// And longer ones than this, where it would be too wide all the same.
 const WORD: usize = 12;
 /// What a terminal that is too narrow for all columns does without; the first goes first.
-const DISPENSABLE: [&str; 14] = [
+const DISPENSABLE: [&str; 15] = [
+    "LABELS",
     "CONNECTED",
     "TRIES",
     "AGE",

@@ -20,7 +20,8 @@ impl Workers {
         } else if workers.is_empty() {
             context.screen.line("no workers")?;
         } else {
-            const COLUMNS: [&str; 7] = ["ID", "KIND", "PID", "USED", "SLOTS", "CONNECTED", "HANDLERS"];
+            const COLUMNS: [&str; 8] =
+                ["ID", "KIND", "PID", "USED", "SLOTS", "CONNECTED", "HANDLERS", "LABELS"];
             context.screen.table(&COLUMNS, workers.iter().map(row).collect())?;
         }
         Ok(Exit::DONE)
@@ -36,5 +37,6 @@ fn row(worker: &Worker) -> Vec<Piece> {
         Piece::number(worker.slots),
         Piece::number(worker.connected_at.map_or_else(|| "lost".to_owned(), text::age)),
         Piece::text(text::plain(&worker.handlers.join(" "))),
+        Piece::text(text::plain(&worker.labels.join(" "))),
     ]
 }
