@@ -121,14 +121,55 @@ fn a_daemon_that_comes_back_changes_nothing_for_the_command() {
     let said = running.ended();
     assert_eq!((said.code, &*said.err), (Some(7), ""));
     daemon.assert_nothing_is_held();
-    // One that stays away is not waited for when the command has ended.
-    let line = format!("echo > ready2; {} exit 8", gate("go2"));
-    let running = lock(&daemon, &["--connect-timeout", "100ms", "--claim", "lock:a:exclusive"], &line);
-    until("it has begun", || !daemon.lines("ready2").is_empty());
+}
+
+#[test]
+fn a_daemon_that_is_away_waits_for_nobody_whose_process_has_ended() {
+    let mut daemon = Daemon::configured(1, "[scheduler]\nlease = \"1h\"\n");
+    let hour = "1h";
+    let line = format!("echo > ready; {} exit 8", gate("go"));
+    let options = ["--connect-timeout", hour, "--claim", "lock:a:exclusive"];
+    let ends = lock(&daemon, &options, &line);
+    let dies = lock(&daemon, &["--claim", "lock:b:exclusive"], "echo > ready2; exec sleep 1000");
+    let stays = lock(&daemon, &["--claim", "lock:c:exclusive"], "echo > ready3; exec sleep 1000");
+    until("they have begun", || ["ready", "ready2", "ready3"].iter().all(|it| !daemon.lines(it).is_empty()));
     daemon.kill();
-    daemon.write("go2", "");
-    running.ended().fails_with(8, &["the daemon is away"]);
+    daemon.write("go", "");
+    ends.ended().fails_with(8, &["the daemon is away"]);
+    // This one is stopped: it does not come back, and is not thought to be dead.
+    process::send(dies.pid(), Signal::STOP);
+    process::send(stays.pid(), Signal::STOP);
     daemon.start_again();
+    until("nobody holds it", || holders(&daemon, "lock:a").is_empty());
+    assert_eq!([holders(&daemon, "lock:b").len(), holders(&daemon, "lock:c").len()], [1, 1]);
+    process::send(dies.pid(), Signal::KILL);
+    until("it is free with its process", || holders(&daemon, "lock:b").is_empty());
+    assert_eq!(holders(&daemon, "lock:c").len(), 1);
+    process::send(stays.pid(), Signal::CONT);
+    process::send(stays.pid(), Signal::TERM);
+    assert_eq!(stays.ended().code, Some(143));
+    daemon.assert_nothing_is_held();
+}
+
+#[test]
+fn the_task_of_a_lock_ends_as_its_command_does() {
+    let daemon = Daemon::start(1);
+    let ended = |command: &[&str]| {
+        let mut lock = daemon.program(env!("CARGO_BIN_EXE_orchctl"));
+        lock.args(["--json", "lock", "--claim", "lock:a", "--"]).args(command);
+        let said = Running::start_open(lock).ended();
+        let task = said.json();
+        let result = &task["result"];
+        (said.code, task["status"].clone(), result["exit_code"].clone(), result["error_type"].clone())
+    };
+    let null = serde_json::Value::Null;
+    assert_eq!(ended(&["true"]), (Some(0), "completed".into(), 0.into(), null.clone()));
+    assert_eq!(ended(&["sh", "-c", "exit 3"]), (Some(3), "failed".into(), 3.into(), "ExitCode".into()));
+    let killed = ended(&["sh", "-c", "kill -KILL $$"]);
+    assert_eq!(killed, (Some(137), "failed".into(), null.clone(), "Signal".into()));
+    assert_eq!(ended(&["./no-such-program"]), (Some(127), "failed".into(), null.clone(), "NotFound".into()));
+    assert_eq!(ended(&["/"]), (Some(126), "failed".into(), null, "PermissionDenied".into()));
+    daemon.assert_nothing_is_held();
 }
 
 #[test]

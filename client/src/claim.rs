@@ -2,7 +2,7 @@
 //! the claims of tasks.
 
 use orchd_api::{ClaimRequest, StopCause};
-use orchd_model::{Claim, Code, Kept, Priority, Refusal, ResourceName, Span, TaskId, Token};
+use orchd_model::{Claim, Code, Kept, Outcome, Priority, Refusal, ResourceName, Span, TaskId, Token};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -46,6 +46,7 @@ pub struct ClaimGuard {
     grant: Grant,
     wishes: mpsc::Sender<Wish>,
     loss: watch::Receiver<Option<Loss>>,
+    away: watch::Receiver<bool>,
 }
 
 impl Client {
@@ -108,7 +109,7 @@ impl Client {
         let request = ClaimRequest { name, claims, priority, wait: wait != Some(Duration::ZERO) };
         let settings = self.transport.settings();
         let (keeper, ends) = Keeper::new(self.transport.socket().to_owned(), settings, request);
-        let Ends { mut granted, wishes, loss } = ends;
+        let Ends { mut granted, wishes, loss, away } = ends;
         let mut keeper = tokio::spawn(keeper.run());
         let grant = match wait.filter(|wait| !wait.is_zero()) {
             None => granted.await,
@@ -125,7 +126,7 @@ impl Client {
         };
         // A keeper that does not answer has ended with its runtime.
         let grant = grant.unwrap_or_else(|_| Err(Error::Io(std::io::ErrorKind::Interrupted.into())));
-        (grant.map(|grant| ClaimGuard { grant, wishes, loss }), keeper)
+        (grant.map(|grant| ClaimGuard { grant, wishes, loss, away }), keeper)
     }
 }
 
@@ -182,9 +183,30 @@ impl ClaimGuard {
     /// `stale_token` when it was lost before; no connection: the daemon is away, and when it is back it will
     /// find the claims without an owner.
     pub async fn release(self) -> Result<(), Error> {
+        self.release_as(Outcome::Succeeded).await
+    }
+
+    /// The same, and tells how what was protected has ended: the [task](Self::task) that stands for the claims ends
+    /// in this way, too.
+    ///
+    /// # Errors
+    /// As [`release`](Self::release).
+    pub async fn release_as(self, outcome: Outcome) -> Result<(), Error> {
         let (answer, answered) = oneshot::channel();
-        self.wishes.send(Wish::Release(answer)).await.map_err(|_| self.why_lost())?;
+        self.wishes.send(Wish::Release(outcome, answer)).await.map_err(|_| self.why_lost())?;
         answered.await.map_err(|_| self.why_lost())?
+    }
+
+    /// Returns when the daemon was looked for in vain since the claims were [released](Self::release): it is away. It is
+    /// looked for again as long as for any request, for who waits for the release.
+    pub fn daemon_away(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut away = self.away.clone();
+        async move {
+            if away.wait_for(|away| *away).await.is_err() {
+                // The claims have ended meanwhile.
+                std::future::pending().await
+            }
+        }
     }
 
     /// Gives one of the claims back early; the others stay. Again is as once.

@@ -47,8 +47,8 @@ pub(crate) struct Grant {
 pub(crate) enum Wish {
     /// To keep less of one claim.
     Loosen { resource: ResourceName, kept: Kept, answer: Answer },
-    /// To be rid of all; told when that is durable.
-    Release(Answer),
+    /// To be rid of all, since what it protected has ended so; told when that is durable.
+    Release(Outcome, Answer),
 }
 
 /// The owner's ends of a claim that is kept.
@@ -56,6 +56,8 @@ pub(crate) struct Ends {
     pub granted: oneshot::Receiver<Result<Grant, Error>>,
     pub wishes: mpsc::Sender<Wish>,
     pub loss: watch::Receiver<Option<Loss>>,
+    /// Whether the daemon was looked for in vain since a release was asked for.
+    pub away: watch::Receiver<bool>,
 }
 
 /// Where the claim is.
@@ -76,6 +78,8 @@ struct Leaving {
     answer: Option<Answer>,
     /// Whether it was said while the claim was held: then a daemon that knows of no claim has heard it.
     said: bool,
+    /// How what it protected has ended.
+    outcome: Outcome,
 }
 
 /// Keeps one claim.
@@ -88,6 +92,7 @@ pub(crate) struct Keeper {
     /// Wishes that the daemon has not answered, in their order.
     asked: VecDeque<(ResourceName, Kept, Answer)>,
     loss: watch::Sender<Option<Loss>>,
+    away: watch::Sender<bool>,
 }
 
 /// What happens next in a session.
@@ -110,6 +115,7 @@ impl Keeper {
         let (grant, granted) = oneshot::channel();
         let (wishes, inbox) = mpsc::channel(WISHES);
         let (loss, lost) = watch::channel(None);
+        let (away, is_away) = watch::channel(false);
         let hello = WorkerHello {
             protocol: PROTOCOL,
             features: Vec::new(),
@@ -124,8 +130,9 @@ impl Keeper {
             claim: Some(claim),
         };
         let state = State::Waits(grant);
-        let keeper = Self { socket, settings, hello, state, wishes: inbox, asked: VecDeque::new(), loss };
-        (keeper, Ends { granted, wishes, loss: lost })
+        let asked = VecDeque::new();
+        let keeper = Self { socket, settings, hello, state, wishes: inbox, asked, loss, away };
+        (keeper, Ends { granted, wishes, loss: lost, away: is_away })
     }
 
     /// Runs until the claim has ended.
@@ -140,7 +147,7 @@ impl Keeper {
                 };
                 self.loss.send_replace(Some(Loss::Gone(refusal)));
             }
-            (State::Leaves(.., Leaving { answer: Some(answer), said }), ended) => {
+            (State::Leaves(.., Leaving { answer: Some(answer), said, .. }), ended) => {
                 let settled = said && ended.as_ref().is_err_and(|e| e.code() == Some(Code::StaleToken));
                 // Who asked may have gone.
                 drop(answer.send(if settled { Ok(()) } else { ended }));
@@ -205,6 +212,9 @@ impl Keeper {
                 Err(Error::Refused(refusal)) if !passes(refusal.code) => return Err(refusal.into()),
                 Err(error) => error,
             };
+            if matches!(self.state, State::Leaves(..)) {
+                self.away.send_replace(true);
+            }
             if matches!(self.state, State::Holds(..)) {
                 impatient_since = None;
             } else if impatient_since.get_or_insert_with(Instant::now).elapsed() > self.settings.reconnect_for
@@ -219,7 +229,13 @@ impl Keeper {
                     next = next_wish(&mut self.state, &mut self.wishes) => next,
                 };
                 match next {
-                    Next::Wished(wish) => drop(self.note(wish)),
+                    Next::Wished(wish) => {
+                        drop(self.note(wish));
+                        if matches!(self.state, State::Leaves(..)) {
+                            // Whoever waits for that is to know at once whether there is a daemon.
+                            break;
+                        }
+                    }
                     // It may be granted on disk: without a word it would be held until the lease is over.
                     Next::Said(_) | Next::Unwanted => self.state = State::Withdraws,
                 }
@@ -340,15 +356,22 @@ impl Keeper {
                 self.asked.push_back((resource.clone(), kept, answer));
                 Some(FromWorker::Loosen { token: grant.token, resource, kept })
             }
-            Some(Wish::Release(answer)) => {
-                self.state = State::Leaves(grant, since, Leaving { answer: Some(answer), said: false });
-                Some(released(grant, since))
-            }
-            None => {
-                self.state = State::Leaves(grant, since, Leaving { answer: None, said: false });
-                Some(released(grant, since))
-            }
+            Some(Wish::Release(outcome, answer)) => Some(self.leave(grant, since, outcome, Some(answer))),
+            None => Some(self.leave(grant, since, Outcome::Succeeded, None)),
         }
+    }
+
+    /// Begins a release; gives what is to be said about it.
+    fn leave(
+        &mut self,
+        grant: Grant,
+        since: Instant,
+        outcome: Outcome,
+        answer: Option<Answer>,
+    ) -> FromWorker {
+        let message = released(grant, since, outcome.clone());
+        self.state = State::Leaves(grant, since, Leaving { answer, said: false, outcome });
+        message
     }
 
     /// What the daemon has not answered.
@@ -360,8 +383,8 @@ impl Keeper {
             kept: *kept,
         };
         let mut messages: Vec<FromWorker> = self.asked.iter().map(loosen).collect();
-        if let State::Leaves(grant, since, _) = self.state {
-            messages.push(released(grant, since));
+        if let State::Leaves(grant, since, Leaving { outcome, .. }) = &self.state {
+            messages.push(released(*grant, *since, outcome.clone()));
         }
         messages
     }
@@ -379,10 +402,10 @@ async fn next_wish(state: &mut State, wishes: &mut mpsc::Receiver<Wish>) -> Next
     }
 }
 
-fn released(grant: Grant, since: Instant) -> FromWorker {
+fn released(grant: Grant, since: Instant, outcome: Outcome) -> FromWorker {
     let report = AttemptReport {
         execution_time: since.elapsed().into(),
-        ..AttemptReport::new(grant.task, orchd_model::AttemptNumber(1), grant.token, Outcome::Succeeded)
+        ..AttemptReport::new(grant.task, orchd_model::AttemptNumber(1), grant.token, outcome)
     };
     FromWorker::Report { started: Vec::new(), ended: vec![report], unbegun: Vec::new(), progress: Vec::new() }
 }

@@ -9,6 +9,7 @@
 //!
 //! This crate does NOT contain scheduling rules.
 
+mod absent;
 mod args;
 mod batch;
 mod calendar;

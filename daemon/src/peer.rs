@@ -12,6 +12,8 @@ pub struct Peer {
     pub uid: u32,
     /// What it may do.
     pub role: Role,
+    /// Its process, where that can be seen from here.
+    pub pid: Option<u32>,
 }
 
 impl Peer {
@@ -23,7 +25,10 @@ impl Peer {
         let refuse = |who: String| Refusal::new(Code::NotPermitted, "this user may not connect").value(who);
         let peer = stream.peer_cred().map_err(|error| refuse(error.to_string()))?;
         match access.role(peer.uid(), peer.gid()) {
-            Some(role) => Ok(Self { uid: peer.uid(), role }),
+            Some(role) => {
+                let pid = peer.pid().and_then(|pid| u32::try_from(pid).ok()).filter(|pid| *pid > 0);
+                Ok(Self { uid: peer.uid(), role, pid })
+            }
             None => Err(refuse(format!("uid {}", peer.uid()))
                 .hint("the daemon's user and root may, and who is named in [access]")),
         }

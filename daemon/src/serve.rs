@@ -22,6 +22,7 @@ use std::thread::JoinHandle;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::absent;
 use crate::clock::Clock;
 use crate::config::{Config, Flags};
 use crate::damage;
@@ -178,6 +179,7 @@ impl Running {
         {
             return Err(error);
         }
+        absent::look_after(&engine, live.config().core.lease.into())?;
         let listener = crate::socket::bind(&socket, live.config().access.lets_others_in())?;
         let stopping = Arc::new(AtomicBool::new(false));
         Ok(Self {

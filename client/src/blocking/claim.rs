@@ -2,7 +2,7 @@
 //! whatever its owner is busy with.
 
 use orchd_api::StopCause;
-use orchd_model::{Claim, ResourceName, TaskId, Token};
+use orchd_model::{Claim, Outcome, ResourceName, TaskId, Token};
 use std::sync::mpsc;
 use tokio::runtime::Builder;
 
@@ -95,6 +95,14 @@ impl ClaimGuard {
     /// As [`crate::ClaimGuard::release`].
     pub fn release(self) -> Result<(), Error> {
         waited(self.guard.release())
+    }
+
+    /// The same, and tells how what was protected has ended.
+    ///
+    /// # Errors
+    /// As [`crate::ClaimGuard::release_as`].
+    pub fn release_as(self, outcome: Outcome) -> Result<(), Error> {
+        waited(self.guard.release_as(outcome))
     }
 
     /// Gives one of the claims back early.

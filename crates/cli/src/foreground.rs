@@ -2,6 +2,7 @@
 //! sends to us it has, too; what is sent to us alone is passed on.
 
 use orchd_client::Loss;
+use orchd_model::Outcome;
 use rustix::process::{Pid, Signal, getpgrp, kill_process};
 use std::ffi::OsString;
 use std::fs::File;
@@ -19,7 +20,7 @@ use crate::Exit;
 /// What can happen while a command runs.
 pub(crate) enum Happened {
     /// It has ended.
-    Ended(Exit),
+    Ended(Exit, Outcome),
     /// A signal came that is meant for it.
     Signal(Signal),
     /// It was asked to end, and has not in time.
@@ -59,7 +60,10 @@ impl Foreground {
             }
         };
         tokio::select! {
-            status = self.child.wait() => Ok(Happened::Ended(exit(status?))),
+            status = self.child.wait() => {
+                let (exit, outcome) = ended(status?);
+                Ok(Happened::Ended(exit, outcome))
+            }
             signal = self.signals.next() => Ok(Happened::Signal(signal)),
             () = overdue => {
                 self.overdue_at = None;
@@ -102,11 +106,11 @@ fn in_foreground_of_terminal() -> bool {
     terminal.is_ok_and(|terminal| rustix::termios::tcgetpgrp(terminal).is_ok_and(|group| group == getpgrp()))
 }
 
-fn exit(status: ExitStatus) -> Exit {
+fn ended(status: ExitStatus) -> (Exit, Outcome) {
     match (status.code(), status.signal()) {
-        (Some(code), _) => Exit::of_command(code),
-        (None, Some(signal)) => Exit::of_signal(signal),
-        (None, None) => Exit::of_command(-1),
+        (Some(code), _) => (Exit::of_command(code), Outcome::exited(code)),
+        (None, Some(signal)) => (Exit::of_signal(signal), Outcome::signalled(signal)),
+        (None, None) => (Exit::of_command(-1), Outcome::exited(-1)),
     }
 }
 

@@ -68,7 +68,9 @@ impl Core {
         let task = self.task(id);
         let outcome = match (effective(outcome, stop), self.meta.told_to_wait.get(&token)) {
             // It failed because it was told to come back later, and has said so.
-            (Outcome::Failed { .. }, Some(until)) => Outcome::Snoozed { delay: until.since(self.now) },
+            (Outcome::Failed { .. }, Some(until)) if task.claimant().is_none() => {
+                Outcome::Snoozed { delay: until.since(self.now) }
+            }
             (outcome, _) => outcome,
         };
         let (execution_time, usage, data) = match report {

@@ -4,6 +4,7 @@
 //! ```text
 //!              ┌────────────── cancelled, or its client is gone ─► cancelled
 //!   claimed ─► waits ─► holds ─► released ─► completed
+//!                         ├───── released, what it protected has failed ─► failed
 //!                         └───── its client is gone ─► failed (WorkerLost)
 //! ```
 //! A client is a worker that has this one task. It is gone when its connection is, or, when it was the daemon

@@ -5,6 +5,7 @@ use orchd_core::{Join, NewClaim, NewTask, Runner};
 use orchd_model::{Body, Code, Refusal, RetryPolicy, TaskSpec};
 use std::sync::Arc;
 
+use crate::absent;
 use crate::peer::Peer;
 
 /// Whether a worker that says this is a client with an ad-hoc claim.
@@ -32,6 +33,7 @@ pub fn new_claim(hello: &WorkerHello, join: Join, peer: Peer) -> Result<Box<NewC
         fingerprint: 0,
         same_key: None,
     };
-    let join = Join { slots: 1, process: false, handlers: Vec::new(), ..join };
+    let note = absent::note(&join.note.kind, peer.pid);
+    let join = Join { slots: 1, process: false, handlers: Vec::new(), note, ..join };
     Ok(Box::new(NewClaim { join, task, owner: peer.uid, waits: wait }))
 }

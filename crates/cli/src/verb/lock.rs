@@ -5,12 +5,11 @@
 use clap::{Args, ValueEnum};
 use orchd_client::api::StopCause;
 use orchd_client::{Claim, ClaimGuard, ClaimOptions, Loss, Priority};
-use orchd_model::Span;
+use orchd_model::{ErrorType, Outcome, Span};
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::Path;
 use std::time::Duration;
-use tokio::time::timeout;
 
 use crate::command_line::PROGRAM;
 use crate::context::Context;
@@ -73,31 +72,44 @@ impl Lock {
             ("ORCHD_TOKEN", guard.token().to_string().into()),
             ("ORCHD_SOCKET", std::path::absolute(client.socket())?.into_os_string()),
         ];
-        let exit = match Foreground::start(&self.command, &variables, context.json) {
+        let (exit, outcome) = match Foreground::start(&self.command, &variables, context.json) {
             Ok(command) => self.stand_by(command, &guard).await?,
             Err(error) => {
-                tell(&format!("cannot run {}: {error}", self.command[0].display()));
-                cannot_run(&error)
+                let message = format!("cannot run {}: {error}", self.command[0].display());
+                tell(&message);
+                let not_found = error.kind() == io::ErrorKind::NotFound;
+                let kind = if not_found { ErrorType::NotFound } else { ErrorType::PermissionDenied };
+                (cannot_run(&error), Outcome::failed(kind, message))
             }
         };
-        // The command has ended, and that is what counts: a daemon that is away finds the claims without an
-        // owner when it is back.
-        match timeout(context.global.connect_timeout.into(), guard.release()).await {
-            Ok(Ok(())) => {}
-            // It was told before.
-            Ok(Err(error)) if error.code().is_some() => {}
-            Ok(Err(_)) | Err(_) => {
-                tell("the daemon is away: the claims are free when it is back and their lease is over")
-            }
-        }
-        if context.json {
+        // The command has ended, and that is what counts.
+        let away = guard.daemon_away();
+        let is_away = tokio::select! {
+            released = guard.release_as(outcome) => match released {
+                Ok(()) => false,
+                // It was told before.
+                Err(error) if error.code().is_some() => false,
+                Err(_) => true,
+            },
+            () = away => true,
+            () = tokio::time::sleep(context.global.connect_timeout.into()) => true,
+        };
+        if is_away {
+            tell(
+                "the daemon is away: the claims are free when it is back and finds that this process has ended",
+            );
+        } else if context.json {
             context.screen.json(&client.get(task).await?)?;
         }
         Ok(exit)
     }
 
     /// Waits for the end of the command, and passes on what is meant for it.
-    async fn stand_by(&self, mut command: Foreground, guard: &ClaimGuard) -> Result<Exit, Failure> {
+    async fn stand_by(
+        &self,
+        mut command: Foreground,
+        guard: &ClaimGuard,
+    ) -> Result<(Exit, Outcome), Failure> {
         let mut told = false;
         loop {
             let loss = async { if told { std::future::pending().await } else { guard.lost().await } };
@@ -106,7 +118,7 @@ impl Lock {
                 loss = loss => Happened::Lost(loss),
             };
             match happened {
-                Happened::Ended(exit) => return Ok(exit),
+                Happened::Ended(exit, outcome) => return Ok((exit, outcome)),
                 Happened::Signal(signal) => command.pass_on(signal),
                 Happened::Overdue => command.kill(),
                 Happened::Lost(loss) => {
