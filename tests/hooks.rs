@@ -294,3 +294,25 @@ fn a_hook_that_makes_no_sense_is_refused_with_its_place() {
     );
     refused("[on_event.a]\nevents = [\"*\"]\ncommand = [\"x\"]\nretrys = 1\n", &["unknown key", "retries"]);
 }
+
+#[test]
+fn a_hook_that_runs_ends_with_a_daemon_that_is_killed() {
+    let mut daemon = Daemon::stopped(1, "");
+    let shell = "sleep 1000 & echo $! >> children; echo $$ >> leaders; wait";
+    let config = format!("[on_event.slow]\nevents = [\"task.completed\"]\nshell = '{shell}'\n");
+    daemon.write("orchd.toml", config);
+    daemon.start_again();
+    daemon.wait(&[daemon.submit(daemon.shell("true"))]);
+    until("it runs", || !daemon.lines("leaders").is_empty());
+    daemon.kill();
+    let lives = |pid: &str| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        stat.rsplit(')').next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with(" Z"))
+    };
+    for file in ["leaders", "children"] {
+        let pid = daemon.lines(file).remove(0);
+        until("it has ended", || !lives(&pid));
+    }
+    daemon.start_again();
+    until("it is told again", || daemon.lines("leaders").len() == 2);
+}

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::config::{Config, Flags, LogFormat};
-use crate::{damage, evaluator, logs, run, serve};
+use crate::{damage, evaluator, logs, run, serve, tether};
 
 /// Where the daemon keeps and finds things.
 #[derive(Args, Clone, Debug)]
@@ -64,6 +64,14 @@ enum Verb {
     /// Evaluates templates that may cost much; started by the daemon
     #[command(hide = true)]
     Evaluator,
+    /// Runs a command and ends it with the daemon; started by the daemon
+    #[command(hide = true)]
+    Tethered {
+        /// The daemon's process
+        daemon: u32,
+        #[arg(last = true, required = true)]
+        command: Vec<std::ffi::OsString>,
+    },
     /// Print the effective configuration and where each value comes from
     CheckConfig {
         /// Print one JSON document
@@ -97,7 +105,7 @@ pub fn main() -> ExitCode {
     // A run keeps its state only where it is told to: the usual place is the daemon's.
     let kept = places.state_dir.clone();
     let flags = Flags::from(places);
-    // These two have nothing to do with any configuration.
+    // These have nothing to do with any configuration.
     match &verb {
         Some(Verb::Completions(shell)) => return told(shell.print(Orchd::command(), PROGRAM)),
         Some(Verb::Manual(manual)) => {
@@ -105,6 +113,7 @@ pub fn main() -> ExitCode {
             return told(written.map(|first| println!("read it with: man {}", first.display())));
         }
         Some(Verb::Evaluator) => return evaluated(evaluator::run()),
+        Some(Verb::Tethered { daemon, command }) => return tethered(tether::run(*daemon, command)),
         Some(Verb::Run(_) | Verb::Worker { .. } | Verb::CheckConfig { .. }) | None => {}
     }
     let flags = match &verb {
@@ -126,7 +135,13 @@ pub fn main() -> ExitCode {
             match verb {
                 Some(Verb::Run(args)) => run::run(config, args, kept),
                 Some(Verb::Worker { tethered }) => worker(&config, tethered),
-                Some(Verb::CheckConfig { .. } | Verb::Completions(_) | Verb::Manual(_) | Verb::Evaluator)
+                Some(
+                    Verb::CheckConfig { .. }
+                    | Verb::Completions(_)
+                    | Verb::Manual(_)
+                    | Verb::Evaluator
+                    | Verb::Tethered { .. },
+                )
                 | None => serve::daemon(flags, config, logs),
             }
         }),
@@ -140,6 +155,13 @@ pub fn main() -> ExitCode {
             eprintln!("orchd: {error:#}");
             ExitCode::FAILURE
         }
+    })
+}
+
+fn tethered(ended: anyhow::Result<ExitCode>) -> ExitCode {
+    ended.unwrap_or_else(|error| {
+        eprintln!("orchd: {error:#}");
+        ExitCode::FAILURE
     })
 }
 

@@ -49,6 +49,7 @@ mod socket;
 mod statistics;
 mod sweeper;
 mod systemd;
+mod tether;
 mod told;
 mod transformer;
 mod trimming;

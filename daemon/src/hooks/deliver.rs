@@ -11,6 +11,7 @@ use tokio::process::{Child, Command};
 use super::post::post;
 use crate::config::{HookConfig, Target};
 use crate::http::Shell;
+use crate::tether;
 
 /// The longest pause between two tries.
 const PAUSE_MOST: Duration = Duration::from_secs(60);
@@ -64,14 +65,13 @@ async fn run(
     event: &Event,
     text: String,
 ) -> Result<(), String> {
-    let (program, arguments) = argv.split_first().ok_or("the command is empty")?;
+    let program = argv.first().ok_or("the command is empty")?;
     let id = |id: Option<u64>| id.map(|id| id.to_string()).unwrap_or_default();
-    let mut command = Command::new(program);
+    let mut command = Command::from(tether::command(argv));
     if let Some(cwd) = &config.cwd {
         command.current_dir(cwd);
     }
     let started = command
-        .args(arguments)
         .env("ORCHD_SOCKET", &shell.live.config().socket)
         .env("ORCHD_HOOK", &config.name)
         .env("ORCHD_EVENT_TYPE", &event.kind)
@@ -83,7 +83,6 @@ async fn run(
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
-        .process_group(0)
         .kill_on_drop(true)
         .spawn();
     let child = started.map_err(|error| format!("{program}: {error}"))?;
