@@ -232,18 +232,20 @@ pub fn status_reason(
 /// A workflow with its figures; `attempts` are those of its tasks that have ended.
 pub fn workflow(
     stored: StoredWorkflow,
-    tasks: &[StoredTask],
-    attempts: &[StoredAttempt],
+    tasks: &[TaskRecord],
+    attempts: &[(TaskId, StoredAttempt)],
     now: Time,
 ) -> api::Workflow {
     let record = stored.record;
-    let count = |status| tasks.iter().filter(|task| task.record.status() == status).count();
-    let ran: Vec<&TaskResult> =
-        tasks.iter().filter_map(|task| task.result.as_ref()).filter(|result| result.attempts > 0).collect();
-    let times: Vec<u64> = ran.iter().map(|result| result.execution_time.0).collect();
+    let sum_of = |is_meant: &dyn Fn(Status) -> bool| -> usize {
+        let meant = tasks.iter().filter(|task| is_meant(task.status()));
+        meant.map(|task| usize::try_from(task.range().len()).unwrap_or(usize::MAX)).sum()
+    };
+    let count = |status| sum_of(&|other| other == status);
+    let times = last_times(tasks, attempts);
     let sum: u64 = times.iter().sum();
     // Who had to be tried again has used its share more than once.
-    let ended = attempts.iter().map(|attempt| attempt.end.execution_time.0);
+    let ended = attempts.iter().map(|(_, attempt)| attempt.end.execution_time.0);
     let under_way = tasks.iter().filter_map(running_since).map(|since| now.since(since).0);
     let used: u64 = ended.chain(under_way).fold(0, u64::saturating_add);
     let span = Span;
@@ -253,7 +255,7 @@ pub fn workflow(
     let peak_concurrency = peak(tasks, attempts, now);
     let busy = total_duration.as_secs_f64() * peak_concurrency as f64;
     let completed = count(Status::Completed);
-    let ended = tasks.iter().filter(|task| task.record.status().is_terminal()).count();
+    let ended = sum_of(&Status::is_terminal);
     let ratio = |part: f64, whole: f64| if whole > 0.0 { (part / whole).min(1.0) } else { 0.0 };
     api::Workflow {
         id: record.id,
@@ -266,7 +268,7 @@ pub fn workflow(
         finished_at,
         metrics: WorkflowMetrics {
             total_duration,
-            total_tasks: tasks.len(),
+            total_tasks: sum_of(&|_| true),
             completed_tasks: completed,
             failed_tasks: count(Status::Failed),
             skipped_tasks: count(Status::Skipped),
@@ -281,9 +283,17 @@ pub fn workflow(
     }
 }
 
+/// How long the last attempts of tasks took that have ended; those that never ran have none.
+fn last_times(tasks: &[TaskRecord], attempts: &[(TaskId, StoredAttempt)]) -> Vec<u64> {
+    let mut last: BTreeMap<TaskId, u64> = BTreeMap::new();
+    last.extend(attempts.iter().map(|(task, attempt)| (*task, attempt.end.execution_time.0)));
+    let has_ended = |task: &&TaskRecord| task.status().is_terminal() && task.status() != Status::Skipped;
+    tasks.iter().filter(has_ended).filter_map(|task| last.get(&task.id).copied()).collect()
+}
+
 /// When the attempt that is under way started.
-fn running_since(task: &StoredTask) -> Option<Time> {
-    match task.record.phase {
+fn running_since(task: &TaskRecord) -> Option<Time> {
+    match task.phase {
         Phase::Running { started_at, .. } => Some(started_at),
         Phase::Waiting
         | Phase::Checking
@@ -296,8 +306,8 @@ fn running_since(task: &StoredTask) -> Option<Time> {
 }
 
 /// The most tasks that ran at one instant.
-fn peak(tasks: &[StoredTask], attempts: &[StoredAttempt], now: Time) -> usize {
-    let ended = attempts.iter().map(|attempt| {
+fn peak(tasks: &[TaskRecord], attempts: &[(TaskId, StoredAttempt)], now: Time) -> usize {
+    let ended = attempts.iter().map(|(_, attempt)| {
         let started_at = attempt.end.started_at;
         (started_at, started_at + attempt.end.execution_time)
     });

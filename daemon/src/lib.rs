@@ -19,6 +19,7 @@ mod config;
 mod damage;
 mod distributions;
 mod documents;
+mod ended_workflows;
 mod engine;
 mod evaluator;
 mod feed;

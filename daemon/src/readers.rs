@@ -4,6 +4,7 @@ use orchd_model::Refusal;
 use orchd_store::{History, StoreError};
 use parking_lot::Mutex;
 
+use crate::ended_workflows::EndedWorkflows;
 use crate::engine::store_refusal;
 
 /// Readers kept for the next request; more may be lent at once.
@@ -15,12 +16,18 @@ type Open = Box<dyn Fn() -> Result<Box<dyn History>, StoreError> + Send + Sync>;
 pub struct Readers {
     idle: Mutex<Vec<Box<dyn History>>>,
     open: Open,
+    /// What need not be read again.
+    pub ended_workflows: EndedWorkflows,
 }
 
 impl Readers {
     /// A pool that opens readers with `open`.
     pub fn new(open: impl Fn() -> Result<Box<dyn History>, StoreError> + Send + Sync + 'static) -> Self {
-        Self { idle: Mutex::new(Vec::new()), open: Box::new(open) }
+        Self {
+            idle: Mutex::new(Vec::new()),
+            open: Box::new(open),
+            ended_workflows: EndedWorkflows::default(),
+        }
     }
 
     /// A reader of its own, for whoever needs it long.

@@ -20,7 +20,8 @@ use crate::sqlite::blob;
 use crate::write::int;
 use crate::{
     DeadLetter, Figures, Filter, History, StoreError, StoredAttempt, StoredDefinition, StoredSchedule,
-    StoredTask, StoredWorkflow, TaskEnd, TaskOutput, backup, element, hook, schedules, schema, session,
+    StoredTask, StoredWorkflow, TaskEnd, TaskOutput, attempt, backup, element, hook, schedules, schema,
+    session,
 };
 
 /// Environments kept in memory: a list of thousands of tasks usually has one or two.
@@ -120,18 +121,6 @@ impl SqliteHistory {
             });
         }
         Ok(workflows)
-    }
-
-    fn stored_attempts<P: Params>(&self, tail: &str, params: P) -> Result<Vec<StoredAttempt>, StoreError> {
-        let sql = format!("SELECT attempt.data, attempt.finished_at FROM attempt {tail}");
-        let mut statement = self.db.prepare_cached(&sql)?;
-        let mut rows = statement.query(params)?;
-        let mut attempts = Vec::new();
-        while let Some(row) = rows.next()? {
-            let finished_at = read_time(row, 1)?.unwrap_or_default();
-            attempts.push(StoredAttempt { end: decode("an attempt", blob(row, 0)?)?, finished_at });
-        }
-        Ok(attempts)
     }
 
     /// Asks one statement about each task and keeps the answers there are.
@@ -249,12 +238,33 @@ impl History for SqliteHistory {
     }
 
     fn attempts(&mut self, task: TaskId) -> Result<Vec<StoredAttempt>, StoreError> {
-        self.stored_attempts("WHERE task = ?1 ORDER BY number", [int(task.0)])
+        let attempts = attempt::read(&self.db, "WHERE task = ?1 ORDER BY number", [int(task.0)])?;
+        Ok(attempts.into_iter().map(|(_, attempt)| attempt).collect())
     }
 
-    fn attempts_of(&mut self, workflow: WorkflowId) -> Result<Vec<StoredAttempt>, StoreError> {
+    fn attempts_of(&mut self, workflow: WorkflowId) -> Result<Vec<(TaskId, StoredAttempt)>, StoreError> {
         let of_it = "JOIN task ON task.id = attempt.task WHERE task.workflow = ?1 ORDER BY task.id, number";
-        self.stored_attempts(of_it, [int(workflow.0)])
+        attempt::read(&self.db, of_it, [int(workflow.0)])
+    }
+
+    fn held_between(
+        &mut self,
+        from: Time,
+        to: Time,
+        limit: usize,
+    ) -> Result<Vec<(TaskRecord, Vec<StoredAttempt>)>, StoreError> {
+        // What ended first held most of it. What has not ended may have begun before.
+        let ended =
+            "SELECT record FROM task WHERE finished_at >= ?1 AND created_at < ?2 AND started_at IS NOT NULL
+             ORDER BY finished_at LIMIT ?3";
+        let under_way = "SELECT record FROM task WHERE finished_at IS NULL AND created_at < ?2
+             AND started_at IS NOT NULL AND ?1 >= 0 ORDER BY id LIMIT ?3";
+        let values = [int(from.0), int(to.0), int(limit as u64)];
+        let mut records = self.records(ended, values)?;
+        records.append(&mut self.records(under_way, values)?);
+        let attempts = |record: TaskRecord| Ok((self.attempts(record.id)?, record));
+        let found: Result<Vec<_>, StoreError> = records.into_iter().map(attempts).collect();
+        Ok(found?.into_iter().map(|(attempts, record)| (record, attempts)).collect())
     }
 
     fn list(&mut self, filter: &Filter) -> Result<Vec<StoredTask>, StoreError> {
@@ -573,11 +583,11 @@ fn read_result(row: &Row<'_>, column: usize) -> Result<Option<TaskResult>, Store
     text.map(serde_json::from_str).transpose().map_err(|e| StoreError::Corrupt(format!("a result: {e}")))
 }
 
-fn read_time(row: &Row<'_>, column: usize) -> Result<Option<Time>, StoreError> {
+pub(crate) fn read_time(row: &Row<'_>, column: usize) -> Result<Option<Time>, StoreError> {
     Ok(row.get::<_, Option<i64>>(column)?.map(|t| Time(t.cast_unsigned())))
 }
 
-fn read_number(row: &Row<'_>, column: usize) -> Result<u64, StoreError> {
+pub(crate) fn read_number(row: &Row<'_>, column: usize) -> Result<u64, StoreError> {
     Ok(row.get::<_, i64>(column)?.cast_unsigned())
 }
 

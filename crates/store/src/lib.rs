@@ -7,6 +7,7 @@
 //! This crate does NOT contain scheduling decisions: it writes the records that it is given and reads them
 //! back. Nothing above the two traits knows what lies under them.
 
+mod attempt;
 mod backup;
 mod blocked;
 mod codec;

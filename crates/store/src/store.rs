@@ -136,7 +136,18 @@ pub trait History: Send {
     ///
     /// # Errors
     /// As [`History::spec`].
-    fn attempts_of(&mut self, workflow: WorkflowId) -> Result<Vec<StoredAttempt>, StoreError>;
+    fn attempts_of(&mut self, workflow: WorkflowId) -> Result<Vec<(TaskId, StoredAttempt)>, StoreError>;
+    /// Tasks that may have held something between two instants, with their attempts that have ended: of those that have
+    /// ended at most `limit`, those that ended first, and of those under way as many, by id.
+    ///
+    /// # Errors
+    /// As [`History::spec`].
+    fn held_between(
+        &mut self,
+        from: Time,
+        to: Time,
+        limit: usize,
+    ) -> Result<Vec<(TaskRecord, Vec<StoredAttempt>)>, StoreError>;
     /// The tasks that pass the filter: unfinished ones by id, then the newest ended.
     ///
     /// # Errors

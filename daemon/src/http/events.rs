@@ -10,6 +10,7 @@ use axum::response::sse;
 use futures_util::Stream;
 use orchd_api::{Event, EventQuery, NOTICES};
 use orchd_model::{Code, Refusal, Sequence, SessionId, TaskId, Time, WorkflowId};
+use orchd_store::{History, StoreError};
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -60,9 +61,9 @@ pub async fn events(
             .into());
     }
     // What happened before a task was added, or after it ended, need not be read to find its events.
-    let span = match (query.task, since) {
-        (Some(id), Some(since)) => span_of(&shell, id, Sequence(since)).await?,
-        _ => Span::default(),
+    let span = match since {
+        Some(since) => span_of(&shell, &only, Sequence(since)).await?,
+        None => Span::default(),
     };
     let subscriber = Subscriber {
         stopping: shell.stopping.clone(),
@@ -86,19 +87,33 @@ pub async fn events(
     Ok(Sse::new(stream))
 }
 
-/// Where the events of a task are in the journal.
+/// Where the events of something are in the journal.
 #[derive(Default)]
 struct Span {
     after: Sequence,
     until: Option<Time>,
 }
 
-async fn span_of(shell: &Arc<Shell>, id: TaskId, since: Sequence) -> Result<Span, Refusal> {
+async fn span_of(shell: &Arc<Shell>, only: &Only, since: Sequence) -> Result<Span, Refusal> {
+    let Only { task, workflow, session, .. } = *only;
     shell
         .read(move |history| {
-            let Some(task) = history.task(id)? else { return Ok(Span { after: since, until: None }) };
-            let after = history.sequence_before(task.record.created_at)?;
-            Ok(Span { after: after.max(since), until: task.finished_at })
+            let mut span = Span { after: since, until: None };
+            let mut narrow = |history: &mut dyn History, from: Time, until: Option<Time>| {
+                span.after = span.after.max(history.sequence_before(from)?);
+                span.until = [span.until, until].into_iter().flatten().min();
+                Ok::<(), StoreError>(())
+            };
+            if let Some(found) = task.map(|id| history.task(id)).transpose()?.flatten() {
+                narrow(history, found.record.created_at, found.finished_at)?;
+            }
+            if let Some(found) = workflow.map(|id| history.workflow(id)).transpose()?.flatten() {
+                narrow(history, found.record.created_at, found.finished_at)?;
+            }
+            if let Some(found) = session.map(|id| history.session(id)).transpose()?.flatten() {
+                narrow(history, found.created_at, found.closed_at)?;
+            }
+            Ok(span)
         })
         .await
 }

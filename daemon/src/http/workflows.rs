@@ -6,7 +6,7 @@ use axum::http::header;
 use orchd_api::{Workflow, WorkflowAdded, WorkflowQuery};
 use orchd_core::NewWorkflow;
 use orchd_model::{Code, Refusal, SessionId, WorkflowId, WorkflowSpec};
-use orchd_store::{Filter, StoredWorkflow};
+use orchd_store::StoredWorkflow;
 use std::sync::Arc;
 
 use super::Shell;
@@ -163,9 +163,13 @@ pub async fn show(State(shell): State<Arc<Shell>>, Id(id): Id) -> Answered<Workf
 }
 
 async fn document(shell: &Arc<Shell>, stored: StoredWorkflow) -> Result<Workflow, Refusal> {
+    if let Some(known) = shell.readers.ended_workflows.get(&stored) {
+        return Ok(known);
+    }
     let id = stored.record.id;
-    let filter = Filter { workflow: Some(id), ..Filter::default() };
     let (tasks, attempts) =
-        shell.read(move |history| Ok((history.list(&filter)?, history.attempts_of(id)?))).await?;
-    Ok(documents::workflow(stored, &tasks, &attempts, shell.clock.now()))
+        shell.read(move |history| Ok((history.of_workflow(id)?, history.attempts_of(id)?))).await?;
+    let document = documents::workflow(stored, &tasks, &attempts, shell.clock.now());
+    shell.readers.ended_workflows.keep(&document);
+    Ok(document)
 }

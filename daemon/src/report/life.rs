@@ -10,11 +10,6 @@ use crate::http::list::read;
 
 /// Tasks that are read at once.
 const PAGE: usize = 1000;
-/// What has not ended, and may have held something.
-pub const BEGUN: [Status; 2] = [Status::Running, Status::Retrying];
-/// What has ended.
-pub const ENDED: [Status; 4] = [Status::Completed, Status::Failed, Status::Skipped, Status::Cancelled];
-
 /// The times of a task, and what they depend on.
 pub struct Life {
     pub id: TaskId,

@@ -13,7 +13,7 @@ mod waits;
 
 use orchd_api::{Report, SlowTask, StatusCounts};
 use orchd_core::Runner;
-use orchd_model::{Span, TaskId, Time, WorkflowId};
+use orchd_model::{Span, TaskId, Time};
 use orchd_store::{Filter, History, StoreError, StoredAttempt, StoredTask};
 use std::collections::BTreeMap;
 
@@ -101,8 +101,9 @@ pub fn report(history: &mut dyn History, filter: &Filter, scene: &Scene) -> Resu
     let ready: Vec<Option<life::Turn>> =
         gathered.lives.iter().map(|life| life.turn(&ends, scene.now)).collect();
     let waiting = waits::longest(&gathered.lives, &ready);
-    if let Some(from) = waiting.iter().filter_map(|place| ready[*place]).map(|turn| turn.from).min() {
-        note_others(history, filter, &mut gathered, from, scene.now)?;
+    let turns = || waiting.iter().filter_map(|place| ready[*place]);
+    if let (Some(from), Some(to)) = (turns().map(|turn| turn.from).min(), turns().map(|turn| turn.to).max()) {
+        note_others(history, filter, &mut gathered, life::Turn { from, to }, scene.now)?;
     }
     let peak_concurrency = gathered.peak_concurrency();
     let holdings = std::mem::take(&mut gathered.holdings);
@@ -143,33 +144,23 @@ pub fn report(history: &mut dyn History, filter: &Filter, scene: &Scene) -> Resu
     })
 }
 
-/// Adds what tasks that the report is not about held since an instant.
+/// Adds what tasks that the report is not about held in a time.
 fn note_others(
     history: &mut dyn History,
     selection: &Filter,
     gathered: &mut Gathered,
-    from: Time,
+    time: life::Turn,
     now: Time,
 ) -> Result<(), StoreError> {
-    let filter = Filter { since: Some(from), limit: Some(OTHERS), ..Filter::default() };
-    let unfinished = Filter { since: None, statuses: life::BEGUN.to_vec(), ..filter.clone() };
-    for filter in [unfinished, Filter { statuses: life::ENDED.to_vec(), ..filter }] {
-        let wanted = wanted(history, &filter)?;
-        let known = &gathered.lives;
-        let is_other = |id: TaskId| known.binary_search_by_key(&id, |life| life.id).is_err();
-        let holdings = &mut gathered.holdings;
-        let page = Filter { limit: None, ..filter };
-        each(history, &page, &wanted, |task, attempts| {
-            if is_other(task.record.id) && !is_of(selection.workflow, &task) {
-                holdings.note(&task.record.demand, &life::stretches(&task.record, &attempts, now));
-            }
-        })?;
+    let known = &gathered.lives;
+    let is_other = |id: TaskId| known.binary_search_by_key(&id, |life| life.id).is_err();
+    for (record, attempts) in history.held_between(time.from, time.to, OTHERS)? {
+        let is_of_it = selection.workflow.is_some() && record.demand.workflow == selection.workflow;
+        if is_other(record.id) && !is_of_it {
+            gathered.holdings.note(&record.demand, &life::stretches(&record, &attempts, now));
+        }
     }
     Ok(())
-}
-
-fn is_of(workflow: Option<WorkflowId>, task: &StoredTask) -> bool {
-    workflow.is_some() && task.record.demand.workflow == workflow
 }
 
 /// Names of the tasks that a report speaks of.

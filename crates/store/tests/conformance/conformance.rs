@@ -86,6 +86,13 @@ fn assert_same_groups(asked: &mut dyn History, naive: &mut dyn History) {
         assert_eq!(asked.of_workflow(id).unwrap(), naive.of_workflow(id).unwrap());
         assert_eq!(asked.attempts_of(id).unwrap(), naive.attempts_of(id).unwrap());
     }
+    for (from, to, limit) in [(0, u64::MAX, 100), (0, u64::MAX, 1), (1_000_000, 1_000_000_000, 100)] {
+        let (from, to) = (Time(from), Time(to));
+        assert_eq!(
+            asked.held_between(from, to, limit).unwrap(),
+            naive.held_between(from, to, limit).unwrap()
+        );
+    }
     assert_eq!(asked.hooks_reached().unwrap(), naive.hooks_reached().unwrap());
     assert_eq!(asked.has_workflow_hooks().unwrap(), naive.has_workflow_hooks().unwrap());
     for stored in naive.workflows(None, None).unwrap() {

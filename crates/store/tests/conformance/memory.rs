@@ -327,13 +327,33 @@ impl History for MemoryStore {
         Ok(self.state().attempts.iter().filter(|((t, _), _)| *t == task).map(|(_, a)| a.clone()).collect())
     }
 
-    fn attempts_of(&mut self, workflow: WorkflowId) -> Result<Vec<StoredAttempt>, StoreError> {
+    fn attempts_of(&mut self, workflow: WorkflowId) -> Result<Vec<(TaskId, StoredAttempt)>, StoreError> {
         let its = self.of_workflow(workflow)?;
         let mut attempts = Vec::new();
         for record in its {
-            attempts.extend(self.attempts(record.id)?);
+            attempts.extend(self.attempts(record.id)?.into_iter().map(|attempt| (record.id, attempt)));
         }
         Ok(attempts)
+    }
+
+    fn held_between(
+        &mut self,
+        from: Time,
+        to: Time,
+        limit: usize,
+    ) -> Result<Vec<(TaskRecord, Vec<StoredAttempt>)>, StoreError> {
+        let has_begun = |task: &StoredTask| task.started_at.is_some() && task.record.created_at < to;
+        let mut ended = self.tasks_where(|task| has_begun(task) && task.finished_at >= Some(from));
+        ended.sort_by_key(|task| task.finished_at);
+        ended.truncate(limit);
+        let mut under_way = self.tasks_where(|task| has_begun(task) && task.finished_at.is_none());
+        under_way.truncate(limit);
+        let mut found = Vec::new();
+        for StoredTask { record, .. } in ended.into_iter().chain(under_way) {
+            let attempts = self.attempts(record.id)?;
+            found.push((record, attempts));
+        }
+        Ok(found)
     }
 
     fn list(&mut self, filter: &Filter) -> Result<Vec<StoredTask>, StoreError> {
