@@ -224,7 +224,10 @@ pub(crate) fn read_all(node: &Node, shared: &Shared, report: &mut Report) -> Opt
         );
         return None;
     }
-    Some(items.iter().filter_map(|item| task::read(item, shared, report)).collect())
+    // Not collected: that would take up to twice the place, of which a task has nearly a kilobyte.
+    let mut drafts = Vec::with_capacity(items.len());
+    drafts.extend(items.iter().filter_map(|item| task::read(item, shared, report)));
+    Some(drafts)
 }
 
 /// Checks what one task alone cannot know: names that are taken, dependencies that do not exist, cycles.

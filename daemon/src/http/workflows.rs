@@ -5,7 +5,7 @@ use axum::extract::{FromRequest, Request, State};
 use axum::http::header;
 use orchd_api::{Workflow, WorkflowAdded, WorkflowQuery};
 use orchd_core::NewWorkflow;
-use orchd_model::{Code, Refusal, SessionId, WorkflowId, WorkflowSpec};
+use orchd_model::{Code, Refusal, SessionId, TaskSpec, WorkflowId, WorkflowSpec};
 use orchd_store::StoredWorkflow;
 use std::sync::Arc;
 
@@ -18,6 +18,8 @@ use crate::peer::Peer;
 
 /// How many workflows a list shows when nobody says.
 const LISTED: usize = 100;
+/// After so many tasks the place that they took in a list is given back.
+const GIVEN_BACK: usize = 16_384;
 
 /// Adds a workflow: all of its tasks or none.
 pub async fn add(
@@ -61,7 +63,7 @@ pub async fn submit(
         timeout: spec.timeout,
         session,
     };
-    let specs: Vec<_> = spec.tasks.into_iter().map(Arc::new).collect();
+    let specs = shared(spec.tasks);
     let names: Vec<String> = specs.iter().map(|spec| spec.name.clone()).collect();
     let (workflow, ids) = shell
         .ask(|answer| EngineRequest::AddWorkflow {
@@ -74,6 +76,20 @@ pub async fn submit(
         })
         .await?;
     Ok(WorkflowAdded { workflow, name: spec.name, tasks: names.into_iter().zip(ids).collect() })
+}
+
+/// Each task by itself. The place that the list took is given back on the way: collected into another one it would be
+/// that one's, which is a hundred times too large.
+fn shared(mut tasks: Vec<TaskSpec>) -> Vec<Arc<TaskSpec>> {
+    let mut shared = Vec::with_capacity(tasks.len());
+    while let Some(task) = tasks.pop() {
+        shared.push(Arc::new(task));
+        if tasks.len().is_multiple_of(GIVEN_BACK) {
+            tasks.shrink_to_fit();
+        }
+    }
+    shared.reverse();
+    shared
 }
 
 /// The session of a workflow, which is that of all its tasks.
