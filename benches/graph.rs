@@ -25,7 +25,7 @@ fn main() -> Result<(), Failure> {
     let mut costs: Vec<(f64, f64)> = Vec::new();
     println!("{:>9}  {:>13}  {:>14}  {:>13}", "tasks", "check us/task", "submit us/task", "daemon B/task");
     for tasks in [10_000, 100_000, 1_000_000].into_iter().filter(|tasks| *tasks <= largest) {
-        let file = daemon.path("graph.yaml");
+        let file = daemon.path("graph.json");
         std::fs::write(&file, graph(tasks))?;
         let file = file.to_string_lossy().into_owned();
         let each = |took: Duration| took.as_secs_f64() * 1e6 / tasks as f64;
@@ -58,16 +58,15 @@ fn best(mut run: impl FnMut() -> Result<Duration, Failure>) -> Result<Duration, 
 }
 
 fn graph(tasks: usize) -> String {
-    let mut text = String::from("name: graph\ntasks:\n- {name: t0, command: ['true']}\n");
+    let mut text = String::from("{\"name\":\"graph\",\"tasks\":[\n{\"name\":\"t0\",\"command\":[\"true\"]}");
     for task in 1..tasks {
         let (half, last) = (task / 2, task - 1);
+        let half = if half == last { String::new() } else { format!("\"t{half}\",") };
         // Writing to memory cannot fail.
-        let _ = match half == last {
-            true => writeln!(text, "- {{name: t{task}, command: ['true'], dependencies: [t{last}]}}"),
-            false => {
-                writeln!(text, "- {{name: t{task}, command: ['true'], dependencies: [t{half}, t{last}]}}")
-            }
-        };
+        let _ = write!(
+            text,
+            ",\n{{\"name\":\"t{task}\",\"command\":[\"true\"],\"dependencies\":[{half}\"t{last}\"]}}"
+        );
     }
-    text
+    text + "]}\n"
 }

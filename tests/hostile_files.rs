@@ -31,13 +31,12 @@ fn bomb() -> String {
     text + "tasks: [{ name: a }]\n"
 }
 
-#[test]
-fn each_is_refused_with_its_reason_and_in_little_memory() {
-    let daemon = Daemon::stopped(1, "");
+/// Each with its name, and what is said of it.
+fn hostile() -> Vec<(&'static str, String, &'static str)> {
     let merged: String =
         (1..40).map(|n| format!("m{n}: &m{n} {{<<: [*m{0}, *m{0}], k{n}: *m{0}}}\n", n - 1)).collect();
     let names: String = (0..5_000).map(|n| format!("- {{name: n{n}, dependencies: [x{n}]}}\n")).collect();
-    for (name, text, words) in [
+    vec![
         ("bomb.yaml", bomb(), "anchors and aliases copy more than"),
         ("merge.yaml", format!("m0: &m0 {{a: 1}}\n{merged}"), "anchors and aliases copy more than"),
         (
@@ -45,7 +44,7 @@ fn each_is_refused_with_its_reason_and_in_little_memory() {
             "tasks: &t [{ name: a, metadata: { x: *t } }]".to_owned(),
             "an alias within its own anchor",
         ),
-        ("deep.yaml", format!("tasks: {}", "[".repeat(1_000_000)), "nested deeper than"),
+        ("deep.yaml", format!("tasks: {}", "[".repeat(400_000)), "nested deeper than"),
         ("deep.json", format!("{}1{}", "[".repeat(1_000_000), "]".repeat(1_000_000)), "nested deeper than"),
         ("deep.toml", format!("x = {}1{}", "[".repeat(100_000), "]".repeat(100_000)), "recursion"),
         ("open.json", "{\"a\":".repeat(1_000_000), "not valid JSON"),
@@ -60,8 +59,6 @@ fn each_is_refused_with_its_reason_and_in_little_memory() {
             "name = 'a'\nname = 'b'\n".to_owned(),
             "twice.toml:2:1: not valid TOML: duplicate key",
         ),
-        ("line.toml", format!("tasks = [{}]", "1,".repeat(20_000)), "a task must be a map"),
-        ("large.toml", "#".repeat(9 << 20), "a TOML file is at most"),
         ("unknown.yaml", format!("tasks:\n{names}"), "and more mistakes that are not shown: 4800"),
         (
             "ring.yaml",
@@ -86,7 +83,40 @@ fn each_is_refused_with_its_reason_and_in_little_memory() {
         ),
         ("tag.yaml", "tasks: !!python/object/apply:os.system [id]".to_owned(), "tags are not supported"),
         ("zero.yaml", "\0".repeat(1000), "not valid YAML"),
-    ] {
+    ]
+}
+
+/// Those that are only large, or wrong everywhere.
+fn large() -> Vec<(&'static str, String, &'static str)> {
+    vec![
+        ("line.toml", format!("tasks = [{}]", "1,".repeat(20_000)), "a task must be a map"),
+        ("large.toml", "#".repeat((1 << 20) + 1), "a file in TOML is at most 1048576 bytes: 1048577"),
+        ("large.yaml", "#".repeat((4 << 20) + 1), "a file in YAML is at most 4194304 bytes: 4194305"),
+        ("flat.json", format!("[{}0]", "0,".repeat(9_000_000)), "more than 8000000 values in one file"),
+        (
+            "flat.yaml",
+            format!("[{}0]", "0,".repeat((2 << 20) - 8)),
+            "more than 500000 values in one file in YAML",
+        ),
+        ("lines.yaml", "- 0\n".repeat(1_000_000), "more than 500000 values in one file in YAML"),
+        ("line.yaml", format!("[{}0]", "0,".repeat(499_000)), "a workflow file must be a map"),
+        (
+            "keys.toml",
+            (0..70_000).map(|n| format!("[a{n:x}]\nb=1\n")).collect(),
+            "unknown key of a workflow: a0",
+        ),
+        (
+            "wrong.json",
+            format!("{{\"tasks\": [{}{{}}]}}", "{\"name\":\"a\",\"x\":1},".repeat(300_000)),
+            "and a part that was not looked at",
+        ),
+    ]
+}
+
+#[test]
+fn each_is_refused_with_its_reason_and_in_little_memory() {
+    let daemon = Daemon::stopped(1, "");
+    for (name, text, words) in hostile().into_iter().chain(large()) {
         daemon.write(name, text);
         let said = bounded(&daemon, &["workflow", "check", name]);
         said.fails_with(1, &[name, words]);
@@ -99,15 +129,18 @@ fn each_is_refused_with_its_reason_and_in_little_memory() {
 fn a_file_of_a_hundred_megabytes_is_not_even_read() {
     let daemon = Daemon::stopped(1, "");
     fs::File::create(daemon.path("huge.yaml")).unwrap().set_len(100_000_000).unwrap();
+    fs::File::create(daemon.path("huge.json")).unwrap().set_len(100_000_000).unwrap();
     for verb in ["check", "plan", "graph"] {
         let said = bounded(&daemon, &["workflow", verb, "huge.yaml"]);
-        said.fails_with(1, &["a workflow file is at most 94371840 bytes: 100000000", "line by line"]);
+        said.fails_with(1, &["a file in YAML is at most 4194304 bytes: 100000000", "JSON", "line by line"]);
+        let said = bounded(&daemon, &["workflow", verb, "huge.json"]);
+        said.fails_with(1, &["a file in JSON is at most 94371840 bytes: 100000000", "line by line"]);
     }
     // Where nobody knows beforehand how much there is.
     let mut command = daemon.program("/bin/sh");
     command.args(["-c", "ulimit -v $1; exec \"$2\" workflow check - < /dev/zero", "sh", ADDRESS_SPACE]);
     command.arg(env!("CARGO_BIN_EXE_orchctl"));
-    program::run(command, b"").fails_with(1, &["a workflow file is at most 94371840 bytes"]);
+    program::run(command, b"").fails_with(1, &["a file in YAML is at most 4194304 bytes"]);
 }
 
 #[test]

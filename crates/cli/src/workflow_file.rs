@@ -2,7 +2,7 @@
 
 use clap::Args;
 use orchd_model::{Span, WorkflowSpec};
-use orchd_workflow::{FILE_BYTES, FileError, Layout, Loaded, Wanted};
+use orchd_workflow::{FileError, Format, Layout, Loaded, Wanted};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -76,8 +76,9 @@ impl WorkflowFile {
 
     fn read_for(&self, runs: bool) -> Result<Result<Loaded, Vec<FileError>>, Failure> {
         let name = self.name();
-        if let Some(bytes) = self.size().filter(|bytes| *bytes > FILE_BYTES as u64) {
-            return Ok(Err(vec![orchd_workflow::too_large(&name, bytes)]));
+        let format = Format::of(&name);
+        if let Some(refused) = self.size().and_then(|bytes| format.refuse(&name, bytes)) {
+            return Ok(Err(vec![refused]));
         }
         let text = self.text()?;
         let overrides = self.overrides()?;
@@ -149,7 +150,7 @@ impl WorkflowFile {
 
     pub(crate) fn text(&self) -> Result<String, Failure> {
         let mut bytes = Vec::new();
-        let limit = FILE_BYTES as u64 + 1;
+        let limit = Format::of(&self.name()).limit() as u64 + 1;
         let read = if self.is_standard_input() {
             std::io::stdin().lock().take(limit).read_to_end(&mut bytes)
         } else {

@@ -74,9 +74,6 @@ impl RetrySpec {
         }
         let attempts = self.max_attempts.map_or(0, |attempts| attempts.saturating_sub(1));
         let memory_factor = self.memory_factor.unwrap_or(1.0);
-        if !(1.0..=100.0).contains(&memory_factor) {
-            return Err(out_of_range("memory_factor must be between 1 and 100", memory_factor));
-        }
         Ok(RetryPolicy {
             max_retries: self.max_retries.unwrap_or(attempts),
             delay: self.retry_delay.unwrap_or(Span::from_secs(1)),
@@ -112,6 +109,9 @@ impl RetrySpec {
         }
         if let Some(jitter) = self.jitter.filter(|jitter| !(0.0..=1.0).contains(jitter)) {
             mistakes.push(("jitter", out_of_range("jitter must be between 0 and 1", jitter)));
+        }
+        if let Some(factor) = self.memory_factor.filter(|factor| !(1.0..=100.0).contains(factor)) {
+            mistakes.push(("memory_factor", out_of_range("memory_factor must be between 1 and 100", factor)));
         }
         mistakes
     }
@@ -182,9 +182,13 @@ impl RetryPolicy {
         (grown > claim).then_some(grown)
     }
 
-    /// Whether a failure of this kind is retried at all, while tries are left.
+    /// Whether a failure of this kind is retried at all, while tries are left. A template that could not be filled in never
+    /// is: what it reads does not change between two attempts.
     #[must_use]
     pub fn retries(&self, outcome: &Outcome) -> bool {
+        if outcome.error_type() == Some(ErrorType::InvalidTemplate) {
+            return false;
+        }
         let matches = |matchers: &[Matcher]| matchers.iter().any(|m| m.matches(outcome));
         !matches(&self.no_retry_on) && (self.retry_on.is_empty() || matches(&self.retry_on))
     }
@@ -315,6 +319,15 @@ mod tests {
 
     fn policy(json: &str) -> Result<RetryPolicy, Refusal> {
         serde_json::from_str::<RetrySpec>(json).unwrap().policy()
+    }
+
+    #[test]
+    fn a_template_that_cannot_be_filled_in_is_not_tried_again() {
+        let matcher = "InvalidTemplate".parse().unwrap();
+        for retry_on in [Vec::new(), vec![matcher]] {
+            let policy = RetryPolicy { max_retries: 3, retry_on, ..RetryPolicy::default() };
+            assert!(!policy.retries(&Outcome::failed(ErrorType::InvalidTemplate, "x")));
+        }
     }
 
     #[test]

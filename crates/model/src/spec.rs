@@ -64,6 +64,35 @@ impl Body {
         }
     }
 
+    /// What is wrong with it, and the field that says so.
+    fn mistake(&self) -> Option<(&'static str, Refusal)> {
+        let malformed = |message: &str, value: &str| Refusal::new(Code::Malformed, message).value(value);
+        match self {
+            Self::Command { argv } => Some(("command", check_argv(argv).err()?)),
+            Self::Shell { line } if line.contains('\0') => {
+                Some(("shell", malformed("a shell line must not contain a zero byte", line)))
+            }
+            Self::Handler { module, action, command } => {
+                if let Some(refusal) = command.as_deref().and_then(|argv| check_argv(argv).err()) {
+                    return Some(("command", refusal));
+                }
+                for (what, part) in [("module", Some(module)), ("action", action.as_ref())] {
+                    let Some(part) = part else { continue };
+                    if part.is_empty() {
+                        let name = format!("{module}.{}", action.as_deref().unwrap_or_default());
+                        let refusal = malformed("a part of a handler's name is empty", &name);
+                        return Some((what, refusal.hint("write MODULE.ACTION, or MODULE alone")));
+                    }
+                    if part.chars().any(|c| c.is_whitespace() || c == '*') {
+                        return Some((what, malformed("a handler name has no white space and no *", part)));
+                    }
+                }
+                None
+            }
+            Self::Shell { .. } | Self::Milestone => None,
+        }
+    }
+
     /// The name that a task gets when its user gives none.
     #[must_use]
     pub fn default_name(&self) -> String {
@@ -249,46 +278,34 @@ impl TaskSpec {
     /// # Errors
     /// `malformed` or `too_large` with the field and the offending value.
     pub fn check(&self) -> Result<(), Refusal> {
-        let malformed = |message: &str, value: &str| Refusal::new(Code::Malformed, message).value(value);
+        self.mistakes().into_iter().next().map_or(Ok(()), |(_, refusal)| Err(refusal))
+    }
+
+    /// Everything that is wrong with it, each with the field that says so; none of it is told by the types.
+    #[must_use]
+    pub fn mistakes(&self) -> Vec<(&'static str, Refusal)> {
+        let mut mistakes = Vec::new();
+        let malformed = |message: String, value: &str| Refusal::new(Code::Malformed, message).value(value);
         if let Some(key) = self.key.as_deref().filter(|k| k.is_empty() || k.len() > limits::KEY_BYTES) {
-            return Err(malformed(&format!("a key has 1 to {} bytes", limits::KEY_BYTES), key));
+            mistakes.push(("key", malformed(format!("a key has 1 to {} bytes", limits::KEY_BYTES), key)));
         }
-        match &self.body {
-            Body::Command { argv } => check_argv(argv)?,
-            Body::Shell { line } if line.contains('\0') => {
-                return Err(malformed("a shell line must not contain a zero byte", line));
-            }
-            Body::Handler { module, action, command } => {
-                command.as_deref().map_or(Ok(()), check_argv)?;
-                for part in [Some(module), action.as_ref()].into_iter().flatten() {
-                    if part.is_empty() {
-                        let name = format!("{module}.{}", action.as_deref().unwrap_or_default());
-                        return Err(malformed("a part of a handler's name is empty", &name)
-                            .hint("write MODULE.ACTION, or MODULE alone"));
-                    }
-                    if part.chars().any(|c| c.is_whitespace() || c == '*') {
-                        return Err(malformed("a handler name has no white space and no *", part));
-                    }
-                }
-            }
-            Body::Shell { .. } | Body::Milestone => {}
-        }
+        mistakes.extend(self.body.mistake());
         if self.name.is_empty() || self.name.len() > limits::NAME_BYTES {
-            return Err(malformed(&format!("a name has 1 to {} bytes", limits::NAME_BYTES), &self.name));
+            let message = format!("a name has 1 to {} bytes", limits::NAME_BYTES);
+            mistakes.push(("name", malformed(message, &self.name)));
         }
-        let with_zero = [("name", Some(&self.name)), ("cwd", self.cwd.as_ref())];
-        for (what, text) in with_zero {
+        for (what, text) in [("name", Some(&self.name)), ("cwd", self.cwd.as_ref())] {
             if let Some(text) = text.filter(|text| text.contains('\0')) {
-                return Err(malformed(&format!("a {what} must not contain a zero byte"), text));
+                mistakes.push((what, malformed(format!("a {what} must not contain a zero byte"), text)));
             }
         }
-        if let Some(tag) = self.tags.iter().find(|tag| tag.is_empty() || tag.len() > limits::TAG_BYTES) {
-            return Err(malformed(&format!("a tag has 1 to {} bytes", limits::TAG_BYTES), tag));
+        for tag in self.tags.iter().filter(|tag| tag.is_empty() || tag.len() > limits::TAG_BYTES) {
+            mistakes.push(("tags", malformed(format!("a tag has 1 to {} bytes", limits::TAG_BYTES), tag)));
         }
-        if let Some((name, _)) =
-            self.env.iter().find(|(k, v)| k.is_empty() || k.contains(['=', '\0']) || v.contains('\0'))
-        {
-            return Err(malformed("not a usable environment variable", name));
+        for (name, value) in &self.env {
+            if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') {
+                mistakes.push(("env", malformed("not a usable environment variable".to_owned(), name)));
+            }
         }
         for (what, count, limit) in
             [("claims", self.claims.len(), limits::CLAIMS), ("tags", self.tags.len(), limits::TAGS)]
@@ -297,12 +314,13 @@ impl TaskSpec {
                 .chain(self.claims_any.iter().map(|claims| ("claims", claims.len(), limits::CLAIMS)))
         {
             if count > limit {
-                return Err(Refusal::new(Code::TooLarge, format!("at most {limit} {what} a task"))
-                    .value(count.to_string()));
+                let refusal = Refusal::new(Code::TooLarge, format!("at most {limit} {what} a task"));
+                mistakes.push((what, refusal.value(count.to_string())));
             }
         }
-        self.check_foreach()?;
-        self.retry.policy().map(drop)
+        mistakes.extend(self.check_foreach().err().map(|refusal| ("foreach", refusal)));
+        mistakes.extend(self.retry.mistakes());
+        mistakes
     }
 
     /// The session it belongs to, once that is known by its id.
@@ -319,8 +337,15 @@ impl TaskSpec {
     /// # Errors
     /// `malformed` for a limit of no time.
     pub fn check_limits(&self) -> Result<(), Refusal> {
-        check_limit_of_time("timeout", self.timeout)?;
-        check_limit_of_time("deadline", self.deadline)
+        self.limit_mistakes().into_iter().next().map_or(Ok(()), |(_, refusal)| Err(refusal))
+    }
+
+    /// The limits of no time at all, each with its field.
+    #[must_use]
+    pub fn limit_mistakes(&self) -> Vec<(&'static str, Refusal)> {
+        let limits = [("timeout", self.timeout), ("deadline", self.deadline)];
+        let mistake = |(what, limit)| Some((what, check_limit_of_time(what, limit).err()?));
+        limits.into_iter().filter_map(mistake).collect()
     }
 }
 

@@ -7,12 +7,15 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use crate::document;
-use crate::error::{FileError, Report, shown};
-use crate::file::{FILE_BYTES, workflow};
+use crate::error::{FileError, Report, did_you_mean, shown};
+use crate::file::workflow;
 use crate::handlers::Handlers;
 use crate::layout::{self, Layout, entries, is_list_of_tasks};
 use crate::node::{Content, Node, Position};
 use crate::parameters::Given;
+
+/// Workflows of a file that are named when another one is asked for.
+const CHOICES_SHOWN: usize = 20;
 
 /// A workflow of a file.
 #[derive(Clone, Debug)]
@@ -62,9 +65,6 @@ impl<'a> Wanted<'a> {
 /// Everything that is wrong, in the order of the file.
 pub fn load_all(file_name: &str, text: &str, wanted: Wanted<'_>) -> Result<Loaded, Vec<FileError>> {
     let mut report = Report::new(file_name);
-    if text.len() > FILE_BYTES {
-        return Err(vec![too_large(file_name, text.len() as u64)]);
-    }
     let document = document::read(file_name, text, &mut report);
     let loaded = match &document {
         Some(document) if layout::is_layout(document) => within(document, wanted, &mut report),
@@ -77,31 +77,32 @@ pub fn load_all(file_name: &str, text: &str, wanted: Wanted<'_>) -> Result<Loade
     }
 }
 
-/// What is wrong with a file of so many bytes, which are more than [`FILE_BYTES`]: nobody need read it.
-#[must_use]
-pub fn too_large(file_name: &str, bytes: u64) -> FileError {
-    FileError {
-        file: file_name.to_owned(),
-        line: None,
-        column: None,
-        message: format!("a workflow file is at most {FILE_BYTES} bytes: {bytes}"),
-        hint: Some("a program submits larger graphs line by line: POST /v1/workflows".to_owned()),
-    }
-}
-
 /// Whether a document holds workflows beside other things, and is not one itself.
 #[must_use]
 pub fn is_layout(file_name: &str, text: &str) -> bool {
     let document = document::read(file_name, text, &mut Report::new(file_name));
-    text.len() <= FILE_BYTES && document.is_some_and(|document| layout::is_layout(&document))
+    document.is_some_and(|document| layout::is_layout(&document))
 }
 
 fn alone(document: &Node, file_name: &str, wanted: Wanted<'_>, report: &mut Report) -> Option<Loaded> {
     let only = workflow(document, file_name, Some(&Handlers::default()), wanted.given(), report)?;
     if let Some(choice) = wanted.workflow.filter(|choice| *choice != only.spec.name) {
-        report.unknown(Position::default(), "no such workflow in the file", choice, [&*only.spec.name]);
+        refuse_choice(choice, std::slice::from_ref(&only.spec.name), report);
     }
     Some(Loaded { workflows: vec![only], layout: Layout::default() })
+}
+
+/// A workflow that the file does not have.
+fn refuse_choice(choice: &str, names: &[String], report: &mut Report) {
+    report.add_with(Position::default(), || {
+        let near = did_you_mean(choice, names.iter().map(String::as_str));
+        let near = near.map(|near| format!("{near} ")).unwrap_or_default();
+        let all: Vec<String> = names.iter().take(CHOICES_SHOWN).map(|name| shown(name)).collect();
+        let more = names.len().saturating_sub(CHOICES_SHOWN);
+        let more = if more > 0 { format!(", and {more} more") } else { String::new() };
+        let hint = format!("{near}the file has {}{more}", all.join(", "));
+        (format!("no such workflow in the file: {}", shown(choice)), Some(hint))
+    });
 }
 
 fn within(document: &Node, wanted: Wanted<'_>, report: &mut Report) -> Option<Loaded> {
@@ -116,8 +117,7 @@ fn within(document: &Node, wanted: Wanted<'_>, report: &mut Report) -> Option<Lo
         let names: Vec<String> = candidates.iter().map(Candidate::name).collect();
         candidates.retain(|candidate| candidate.name() == choice);
         if candidates.is_empty() {
-            let names = names.iter().map(String::as_str);
-            report.unknown(Position::default(), "no such workflow in the file", choice, names);
+            refuse_choice(choice, &names, report);
         }
     }
     let workflows = read_each(&candidates, Some(&handlers), wanted.given(), report);

@@ -4,6 +4,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 
 use crate::error::{FileError, Report};
+use crate::format::Format;
 use crate::node::{Content, Node, Position};
 use crate::{json, toml, yaml};
 
@@ -34,13 +35,15 @@ pub fn read_document(file_name: &str, text: &str) -> Result<Document, Vec<FileEr
 
 /// Reads the tree of a document in the format that the name's ending tells.
 pub(crate) fn read(file_name: &str, text: &str, report: &mut Report) -> Option<Node> {
-    let lower = file_name.to_ascii_lowercase();
-    if lower.ends_with(".json") {
-        json::read(text, report)
-    } else if lower.ends_with(".toml") {
-        toml::read(text, report)
-    } else {
-        yaml::read(text, report)
+    let format = Format::of(file_name);
+    if let Some(refused) = format.refuse(file_name, text.len() as u64) {
+        report.take(refused);
+        return None;
+    }
+    match format {
+        Format::Json => json::read(text, report),
+        Format::Toml => toml::read(text, report),
+        Format::Yaml => yaml::read(text, report),
     }
 }
 

@@ -55,12 +55,14 @@ pub(crate) struct Report {
     file: String,
     errors: Vec<FileError>,
     dropped: usize,
+    /// Whether something was not looked at, since no more mistakes are told.
+    cut: bool,
     compared: usize,
 }
 
 impl Report {
     pub(crate) fn new(file: &str) -> Self {
-        Self { file: file.to_owned(), errors: Vec::new(), dropped: 0, compared: 0 }
+        Self { file: file.to_owned(), errors: Vec::new(), dropped: 0, cut: false, compared: 0 }
     }
 
     /// An empty one about the same file.
@@ -71,6 +73,16 @@ impl Report {
     /// Whether nothing is wrong so far.
     pub(crate) fn is_clean(&self) -> bool {
         self.errors.is_empty()
+    }
+
+    /// Whether no more mistakes are told.
+    pub(crate) fn is_full(&self) -> bool {
+        self.errors.len() >= ERRORS
+    }
+
+    /// Says that the rest is not looked at.
+    pub(crate) fn cut(&mut self) {
+        self.cut = true;
     }
 
     /// How many mistakes there are so far.
@@ -90,7 +102,7 @@ impl Report {
 
     /// Adds a mistake whose words are worth making only when it is kept.
     pub(crate) fn add_with(&mut self, at: Position, words: impl FnOnce() -> (String, Option<String>)) {
-        if self.errors.len() >= ERRORS {
+        if self.is_full() {
             self.dropped += 1;
             return;
         }
@@ -98,6 +110,11 @@ impl Report {
         let place = |number: u32| (number > 0).then_some(number);
         let (line, column) = (place(at.line), place(at.column));
         self.errors.push(FileError { file: self.file.clone(), line, column, message, hint });
+    }
+
+    /// Adds a mistake that has all of its words.
+    pub(crate) fn take(&mut self, error: FileError) {
+        self.errors.push(error);
     }
 
     /// Adds what a parser of the model refused.
@@ -125,8 +142,9 @@ impl Report {
     /// Every mistake in the order of the file.
     pub(crate) fn into_errors(mut self) -> Vec<FileError> {
         self.errors.sort_by_key(|e| (e.line.unwrap_or(0), e.column.unwrap_or(0)));
-        if self.dropped > 0 {
-            let message = format!("and more mistakes that are not shown: {}", self.dropped);
+        if self.dropped > 0 || self.cut {
+            let rest = if self.cut { ", and a part that was not looked at" } else { "" };
+            let message = format!("and more mistakes that are not shown: {}{rest}", self.dropped);
             let (line, column) = (None, None);
             self.errors.push(FileError { file: self.file, line, column, message, hint: None });
         }

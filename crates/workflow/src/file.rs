@@ -1,6 +1,6 @@
 //! A workflow file as a whole: its keys, its tasks, and the checks that need all of them.
 
-use orchd_model::{DependencyTarget, FailFast, WorkflowSpec, limits};
+use orchd_model::{DependencyTarget, FailFast, Span, WorkflowSpec, limits};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, HashMap};
 
@@ -14,8 +14,6 @@ use crate::parameters::{Declarations, Given};
 use crate::subworkflow::SubWorkflows;
 use crate::task::{self, Defaults, Draft, Shared};
 
-/// The largest file that is read: a graph of a million tasks, with some ninety bytes for each.
-pub const FILE_BYTES: usize = 90 << 20;
 /// Tasks of a cycle that an error names; of a longer one it names both ends.
 const CYCLE_SHOWN: usize = 12;
 
@@ -115,10 +113,11 @@ pub(crate) fn workflow(
     for entry in entries.iter().filter(|e| !e.node.is_null()) {
         top_key(&mut spec, entry, report);
     }
-    let tasks = tasks_node(entries, document.at, "a workflow", report)?;
-    let finally = find("finally").map(|entry| &entry.node);
     let sets = find("workflows").map(|entry| SubWorkflows::read(&entry.node, &shared.defaults, report));
-    let drafts = tasks_of(tasks, finally, &shared, report)?;
+    let tasks = task_lists(entries, document.at, "a workflow", report);
+    let finally = find("finally").map(|entry| &entry.node);
+    shared.lists = tasks.iter().copied().chain(finally).collect();
+    let drafts = tasks_of(&tasks, finally, shared, report);
     let mut drafts = sets.unwrap_or_default().expand(drafts, report);
     handlers.report_unused(&drafts, report);
     let mut warnings = report.another();
@@ -169,7 +168,13 @@ fn top_key(spec: &mut WorkflowSpec, entry: &Entry, report: &mut Report) {
             Content::Text(word) if word.text == "cancel" => spec.fail_fast = FailFast::Cancel,
             _ => wrong(node, "fail_fast", "true, false or cancel", report),
         },
-        "timeout" => spec.timeout = parsed(node, "timeout", "a duration", report),
+        "timeout" => {
+            spec.timeout = parsed(node, "timeout", "a duration", report);
+            if spec.timeout == Some(Span::ZERO) {
+                let hint = "without a timeout there is no limit";
+                report.add_hint(node.at, "a timeout must be more than nothing: 0", hint);
+            }
+        }
         "on_event" => spec.on_event = crate::hooks::read(node, report),
         "description" => drop(text(node, "description", report)),
         "parameters" | "defaults" | "handlers" | "tasks" | "steps" | "finally" | "workflows" => {}
@@ -177,57 +182,73 @@ fn top_key(spec: &mut WorkflowSpec, entry: &Entry, report: &mut Report) {
     }
 }
 
-/// The list of tasks, under one of its two names.
-pub(crate) fn tasks_node<'n>(
+/// The list of tasks, under one of its two names; both, if both are there, which is a mistake.
+pub(crate) fn task_lists<'n>(
     entries: &'n [Entry],
     at: Position,
     of: &str,
     report: &mut Report,
-) -> Option<&'n Node> {
+) -> Vec<&'n Node> {
     let find = |key: &str| entries.iter().find(|e| e.key == key && !e.node.is_null());
-    match (find("tasks"), find("steps")) {
-        (Some(only), None) | (None, Some(only)) => Some(&only.node),
-        (Some(_), Some(steps)) => {
-            report.add(steps.at, "steps is another word for tasks: give only one of the two");
-            None
-        }
-        (None, None) => {
-            report.add_hint(at, format!("{of} without tasks"), "add a list of tasks:");
-            None
-        }
+    let lists: Vec<&Entry> = [find("tasks"), find("steps")].into_iter().flatten().collect();
+    match lists[..] {
+        [] => report.add_hint(at, format!("{of} without tasks"), "add a list of tasks:"),
+        [_, steps] => report.add(steps.at, "steps is another word for tasks: give only one of the two"),
+        _ => {}
     }
+    lists.into_iter().map(|entry| &entry.node).collect()
 }
 
-fn tasks_of(node: &Node, finally: Option<&Node>, shared: &Shared, report: &mut Report) -> Option<Vec<Draft>> {
-    let mut drafts = read_all(node, shared, report)?;
-    let shared = Shared { finally: true, ..shared.clone() };
+fn tasks_of(lists: &[&Node], finally: Option<&Node>, shared: Shared<'_>, report: &mut Report) -> Vec<Draft> {
+    let mut drafts = read_all(lists, &shared, report);
+    let shared = Shared { finally: true, ..shared };
     let at_the_end = finally.map(|node| list(node, report, |item, report| task::read(item, &shared, report)));
     drafts.extend(at_the_end.unwrap_or_default());
     check_graph(&drafts, report);
-    Some(drafts)
+    drafts
 }
 
-/// Reads a list of tasks, each on its own.
-pub(crate) fn read_all(node: &Node, shared: &Shared, report: &mut Report) -> Option<Vec<Draft>> {
+/// Reads lists of tasks, each task on its own.
+pub(crate) fn read_all(lists: &[&Node], shared: &Shared<'_>, report: &mut Report) -> Vec<Draft> {
+    lists.iter().flat_map(|list| read_list(list, shared, report)).collect()
+}
+
+fn read_list(node: &Node, shared: &Shared<'_>, report: &mut Report) -> Vec<Draft> {
     let Content::List(items) = &node.content else {
         wrong(node, "tasks", "a list of tasks", report);
-        return None;
+        return Vec::new();
     };
     if items.is_empty() {
         report.add(node.at, "a workflow has at least one task");
-        return None;
     }
     if items.len() > limits::WORKFLOW_TASKS {
         report.add(
             node.at,
             format!("a workflow has at most {} tasks: {}", limits::WORKFLOW_TASKS, items.len()),
         );
-        return None;
+        return Vec::new();
     }
-    // Not collected: that would take up to twice the place, of which a task has nearly a kilobyte.
+    // Not grown: that would take up to twice the place, of which a task has nearly a kilobyte.
     let mut drafts = Vec::with_capacity(items.len());
-    drafts.extend(items.iter().filter_map(|item| task::read(item, shared, report)));
-    Some(drafts)
+    for item in items {
+        // Those that are wrong everywhere shall cost no more than others.
+        if report.is_full() {
+            report.cut();
+            break;
+        }
+        drafts.extend(task::read(item, shared, report));
+    }
+    drafts
+}
+
+/// The words of a text that may be meant as a list of names.
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split([',', ' ']).filter(|word| !word.is_empty())
+}
+
+/// Whether it is several names in one.
+fn is_list(text: &str, known: &HashMap<&str, usize>) -> bool {
+    words(text).nth(1).is_some() && words(text).all(|word| known.contains_key(word))
 }
 
 /// Checks what one task alone cannot know: names that are taken, dependencies that do not exist, cycles.
@@ -248,6 +269,11 @@ pub(crate) fn check_graph(drafts: &[Draft], report: &mut Report) {
         for (dependency, &at) in draft.spec.dependencies.iter().zip(&draft.dependencies_at) {
             let DependencyTarget::Name(name) = &dependency.task else { continue };
             match by_name.get(name.as_str()) {
+                None if is_list(name, &by_name) => {
+                    let hint =
+                        format!("write a list: [{}]", shown(&words(name).collect::<Vec<_>>().join(", ")));
+                    report.add_hint(at, format!("unknown dependency: {}", shown(name)), hint);
+                }
                 None => report.unknown(at, "unknown dependency", name, by_name.keys().copied()),
                 Some(&target) if target == index => {
                     report.add(at, format!("a task cannot depend on itself: {}", shown(name)));

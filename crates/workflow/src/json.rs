@@ -18,7 +18,11 @@ pub(crate) fn read(text: &str, report: &mut Report) -> Option<Node> {
         report.add(at, format!("not valid JSON: {}", words(&error)));
         return None;
     }
-    let mut reader = Reader { text, offset: 0, place: Place::default(), node_count: 0, report };
+    if values(text) > NODES {
+        report.add(Position { line: 1, column: 1 }, format!("more than {NODES} values in one file"));
+        return None;
+    }
+    let mut reader = Reader { text, offset: 0, place: Place::default(), report };
     match reader.node(0) {
         Ok(node) => Some(node),
         Err(Fault { at, message }) => {
@@ -26,6 +30,22 @@ pub(crate) fn read(text: &str, report: &mut Report) -> Option<Node> {
             None
         }
     }
+}
+
+/// At least as many values as a text that is JSON holds, of those that are not empty: each list and map, and what a comma
+/// comes after or a bracket comes before.
+fn values(text: &str) -> usize {
+    let (mut count, mut in_text, mut is_escaped) = (1, false, false);
+    for byte in text.bytes() {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' => is_escaped = in_text,
+            b'"' => in_text = !in_text,
+            b',' | b'[' | b'{' if !in_text => count += 1,
+            _ => {}
+        }
+    }
+    count
 }
 
 /// What serde_json says, without the place that it means.
@@ -46,7 +66,6 @@ struct Reader<'t, 'r> {
     /// Where the next byte is read.
     offset: usize,
     place: Place,
-    node_count: usize,
     report: &'r mut Report,
 }
 
@@ -94,12 +113,8 @@ impl<'t> Reader<'t, '_> {
     fn node(&mut self, depth: usize) -> Result<Node, Fault> {
         let first = self.next();
         let at = self.position();
-        self.node_count += 1;
         if depth > DEPTH {
             return Err(Fault { at, message: format!("nested deeper than {DEPTH} levels") });
-        }
-        if self.node_count > NODES {
-            return Err(Fault { at, message: format!("more than {NODES} values in one file") });
         }
         let content = match first {
             Some(b'{') => self.map(depth)?,
@@ -188,6 +203,15 @@ mod tests {
         assert_eq!(items[1].at, Position { line: 2, column: 12 });
         assert_eq!(items[1].as_text(), Some("x😀"));
         assert_eq!(entries[1].node.at, Position { line: 3, column: 8 });
+    }
+
+    #[test]
+    fn values_are_counted_before_any_is_kept() {
+        for (text, count) in [("1", 1), ("[1,[2,\"a,[\\\",\"],{}]", 7), ("{\"a\":{\"b\":[1]}}", 4)] {
+            assert_eq!(values(text), count, "{text}");
+        }
+        let flat = format!("[{}0]", "0,".repeat(NODES));
+        assert!(parse("f.json", &flat).unwrap_err().contains("more than 8000000 values"));
     }
 
     #[test]

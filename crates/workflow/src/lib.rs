@@ -22,6 +22,7 @@
 //!
 //! [`WorkflowSpec`]: orchd_model::WorkflowSpec
 
+mod calls;
 mod code;
 mod configured;
 mod cost;
@@ -32,6 +33,7 @@ mod error;
 mod expression;
 mod field;
 mod file;
+mod format;
 mod graph;
 mod handlers;
 mod hooks;
@@ -53,12 +55,13 @@ mod toml;
 mod width;
 mod yaml;
 
-pub use configured::{Configured, Loaded, Wanted, configured, is_layout, load_all, too_large};
+pub use configured::{Configured, Loaded, Wanted, configured, is_layout, load_all};
 pub use cost::{expression_may_cost, may_cost};
 pub use document::{Document, read_document};
 pub use error::FileError;
 pub use expression::{check_value_expression, is_about_an_element, value_of};
-pub use file::{FILE_BYTES, inspect, load};
+pub use file::{inspect, load};
+pub use format::Format;
 pub use layout::{Layout, OTHER_SECTIONS};
 pub use picture::{Picture, PictureTask, STYLE, escaped};
 pub use plan::{CriticalPath, Duration, DurationSource, Edge, Estimate, Plan, Unsatisfiable};

@@ -11,8 +11,8 @@ use crate::error::{Report, shown};
 /// How deep lists and maps may nest: far beyond any real file, and little stack to walk.
 pub(crate) const DEPTH: usize = 64;
 
-/// Values in one file: the largest workflow with eight of them a task.
-pub(crate) const NODES: usize = 16_000_000;
+/// Values in one file: a graph of a million tasks with eight of them each.
+pub(crate) const NODES: usize = 8_000_000;
 
 /// A place in a file: line and column in characters, both from 1; zero where there is none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]

@@ -5,9 +5,12 @@ use orchd_model::{Dependency, DependencyTarget};
 use serde_json::{Map, Value};
 use std::collections::HashSet;
 
+use crate::calls::{calls, exists, known_calls};
+use crate::code::parts;
 use crate::error::{Report, did_you_mean, shown};
 use crate::expression::check_value_expression;
 use crate::jinja::{check_template, is_template};
+use crate::layout::entries;
 use crate::node::{Content, Entry, Node, Position};
 use crate::reference::{Reference, expression_references, references};
 use crate::template::check_expression;
@@ -25,6 +28,8 @@ pub(crate) struct Scope<'s> {
     pub(crate) parameters: &'s HashSet<String>,
     /// What it waits for.
     pub(crate) dependencies: &'s [Dependency],
+    /// The lists of the tasks beside it.
+    pub(crate) lists: &'s [&'s Node],
     /// Whether it is done for each element of a list.
     pub(crate) element: bool,
     /// Whether it runs at the end of the workflow.
@@ -60,6 +65,10 @@ impl Scope<'_> {
             );
             return;
         }
+        for part in parts(&text.text) {
+            let line = text.text[..part.start].matches('\n').count() + 1;
+            check_calls(&text.text[part], within(node, line), report);
+        }
         for reference in references(&text.text) {
             let line = text.text.lines().position(|line| line.contains(&reference.0.join(".")));
             self.check_reference(&reference, within(node, line.unwrap_or(0) + 1), sees_own, report);
@@ -72,6 +81,7 @@ impl Scope<'_> {
             report.add_with(node.at, || (format!("{}: {}", refusal.message, shown(when)), refusal.hint));
             return;
         }
+        check_calls(when, node.at, report);
         for reference in expression_references(when) {
             self.check_reference(&reference, node.at, true, report);
         }
@@ -86,6 +96,7 @@ impl Scope<'_> {
             }
             return;
         }
+        check_calls(&text.text, node.at, report);
         // The list is there before its elements.
         let scope = Scope { element: self.element && field != "foreach", ..*self };
         for reference in expression_references(&text.text) {
@@ -113,9 +124,7 @@ impl Scope<'_> {
                     report.unknown(at, "unknown parameter in a template", name, known);
                 }
             }
-            (Some("tasks"), Some(name), _) if !self.depends_on(name) => {
-                report.add_with(at, || self.not_a_dependency(name));
-            }
+            (Some("tasks"), Some(name), _) if !self.depends_on(name) => self.refuse_task(name, at, report),
             (Some("tasks"), Some(name), Some(fact)) if !TASK_FACTS.contains(&fact) => {
                 report.add_with(at, || {
                     let hint = did_you_mean(fact, TASK_FACTS);
@@ -138,6 +147,29 @@ impl Scope<'_> {
         self.dependencies.iter().any(|d| name_of(d) == Some(name))
     }
 
+    /// The names of the tasks beside it.
+    fn tasks(&self) -> impl Iterator<Item = &str> {
+        let tasks = self.lists.iter().filter_map(|list| match &list.content {
+            Content::List(tasks) => Some(tasks),
+            _ => None,
+        });
+        tasks
+            .flatten()
+            .filter_map(|task| entries(task).iter().find(|entry| entry.key == "name")?.node.as_text())
+    }
+
+    /// A task whose results are not there.
+    fn refuse_task(&self, name: &str, at: Position, report: &mut Report) {
+        // Looking for it among all others is worth it only if it is told.
+        let is_of_another_name =
+            |known: &str| known.strip_prefix(name).is_some_and(|rest| rest.starts_with('-'));
+        if report.is_full() || self.tasks().any(|known| known == name || is_of_another_name(known)) {
+            report.add_with(at, || self.not_a_dependency(name));
+        } else {
+            report.unknown(at, "a template names a task that does not exist", name, self.tasks());
+        }
+    }
+
     fn not_a_dependency(&self, name: &str) -> (String, Option<String>) {
         let names: Vec<&str> = self.dependencies.iter().filter_map(name_of).collect();
         let add =
@@ -151,6 +183,15 @@ impl Scope<'_> {
             (None, None) => add,
         };
         (format!("a template names a task that is no direct dependency: {}", shown(name)), Some(hint))
+    }
+}
+
+/// Reports filters and tests that do not exist.
+fn check_calls(code: &str, at: Position, report: &mut Report) {
+    for (word, name) in calls(code) {
+        if !exists(word, name) {
+            report.unknown(at, &format!("no such {word} in a template"), name, known_calls(word));
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use crate::error::{Report, shown};
 use crate::field::{map, text, unknown_key};
-use crate::file::{check_graph, path, read_all, tasks_node};
+use crate::file::{check_graph, path, read_all, task_lists};
 use crate::graph::Graph;
 use crate::handlers::Handlers;
 use crate::node::{Entry, Node, Position};
@@ -127,14 +127,14 @@ impl SubWorkflows {
     }
 
     fn check_calls(&self, drafts: &[Draft], report: &mut Report) {
-        for call in drafts.iter().filter_map(|draft| draft.call.as_ref()) {
-            if !self.0.contains_key(&call.name) {
-                report.unknown(
-                    call.at,
-                    "no such sub-workflow",
-                    &call.name,
-                    self.0.keys().map(String::as_str),
-                );
+        for draft in drafts {
+            let Some(call) = &draft.call else { continue };
+            match self.0.get(&call.name) {
+                Some(set) => drop(set.declared.of_call(&draft.spec.parameters, draft.at, report)),
+                None => {
+                    let known = self.0.keys().map(String::as_str);
+                    report.unknown(call.at, "no such sub-workflow", &call.name, known);
+                }
             }
         }
     }
@@ -218,8 +218,8 @@ fn set(entry: &Entry, defaults: &Defaults, report: &mut Report) -> Option<Set> {
     }
     shared.defaults.take_from(defaults);
     let handlers = find("handlers").map(|node| Handlers::read(node, report)).unwrap_or_default();
-    let tasks = tasks_node(keys, entry.at, "a sub-workflow", report)?;
-    let mut drafts = read_all(tasks, &shared, report)?;
+    shared.lists = task_lists(keys, entry.at, "a sub-workflow", report);
+    let mut drafts = read_all(&shared.lists, &shared, report);
     for draft in &drafts {
         let undoes = draft.spec.compensates.is_some();
         let has_none = [
@@ -403,7 +403,7 @@ tasks:
         for part in [
             "f.yaml:4:5: not a key of a sub-workflow: timeout",
             "f.yaml:7:27: unknown parameter in a template: o",
-            "f.yaml:7:27: a template names a task that is no direct dependency: before",
+            "f.yaml:7:27: a template names a task that does not exist: before",
             "f.yaml:8:35: unknown dependency: before",
             "f.yaml:8:9: a task of a sub-workflow has no key: y",
             "f.yaml:11:26: no such sub-workflow: t",

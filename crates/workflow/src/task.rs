@@ -2,8 +2,8 @@
 //! its templates can ever be rendered.
 
 use orchd_model::{
-    Body, Claim, Dependency, DependencyTarget, Matcher, NotBefore, On, Priority, RetrySpec, Span, TaskSpec,
-    limits, merge_claims,
+    Body, Claim, Dependency, DependencyTarget, Matcher, NotBefore, On, Priority, Refusal, RetrySpec, Span,
+    TaskSpec, limits, merge_claims,
 };
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, HashSet};
@@ -84,10 +84,12 @@ const DURATION: &str = "a duration (seconds, or text such as 1h30m)";
 
 /// What the tasks of a workflow share.
 #[derive(Clone, Default)]
-pub(crate) struct Shared {
+pub(crate) struct Shared<'n> {
     /// The names of its parameters.
     pub(crate) parameters: HashSet<String>,
     pub(crate) defaults: Defaults,
+    /// The lists of its tasks.
+    pub(crate) lists: Vec<&'n Node>,
     /// Whether they run when all else has ended.
     pub(crate) finally: bool,
 }
@@ -111,11 +113,13 @@ impl Defaults {
             own: &Map::new(),
             parameters,
             dependencies: &[],
+            lists: &[],
             element: false,
             finally: false,
         };
+        let mut told = Vec::new();
         for entry in given(entries) {
-            let value = &entry.node;
+            let (value, before) = (&entry.node, report.count());
             match entry.key.as_str() {
                 "timeout" => defaults.timeout = parsed(value, "timeout", DURATION, report),
                 "priority" => defaults.priority = parsed(value, "priority", "text", report),
@@ -125,8 +129,12 @@ impl Defaults {
                 _ => unknown_key(entry, "defaults", &DEFAULT_KEYS, report),
             }
             scope.check(entry, report);
+            told.extend((report.count() > before).then_some(entry.key.as_str()));
         }
-        check_retry(&defaults.retry, node.at, report);
+        let Self { retry, timeout, env, cwd, .. } = defaults.clone();
+        let spec = TaskSpec { retry, timeout, env: env.into(), cwd, ..TaskSpec::new(Body::Milestone) };
+        let mistakes = spec.mistakes().into_iter().chain(spec.limit_mistakes());
+        tell(mistakes, "defaults", (entries.unwrap_or_default(), node.at), &told, report);
         defaults
     }
 
@@ -168,14 +176,14 @@ struct Bodies {
 }
 
 /// Reads one task; `None` when it has no name to know it by.
-pub(crate) fn read(node: &Node, shared: &Shared, report: &mut Report) -> Option<Draft> {
+pub(crate) fn read(node: &Node, shared: &Shared<'_>, report: &mut Report) -> Option<Draft> {
     let entries = map(node, "a task", report)?;
-    let clean = report.count();
     let mut spec = TaskSpec { finally: shared.finally, ..TaskSpec::new(Body::Milestone) };
     let (mut name, mut priority, mut description, mut call) = (None, None, None, None);
     let (mut bodies, mut dependencies, mut undoes) = (Bodies::default(), Vec::new(), None);
+    let mut told = Vec::new();
     for entry in given(Some(entries)) {
-        let value = &entry.node;
+        let (value, before) = (&entry.node, report.count());
         match entry.key.as_str() {
             "name" => name = text(value, "name", report),
             "command" | "shell" | "module" | "action" => bodies.read(entry, report),
@@ -204,20 +212,46 @@ pub(crate) fn read(node: &Node, shared: &Shared, report: &mut Report) -> Option<
             key if RETRY_KEYS.contains(&key) => retry(&mut spec.retry, entry, report),
             _ => unknown_key(entry, "a task", &KEYS, report),
         }
+        told.extend((report.count() > before).then_some(entry.key.as_str()));
     }
     if let Some(text) = description {
         spec.metadata.entry("description").or_insert(Value::String(text));
     }
-    let body_at = bodies.at.unwrap_or(node.at);
+    let before = report.count();
     spec.body = bodies.into_body(node.at, report);
+    // What it should have been is not known.
+    told.extend((report.count() > before).then_some("foreach"));
     let dependencies_at;
     (spec.dependencies, dependencies_at) =
         compensation(&mut spec, undoes, dependencies, report).into_iter().unzip();
+    check_names(&spec, name.as_deref(), call.as_ref(), entries, shared, report);
+    if let Some(name) = &name {
+        spec.name.clone_from(name);
+    }
+    if call.is_some() {
+        told.push("foreach");
+    }
+    check_spec(&spec, node, entries, &told, report);
+    take_defaults(&mut spec, priority, &shared.defaults);
+    spec.name = named(name, entries, node.at, report)?;
+    Some(Draft { spec, at: node.at, dependencies_at, call })
+}
+
+/// Checks what its templates and expressions name.
+fn check_names(
+    spec: &TaskSpec,
+    name: Option<&str>,
+    call: Option<&Call>,
+    entries: &[Entry],
+    shared: &Shared<'_>,
+    report: &mut Report,
+) {
     let scope = Scope {
-        task: name.as_deref().unwrap_or("this task"),
+        task: name.unwrap_or("this task"),
         own: &spec.parameters,
         parameters: &shared.parameters,
         dependencies: &spec.dependencies,
+        lists: &shared.lists,
         element: spec.foreach.is_some(),
         finally: spec.finally,
     };
@@ -225,13 +259,6 @@ pub(crate) fn read(node: &Node, shared: &Shared, report: &mut Report) -> Option<
         Some(_) => subworkflow::check_keys(entries, &scope, report),
         None => entries.iter().for_each(|entry| scope.check(entry, report)),
     }
-    check_retry(&spec.retry, node.at, report);
-    take_defaults(&mut spec, priority, &shared.defaults);
-    spec.name = named(name, entries, node.at, report)?;
-    if report.count() == clean || node.text_bytes() > limits::SPEC_BYTES {
-        check_spec(&spec, node, body_at, report);
-    }
-    Some(Draft { spec, at: node.at, dependencies_at, call })
 }
 
 /// The name of a task; one that is there but is no text has been told of.
@@ -242,13 +269,45 @@ fn named(name: Option<String>, entries: &[Entry], at: Position, report: &mut Rep
     name
 }
 
-/// Checks what a task is as a whole.
-fn check_spec(spec: &TaskSpec, node: &Node, body_at: Position, report: &mut Report) {
+/// Checks what a task is as a whole, but for the fields of which something was told.
+fn check_spec(spec: &TaskSpec, node: &Node, entries: &[Entry], told: &[&str], report: &mut Report) {
     if node.text_bytes() > limits::SPEC_BYTES {
         report.add(node.at, format!("a task is at most {} bytes: {}", limits::SPEC_BYTES, shown(&spec.name)));
-    } else if let Err(refusal) = spec.check().and_then(|()| spec.check_limits()) {
-        report.refused(body_at, &format!("task {}", shown(&spec.name)), &refusal);
+        return;
     }
+    let mistakes = spec.mistakes().into_iter().chain(spec.limit_mistakes());
+    tell(mistakes, &format!("task {}", shown(&spec.name)), (entries, node.at), told, report);
+}
+
+/// Tells each mistake where its field stands.
+fn tell(
+    mistakes: impl Iterator<Item = (&'static str, Refusal)>,
+    what: &str,
+    (entries, else_at): (&[Entry], Position),
+    told: &[&str],
+    report: &mut Report,
+) {
+    for (field, refusal) in mistakes {
+        let key = if field == "variants" { "claims_any" } else { field };
+        let is_array = key == "foreach" && told.contains(&"array");
+        if told.contains(&key) || is_array {
+            continue;
+        }
+        let entry =
+            entries.iter().find(|entry| entry.key == key || (key == "foreach" && entry.key == "array"));
+        let at = entry.map_or(else_at, |entry| place_of(entry, refusal.value.as_deref()));
+        report.refused(at, what, &refusal);
+    }
+}
+
+/// The place of a value, or of the part of it that is this: a variable, a tag.
+fn place_of(entry: &Entry, value: Option<&str>) -> Position {
+    match &entry.node.content {
+        Content::Map(parts) => parts.iter().find(|part| Some(part.key.as_str()) == value).map(|part| part.at),
+        Content::List(parts) => parts.iter().find(|part| part.as_text() == value).map(|part| part.at),
+        Content::Null | Content::Bool(_) | Content::Number(..) | Content::Text(_) => None,
+    }
+    .unwrap_or(entry.at)
 }
 
 /// The entries that say something: a key without a value counts as not given.
@@ -351,12 +410,6 @@ fn retry(spec: &mut RetrySpec, entry: &Entry, report: &mut Report) {
 
 fn matchers(node: &Node, what: &str, report: &mut Report) -> Vec<Matcher> {
     list(node, report, |item, report| parsed(item, what, "an exit code, a signal or an error type", report))
-}
-
-fn check_retry(retry: &RetrySpec, at: Position, report: &mut Report) {
-    if let Err(refusal) = retry.policy() {
-        report.refused(at, "retries", &refusal);
-    }
 }
 
 /// The claims of one variant. A single claim in place of a list is most likely a list that was forgotten.

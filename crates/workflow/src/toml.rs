@@ -7,17 +7,8 @@ use toml::de::{DeTable, DeValue};
 use crate::error::Report;
 use crate::node::{Content, DEPTH, Entry, Node, Position, Text};
 
-/// The largest document. The crate holds some hundred bytes for each byte of a hostile one until all of it is
-/// read; a graph that a program makes is better made as YAML or JSON.
-pub(crate) const TOML_BYTES: usize = 8 << 20;
-
 /// Reads one TOML document; `None` and a mistake in the report when it is none.
 pub(crate) fn read(text: &str, report: &mut Report) -> Option<Node> {
-    if text.len() > TOML_BYTES {
-        let message = format!("a TOML file is at most {TOML_BYTES} bytes: {}", text.len());
-        report.add_hint(Position::default(), message, "write larger ones as YAML or JSON");
-        return None;
-    }
     let lines = Lines::of(text);
     match DeTable::parse(text) {
         Ok(table) => {

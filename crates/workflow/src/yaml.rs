@@ -14,11 +14,19 @@ use crate::node::{Content, DEPTH, Entry, NODES, Node, Position, Text, report_dup
 
 /// What aliases may copy in all. A bomb asks for gigabytes, a file that shares its defaults for kilobytes.
 const COPIED_BYTES: usize = 16 << 20;
+/// Values in one file: ten for each task of the largest. The parser keeps some four hundred bytes for each of a list on one line,
+/// which might become a key, until that has ended.
+const VALUES: usize = 500_000;
 /// What a node costs beside its text.
 const NODE_BYTES: usize = size_of::<Node>();
 
 /// Reads one YAML document; `None` and a mistake in the report when it is none.
 pub(crate) fn read(text: &str, report: &mut Report) -> Option<Node> {
+    if values(text) > VALUES {
+        let message = format!("more than {VALUES} values in one file in YAML");
+        report.add_hint(Position { line: 1, column: 1 }, message, "write it as JSON, which may have 8000000");
+        return None;
+    }
     let mut reader = Reader { copy_budget: COPIED_BYTES, ..Reader::default() };
     match reader.document(text, report) {
         Ok(Some(node)) => Some(node),
@@ -31,6 +39,12 @@ pub(crate) fn read(text: &str, report: &mut Report) -> Option<Node> {
             None
         }
     }
+}
+
+/// Not fewer than the values that a text holds: each has a line of its own, or stands after one of these. Those in texts count,
+/// too.
+fn values(text: &str) -> usize {
+    text.bytes().filter(|byte| matches!(byte, b'\n' | b',' | b'[' | b'{')).count()
 }
 
 /// A mistake after which reading cannot go on.
@@ -375,7 +389,7 @@ mod tests {
         assert!(parse("f.yaml", &bomb).unwrap_err().contains("anchors and aliases copy more than"));
         let wide = format!("a: &a {}\nb: [{}]", "x".repeat(100_000), "*a, ".repeat(10_000));
         assert!(parse("f.yaml", &wide).unwrap_err().contains("anchors and aliases"));
-        for pit in ["[".repeat(1_000_000), "- ".repeat(100_000), "{a: ".repeat(100_000)] {
+        for pit in ["[".repeat(400_000), "- ".repeat(100_000), "{a: ".repeat(100_000)] {
             let error = parse("f.yaml", &pit).unwrap_err();
             assert!(error.contains("nested deeper"), "{error}");
         }

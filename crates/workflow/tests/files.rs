@@ -151,8 +151,8 @@ tasks:
             "w.yaml:2:1: unknown key of a workflow: parametres | did you mean parameters?",
             "w.yaml:3:15: max_parallel must be at least 1: 0",
             "w.yaml:4:12: fail_fast must be true, false or cancel, not text",
-            "w.yaml:6:11: retries: max_attempts must be max_retries + 1: max_retries 1, max_attempts 5 | give only one of the two",
             "w.yaml:6:22: timeout: not a duration: soon | write seconds (2.5) or numbers with units: us, ms, s, m, h, d, w (1h30m)",
+            "w.yaml:6:44: defaults: max_attempts must be max_retries + 1: max_retries 1, max_attempts 5 | give only one of the two",
             "w.yaml:9:5: unknown key of a task: comand | did you mean command?",
             "w.yaml:10:15: priority: unknown priority: hihg | did you mean high?",
             "w.yaml:11:14: claim: a claim must want more than nothing: cpu:system_cpu=0",
@@ -251,24 +251,24 @@ tasks:
 }
 
 fn chain(tasks: usize) -> String {
-    let mut text = String::from("tasks:\n- {name: t0, command: ['true']}\n");
+    let mut text = String::from(r#"{"tasks": [{"name": "t0", "command": ["true"]}"#);
     for i in 1..tasks {
-        _ = writeln!(text, "- {{name: t{i}, command: ['true'], dependencies: [t{}]}}", i - 1);
+        _ = write!(text, r#",{{"name": "t{i}", "command": ["true"], "dependencies": ["t{}"]}}"#, i - 1);
     }
-    text
+    text + "]}"
 }
 
 #[test]
 fn a_chain_of_a_hundred_thousand_tasks_is_legal() {
-    let spec = load("w.yaml", &chain(100_000), &none()).unwrap();
+    let spec = load("w.json", &chain(100_000), &none()).unwrap();
     let plan = Plan::of(&spec);
     assert_eq!((plan.stages, plan.critical_path.tasks.len()), (100_000, 100_000));
 }
 
 #[test]
 fn a_ring_of_a_hundred_thousand_tasks_is_a_short_error() {
-    let text = chain(100_000).replacen("command: ['true']", "dependencies: [t99999]", 1);
-    let error = lines("w.yaml", &text).remove(0);
+    let text = chain(100_000).replacen(r#""command": ["true"]"#, r#""dependencies": ["t99999"]"#, 1);
+    let error = lines("w.json", &text).remove(0);
     assert!(error.contains("t0 -> t99999 -> t99998") && error.contains("(99988 more)"), "{error}");
 }
 
@@ -305,8 +305,15 @@ fn hostile_files_are_refused_soon() {
 
 #[test]
 fn a_file_above_the_limit_is_not_even_read() {
-    let text = " ".repeat(orchd_workflow::FILE_BYTES + 1);
-    assert!(lines("w.yaml", &text)[0].contains("a workflow file is at most"));
+    for (name, words) in [
+        ("w.yaml", "a file in YAML is at most 4194304 bytes: 4194305 | write it as JSON"),
+        ("w.toml", "a file in TOML is at most 1048576 bytes: 1048577 | write it as JSON"),
+        ("w.json", "a file in JSON is at most 94371840 bytes: 94371841 | a program submits larger graphs"),
+    ] {
+        let text = " ".repeat(orchd_workflow::Format::of(name).limit() + 1);
+        let told = lines(name, &text);
+        assert!(told[0].contains(words), "{told:?}");
+    }
 }
 
 #[test]
@@ -332,4 +339,55 @@ tasks: [{ name: a, shell: x }]
             "w.yaml:5:7: unknown key of a hook: event | did you mean events?",
         ]
     );
+}
+
+#[test]
+fn everything_that_is_wrong_is_told_at_once() {
+    let text = "\
+timeout: 0
+tasks:
+  - name: a
+    timeout: 0
+    jitter: 3
+    backoff: 0
+    env: { A=B: c, \"\": d, OK: x }
+    tags: [ok, \"\"]
+    shell: \"{{ parameters.x | uper }} {{ call(3) }} {{ 1 is od }}\"
+  - name: b
+    shell: \"{{ tasks.aa.output }} {{ tasks.a.output }}\"
+    dependencies: \"a, c\"
+    foreach: 12
+  - { name: c, command: [] }
+steps:
+  - { nam: d }
+workflows: { s: { tasks: [{ name: x, shel: y }] } }
+";
+    let expected = [
+        "w.yaml:1:10: a timeout must be more than nothing: 0 | without a timeout there is no limit",
+        "w.yaml:4:5: task a: a timeout must be more than nothing: 0 | without a timeout there is no limit",
+        "w.yaml:5:5: task a: jitter must be between 0 and 1: 3",
+        "w.yaml:6:5: task a: backoff must be between 1 and 1000: 0",
+        "w.yaml:7:12: task a: not a usable environment variable: A=B",
+        "w.yaml:7:20: task a: not a usable environment variable: ",
+        "w.yaml:8:16: task a: a tag has 1 to 128 bytes: ",
+        "w.yaml:9:12: no such filter in a template: uper | did you mean upper?",
+        "w.yaml:9:12: no such test in a template: od | did you mean odd?",
+        "w.yaml:9:12: unknown name in a template: call | known are parameters.NAME, tasks.NAME and tasks[\"a-b\"]",
+        "w.yaml:9:12: unknown parameter in a template: x",
+        "w.yaml:11:12: a template names a task that is no direct dependency: a | add it to the dependencies of b: only \
+         those give their results",
+        "w.yaml:11:12: a template names a task that does not exist: aa | did you mean a?",
+        "w.yaml:12:19: unknown dependency: a, c | write a list: [a, c]",
+        "w.yaml:13:14: foreach must be a list, or an expression that gives one, not a number",
+        "w.yaml:14:16: task c: a command needs a program: []",
+        "w.yaml:15:1: steps is another word for tasks: give only one of the two",
+        "w.yaml:16:5: a task without a name | add name: to it",
+        "w.yaml:16:7: unknown key of a task: nam | did you mean name?",
+        "w.yaml:17:38: unknown key of a task: shel | did you mean shell?",
+    ];
+    let told = lines("w.yaml", text);
+    for (told, expected) in told.iter().zip(expected) {
+        assert_eq!(told, expected);
+    }
+    assert_eq!(told.len(), expected.len(), "{told:#?}");
 }
