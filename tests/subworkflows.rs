@@ -100,3 +100,84 @@ fn its_tasks_are_cancelled_with_it() {
     assert!(["a", "a.x", "a.y"].iter().all(|name| tasks[*name].status == Status::Cancelled), "{tasks:?}");
     daemon.assert_nothing_is_held();
 }
+
+#[test]
+fn a_set_is_done_for_each_element_of_a_list_and_ends_with_the_list_of_their_results() {
+    let daemon = Daemon::start(4);
+    let text = r#"
+name: w
+parameters: { regions: [eu, us, { id: "a}b" }] }
+workflows:
+  load:
+    parameters: { region: { type: any }, place: { type: integer } }
+    tasks:
+      - { name: fetch, shell: 'echo {{ parameters.place }} > $ORCHD_RESULT; echo {{ parameters.place }} >> ran' }
+      - { name: clean, dependencies: [fetch], shell: '[ {{ parameters.place }} != 2 ] || [ -e mended ] && echo {{ parameters.region | json | quote }} > $ORCHD_RESULT' }
+tasks:
+  - name: each
+    workflow: load
+    foreach: parameters.regions
+    when: item != "us"
+    parameters: { region: "{{ item }}", place: "{{ index }}" }
+  - { name: none, workflow: load, foreach: [], parameters: { region: "{{ item }}", place: 1 }, transform: result | length }
+  - { name: some, workflow: load, array: 5-6, parameters: { region: x, place: "{{ item }}" }, transform: result | length }
+  - { name: told, dependencies: [each, none, some], shell: 'echo "{{ [tasks.none.output, tasks.some.output] }}" > $ORCHD_RESULT' }
+"#;
+    let file = daemon.write("w.yaml", text);
+    daemon.orchctl(&["workflow", "run", file.to_str().unwrap()]).fails_with(1, &["each[2].clean"]);
+    let tasks = by_name(&daemon);
+    let result = tasks["each"].result.as_ref().unwrap();
+    assert_eq!(result.error_type.as_ref().unwrap().as_str(), "ElementFailed");
+    assert!(
+        result.error_message.as_ref().unwrap().starts_with("1 of 3 elements failed, the first is each[2] (")
+    );
+    assert_eq!(tasks["each[1].fetch"].status, Status::Skipped);
+    daemon.write("mended", "");
+    daemon.orchctl(&["workflow", "resume", "w"]).succeeds();
+    let tasks = by_name(&daemon);
+    let data = |name: &str| tasks[name].result.as_ref().unwrap().data.clone().unwrap_or(Value::Null);
+    let expected = json!([
+        { "fetch": 0, "clean": "eu" },
+        null,
+        { "fetch": 2, "clean": { "id": "a}b" } },
+    ]);
+    assert_eq!((data("each"), data("told")), (expected, json!([0, 2])));
+    let mut ran = daemon.lines("ran");
+    ran.sort();
+    assert_eq!(ran, ["0", "2", "5", "6"]);
+    daemon.orchctl(&["workflow", "rerun", "w", "--from", "each"]).succeeds();
+    let mut ran = daemon.lines("ran");
+    ran.sort();
+    assert_eq!(ran, ["0", "0", "2", "2", "5", "6"], "all of it runs again, and nothing else");
+}
+
+#[test]
+fn what_it_is_told_is_held_against_the_types_of_its_parameters() {
+    let daemon = Daemon::start(2);
+    let text = r#"
+workflows:
+  s:
+    parameters: { rows: { type: integer }, mode: { type: string, enum: [fast, slow] }, any: 1 }
+    tasks: [{ name: x, shell: 'true' }]
+tasks:
+  - { name: before, shell: 'echo "{\"rows\": \"many\", \"n\": 4}" > $ORCHD_RESULT' }
+  - { name: good, workflow: s, dependencies: [before], parameters: { rows: "1{{ tasks.before.output.n }}", mode: "{{ 'fast' }}" } }
+  - { name: bad, workflow: s, dependencies: [before], parameters: { rows: "{{ tasks.before.output.rows }}", mode: "{{ tasks.before.output.rows }}" } }
+"#;
+    let file = daemon.write("w.yaml", text);
+    daemon.orchctl(&["workflow", "run", file.to_str().unwrap()]).fails_with(1, &[]);
+    let tasks = by_name(&daemon);
+    assert_eq!(
+        tasks["good.(start)"].result.as_ref().unwrap().data,
+        Some(json!({"rows": 14, "mode": "fast", "any": 1}))
+    );
+    let result = tasks["bad.(start)"].result.as_ref().unwrap();
+    assert_eq!(result.error_type.as_ref().unwrap().as_str(), "InvalidParameter");
+    let said = result.error_message.as_deref().unwrap();
+    assert!(said.contains("parameter rows must be a whole number: many"), "{said}");
+    assert!(
+        said.contains("parameter mode is none of its choices: \"many\" (one of \"fast\", \"slow\")"),
+        "{said}"
+    );
+    assert_eq!(tasks["bad.x"].status, Status::Skipped);
+}

@@ -112,6 +112,16 @@ fn of_elements(inputs: &mut Inputs, range: TaskRange) -> Result<(Outcome, Value)
 fn collected(inputs: &mut Inputs, known: &Known) -> Result<(Outcome, Value), Flaw> {
     let prefix = format!("{}.", known.spec.name);
     let names = inputs.history().names(&known.dependencies).map_err(|error| error.to_string())?;
+    let element = |id: TaskId| -> Option<u64> {
+        let (_, name) = names.iter().find(|(of, _)| *of == id)?;
+        name.strip_prefix(&known.spec.name)?.strip_prefix('[')?.strip_suffix(']')?.parse().ok()
+    };
+    let mut elements: Vec<(u64, TaskId)> =
+        known.dependencies.iter().filter_map(|id| Some((element(*id)?, *id))).collect();
+    if !elements.is_empty() {
+        elements.sort_unstable();
+        return of_calls(inputs, &known.spec.name, &elements);
+    }
     let is_start = |id: TaskId| names.iter().any(|(of, name)| *of == id && name.ends_with(".(start)"));
     let members: Vec<TaskId> = known.dependencies.iter().copied().filter(|id| !is_start(*id)).collect();
     let ends = inputs.history().ends(&members).map_err(|error| error.to_string())?;
@@ -128,6 +138,18 @@ fn collected(inputs: &mut Inputs, known: &Known) -> Result<(Outcome, Value), Fla
         })
         .collect();
     Ok((outcome, bounded(Value::Object(data))?))
+}
+
+/// The results of a sub-workflow for each element of a list, in their order; null where there is none.
+fn of_calls(inputs: &mut Inputs, name: &str, elements: &[(u64, TaskId)]) -> Result<(Outcome, Value), Flaw> {
+    let ids: Vec<TaskId> = elements.iter().map(|(_, id)| *id).collect();
+    let place = |id: TaskId| elements.iter().position(|(_, of)| *of == id).unwrap_or_default();
+    let mut ends = inputs.history().ends(&ids).map_err(|error| error.to_string())?;
+    ends.sort_by_cached_key(|end| place(end.id));
+    let outcome =
+        outcome_of(&ends, "ElementFailed", "elements", |id| format!("{name}[{}]", elements[place(id)].0));
+    let data: Vec<Value> = ends.into_iter().map(|end| output(end).1).collect();
+    Ok((outcome, bounded(Value::Array(data))?))
 }
 
 fn output(end: TaskEnd) -> (TaskId, Value) {
@@ -185,13 +207,19 @@ pub fn transform(
 ) -> Result<Value, Flaw> {
     let result = data.unwrap_or(Value::Null);
     let Some(expression) = &known.spec.transform else { return Ok(result) };
-    let flaw = |message: String| Flaw(ErrorType::InvalidResult, format!("transform: {message}"));
+    // What it is told is held against the types of its parameters.
+    let is_start = orchd_workflow::checks_parameters(expression);
+    let flaw = |message: String| match is_start {
+        true => Flaw(ErrorType::Other("InvalidParameter".to_owned()), message),
+        false => Flaw(ErrorType::InvalidResult, format!("transform: {message}")),
+    };
+    let limit = if is_start { limits::SPEC_BYTES } else { limits::RESULT_BYTES };
     let mut given = inputs.seen(known, task).map_err(flaw)?;
     given["result"] = result;
     let made = inputs.evaluator().value(expression, &given).map_err(flaw)?;
     let size = made.to_string().len();
-    if size > limits::RESULT_BYTES {
-        return Err(flaw(format!("a result has at most {} bytes: {size}", limits::RESULT_BYTES)));
+    if size > limit {
+        return Err(flaw(format!("a result has at most {limit} bytes: {size}")));
     }
     Ok(made)
 }

@@ -29,7 +29,16 @@ impl Engine {
     }
 }
 
-/// The tasks with these names or ids.
+/// Whether a task begins the sub-workflow, or one of those of a list, that a task of this name stands for.
+fn begins(name: &str, whole: &str) -> bool {
+    let Some(rest) = name.strip_prefix(whole).and_then(|rest| rest.strip_suffix(".(start)")) else {
+        return false;
+    };
+    let index = rest.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    rest.is_empty() || index.is_some_and(|index| index.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+/// The tasks with these names or ids; of one that stands for a sub-workflow also that which begins it.
 fn ids(tasks: &[TaskRecord], names: &[String]) -> Result<Vec<TaskId>, Refusal> {
     let mut ids = Vec::with_capacity(names.len());
     for name in names {
@@ -39,6 +48,10 @@ fn ids(tasks: &[TaskRecord], names: &[String]) -> Result<Vec<TaskId>, Refusal> {
         };
         let before = ids.len();
         ids.extend(tasks.iter().filter(is_meant).map(|task| task.id));
+        let stands_for: Vec<&str> =
+            tasks.iter().filter(|task| ids[before..].contains(&task.id)).map(|task| &*task.name).collect();
+        let begun = tasks.iter().filter(|task| stands_for.iter().any(|whole| begins(&task.name, whole)));
+        ids.extend(begun.map(|task| task.id));
         if ids.len() == before {
             let refusal = Refusal::new(Code::NotFound, "no such task of this workflow").value(name);
             return Err(match nearest(name, tasks.iter().map(|task| &*task.name)) {
@@ -48,4 +61,23 @@ fn ids(tasks: &[TaskRecord], names: &[String]) -> Result<Vec<TaskId>, Refusal> {
         }
     }
     Ok(ids)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sub_workflow_begins_with_its_start_and_a_list_of_them_with_each() {
+        for (name, is_it) in [
+            ("a.(start)", true),
+            ("a[12].(start)", true),
+            ("a[1].b.(start)", false),
+            ("a.b.(start)", false),
+            ("ab.(start)", false),
+            ("a", false),
+        ] {
+            assert_eq!(begins(name, "a"), is_it, "{name}");
+        }
+    }
 }

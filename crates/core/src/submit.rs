@@ -47,7 +47,7 @@ impl Plan {
                 let EdgeTarget::Index(member) = target else { continue };
                 // It also comes after the start of the sub-workflow that it is a part of itself.
                 let is_own = tasks[*member].spec.name.strip_prefix(&tasks[*index].spec.name);
-                if is_own.is_some_and(|rest| rest.starts_with('.')) {
+                if is_own.is_some_and(|rest| rest.starts_with(['.', '['])) {
                     self.groups.insert(*member, id);
                 }
             }

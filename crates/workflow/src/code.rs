@@ -23,7 +23,7 @@ pub(crate) enum Token<'s> {
 }
 
 impl<'s> Token<'s> {
-    fn text(self) -> &'s str {
+    pub(crate) fn text(self) -> &'s str {
         match self {
             Self::Word(text) | Self::Number(text) | Self::Text(text) | Self::Other(text) => text,
         }

@@ -8,13 +8,30 @@ use serde_json::Value;
 
 use crate::code::{Token, parts, tokens};
 use crate::jinja::is_template;
+use crate::parameters::AS_DECLARED;
 
 /// Names and numbers in all templates of a task: each may look at all of the inputs.
 const WORDS: usize = 64;
 /// Filters that give no more than they are given, in one pass.
-const CHEAP_FILTERS: [&str; 17] = [
-    "default", "d", "json", "tojson", "quote", "length", "count", "upper", "lower", "trim", "int", "float",
-    "string", "bool", "first", "last", "abs",
+const CHEAP_FILTERS: [&str; 18] = [
+    AS_DECLARED,
+    "default",
+    "d",
+    "json",
+    "tojson",
+    "quote",
+    "length",
+    "count",
+    "upper",
+    "lower",
+    "trim",
+    "int",
+    "float",
+    "string",
+    "bool",
+    "first",
+    "last",
+    "abs",
 ];
 /// Words that are no operands.
 const STATEMENTS: [&str; 6] = ["if", "elif", "else", "endif", "raw", "endraw"];

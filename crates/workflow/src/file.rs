@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use std::collections::{BTreeMap, HashMap};
 
 use crate::configured::{Configured, Loaded, Wanted, load_all};
+use crate::each::Known;
 use crate::error::{FileError, Report, shown};
 use crate::field::{list, map, number, parsed, text, unknown_key, wrong};
 use crate::graph::Graph;
@@ -117,8 +118,11 @@ pub(crate) fn workflow(
     let tasks = task_lists(entries, document.at, "a workflow", report);
     let finally = find("finally").map(|entry| &entry.node);
     shared.lists = tasks.iter().copied().chain(finally).collect();
+    let names = shared.parameters.clone();
     let drafts = tasks_of(&tasks, finally, shared, report);
-    let mut drafts = sets.unwrap_or_default().expand(drafts, report);
+    let all = names.iter().all(|name| spec.parameters.contains_key(name));
+    let known = Known { values: &spec.parameters, all };
+    let mut drafts = sets.unwrap_or_default().expand(drafts, known, report);
     handlers.report_unused(&drafts, report);
     let mut warnings = report.another();
     match around {

@@ -5,7 +5,7 @@
 //! it for a shell. Comments are off, since `{#` is common in shell, and of the statements only `if`, `for`
 //! and `raw` exist: the ones that could build text that doubles again and again do not.
 
-use minijinja::value::ValueKind;
+use minijinja::value::{Serde, ValueKind};
 use minijinja::{
     AutoEscape, Environment, Error, ErrorKind, Expression, Template, UndefinedBehavior, Value as Jinja,
     syntax::SyntaxConfig,
@@ -16,6 +16,7 @@ use std::sync::LazyLock;
 
 use crate::code::{AS_IT_IS, unfolded, unfolded_template};
 use crate::error::shown;
+use crate::parameters::{AS_DECLARED, as_declared};
 
 /// Instructions of one rendering: a loop over some ten thousand values, some milliseconds.
 const FUEL: u64 = 200_000;
@@ -41,6 +42,12 @@ pub(crate) static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(||
     }
     environment.add_filter("quote", |value: Jinja| written(&value).map(|text| quoted(&text)));
     environment.add_filter(AS_IT_IS, |value: Jinja| value);
+    environment.add_filter(AS_DECLARED, |values: Jinja, declared: String| match to_json(&values)? {
+        Value::Object(values) => as_declared(values, &declared)
+            .map(|values| Jinja::from(Serde(&values)))
+            .map_err(|message| Error::new(ErrorKind::BadSerialization, message)),
+        _ => Err(Error::new(ErrorKind::BadSerialization, "parameters must be a map")),
+    });
     environment.add_filter("json", |value: Jinja| to_json(&value).map(|json| json.to_string()));
     environment
 });

@@ -5,9 +5,12 @@
 //! the default itself, and what is given instead must be of its kind. Values are never templates: nothing
 //! that is given is looked at for `{{ }}`, so none can name another, or itself.
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 
+use crate::each::Known;
 use crate::error::{Report, did_you_mean, shown};
 use crate::field::{flag, map, text, unknown_key, wrong};
 use crate::jinja::is_template;
@@ -154,11 +157,36 @@ impl Declarations {
 }
 
 impl Declarations {
-    /// The values of a task that stands for a sub-workflow. Templates among them are taken as they are: what they
-    /// come to is only known when the task starts.
+    /// Checks the values of a task that stands for a sub-workflow, but for those that are not known yet.
+    pub(crate) fn check_call(&self, given: &Map<String, Value>, at: Position, report: &mut Report) {
+        let nothing = Known { values: &Map::new(), all: true };
+        drop(self.of_call(given, nothing, at, report));
+    }
+
+    /// What holds the values of a call against their types when they are there; none when they are known already.
+    pub(crate) fn check_at_start(&self, given: &Map<String, Value>) -> Option<String> {
+        let is_open = |name: &String| given.get(name).is_some_and(holds_template);
+        let is_strict = |declared: &Declaration| declared.kind != Kind::Any || declared.choices.is_some();
+        let open = self.0.iter().filter(|(name, declared)| is_open(name) && is_strict(declared));
+        let open: BTreeMap<&String, Open<'_>> = open
+            .map(|(name, declared)| {
+                let choices = declared.choices.as_deref().map(Into::into);
+                (name, Open { kind: declared.kind.word().into(), choices, nullable: declared.nullable })
+            })
+            .collect();
+        if open.is_empty() {
+            return None;
+        }
+        let open = serde_json::to_string(&open).unwrap_or_default();
+        Some(format!("result | {AS_DECLARED}({})", Value::String(open)))
+    }
+
+    /// The values of a task that stands for a sub-workflow. Templates among them are left as they are: what they come to
+    /// may only be known when the task starts.
     pub(crate) fn of_call(
         &self,
         given: &Map<String, Value>,
+        known: Known<'_>,
         at: Position,
         report: &mut Report,
     ) -> Map<String, Value> {
@@ -169,7 +197,12 @@ impl Declarations {
         let mut values = Map::new();
         for (name, declaration) in &self.0 {
             let value = match (given.get(name), &declaration.default) {
-                (Some(value), _) if holds_template(value) => Some(value.clone()),
+                (Some(value), _) if holds_template(value) => {
+                    if let Some(known) = known.value(value) {
+                        declaration.take(name, &known, at, report);
+                    }
+                    Some(value.clone())
+                }
                 (Some(value), _) => declaration.take(name, value, at, report),
                 (None, Some(default)) => Some(default.clone()),
                 (None, None) if !declaration.required => Some(Value::Null),
@@ -183,6 +216,70 @@ impl Declarations {
         }
         values
     }
+}
+
+/// What is declared of a parameter whose value is not known yet.
+#[derive(Serialize, Deserialize)]
+struct Open<'d> {
+    #[serde(rename = "type")]
+    kind: Cow<'d, str>,
+    #[serde(rename = "enum", skip_serializing_if = "Option::is_none")]
+    choices: Option<Cow<'d, [Value]>>,
+    nullable: bool,
+}
+
+/// The filter that checks the parameters of a sub-workflow when it starts.
+pub(crate) const AS_DECLARED: &str = "as_declared";
+
+/// Whether the transform of a task holds the parameters of a sub-workflow against their types.
+#[must_use]
+pub fn checks_parameters(transform: &str) -> bool {
+    transform.strip_prefix("result | ").is_some_and(|rest| rest.starts_with(AS_DECLARED))
+}
+
+/// The values, each as its declaration takes it.
+///
+/// # Errors
+/// Every parameter that is wrong, with its value and what it must be.
+pub(crate) fn as_declared(
+    mut values: Map<String, Value>,
+    declared: &str,
+) -> Result<Map<String, Value>, String> {
+    let declared: BTreeMap<String, Open<'_>> =
+        serde_json::from_str(declared).map_err(|error| format!("not a declaration: {error}"))?;
+    let mut mistakes = Report::new("");
+    for (name, Open { kind, choices, nullable }) in declared {
+        let kind = Kind::ALL.into_iter().find(|known| known.word() == kind).unwrap_or(Kind::Any);
+        let choices = choices.map(Cow::into_owned);
+        let declaration = Declaration {
+            kind,
+            default: None,
+            required: true,
+            choices,
+            description: None,
+            nullable,
+            at: Position::default(),
+        };
+        let Some(value) = values.get_mut(&name) else { continue };
+        if nullable && value.is_null() {
+            continue;
+        }
+        if let Some(taken) = declaration.take(&name, value, Position::default(), &mut mistakes) {
+            *value = taken;
+        }
+    }
+    let mistakes = mistakes.into_errors();
+    if mistakes.is_empty() {
+        return Ok(values);
+    }
+    let words: Vec<String> = mistakes
+        .into_iter()
+        .map(|mistake| match mistake.hint {
+            Some(hint) => format!("{} ({hint})", mistake.message),
+            None => mistake.message,
+        })
+        .collect();
+    Err(words.join("; "))
 }
 
 fn holds_template(value: &Value) -> bool {

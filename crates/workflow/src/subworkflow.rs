@@ -9,10 +9,11 @@
 //!
 //! Invariant: nothing is put in the place of a call before it is known that no set contains itself, and how many tasks there will be.
 
-use orchd_model::{Body, Dependency, DependencyTarget, On, TaskSpec, limits};
+use orchd_model::{Body, Dependency, DependencyTarget, Foreach, On, TaskSpec, limits};
 use serde_json::Map;
 use std::collections::{BTreeMap, HashSet};
 
+use crate::each::{self, Known};
 use crate::error::{Report, shown};
 use crate::field::{map, text, unknown_key};
 use crate::file::{check_graph, path, read_all, task_lists};
@@ -33,7 +34,7 @@ pub(crate) const KEYS: [&str; 6] = ["description", "parameters", "defaults", "ha
 const OF_THE_WHOLE: [&str; 5] = ["name", "max_parallel", "fail_fast", "timeout", "finally"];
 
 /// What a task may say that stands for a sub-workflow; all else is for its tasks to say.
-const CALL_KEYS: [&str; 12] = [
+const CALL_KEYS: [&str; 14] = [
     "name",
     "description",
     "workflow",
@@ -46,6 +47,8 @@ const CALL_KEYS: [&str; 12] = [
     "metadata",
     "transform",
     "finally",
+    "foreach",
+    "array",
 ];
 
 /// The sub-workflow that a task stands for.
@@ -94,32 +97,40 @@ impl SubWorkflows {
     /// Reads the key `workflows` of a workflow, whose defaults hold where a set says nothing.
     pub(crate) fn read(node: &Node, defaults: &Defaults, report: &mut Report) -> Self {
         let entries = map(node, "workflows", report).unwrap_or_default();
-        let sets = Self(
+        let mut sets = Self(
             entries
                 .iter()
                 .filter_map(|entry| Some((entry.key.clone(), set(entry, defaults, report)?)))
                 .collect(),
         );
         sets.0.values().for_each(|set| sets.check_calls(&set.drafts, report));
+        // The parameters of a set are only known when it starts.
+        let nothing = Known { values: &Map::new(), all: true };
+        sets.0.values_mut().for_each(|set| each::resolve(&mut set.drafts, nothing, report));
         sets.refuse_cycles(report);
         sets
     }
 
     /// Puts the tasks of the sets in the place of the calls.
-    pub(crate) fn expand(&self, drafts: Vec<Draft>, report: &mut Report) -> Vec<Draft> {
+    pub(crate) fn expand(&self, mut drafts: Vec<Draft>, known: Known<'_>, report: &mut Report) -> Vec<Draft> {
         if drafts.iter().all(|draft| draft.call.is_none()) {
             return drafts;
         }
         self.check_calls(&drafts, report);
+        each::resolve(&mut drafts, known, report);
         if !report.is_clean() || !self.fit(&drafts, report) {
             return drafts;
         }
         let mut expanded = Vec::with_capacity(drafts.len());
         let mut open: Vec<Draft> = drafts.into_iter().rev().collect();
         while let Some(draft) = open.pop() {
-            match draft.call.as_ref().and_then(|call| self.0.get(&call.name)) {
-                Some(set) => open.extend(set.instance(draft, report).into_iter().rev()),
-                None => expanded.push(draft),
+            let set = draft.call.as_ref().and_then(|call| self.0.get(&call.name));
+            match (set, draft.spec.foreach.clone()) {
+                (Some(_), Some(Foreach::Items(items))) => {
+                    open.extend(each::elements(draft, &items).into_iter().rev());
+                }
+                (Some(set), _) => open.extend(set.instance(draft, known, report).into_iter().rev()),
+                (None, _) => expanded.push(draft),
             }
         }
         refuse_names(&expanded, report);
@@ -130,7 +141,7 @@ impl SubWorkflows {
         for draft in drafts {
             let Some(call) = &draft.call else { continue };
             match self.0.get(&call.name) {
-                Some(set) => drop(set.declared.of_call(&draft.spec.parameters, draft.at, report)),
+                Some(set) => set.declared.check_call(&draft.spec.parameters, draft.at, report),
                 None => {
                     let known = self.0.keys().map(String::as_str);
                     report.unknown(call.at, "no such sub-workflow", &call.name, known);
@@ -171,10 +182,10 @@ impl SubWorkflows {
         let mut sizes: BTreeMap<&str, usize> = BTreeMap::new();
         let size = |drafts: &[Draft], sizes: &BTreeMap<&str, usize>| {
             let of = |draft: &Draft| {
-                draft
-                    .call
-                    .as_ref()
-                    .map_or(0, |call| sizes.get(call.name.as_str()).map_or(0, |size| size.saturating_add(2)))
+                let Some(call) = &draft.call else { return 0 };
+                let each = sizes.get(call.name.as_str()).map_or(0, |size| size.saturating_add(2));
+                let whole = usize::from(draft.spec.foreach.is_some());
+                each.saturating_mul(each::count(draft)).saturating_add(whole)
             };
             drafts.iter().map(of).fold(0, usize::saturating_add)
         };
@@ -189,7 +200,7 @@ impl SubWorkflows {
             let at =
                 drafts.iter().find_map(|draft| draft.call.as_ref()).map(|call| call.at).unwrap_or_default();
             let words = format!("sub-workflows come to at most {TASKS} tasks: {all}");
-            report.add_hint(at, words, "use foreach for the same with many values");
+            report.add_hint(at, words, "use foreach within them for the same with many values");
         }
         all <= TASKS
     }
@@ -251,7 +262,7 @@ fn after(name: String, on: On) -> Dependency {
 
 impl Set {
     /// What one call becomes, in the order in which it runs.
-    fn instance(&self, call: Draft, report: &mut Report) -> Vec<Draft> {
+    fn instance(&self, call: Draft, known: Known<'_>, report: &mut Report) -> Vec<Draft> {
         let Draft { spec, at, .. } = call;
         let name = spec.name;
         let start = format!("{name}.{START}");
@@ -261,7 +272,8 @@ impl Set {
         let mut drafts = vec![Draft::made(
             TaskSpec {
                 name: start.clone(),
-                parameters: self.declared.of_call(&spec.parameters, at, report),
+                parameters: self.declared.of_call(&spec.parameters, known, at, report),
+                transform: self.declared.check_at_start(&spec.parameters),
                 dependencies: spec.dependencies,
                 when: spec.when,
                 not_before: spec.not_before,
@@ -394,6 +406,7 @@ workflows:
     tasks:
       - { name: x, shell: 'echo {{ parameters.o }} {{ tasks.before.output }}' }
       - { name: y, dependencies: [before], key: k }
+      - { name: z, compensates: x, shell: 'true' }
 tasks:
   - { name: before, shell: 'true' }
   - { name: a, workflow: t, parameters: { n: 3 } }
@@ -406,9 +419,10 @@ tasks:
             "f.yaml:7:27: a template names a task that does not exist: before",
             "f.yaml:8:35: unknown dependency: before",
             "f.yaml:8:9: a task of a sub-workflow has no key: y",
-            "f.yaml:11:26: no such sub-workflow: t",
-            "f.yaml:12:29: not a key of a task that stands for a sub-workflow: timeout",
-            "f.yaml:12:63: not a key of a task that stands for a sub-workflow: shell",
+            "f.yaml:9:9: a task of a sub-workflow has no compensates: z",
+            "f.yaml:12:26: no such sub-workflow: t",
+            "f.yaml:13:29: not a key of a task that stands for a sub-workflow: timeout",
+            "f.yaml:13:63: not a key of a task that stands for a sub-workflow: shell",
         ] {
             assert!(errors.iter().any(|error| error.contains(part)), "{part}: {errors:#?}");
         }
