@@ -4,7 +4,8 @@
 //! The process (`orchd evaluator`) reads a question a line and writes an answer a line. It is started for the first such
 //! question; when it is ended by its limits the next question starts another one. It ends with the daemon.
 //!
-//! Flaw: whoever asks waits for the answer, at most two seconds of the processor's time.
+//! Whoever asks waits for the answer, at most two seconds of the processor's time: threads that others wait for leave it to
+//! [`aside`](crate::aside).
 
 use anyhow::{Context, Result};
 use orchd_model::{Body, Code, Refusal, TaskSpec};

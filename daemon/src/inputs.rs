@@ -125,6 +125,11 @@ impl Inputs {
         seen.map_err(|refusal| refusal.to_string())
     }
 
+    /// Whether something that is evaluated for a task may take long. What is not known costs nothing: it is told soon enough.
+    pub fn may_cost(&mut self, task: TaskId) -> bool {
+        self.known(task).is_ok_and(|known| may_cost(&known))
+    }
+
     /// Whether the condition of a task holds.
     pub fn condition(&mut self, task: TaskId) -> Result<bool, String> {
         let known = self.known(task)?;
@@ -151,6 +156,18 @@ impl Inputs {
             other => Err(format!("must be a list, not {}", kind(&other))),
         }
     }
+}
+
+/// Whether something that is evaluated for a task may take long.
+pub fn may_cost(known: &Known) -> bool {
+    let spec = &known.spec;
+    let list = match &spec.foreach {
+        Some(Foreach::Expression(list)) => Some(list),
+        _ => None,
+    };
+    let mut expressions = [spec.when.as_ref(), spec.transform.as_ref(), list].into_iter().flatten();
+    (known.workflow.is_some() && orchd_workflow::may_cost(spec))
+        || expressions.any(|expression| orchd_workflow::expression_may_cost(expression))
 }
 
 /// What has become of a workflow when only the tasks at its end are left.

@@ -11,12 +11,14 @@
 
 mod absent;
 mod args;
+mod aside;
 mod batch;
 mod calendar;
 mod clock;
 mod compute;
 mod config;
 mod damage;
+mod desk;
 mod distributions;
 mod documents;
 mod ended_workflows;

@@ -23,9 +23,11 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::absent;
+use crate::aside::Aside;
 use crate::clock::Clock;
 use crate::config::{Config, Flags};
 use crate::damage;
+use crate::desk::Desk;
 use crate::distributions::Distributions;
 use crate::documents;
 use crate::engine::{Engine, Request};
@@ -407,13 +409,13 @@ impl Threads {
             batches,
             committed: engine_inbox,
         };
+        let (aside, errands) = Aside::new(Desk::new(store.reader()?, &live, &engine), &sessions);
         let outbox_thread = Outbox {
             releases: outbox_inbox,
-            inputs: Inputs::new(store.reader()?),
-            live: Arc::clone(&live),
+            desk: Desk::new(store.reader()?, &live, &engine),
+            aside,
             sessions: Arc::clone(&sessions),
             feed: Arc::clone(&feed),
-            engine: engine.clone(),
             fence: fence.clone(),
             schedules: schedules.clone(),
         };
@@ -429,7 +431,7 @@ impl Threads {
             sweeper_thread,
             spawn("engine", move || engine_thread.run(first))?,
             spawn("writer", move || writer_thread.run())?,
-            spawn("outbox", move || outbox_thread.run())?,
+            spawn("outbox", move || outbox_thread.run(errands))?,
             transformer_thread,
         ];
         let ((ask, asked), (stop, stopping)) = (mpsc::channel(1), watch::channel(false));

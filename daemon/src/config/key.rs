@@ -93,9 +93,13 @@ pub const VARIABLES: [(&str, &str); 5] = [
 ];
 
 /// Variables with our prefix that mean something else: the file itself, and what tasks find.
-pub const OTHER_VARIABLES: [&str; 16] = [
+pub const OTHER_VARIABLES: [&str; 20] = [
     "ORCHD_CONFIG",
     "ORCHD_TASK_ID",
+    "ORCHD_WORKFLOW_ID",
+    "ORCHD_INDEX",
+    "ORCHD_SCHEDULE",
+    "ORCHD_TICK",
     "ORCHD_ATTEMPT",
     "ORCHD_TOKEN",
     "ORCHD_RESULT",
