@@ -315,3 +315,50 @@ fn a_subscriber_that_is_too_slow_is_told_what_it_lost_and_can_read_it_again() {
     assert!((0..1 << 20).any(|_| goes_on(&mut stream)));
     assert_eq!(daemon.ended_task(next).status, Status::Completed);
 }
+
+#[test]
+fn events_of_ones_own_are_told_kept_and_replayed_like_every_other() {
+    let mut daemon = Daemon::start(1);
+    let file = daemon.write(
+        "w.yaml",
+        "name: w\non_event:\n  - { events: custom.*, shell: 'cat >> told; echo >> told' }\ntasks:\n  - name: a\n    shell: |\n      "
+            .to_owned()
+            + ORCHCTL
+            + " -q publish custom.half --task $ORCHD_TASK_ID --workflow $ORCHD_WORKFLOW_ID n=1 'text=a b'\n",
+    );
+    daemon.orchctl(&["session", "create", "s"]).succeeds();
+    daemon.orchctl(&["workflow", "run", "--session", "s", file.to_str().unwrap()]).succeeds();
+    daemon.orchctl(&["publish", "custom.of.s", "--session", "s"]).succeeds();
+    daemon.orchctl(&["publish", "custom.of.w", "--workflow", "w"]).succeeds();
+    let published: Value =
+        daemon.orchctl(&["--json", "publish", "custom.alone", "--data", "{\"x\":[1]}"]).json();
+    let own = |daemon: &Daemon| -> Vec<Event> {
+        let events = daemon.events(None).into_iter().filter(|event| event.kind.starts_with("custom."));
+        events.collect()
+    };
+    let found = own(&daemon);
+    let seen: Vec<(&str, bool, bool, bool)> = found
+        .iter()
+        .map(|event| {
+            (event.kind.as_str(), event.task.is_some(), event.workflow.is_some(), event.session.is_some())
+        })
+        .collect();
+    let expected = [
+        ("custom.half", true, true, true),
+        ("custom.of.s", false, false, true),
+        ("custom.of.w", false, true, true),
+        ("custom.alone", false, false, false),
+    ];
+    assert_eq!(seen, expected);
+    assert_eq!(Value::Object(found[0].data.clone()), json!({"n": 1, "text": "a b"}));
+    assert_eq!((json!(found[3].sequence), &found[3].data["x"]), (published["sequence"].clone(), &json!([1])));
+    until("the hook is told", || daemon.lines("told").len() == 2);
+    daemon.kill_and_restart();
+    assert_eq!(own(&daemon), found);
+    for (pattern, count) in [("custom.*", 4), ("custom.of.*", 2), ("custom.alone", 1)] {
+        let said = daemon.orchctl(&["-q", "events", "--no-follow", pattern]);
+        assert_eq!(said.out.lines().count(), count, "{pattern}");
+    }
+    let large = format!("x={}", "y".repeat(8 << 10));
+    daemon.orchctl(&["publish", "custom.large", &large]).fails_with(5, &["at most 8192 bytes", "file"]);
+}

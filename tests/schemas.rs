@@ -140,6 +140,7 @@ fn what_each_verb_prints_is_what_its_schema_says() {
     let token =
         daemon.events(Some(busy)).into_iter().find_map(|event| event.data.get("token").cloned()).unwrap();
     says("progress", &["progress", "40", "--message", "half", "--token", &token.to_string()], &[]);
+    says("published-event", &["publish", "custom.half", "n=1"], &[]);
     daemon.write("go", "");
     for (name, words) in WORKFLOWS {
         says(name, &words.split(' ').collect::<Vec<_>>(), &[]);

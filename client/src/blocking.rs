@@ -16,10 +16,10 @@
 use orchd_api::{
     Backup, CloseMode, CloseResource, Daemon, DeadLetter, Definition, DefinitionRequest, DefinitionRun,
     DrainReply, Durations, Event, EventQuery, Explanation, Hook, LetterResult, LettersRequest, ListQuery,
-    LogQuery, OperationResult, PauseRequest, ProgressRequest, Report, ReportQuery, ReportedTask, Resource,
-    ResourceRequest, Schedule, Selector, Session, SessionQuery, SettleRequest, ShownDefinition, ShutdownMode,
-    Stats, StoreCheck, Task, ThrottleRequest, WaitReply, WaitRequest, Worker, Workflow, WorkflowAdded,
-    WorkflowQuery,
+    LogQuery, OperationResult, PauseRequest, ProgressRequest, PublishRequest, PublishedEvent, Report,
+    ReportQuery, ReportedTask, Resource, ResourceRequest, Schedule, Selector, Session, SessionQuery,
+    SettleRequest, ShownDefinition, ShutdownMode, Stats, StoreCheck, Task, ThrottleRequest, WaitReply,
+    WaitRequest, Worker, Workflow, WorkflowAdded, WorkflowQuery,
 };
 use orchd_model::{
     Priority, Refusal, ResourceName, ScheduleSpec, SessionId, SessionRef, SessionSpec, Span, Status, TaskId,
@@ -213,6 +213,8 @@ impl Client {
         session(session: &SessionRef) -> Session;
         /// Takes no more work into a session.
         close_session(id: SessionId, mode: CloseMode) -> Session;
+        /// Publishes an event of a type of one's own, `custom.NAME`.
+        publish(event: &PublishRequest) -> PublishedEvent;
         /// Adds a schedule.
         add_schedule(spec: &ScheduleSpec) -> Schedule;
         /// Every schedule, by name.

@@ -35,6 +35,7 @@ mod events;
 mod handle;
 mod hooks;
 mod logs;
+mod publish;
 mod report;
 mod schedule;
 mod sessions;

@@ -4,7 +4,7 @@
 //! than a place in it, so the daemon never waits for one, and one that is slow costs no memory of its own. What
 //! leaves the queue unread is told to be lost, and is still in the journal.
 
-use orchd_api::{EVENT_TYPES, Event};
+use orchd_api::{EVENT_TYPES, Event, OWN_EVENTS};
 use orchd_core::{AttemptEnd, Core, Fact, Scope, SkipCause, TickOutcome, WorkflowStop};
 use orchd_model::{Sequence, SessionId, TaskId, Time, WorkflowId, WorkflowStatus};
 use parking_lot::Mutex;
@@ -159,7 +159,8 @@ pub fn ended_task(event: &orchd_core::Event) -> Option<TaskId> {
 /// An event as users see it; none for what changes nothing that they see.
 pub fn describe(event: &orchd_core::Event) -> Option<Event> {
     let kind = kind(&event.fact)?;
-    debug_assert!(EVENT_TYPES.iter().any(|known| known.name == kind), "not in the list of types: {kind}");
+    let is_known = kind.starts_with(OWN_EVENTS) || EVENT_TYPES.iter().any(|known| known.name == kind);
+    debug_assert!(is_known, "not in the list of types: {kind}");
     let data = data(&event.fact);
     let task = event.fact.task();
     let (workflow, session) = paused_ids(&event.fact);
@@ -176,7 +177,7 @@ pub fn describe(event: &orchd_core::Event) -> Option<Event> {
 }
 
 /// The type of an event; none for what changes nothing that users see.
-pub fn kind(fact: &Fact) -> Option<&'static str> {
+pub fn kind(fact: &Fact) -> Option<&str> {
     Some(match fact {
         Fact::Split { .. } => return None,
         Fact::Submitted { .. } => "task.submitted",
@@ -220,6 +221,7 @@ pub fn kind(fact: &Fact) -> Option<&'static str> {
         Fact::SchedulePaused { .. } => "schedule.paused",
         Fact::ScheduleResumed { .. } => "schedule.resumed",
         Fact::ScheduleRemoved { .. } => "schedule.removed",
+        Fact::Published { news } => &news.kind,
         Fact::WorkerJoined { .. } => "worker.joined",
         Fact::WorkerLost { .. } => "worker.lost",
         Fact::WorkerLeft { .. } => "worker.left",
@@ -286,6 +288,8 @@ fn data(fact: &Fact) -> Value {
         Fact::SchedulePaused { schedule } | Fact::ScheduleRemoved { schedule } => {
             json!({ "schedule": schedule })
         }
+        // It was an object when it was published.
+        Fact::Published { news } => serde_json::from_str(&news.data).unwrap_or_default(),
         Fact::Split { .. }
         | Fact::SessionClosing { .. }
         | Fact::SessionClosed { .. }

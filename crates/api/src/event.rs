@@ -64,6 +64,36 @@ pub struct EventQuery {
     pub limit: Option<u64>,
 }
 
+/// An event that a user publishes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PublishRequest {
+    /// Its type: `custom.NAME`.
+    #[serde(rename = "type")]
+    pub kind: EventKind,
+    /// What it says; as JSON at most 8 KiB.
+    #[serde(default)]
+    pub data: Map<String, Value>,
+    /// The task it is about; its workflow and session are then known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<TaskId>,
+    /// The workflow it is about (name or id).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workflow: Option<String>,
+    /// The session it is about (name or id).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<String>,
+}
+
+/// An event that was published: it is on disk, and subscribers are told of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PublishedEvent {
+    /// Its place in the total order.
+    pub sequence: Sequence,
+    /// Its type.
+    #[serde(rename = "type")]
+    pub kind: EventKind,
+}
+
 impl Event {
     /// Whether it is about this task.
     #[must_use]

@@ -28,7 +28,7 @@ pub use claim::{CLAIMANT, ClaimRequest};
 pub use definition::{
     Definition, DefinitionNamed, DefinitionRequest, DefinitionSource, Durations, ShownDefinition,
 };
-pub use event::{Event, EventKind, EventQuery};
+pub use event::{Event, EventKind, EventQuery, PublishRequest, PublishedEvent};
 pub use hook::{DeadLetter, Hook, LetterResult, LettersRequest};
 pub use log::{LogChunk, LogEnd, LogQuery, LogStream};
 pub use named_session::{CloseMode, CloseRequest, Session, SessionQuery, SessionResource, SessionStatistics};
@@ -38,7 +38,7 @@ pub use operate::{
     ShutdownMode, ShutdownRequest, StoreCheck, TaskIds, ThrottleRequest, WaitReply, WaitRequest,
 };
 pub use orchd_model::DefinitionRun;
-pub use orchd_model::{EVENT_TYPES, EventType, NOTICES, check_pattern, matches};
+pub use orchd_model::{EVENT_TYPES, EventType, NOTICES, OWN_EVENTS, check_own_type, check_pattern, matches};
 pub use problem::{MEDIA_TYPE, Problem};
 pub use report::{
     FailedTask, FailureCount, Failures, LongWait, NameUse, PathStep, Report, ReportQuery, ReportedTask,

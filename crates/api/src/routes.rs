@@ -57,6 +57,7 @@ pub const WORKERS: &str = "/v1/workers";
 /// `GET`: a worker session, a WebSocket ([`crate::FromWorker`], [`crate::ToWorker`]).
 pub const WORKERS_SESSION: &str = "/v1/workers/session";
 /// `GET`: server-sent events ([`crate::EventQuery`] → [`crate::Event`], the id is the sequence).
+/// `POST`: publish an event of a type of one's own ([`crate::PublishRequest`] → [`crate::PublishedEvent`]).
 pub const EVENTS: &str = "/v1/events";
 /// `GET`: hooks and how they do (array of [`crate::Hook`]).
 pub const HOOKS: &str = "/v1/hooks";

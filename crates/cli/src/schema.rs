@@ -38,6 +38,7 @@ pub fn documents() -> Vec<Document> {
         document::<Vec<api::DeadLetter>>("dead-letters", "hooks dead"),
         document::<Vec<api::LetterResult>>("letter-results", "hooks retry, hooks drop"),
         document::<api::ProgressRequest>("progress", "progress"),
+        document::<api::PublishedEvent>("published-event", "publish"),
         document::<api::Stats>("stats", "stats (each line with --watch)"),
         document::<api::Report>("report", "report"),
         document::<Vec<api::Worker>>("workers", "workers"),

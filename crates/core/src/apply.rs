@@ -71,6 +71,7 @@ impl Core {
             | Fact::SchedulePaused { .. }
             | Fact::ScheduleResumed { .. }
             | Fact::ScheduleRemoved { .. } => self.apply_schedule(&event.fact),
+            Fact::Published { .. } => {}
             Fact::ResourceSet { resource, setting } => self.apply_resource_set(resource, setting),
             Fact::Throttled { resource, until, task } => self.apply_throttled(resource, *until, *task),
             Fact::Closed { resource } => self.change_state(resource, |state| state.closed = true),

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::core::Config;
+use crate::news::News;
 use crate::record::{Role, Runner, Scope, Stop, TaskRecord, TickOutcome, WorkerNote, WorkflowRecord};
 use crate::rerun::Rerun;
 use serde::{Deserialize, Serialize};
@@ -396,6 +397,8 @@ pub enum Command {
     },
     /// A tick of a schedule has come.
     Fire(Box<Firing>),
+    /// An event that a user publishes.
+    Publish(Box<News>),
     /// Nothing but the passing of time.
     Tick,
     /// Every event up to this one is on disk: what ended by then needs no memory.
@@ -427,6 +430,8 @@ pub enum Reply {
     Scheduled(ScheduleId),
     /// What became of a tick.
     Ticked(TickOutcome),
+    /// The place of a published event.
+    Published(Sequence),
 }
 
 /// An instruction to the shell, let out when the events that caused it are on disk.

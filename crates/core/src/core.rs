@@ -210,6 +210,7 @@ impl Core {
                 self.pause_schedule(schedule, paused, next, out)
             }
             Command::Fire(firing) => self.fire_schedule(*firing, out),
+            Command::Publish(news) => Ok(self.publish(news, out)),
             Command::Tick => Ok(Reply::Done),
             Command::Committed { through } => {
                 self.forget(through);
@@ -242,6 +243,7 @@ impl Core {
             Fact::Submitted { record, .. } | Fact::Revived { record, .. } => {
                 (record.demand.workflow, record.demand.session, record.more)
             }
+            Fact::Published { news } => (news.workflow, news.session, 0),
             fact => match fact.task().and_then(|id| self.tasks.get(&id)) {
                 Some(task) => {
                     let demand = &self.queues.get(task.queue).demand;

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 use crate::command::Trigger;
+use crate::news::News;
 use crate::record::{
     Elements, Placement, Recall, ScheduleRecord, Scope, SessionRecord, SkipCause, Stop, TaskRecord,
     TickOutcome, WorkerRecord, WorkflowRecord, WorkflowStop,
@@ -409,6 +410,11 @@ pub enum Fact {
         /// The schedule.
         schedule: ScheduleId,
     },
+    /// A user has published an event.
+    Published {
+        /// What it says.
+        news: Box<News>,
+    },
 }
 
 impl Fact {
@@ -421,6 +427,7 @@ impl Fact {
             }
             Self::Placed { placement } => Some(placement.task),
             Self::Throttled { task, .. } => *task,
+            Self::Published { news } => news.task,
             Self::Split { task, .. }
             | Self::Settled { task, .. }
             | Self::Checked { task }
@@ -490,6 +497,7 @@ impl Fact {
             | Self::Recalling { .. }
             | Self::Recalled { .. }
             | Self::Throttled { .. }
+            | Self::Published { .. }
             | Self::Settled { .. } => (None, None),
             _ => (self.task(), None),
         };
@@ -502,6 +510,7 @@ impl Fact {
         match self {
             Self::WorkflowSubmitted { record } | Self::WorkflowReopened { record } => Some(record.id),
             Self::WorkflowStopped { workflow, .. } | Self::WorkflowEnded { workflow, .. } => Some(*workflow),
+            Self::Published { news } => news.workflow,
             _ => None,
         }
     }
@@ -512,6 +521,7 @@ impl Fact {
         match self {
             Self::SessionCreated { record } => Some(record.id),
             Self::SessionClosing { session } | Self::SessionClosed { session } => Some(*session),
+            Self::Published { news } => news.session,
             _ => None,
         }
     }

@@ -19,6 +19,7 @@
 //! | operators' verbs | `operate`, `steer` |
 //! | work that comes again and again | `schedule` |
 //! | why a task waits, and until when | `explain`, `estimate` |
+//! | events that users publish | `news` |
 //! | what is always true | `invariants` |
 //!
 //! This crate does NOT contain IO, a clock, threads, logging, randomness, or iteration over hash maps whose
@@ -49,6 +50,7 @@ mod invariants;
 mod keys;
 mod ledger;
 mod load;
+mod news;
 mod operate;
 mod parking;
 mod place;
@@ -82,6 +84,7 @@ pub use demand::Demand;
 pub use event::{AttemptEnd, Event, Fact};
 pub use explain::Explained;
 pub use gathered::Gathered;
+pub use news::News;
 pub use record::{
     Counters, Edge, Elements, Key, Meta, Phase, Placement, Recall, Role, Run, Runner, ScheduleRecord, Scope,
     SessionRecord, SkipCause, Snapshot, Stop, TaskRecord, TickOutcome, WorkerNote, WorkerRecord,

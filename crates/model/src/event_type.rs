@@ -1,6 +1,6 @@
 //! The types of events: what each one says, and with which data.
 
-use crate::{Code, Refusal, nearest};
+use crate::{Code, Refusal, limits, nearest};
 
 /// A type of events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,6 +98,34 @@ pub const NOTICES: &[EventType] = &[
     of("trimmed", "events after this sequence are not kept any more", &["lost", "after"]),
 ];
 
+/// What the types of events begin with that users publish.
+pub const OWN_EVENTS: &str = "custom.";
+
+/// Whether this is the type of an event that users may publish: `custom.` and words of letters, digits, `_` and `-`, with
+/// dots between them.
+///
+/// # Errors
+/// `malformed` when it is not.
+pub fn check_own_type(kind: &str) -> Result<(), Refusal> {
+    let refuse =
+        |message: &str, hint: String| Err(Refusal::new(Code::Malformed, message).value(kind).hint(hint));
+    let Some(name) = kind.strip_prefix(OWN_EVENTS) else {
+        return refuse("only events of your own types can be published", format!("write {OWN_EVENTS}NAME"));
+    };
+    let is_word = |word: &str| {
+        !word.is_empty() && word.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
+    };
+    if !name.split('.').all(is_word) {
+        let hint =
+            format!("write words of letters, digits, _ and -, with dots between: {OWN_EVENTS}stock.low");
+        return refuse("not a type of events", hint);
+    }
+    if kind.len() > limits::NAME_BYTES {
+        return refuse("a type of events is too long", format!("at most {} bytes", limits::NAME_BYTES));
+    }
+    Ok(())
+}
+
 /// Whether a pattern, exact, `task.*` or `*`, means events of this type.
 #[must_use]
 pub fn matches(pattern: &str, kind: &str) -> bool {
@@ -115,6 +143,13 @@ pub fn check_pattern(pattern: &str) -> Result<(), Refusal> {
     if EVENT_TYPES.iter().any(|kind| matches(pattern, kind.name)) {
         return Ok(());
     }
+    if let Some(own) = pattern.strip_prefix(OWN_EVENTS) {
+        let name = own.strip_suffix('*').unwrap_or(own).trim_end_matches('.');
+        return if name.is_empty() { Ok(()) } else { check_own_type(&format!("{OWN_EVENTS}{name}")) };
+    }
+    if pattern.strip_suffix('*').is_some_and(|prefix| OWN_EVENTS.starts_with(prefix)) {
+        return Ok(());
+    }
     let names = EVENT_TYPES.iter().map(|kind| kind.name);
     let hint = match nearest(pattern, names) {
         Some(near) => format!("did you mean {near}?"),
@@ -126,6 +161,22 @@ pub fn check_pattern(pattern: &str) -> Result<(), Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn types_of_ones_own_have_their_prefix_and_patterns_of_them_mean_something() {
+        for good in ["custom.deployed", "custom.stock.low", "custom.a-b_C.9"] {
+            assert_eq!((check_own_type(good), check_pattern(good)), (Ok(()), Ok(())), "{good}");
+        }
+        for bad in ["task.failed", "deployed", "custom.", "custom.a..b", "custom.a b", "custom.*", "custom.ä"]
+        {
+            assert_eq!(check_own_type(bad).unwrap_err().value.as_deref(), Some(bad));
+        }
+        assert!(check_own_type(&format!("custom.{}", "x".repeat(limits::NAME_BYTES))).is_err());
+        for pattern in ["custom.*", "custom.stock.*", "cust*", "*"] {
+            assert_eq!(check_pattern(pattern), Ok(()), "{pattern}");
+        }
+        assert!(check_pattern("custom.a b").is_err() && check_pattern("customs.*").is_err());
+    }
 
     #[test]
     fn every_type_is_there_once_and_is_a_noun_and_a_verb() {

@@ -48,7 +48,7 @@ pub use claim::{Claim, Kept, Mode, merge_claims};
 pub use definition::DefinitionRun;
 pub use dependency::{Dependency, DependencyTarget, On};
 pub use env::Env;
-pub use event_type::{EVENT_TYPES, EventType, NOTICES, check_pattern, matches};
+pub use event_type::{EVENT_TYPES, EventType, NOTICES, OWN_EVENTS, check_own_type, check_pattern, matches};
 pub use field_error::of_field;
 pub use foreach::Foreach;
 pub use glob::Glob;

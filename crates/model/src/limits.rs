@@ -60,6 +60,8 @@ pub const BULK_TASKS: usize = 1000;
 pub const REFUSALS: usize = 1000;
 /// Connections to the daemon at once.
 pub const CONNECTIONS: usize = 1024;
+/// What a published event says, as JSON: each is held for subscribers that lag behind.
+pub const EVENT_BYTES: usize = 8 << 10;
 /// Events that a subscriber may lag behind before it is told that it lost some.
 pub const SUBSCRIBER_EVENTS: usize = 8192;
 /// Attempts of one task, over all its runs.

@@ -124,7 +124,8 @@ impl<'a> Touch<'a> {
             | Fact::ScheduleTicked { .. }
             | Fact::SchedulePaused { .. }
             | Fact::ScheduleResumed { .. }
-            | Fact::ScheduleRemoved { .. } => {}
+            | Fact::ScheduleRemoved { .. }
+            | Fact::Published { .. } => {}
         }
     }
 }

@@ -75,6 +75,8 @@ fn right(method: &Method, route: &str) -> Right {
             | routes::DEFINITIONS_RUN
             // Whose attempt it is, is looked at when its token is.
             | routes::TASKS_PROGRESS
+            // Whose task it is about, is looked at there.
+            | routes::EVENTS
             | routes::TASKS_WAIT
             | routes::SESSIONS
             | routes::SESSION_CLOSE,
@@ -243,7 +245,7 @@ fn broken(error: &impl std::fmt::Display) -> Refusal {
 }
 
 /// Refuses tasks of another owner. What does not exist is left to whoever looks for it.
-async fn check_owner(shell: &Arc<Shell>, tasks: TaskRange, owner: u32) -> Result<(), Refusal> {
+pub async fn check_owner(shell: &Arc<Shell>, tasks: TaskRange, owner: u32) -> Result<(), Refusal> {
     match shell.read(move |history| history.of_others(tasks, owner)).await? {
         Some(id) => Err(not_permitted("this task is another user's", &id.to_string())),
         None => Ok(()),

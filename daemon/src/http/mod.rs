@@ -22,6 +22,7 @@ mod openapi;
 mod operate;
 mod pages;
 mod progress;
+mod publish;
 mod report;
 
 pub mod list;
@@ -194,7 +195,7 @@ fn router(shell: Arc<Shell>) -> Router {
         .route(routes::RESOURCES_SETTLE, post(steer::settle))
         .route(routes::WORKERS, get(workers::list))
         .route(routes::WORKERS_SESSION, get(workers::session))
-        .route(routes::EVENTS, get(events::events))
+        .route(routes::EVENTS, get(events::events).post(publish::publish))
         .route(routes::HOOKS, get(hooks::list))
         .route(routes::HOOKS_DEAD, get(hooks::dead))
         .route(routes::HOOKS_RETRY, post(hooks::retry))

@@ -56,7 +56,7 @@ pub async fn rerun(
 }
 
 /// A workflow that this peer may go on with.
-async fn own(shell: &Arc<Shell>, id: WorkflowId, peer: Peer) -> Result<WorkflowRecord, Refusal> {
+pub async fn own(shell: &Arc<Shell>, id: WorkflowId, peer: Peer) -> Result<WorkflowRecord, Refusal> {
     let stored = shell.read(move |history| history.workflow(id)).await?;
     let workflow =
         stored.ok_or_else(|| Refusal::new(Code::NotFound, "no such workflow").value(id.to_string()))?.record;

@@ -8,11 +8,11 @@ use crate::{
     AddBody, AddItem, AddQuery, AddReply, Backup, BackupRequest, CloseRequest, CloseResource, Daemon,
     DeadLetter, Definition, DefinitionNamed, DefinitionRequest, DefinitionRun, DrainReply, DrainRequest,
     Durations, Event, EventQuery, Explanation, FromWorker, Hook, LetterResult, LettersRequest, ListQuery,
-    LogChunk, LogEnd, LogQuery, OperationResult, PauseRequest, ProgressRequest, Report, ReportQuery,
-    ReportedTask, ReprioritizeRequest, RerunRequest, Resource, ResourceNamed, ResourceRequest, Schedule,
-    ScheduleNamed, Selector, Session, SessionQuery, SettleRequest, ShownDefinition, ShutdownRequest, Stats,
-    StoreCheck, Task, TaskIds, ThrottleRequest, ToWorker, WaitReply, WaitRequest, Worker, Workflow,
-    WorkflowAdded, WorkflowLine, WorkflowQuery, routes,
+    LogChunk, LogEnd, LogQuery, OperationResult, PauseRequest, ProgressRequest, PublishRequest,
+    PublishedEvent, Report, ReportQuery, ReportedTask, ReprioritizeRequest, RerunRequest, Resource,
+    ResourceNamed, ResourceRequest, Schedule, ScheduleNamed, Selector, Session, SessionQuery, SettleRequest,
+    ShownDefinition, ShutdownRequest, Stats, StoreCheck, Task, TaskIds, ThrottleRequest, ToWorker, WaitReply,
+    WaitRequest, Worker, Workflow, WorkflowAdded, WorkflowLine, WorkflowQuery, routes,
 };
 
 /// Every operation, in the order of [`routes`].
@@ -52,6 +52,9 @@ pub fn operations() -> Vec<Operation> {
         Operation::get(routes::EVENTS, "events", "Every change of state, from now or from a sequence")
             .query::<EventQuery>()
             .answers_events(&[("*", schema::<Event>)]),
+        Operation::post(routes::EVENTS, "publish", "An event of your own, for all who listen")
+            .reads::<PublishRequest>()
+            .answers::<PublishedEvent>(),
         Operation::post(
             routes::PAUSE,
             "pause",

@@ -18,6 +18,7 @@ mod lock;
 mod logs;
 mod pause;
 mod progress;
+mod publish;
 mod report;
 mod reprioritize;
 mod rerun;
@@ -116,6 +117,11 @@ verbs! {
     Edit(edit);
     /// Print every change of state as it happens
     Events(events);
+    /// Publish an event of your own and print its sequence
+    ///
+    /// It is told to subscribers and hooks as every other event, and kept as long. In a task, --task $ORCHD_TASK_ID says
+    /// that it is about that task and its workflow.
+    Publish(publish);
     /// Say how far the task that this runs in has come
     ///
     /// What is said sooner than a second after the last word waits for its turn, and makes way for what is said

@@ -24,7 +24,8 @@ impl Script {
                 | Reply::Joined(_)
                 | Reply::Session(_)
                 | Reply::Scheduled(_)
-                | Reply::Ticked(_),
+                | Reply::Ticked(_)
+                | Reply::Published(_),
             ) => {}
             Err(refusal) => said.push(refused_as(&refusal)),
         }
