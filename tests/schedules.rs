@@ -100,13 +100,17 @@ fn a_queued_run_begins_when_the_one_before_it_has_ended() {
 fn what_makes_no_sense_is_refused_and_an_operator_steers_the_rest() {
     let daemon = Daemon::start(1);
     let add = |rest: &[&str]| daemon.orchctl(&[&["schedule", "add"], rest].concat());
-    add(&["s", "--cron", "61 * * * *", "--", "true"]).fails_with(5, &["61 * * * *", "hint"]);
+    add(&["s", "--cron", "61 * * * *", "--", "true"]).fails_with(2, &["61 * * * *", "hint"]);
     add(&["s", "--cron", "0 0 30 2 *", "--", "true"]).fails_with(5, &["never comes", "0 0 30 2 *"]);
-    add(&["s", "--cron", "@daily", "--tz", "Europe/Berlim", "--", "true"]).fails_with(5, &["Europe/Berlim"]);
-    add(&["s", "--every", "0.5", "--", "true"]).fails_with(5, &["at least a second"]);
+    add(&["s", "--cron", "@daily", "--tz", "Europe/Berlim", "--", "true"]).fails_with(2, &["Europe/Berlim"]);
+    add(&["s", "--every", "0.5", "--", "true"]).fails_with(2, &["at least a second"]);
     add(&["s", "--every", "1h", "--key", "k", "--", "true"]).fails_with(5, &["idempotency key", "k"]);
-    add(&["12", "--every", "1h", "--", "true"]).fails_with(5, &["is no number: 12", "ids"]);
+    add(&["12", "--every", "1h", "--", "true"]).fails_with(2, &["is no number: 12", "ids"]);
     add(&["s", "--every", "1h", "--session", "nope", "--", "true"]).fails_with(4, &["no such session: nope"]);
+    add(&["s", "--every", "1h", "--claim", "cpu=5000", "--", "true"]).fails_with(5, &["cpu:system_cpu=5000"]);
+    let file = daemon.write("large.yaml", "tasks: [{ name: a, shell: 'true', claims: [cpu=5000] }]\n");
+    let file = file.to_str().unwrap();
+    add(&["s", "--every", "1h", "--file", file]).fails_with(5, &["task a: ", "cpu:system_cpu=5000"]);
     add(&["s", "--", "true"]).fails_with(2, &["--cron"]);
     add(&["s", "--every", "1h", "--overlap", "quue", "--", "true"]).fails_with(2, &["did you mean queue?"]);
     add(&["s", "--every", "1h", "--cron", "@daily", "--", "true"]).fails_with(2, &["--cron"]);
@@ -150,4 +154,7 @@ fn a_workflow_that_is_kept_under_a_name_is_what_it_is_at_the_tick() {
     daemon.orchctl(&["workflow", "remove", "w"]).succeeds();
     daemon.orchctl(&["schedule", "run", "s"]).fails_with(5, &["refused", "w"]);
     assert_eq!(shown(&daemon, "s")["last"]["outcome"], json!("refused"));
+    let told = ticks(&daemon).pop().unwrap();
+    let error = told["error"].as_str().unwrap();
+    assert!(error.contains('w') && !error.contains('\n'), "an event is told in a line: {error:?}");
 }

@@ -57,7 +57,7 @@ impl Calendar {
         let calendar = Self::Cron(Box::new(cron), zone);
         match calendar.after(created_at) {
             Some(_) => Ok(calendar),
-            None => Err(malformed("this time never comes", pattern)),
+            None => Err(Refusal::new(Code::Unsatisfiable, "this time never comes").value(pattern)),
         }
     }
 
@@ -177,16 +177,18 @@ mod tests {
 
     #[test]
     fn what_is_no_calendar_is_refused() {
-        for (cron, zone) in [
-            ("* * *", None),
-            ("61 * * * *", None),
-            ("x", None),
-            ("0 0 30 2 *", None),
-            ("* * * * *", Some("Europe/Berlim")),
-        ] {
+        for (cron, zone) in
+            [("* * *", None), ("61 * * * *", None), ("x", None), ("* * * * *", Some("Europe/Berlim"))]
+        {
             let refusal = Calendar::of(&spec(Some(cron), zone), at("2026-01-01T00:00:00Z")).unwrap_err();
             assert_eq!((refusal.code, refusal.value.is_some()), (Code::Malformed, true), "{cron}");
         }
+    }
+
+    #[test]
+    fn a_time_that_never_comes_is_well_formed_but_refused() {
+        let never = Calendar::of(&spec(Some("0 0 30 2 *"), None), at("2026-01-01T00:00:00Z")).unwrap_err();
+        assert_eq!((never.code, never.value.as_deref()), (Code::Unsatisfiable, Some("0 0 30 2 *")));
     }
 
     #[test]

@@ -17,6 +17,13 @@ use crate::core::{Core, Output};
 use crate::event::Fact;
 use crate::record::{Run, ScheduleRecord, TickOutcome};
 
+/// A refusal as an event and a table tell it.
+fn in_a_line(refusal: &Refusal) -> String {
+    let text = refusal.to_string();
+    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    lines.join("; ")
+}
+
 fn unknown(schedule: ScheduleId) -> Refusal {
     Refusal::new(Code::NotFound, "no such schedule").value(schedule.to_string())
 }
@@ -130,7 +137,7 @@ impl Core {
                     self.cancel_run(run, out);
                 }
                 work.and_then(|submission| self.start_run(submission, out))
-                    .map_or_else(|refusal| TickOutcome::Refused(refusal.to_string()), TickOutcome::Started)
+                    .map_or_else(|refusal| TickOutcome::Refused(in_a_line(&refusal)), TickOutcome::Started)
             }
         };
         let told = outcome.clone();

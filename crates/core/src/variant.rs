@@ -59,7 +59,10 @@ impl Core {
     }
 
     /// Whether a task can ever have what it claims, in one of its variants.
-    pub(crate) fn check_claims_of(&self, spec: &TaskSpec) -> Result<(), Refusal> {
+    ///
+    /// # Errors
+    /// `unsatisfiable`, or that a resource is not configured, with what was asked and what there is.
+    pub fn check_claims_of(&self, spec: &TaskSpec) -> Result<(), Refusal> {
         spec.claims.iter().try_for_each(|claim| self.check_claim(claim))?;
         let demand = Demand::new(spec, Runner::Process, None);
         let fits = |number| demand.claims_in(number).iter().try_for_each(|claim| self.check_claim(claim));

@@ -3,7 +3,7 @@
 use axum::Extension;
 use axum::extract::State;
 use orchd_api as api;
-use orchd_core::{Command, NewSchedule, Reply, TickOutcome, Trigger};
+use orchd_core::{Command, Core, NewSchedule, Reply, TickOutcome, Trigger};
 use orchd_model::{Code, Refusal, ScheduleSpec};
 use orchd_store::StoredSchedule;
 use std::sync::Arc;
@@ -42,6 +42,9 @@ pub async fn add(
         schedules::check(task)?;
         guard::check_spec(&shell, task, peer).await?;
     }
+    let adds = Arc::new(adds);
+    let added = Arc::clone(&adds);
+    shell.look(move |core| check_claims(core, &added)).await??;
     let sessions = adds.task.iter().filter_map(|task| task.session.as_ref());
     for session in sessions.chain(adds.workflow.iter().filter_map(|workflow| workflow.session.as_ref())) {
         named_session::resolve(&shell, &session.to_string()).await?;
@@ -56,6 +59,21 @@ pub async fn add(
     };
     let stored = shell.read(move |history| history.schedule(id)).await?;
     json(document(stored.ok_or_else(|| unknown(&id.to_string()))?)?)
+}
+
+/// Whether what is added can ever have what it claims, as things are now.
+fn check_claims(core: &Core, adds: &ScheduleSpec) -> Result<(), Refusal> {
+    if let Some(task) = &adds.task {
+        core.check_claims_of(task)?;
+    }
+    let tasks = adds.workflow.iter().flat_map(|workflow| &workflow.tasks);
+    tasks.into_iter().try_for_each(|task| {
+        let of_task = |refusal: Refusal| {
+            let message = format!("task {}: {}", task.name, refusal.message);
+            Refusal { message, ..refusal }
+        };
+        core.check_claims_of(task).map_err(of_task)
+    })
 }
 
 fn unknown(name: &str) -> Refusal {

@@ -2,8 +2,8 @@
 
 use clap::{ArgGroup, Args, Subcommand};
 use orchd_api::{DefinitionRun, Schedule as Shown, ScheduleTick, ScheduledWork, TickWord};
-use orchd_client::Client;
-use orchd_model::{CatchUp, Overlap, ScheduleSpec, Span};
+use orchd_client::{Client, Error};
+use orchd_model::{CatchUp, Code, Overlap, ScheduleSpec, Span};
 use std::path::PathBuf;
 
 use super::definition;
@@ -85,7 +85,10 @@ impl Schedule {
     pub(crate) async fn run(self, context: &Context) -> Result<Exit, Failure> {
         let client = context.client().await?;
         let shown = match self.action {
-            Action::Add(add) => client.add_schedule(&add.spec()?).await?,
+            Action::Add(add) => {
+                let spec = add.spec()?;
+                client.add_schedule(&spec).await.map_err(|error| refused(error, &spec))?
+            }
             Action::List => return list(context, &client).await,
             Action::Show(named) => show(&client, &named.schedule).await?,
             Action::Remove(named) => client.remove_schedule(&named.schedule).await?,
@@ -135,6 +138,21 @@ impl Add {
             spec.task = Some(Box::new(self.task.spec(&submitter)?));
         }
         Ok(spec)
+    }
+}
+
+/// Times, a zone or a name that mean nothing are a mistake on the command line; all else is for the daemon to say.
+fn refused(error: Error, spec: &ScheduleSpec) -> Failure {
+    let every = spec.every.map(|every| every.to_string());
+    let options = [Some(&spec.name), spec.cron.as_ref(), spec.timezone.as_ref(), every.as_ref()];
+    match error {
+        Error::Refused(refusal)
+            if refusal.code == Code::Malformed
+                && refusal.value.as_ref().is_some_and(|value| options.contains(&Some(value))) =>
+        {
+            Failure::Usage(refusal.to_string())
+        }
+        error => error.into(),
     }
 }
 
