@@ -69,6 +69,9 @@ fn what_is_put_again_takes_the_place_of_what_was() {
     daemon
         .orchctl(&["workflow", "put", "bad.yaml"])
         .fails_with(5, &["bad.yaml:2:20: unknown key of a task: shel\n  hint: did you mean shell?"]);
+    daemon.write("number.yaml", "name: 12\ntasks: [{ name: x, shell: y }]\n");
+    let said = daemon.orchctl(&["workflow", "put", "number.yaml"]);
+    said.fails_with(5, &["the name of a workflow that is kept must not be a number: 12", "ids"]);
     assert_eq!(names(&daemon), pairs(&[("a", "stored"), ("b", "stored")]));
 }
 

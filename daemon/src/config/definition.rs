@@ -20,6 +20,11 @@ pub struct Definition {
     pub text: Arc<str>,
 }
 
+/// Whether a name would be taken for the id of a run.
+pub fn is_number(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_digit())
+}
+
 impl Definition {
     /// The workflow with these parameters. `runs`: those that are required must be among them.
     ///

@@ -15,7 +15,7 @@ use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::definition::Definition;
+use super::definition::{Definition, is_number};
 
 const ENDINGS: [&str; 4] = [".yaml", ".yml", ".json", ".toml"];
 
@@ -82,6 +82,10 @@ fn read_workflows(file: &str, text: Arc<str>, found: &mut Vec<Definition>, warni
     };
     for workflow in workflows {
         let name = workflow.spec.name;
+        if is_number(&name) {
+            warnings.push(format!("{file}: workflow {name} is skipped: its name must not be a number"));
+            continue;
+        }
         match found.iter().find(|other| other.name == name) {
             Some(first) => {
                 warnings
@@ -117,6 +121,7 @@ mod tests {
             ("d.yml", good("one")),
             ("notes.txt", good("text")),
             (".hidden.yaml", good("hidden")),
+            ("i.yaml", good("12")),
         ] {
             fs::write(directory.join(name), text).unwrap();
         }
@@ -134,6 +139,7 @@ mod tests {
         };
         for (file, words) in [
             ("c.yaml", "did you mean shell?"),
+            ("i.yaml", "workflow 12 is skipped: its name must not be a number"),
             ("d.yml", "a.yaml has one of this name"),
             ("e.json", "not UTF-8"),
             ("f.yaml", "a link"),
@@ -142,7 +148,7 @@ mod tests {
         ] {
             assert!(said(file).contains(words), "{}", said(file));
         }
-        assert_eq!(warnings.len(), 6, "{warnings:?}");
+        assert_eq!(warnings.len(), 7, "{warnings:?}");
         assert_eq!(read(&directory.join("none"), &mut warnings), Err(Errno::NOENT));
     }
 }

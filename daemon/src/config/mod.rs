@@ -22,7 +22,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 pub use access::{Access, Role};
-pub use definition::Definition;
+pub use definition::{Definition, is_number};
 pub use enforcement::Enforcement;
 pub use hooks::{HookConfig, Target};
 pub use load_guard::LoadGuard;

@@ -7,7 +7,7 @@ use rustix::io::Errno;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::definition::Definition;
+use super::definition::{Definition, is_number};
 use super::directory;
 use super::layers::Layers;
 
@@ -67,9 +67,14 @@ impl WorkflowDefaults {
 pub(super) fn definitions(layers: &mut Layers) -> Vec<Definition> {
     let named = |found: &Configured| found.spec.name.clone();
     let (file, text) = layers.text.clone().unwrap_or_default();
-    let mut definitions: Vec<Definition> = layers
-        .workflows
-        .iter()
+    let (numbers, workflows): (Vec<_>, Vec<_>) =
+        layers.workflows.iter().partition(|found| is_number(&found.spec.name));
+    let skipped = |found: &&Configured| {
+        format!("workflow {} is skipped: its name must not be a number", found.spec.name)
+    };
+    let skipped: Vec<String> = numbers.iter().map(skipped).collect();
+    let mut definitions: Vec<Definition> = workflows
+        .into_iter()
         .map(|found| Definition {
             name: named(found),
             source: DefinitionSource::Configuration,
@@ -77,6 +82,7 @@ pub(super) fn definitions(layers: &mut Layers) -> Vec<Definition> {
             text: Arc::clone(&text),
         })
         .collect();
+    layers.warnings.extend(skipped);
     let directory: PathBuf = layers.value("workflow.manager.config_dir", PathBuf::from("./workflows"));
     let is_given = layers.is_given("workflow.manager.config_dir");
     let beside = layers.path().map(PathBuf::from);

@@ -20,7 +20,7 @@ use tokio::sync::Semaphore;
 
 use super::Shell;
 use super::answer::{Answered, Body, Query, json};
-use crate::config::Definition;
+use crate::config::{Definition, is_number};
 use crate::engine::Request;
 use crate::peer::Peer;
 
@@ -137,7 +137,7 @@ pub async fn put(
             Refusal::new(Code::TooLarge, format!("a workflow that is kept has at most {limit} bytes"));
         return Err(refusal
             .value(text.len().to_string())
-            .hint("run it as a file: one may have 90 MiB")
+            .hint("run it as a file: one in JSON may have 90 MiB")
             .into());
     }
     let (read_file, read_text) = (file.clone(), text.clone());
@@ -166,6 +166,11 @@ async fn check_names(shell: &Arc<Shell>, names: &[String], peer: Peer) -> Result
     let config = shell.live.config();
     let stored = shell.read(|history| history.definitions()).await?;
     for name in names {
+        if is_number(name) {
+            let refusal =
+                Refusal::new(Code::Malformed, "the name of a workflow that is kept must not be a number");
+            return Err(refusal.value(name).hint("numbers are ids of runs: give it another name:"));
+        }
         if let Some(other) = config.definitions.iter().find(|definition| definition.name == *name) {
             return Err(Refusal::new(Code::Conflict, "the configuration has a workflow of this name")
                 .value(name)
