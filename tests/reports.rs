@@ -190,3 +190,19 @@ fn a_report_on_many_tasks_and_arrays_counts_each_of_them() {
     let tasks = daemon.client().reported_tasks(ReportQuery::default()).unwrap();
     assert_eq!(tasks.iter().map(|task| task.attempts.len()).sum::<usize>(), 2000);
 }
+
+#[test]
+fn a_page_says_how_a_task_failed_that_never_ran() {
+    let daemon = Daemon::start(1);
+    let file = daemon.write(
+        "w.yaml",
+        "name: w\ntasks: [{ name: late, shell: 'true', hold: true, deadline: 0.01 }, { name: bad, shell: exit 3 }]\n",
+    );
+    daemon.orchctl(&["workflow", "run", file.to_str().unwrap()]).fails_with(1, &[]);
+    let page = daemon.path("page.html");
+    daemon.orchctl(&["report", "w", "--html", page.to_str().unwrap()]).succeeds();
+    let page = std::fs::read_to_string(page).unwrap();
+    for error in ["<td>Deadline</td>", "<td>ExitCode</td>"] {
+        assert!(page.contains(error), "{error}");
+    }
+}

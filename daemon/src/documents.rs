@@ -1,7 +1,9 @@
 //! From what is stored and scheduled to the documents that users see.
 
 use orchd_api as api;
-use orchd_core::{Core, Counters, Phase, Run, SessionRecord, SkipCause, Snapshot, TaskRecord, TickOutcome};
+use orchd_core::{
+    Core, Counters, Edge, Phase, Run, SessionRecord, SkipCause, Snapshot, TaskRecord, TickOutcome,
+};
 use orchd_model::{
     Amount, Body, Dependency, DependencyTarget, Priority, Reason, ResourceName, Span, Status, StatusReason,
     TaskId, TaskRange, TaskResult, TaskSpec, Time, WorkerId, WorkflowMetrics,
@@ -49,11 +51,9 @@ pub fn task(stored: StoredTask, reasons: Vec<Reason>, names: &BTreeMap<TaskId, S
         claims: record.demand.claims.to_vec(),
         claims_any: record.demand.variants.iter().map(|claims| claims.to_vec()).collect(),
         variant,
-        dependencies: record
-            .edges
-            .iter()
-            .map(|edge| Dependency { task: DependencyTarget::Id(edge.task), on: edge.on })
-            .collect(),
+        dependencies: dependencies(&record),
+        compensates: record.role.compensation.map(|compensation| compensation.of),
+        finally: record.role.finally,
         timeout: record.timeout,
         deadline: record.deadline,
         max_retries: retry.max_retries,
@@ -81,6 +81,12 @@ pub fn task(stored: StoredTask, reasons: Vec<Reason>, names: &BTreeMap<TaskId, S
         owner: record.owner,
         worker,
     }
+}
+
+/// What it waits for.
+fn dependencies(record: &TaskRecord) -> Vec<Dependency> {
+    let dependency = |edge: &Edge| Dependency { task: DependencyTarget::Id(edge.task), on: edge.on };
+    record.edges.iter().map(dependency).collect()
 }
 
 /// Who runs an attempt, and in which variant.
@@ -183,6 +189,7 @@ pub fn reported(
         submitted_at,
         finished_at: task.finished_at,
         why: task.status_reason.map(|reason| reason.text),
+        error_type: task.result.and_then(|result| result.error_type),
         attempts,
     }
 }

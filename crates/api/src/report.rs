@@ -290,6 +290,9 @@ pub struct ReportedTask {
     pub finished_at: Option<Time>,
     /// Why it was skipped, cancelled or failed.
     pub why: Option<String>,
+    /// What kind of failure it ended with, also one without an attempt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error_type: Option<ErrorType>,
     /// Its attempts, the one under way included.
     pub attempts: Vec<Attempt>,
 }

@@ -116,6 +116,12 @@ pub struct Task {
     pub variant: Option<u32>,
     /// What it depends on; ids.
     pub dependencies: Vec<Dependency>,
+    /// The task that it undoes if their workflow does not come to a good end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compensates: Option<TaskId>,
+    /// Whether it runs when all else of its workflow has ended.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub finally: bool,
     /// The limit of one attempt.
     pub timeout: Option<Span>,
     /// The limit of the whole task.

@@ -78,8 +78,8 @@ pub(crate) fn failures(text: &mut String, drawn: &Drawn) {
         .collect();
     _ = write!(text, "<p>{}</p>", types.join(", "));
     let rows = failed.iter().take(FAILURES).map(|task| {
-        let last = task.attempts.last();
-        let error = last.and_then(|attempt| attempt.error_type.as_ref()).map_or("-", |error| error.as_str());
+        let of_attempt = task.attempts.last().and_then(|attempt| attempt.error_type.as_ref());
+        let error = task.error_type.as_ref().or(of_attempt).map_or("-", |error| error.as_str());
         let mut why = format!("<bdi>{}</bdi>", escaped(task.why.as_deref().unwrap_or_default()));
         if let Some(words) = drawn.last_words.get(&task.id) {
             _ = write!(why, "<pre>{}</pre>", escaped(words));

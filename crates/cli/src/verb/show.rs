@@ -111,6 +111,7 @@ fn facts(task: &Task) -> Vec<(&'static str, String)> {
     variants(task).for_each(|variant| say("variant", Some(variant)));
     let edges = task.dependencies.iter().map(|edge| format!("{} ({})", edge.task, edge.on));
     say("after", Some(edges.collect::<Vec<_>>().join(", ")));
+    say("undoes", task.compensates.map(|id| id.to_string()));
     say("when", task.when.clone());
     say("timeout", task.timeout.map(text::duration));
     say("deadline", task.deadline.map(text::duration));
