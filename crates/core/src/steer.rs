@@ -126,8 +126,8 @@ impl Core {
         if self.ledger.find(&ResourceKey::Named(resource.clone())).is_some() || (is_lock && create) {
             return Ok(());
         }
-        let names: Vec<String> = self.resources().iter().map(|view| view.name.to_string()).collect();
-        let hint = match orchd_model::nearest(&resource.to_string(), names.iter().map(String::as_str)) {
+        let names: Vec<ResourceName> = self.resources().into_iter().map(|view| view.name).collect();
+        let hint = match nearest_resource(resource, &names) {
             Some(near) => format!("did you mean {near}?"),
             None => "orchctl resources lists them".to_owned(),
         };
@@ -228,4 +228,16 @@ impl Core {
             self.reconsider(index);
         }
     }
+}
+
+/// The name that was meant, if one is near enough: of the same type, or with a type that is mistyped.
+fn nearest_resource<'a>(written: &ResourceName, names: &'a [ResourceName]) -> Option<&'a ResourceName> {
+    let same_kind = || names.iter().filter(|name| name.kind() == written.kind());
+    let near = orchd_model::nearest(written.identifier(), same_kind().map(ResourceName::identifier));
+    if let Some(near) = near {
+        return same_kind().find(|name| name.identifier() == near);
+    }
+    let same_identifier = || names.iter().filter(|name| name.identifier() == written.identifier());
+    let near = orchd_model::nearest(written.kind(), same_identifier().map(ResourceName::kind))?;
+    same_identifier().find(|name| name.kind() == near)
 }
