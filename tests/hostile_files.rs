@@ -7,6 +7,7 @@
 mod kit;
 
 use kit::{Daemon, Said, program};
+use orchd_client::Status;
 use std::fmt::Write;
 use std::fs;
 
@@ -29,6 +30,16 @@ fn bomb() -> String {
         writeln!(text, "  a{level}: &a{level} [{aliases}]").unwrap();
     }
     text + "tasks: [{ name: a }]\n"
+}
+
+fn counted(count: usize, item: impl FnMut(usize) -> String) -> String {
+    (0..count).map(item).collect::<Vec<_>>().join(",")
+}
+
+/// Sets of tasks that each contain the next one.
+fn nest() -> String {
+    let sets = counted(10_000, |n| format!("w{n}: {{tasks: [{{name: t, workflow: w{}}}]}}", n + 1));
+    format!("workflows: {{{sets}, w10000: {{tasks: [{{name: t}}]}}}}\ntasks: [{{name: t, workflow: w0}}]\n")
 }
 
 /// Each with its name, and what is said of it.
@@ -86,6 +97,44 @@ fn hostile() -> Vec<(&'static str, String, &'static str)> {
     ]
 }
 
+/// Those in which something goes on and on.
+fn endless() -> Vec<(&'static str, String, &'static str)> {
+    vec![
+        (
+            "minus.yaml",
+            format!("tasks: [{{name: a, shell: 'echo {{{{ {}1 }}}}'}}]", "-".repeat(10_000)),
+            "an expression has at most 1000 operators: 10000",
+        ),
+        (
+            "plus.yaml",
+            format!("tasks: [{{name: a, shell: 'true', when: '{}1'}}]", "1+".repeat(50_000)),
+            "an expression has at most 1000 operators: 50000",
+        ),
+        (
+            "elif.yaml",
+            format!(
+                "tasks: [{{name: a, shell: '{{% if 0 %}}{}{{% endif %}}'}}]",
+                "{% elif 0 %}".repeat(20_000)
+            ),
+            "a template has at most 1000 statements: 20002",
+        ),
+        ("nest.yaml", nest(), "a name has 1 to 256 bytes: "),
+        (
+            "parameters.json",
+            format!("{{\"parameters\": {{{}}}, \"tasks\": []}}", counted(300_000, |n| format!("\"{n}\": 0"))),
+            "there are at most 10000 parameters: 300000",
+        ),
+        (
+            "layout.json",
+            format!(
+                "{{\"workflow\": {{{}}}}}",
+                counted(40_000, |n| format!("\"w{n}\": {{\"tasks\": [{{\"name\": \"t\"}}]}}"))
+            ),
+            "a file has at most 10000 workflows: 40000",
+        ),
+    ]
+}
+
 /// Those that are only large, or wrong everywhere.
 fn large() -> Vec<(&'static str, String, &'static str)> {
     vec![
@@ -116,7 +165,7 @@ fn large() -> Vec<(&'static str, String, &'static str)> {
 #[test]
 fn each_is_refused_with_its_reason_and_in_little_memory() {
     let daemon = Daemon::stopped(1, "");
-    for (name, text, words) in hostile().into_iter().chain(large()) {
+    for (name, text, words) in [hostile(), endless(), large()].concat() {
         daemon.write(name, text);
         let said = bounded(&daemon, &["workflow", "check", name]);
         said.fails_with(1, &[name, words]);
@@ -160,4 +209,18 @@ fn a_name_is_never_a_path() {
     daemon.orchctl(&["workflow", "run", "--stored", "evil.yaml"]).fails_with(4, &["evil.yaml"]);
     daemon.orchctl(&["workflow", "run", "--stored", "../workflows/evil"]).fails_with(4, &["evil"]);
     daemon.orchctl(&["workflow", "show", "--stored", "/etc/passwd"]).fails_with(4, &["/etc/passwd"]);
+}
+
+#[test]
+fn an_expression_without_end_ends_no_daemon() {
+    let mut daemon = Daemon::start(1);
+    let when = format!("{}1", "1+".repeat(8_000));
+    let said = daemon.orchctl(&["add", "--when", &when, "--", "true"]);
+    said.fails_with(5, &["an expression has at most 1000 operators: 8000"]);
+    let file = format!("name: w\ntasks: [{{name: a, shell: 'echo {{{{ {}1 }}}}'}}]", "-".repeat(10_000));
+    daemon.write("w.yaml", file);
+    daemon.orchctl(&["workflow", "put", "w.yaml"]).fails_with(5, &["at most 1000 operators"]);
+    daemon.kill_and_restart();
+    let id = daemon.submit(daemon.shell("true"));
+    assert_eq!(daemon.ended_task(id).status, Status::Completed);
 }

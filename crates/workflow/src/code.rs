@@ -10,6 +10,9 @@ use std::ops::Range;
 /// The filter that gives a number as it is.
 pub(crate) const AS_IT_IS: &str = "number_as_it_is";
 
+/// Words that are operators.
+const OPERATORS: [&str; 7] = ["and", "or", "not", "if", "else", "in", "is"];
+
 /// A piece of code. All of them together are the code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Token<'s> {
@@ -111,6 +114,17 @@ fn code_before(rest: &str, close: &str) -> usize {
         end += token.text().len();
     }
     end
+}
+
+/// How deep an expression can be at most: each operator, call, filter, attribute and bracket may stand around all that
+/// stands before or behind it.
+pub(crate) fn depth(expression: &str) -> usize {
+    let deepens = |token: &Token<'_>| match token {
+        Token::Word(word) => OPERATORS.contains(word),
+        Token::Other(other) => !matches!(*other, "," | ":" | ")" | "]" | "}") && !other.trim().is_empty(),
+        Token::Number(_) | Token::Text(_) => false,
+    };
+    tokens(expression).filter(deepens).count()
 }
 
 /// The expression with nothing in it that the compiler would work out and that might be large.

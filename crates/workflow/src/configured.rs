@@ -1,10 +1,10 @@
 //! The workflows of a document: one that is a workflow itself, or several within a configuration,
 //! `workflow.NAME` with its tasks or steps, and `dag.tasks`.
 
-use orchd_model::WorkflowSpec;
+use orchd_model::{WorkflowSpec, limits};
 use serde_json::Value;
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use crate::document;
 use crate::error::{FileError, Report, did_you_mean, shown};
@@ -162,15 +162,22 @@ fn read_each(
     report: &mut Report,
 ) -> Vec<Configured> {
     let mut found: Vec<Configured> = Vec::new();
+    if let Some(first_too_many) = candidates.get(limits::DEFINITIONS) {
+        let words = format!("a file has at most {} workflows: {}", limits::DEFINITIONS, candidates.len());
+        report.add_hint(first_too_many.at, words, "make several files of it");
+        return found;
+    }
+    let mut lines: HashMap<String, u32> = HashMap::new();
     for Candidate { key, at, node } in candidates {
         let Some(read) = workflow(node, key, around, given, report) else { continue };
-        if let Some(first) = found.iter().find(|other| other.spec.name == read.spec.name) {
-            let first = format!("the first one is in line {}", first.line);
+        if let Some(first) = lines.get(&read.spec.name) {
             report.add_hint(
                 *at,
                 format!("a second workflow of this name: {}", shown(&read.spec.name)),
-                first,
+                format!("the first one is in line {first}"),
             );
+        } else {
+            lines.insert(read.spec.name.clone(), at.line);
         }
         found.push(Configured { line: at.line, ..read });
     }

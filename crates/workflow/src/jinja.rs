@@ -14,7 +14,7 @@ use serde_json::Value;
 use std::borrow::Cow;
 use std::sync::LazyLock;
 
-use crate::code::{AS_IT_IS, unfolded, unfolded_template};
+use crate::code::{AS_IT_IS, depth, parts, unfolded, unfolded_template};
 use crate::error::shown;
 use crate::parameters::{AS_DECLARED, as_declared};
 
@@ -22,6 +22,9 @@ use crate::parameters::{AS_DECLARED, as_declared};
 const FUEL: u64 = 200_000;
 /// The statements that templates may use.
 const STATEMENTS: [&str; 8] = ["if", "elif", "else", "endif", "for", "endfor", "raw", "endraw"];
+/// How deep an expression, or the statements of a template, may be nested at most: the compiler goes down them by
+/// recursion, of brackets alone it knows an end, and a thread whose stack is used up ends the whole program.
+const DEPTH: usize = 1000;
 /// Filters whose arguments could ask for any amount of memory.
 const REMOVED_FILTERS: [&str; 5] = ["indent", "format", "batch", "slice", "pprint"];
 
@@ -88,12 +91,32 @@ pub(crate) fn check_template(text: &str) -> Result<(), (Option<usize>, String)> 
 
 /// An expression that can be evaluated.
 pub(crate) fn expression(source: &str) -> Result<Expression<'static, 'static>, Error> {
+    check_depth(source)?;
     ENVIRONMENT.compile_expression_owned(unfolded(source).into_owned())
+}
+
+/// Refuses an expression that may be too deep.
+fn check_depth(expression: &str) -> Result<(), Error> {
+    // Usually there is not even room for so many.
+    let depth = if expression.len() > DEPTH { depth(expression) } else { 0 };
+    if depth > DEPTH {
+        let message = format!("an expression has at most {DEPTH} operators: {depth}");
+        return Err(Error::new(ErrorKind::SyntaxError, message));
+    }
+    Ok(())
 }
 
 /// A template that can be rendered, [unfolded](unfolded_template).
 pub(crate) fn compile(text: &str) -> Result<Template<'_, '_>, Error> {
     let is_allowed = |word: &str| STATEMENTS.contains(&word);
+    let statements = text.matches("{%").count();
+    if statements > DEPTH {
+        let message = format!("a template has at most {DEPTH} statements: {statements}");
+        return Err(Error::new(ErrorKind::SyntaxError, message));
+    }
+    if text.len() > DEPTH {
+        parts(text).into_iter().try_for_each(|part| check_depth(&text[part]))?;
+    }
     for (index, _) in text.match_indices("{%") {
         let rest = text[index + 2..].trim_start_matches(['-', '+']).trim_start();
         let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len());

@@ -19,6 +19,8 @@ use crate::node::{Content, Entry, Node, Position};
 /// Keys of a declaration; the first four tell one from a plain map.
 pub(crate) const KEYS: [&str; 5] = ["type", "default", "required", "enum", "description"];
 const TELLING_KEYS: usize = 4;
+/// Parameters of a workflow: what people write.
+const PARAMETERS: usize = 10_000;
 
 /// Values for parameters from outside of the file.
 #[derive(Clone, Copy)]
@@ -121,7 +123,12 @@ pub(crate) struct Declarations(BTreeMap<String, Declaration>);
 impl Declarations {
     /// Reads the key `parameters` of a workflow.
     pub(crate) fn read(node: &Node, report: &mut Report) -> Self {
-        let entries = map(node, "parameters", report).unwrap_or_default();
+        let mut entries = map(node, "parameters", report).unwrap_or_default();
+        if let Some(first_too_many) = entries.get(PARAMETERS) {
+            let words = format!("there are at most {PARAMETERS} parameters: {}", entries.len());
+            report.add_hint(first_too_many.at, words, "one of them may be a list, or a map");
+            entries = &entries[..0];
+        }
         let declared =
             entries.iter().filter_map(|entry| Some((entry.key.clone(), declaration(entry, report)?)));
         Self(declared.collect())

@@ -125,6 +125,8 @@ impl SubWorkflows {
         let mut open: Vec<Draft> = drafts.into_iter().rev().collect();
         while let Some(draft) = open.pop() {
             let set = draft.call.as_ref().and_then(|call| self.0.get(&call.name));
+            // A name that is too long is told below; what would be in it has longer ones still, and no end of them.
+            let set = set.filter(|_| draft.spec.name.len() <= limits::NAME_BYTES);
             match (set, draft.spec.foreach.clone()) {
                 (Some(_), Some(Foreach::Items(items))) => {
                     open.extend(each::elements(draft, &items).into_iter().rev());
