@@ -8,6 +8,7 @@ mod kit;
 use kit::{Daemon, claims, gate, until};
 use orchd_client::api::{Report, ReportQuery, Verdict};
 use orchd_client::{Status, TaskSpec};
+use std::time::Instant;
 
 fn report(daemon: &Daemon) -> Report {
     daemon.client().report(ReportQuery::default()).unwrap()
@@ -40,11 +41,17 @@ fn who_waited_longest_is_named_with_what_it_waited_on() {
     let daemon = Daemon::start(2);
     // Else the first task waits for the worker.
     daemon.worker();
-    let holder = daemon.submit(named(daemon.shell(gate("go")), "holder", &["lock:deploy:write"]));
-    daemon.until_status(holder, Status::Running);
+    let submitted = Instant::now();
+    let line = format!("echo > began; {}", gate("go"));
+    let holder = daemon.submit(named(daemon.shell(line), "holder", &["lock:deploy:write"]));
+    until("it has begun", || daemon.path("began").exists());
+    let took = submitted.elapsed();
     let waiter = daemon.submit(named(daemon.shell("true"), "waiter", &["lock:deploy:write"]));
     let free = daemon.submit(named(daemon.shell("true"), "free", &[]));
     daemon.wait(&[free]);
+    // What took its time to begin is known to have run that much shorter: it shall run at the same time all the same.
+    let over = Instant::now() + took;
+    until("as much time has passed", || Instant::now() > over);
     // It still waits, and is told of already.
     let found = report(&daemon);
     assert_eq!(

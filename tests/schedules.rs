@@ -146,6 +146,8 @@ fn a_workflow_that_is_kept_under_a_name_is_what_it_is_at_the_tick() {
     add(&["--workflow", "w", "-P", "who=me"]).succeeds();
     assert_eq!(shown(&daemon, "s")["adds"], json!({ "definition": "w" }));
     daemon.orchctl(&["schedule", "run", "s"]).succeeds();
+    // A tick during the last run would be skipped.
+    daemon.orchctl(&["wait", "--all"]).succeeds();
     keep("second");
     daemon.orchctl(&["schedule", "run", "s"]).succeeds();
     daemon.orchctl(&["wait", "--all"]).succeeds();
