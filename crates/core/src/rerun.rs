@@ -147,7 +147,7 @@ impl<'a> Choice<'a> {
                 (0..self.tasks.len()).filter(|place| failed(&self.tasks[*place])).collect()
             }
         };
-        open.extend(self.tasks.iter().filter_map(TaskRecord::undone).filter_map(|id| self.place_of(id)));
+        open.extend(self.tasks.iter().filter_map(TaskRecord::undone).flat_map(|id| self.with_parts(id)));
         while let Some(place) = open.pop() {
             if self.places.insert(place) {
                 open.extend(&self.dependents[place]);
@@ -155,16 +155,15 @@ impl<'a> Choice<'a> {
         }
     }
 
-    /// A task, and the tasks with whose results it ends: those of a sub-workflow.
+    /// A task, and the tasks with whose results it ends: those of a sub-workflow, the elements of a list.
     fn with_parts(&self, id: TaskId) -> Vec<usize> {
         let Some(place) = self.place_of(id) else { return Vec::new() };
         let (mut found, mut next) = (vec![place], 0);
         while let Some(whole) = found.get(next).map(|place| &self.tasks[*place]) {
             next += 1;
-            if whole.role.elements.is_none() {
-                let parts = whole.edges.iter().filter_map(|edge| self.place_of(edge.task));
-                found.extend(parts.filter(|part| self.tasks[*part].role.group == Some(whole.id)));
-            }
+            let parts: BTreeSet<usize> =
+                whole.edges.iter().filter_map(|edge| self.place_of(edge.task)).collect();
+            found.extend(parts.into_iter().filter(|part| self.tasks[*part].role.group == Some(whole.id)));
         }
         found
     }
