@@ -181,3 +181,41 @@ tasks:
     );
     assert_eq!(tasks["bad.x"].status, Status::Skipped);
 }
+
+#[test]
+fn a_set_that_could_not_start_is_a_failure_of_what_is_around_it() {
+    let daemon = Daemon::start(4);
+    let text = r#"
+workflows:
+  inner: { parameters: { v: { type: integer } }, tasks: [{ name: one, shell: 'true' }] }
+  outer:
+    tasks:
+      - { name: seed, shell: 'echo "\"many\"" > $ORCHD_RESULT' }
+      - { name: i, workflow: inner, dependencies: [seed], parameters: { v: "{{ tasks.seed.output }}" } }
+tasks:
+  - { name: list, shell: 'echo "[1, 2, \"many\"]" > $ORCHD_RESULT' }
+  - { name: each, workflow: inner, dependencies: [list], foreach: [0, 1, 2], when: item != 1, parameters: { v: "{{ tasks.list.output[item] }}" } }
+  - { name: nested, workflow: outer }
+  - { name: fine, workflow: inner, dependencies: [list], foreach: [0, 1], when: item != 1, parameters: { v: "{{ tasks.list.output[item] }}" } }
+  - { name: deploy, dependencies: [each], shell: echo each >> deployed }
+  - { name: publish, dependencies: [nested], shell: echo nested >> deployed }
+  - { name: alarm, dependencies: [{ task: each, on: failure }, { task: nested, on: failure }, fine], shell: echo alarm >> deployed }
+"#;
+    let file = daemon.write("w.yaml", text);
+    daemon.orchctl(&["workflow", "run", file.to_str().unwrap()]).fails_with(1, &[]);
+    let tasks = by_name(&daemon);
+    let [each, nested] = ["each", "nested"].map(|name| {
+        let result = tasks[name].result.as_ref().unwrap();
+        let said = result.error_message.clone().unwrap();
+        (result.error_type.as_ref().unwrap().as_str().to_owned(), said)
+    });
+    let (start, of) = (tasks["each[2].(start)"].id, tasks["each[2]"].id);
+    let expected =
+        format!("1 of 3 elements failed, the first is each[2] ({of}): skipped: needs {start}, failed");
+    assert_eq!(each, ("ElementFailed".to_owned(), expected));
+    assert_eq!(nested.0, "TaskFailed");
+    assert!(nested.1.starts_with("1 of 2 tasks failed, the first is nested.i ("), "{}", nested.1);
+    assert_eq!(tasks["each[1]"].status, Status::Skipped);
+    assert_eq!(tasks["fine"].status, Status::Completed, "what a condition rules out is no failure");
+    assert_eq!(daemon.lines("deployed"), ["alarm"]);
+}

@@ -157,21 +157,31 @@ fn output(end: TaskEnd) -> (TaskId, Value) {
     (end.id, data.unwrap_or(Value::Null))
 }
 
-/// Fails when one of them failed, else is cancelled when one of them was.
+/// Fails when one of them failed, else is cancelled when one of them was. One that could not begin for such an end of
+/// another counts as that, one that its condition ruled out does not.
 fn outcome_of(ends: &[TaskEnd], kind: &str, what: &str, name: impl Fn(TaskId) -> String) -> Outcome {
-    let failed = ends.iter().filter(|end| end.status == Status::Failed || !end.status.is_terminal());
-    if let Some(first) = failed.clone().next() {
-        let why = first.result.as_ref().and_then(|result| result.error_message.clone()).unwrap_or_default();
+    let stands_for = |end: &TaskEnd| end.root.map_or(end.status, |(_, status)| status);
+    // Those that failed themselves say more than those that were skipped for it.
+    let has_failed = |end: &&TaskEnd| end.status == Status::Failed || !end.status.is_terminal();
+    let is_ruled_out = |end: &&TaskEnd| end.status == Status::Skipped && stands_for(end) == Status::Failed;
+    let mut failed: Vec<&TaskEnd> = ends.iter().filter(has_failed).collect();
+    if failed.is_empty() {
+        failed = ends.iter().filter(is_ruled_out).collect();
+    }
+    if let Some(first) = failed.first() {
+        let said = first.result.as_ref().and_then(|result| result.error_message.clone());
+        let needs = || first.root.map(|(root, status)| format!("skipped: needs {root}, {status}"));
         let message = format!(
-            "{} of {} {what} failed, the first is {} ({}): {why}",
-            failed.count(),
+            "{} of {} {what} failed, the first is {} ({}): {}",
+            failed.len(),
             ends.len(),
             name(first.id),
-            first.id
+            first.id,
+            said.or_else(needs).unwrap_or_default()
         );
         return Outcome::failed(ErrorType::Other(kind.to_owned()), message);
     }
-    match ends.iter().any(|end| end.status == Status::Cancelled) {
+    match ends.iter().any(|end| stands_for(end) == Status::Cancelled) {
         true => Outcome::Cancelled,
         false => Outcome::Succeeded,
     }

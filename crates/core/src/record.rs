@@ -243,8 +243,15 @@ impl TaskRecord {
     /// by this: the root cause of its skip.
     #[must_use]
     pub fn skip_root(&self) -> Option<TaskId> {
+        self.skipped_after().map(|(task, _)| task)
+    }
+
+    /// The task that it was skipped because of, and how that ended.
+    #[must_use]
+    pub fn skipped_after(&self) -> Option<(TaskId, Status)> {
         match &self.phase {
-            Phase::Skipped(SkipCause::FailFast(task) | SkipCause::Dependency(task, _)) => Some(*task),
+            Phase::Skipped(SkipCause::Dependency(root, status)) => Some((*root, *status)),
+            Phase::Skipped(SkipCause::FailFast(root)) => Some((*root, Status::Failed)),
             Phase::Skipped(SkipCause::Condition | SkipCause::ConditionError(_) | SkipCause::NotNeeded)
             | Phase::Waiting
             | Phase::Checking

@@ -318,7 +318,7 @@ impl History for SqliteHistory {
         let sql = format!("SELECT record, result FROM task WHERE {STANDS_FOR}");
         self.each(&sql, tasks, |id, row| {
             let record: TaskRecord = decode("a task record", blob(row, 0)?)?;
-            Ok(TaskEnd { id, status: record.status(), result: read_result(row, 1)? })
+            Ok(TaskEnd::new(id, &record, read_result(row, 1)?))
         })
     }
 

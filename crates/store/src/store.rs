@@ -405,8 +405,18 @@ pub struct TaskEnd {
     pub id: TaskId,
     /// What has become of it.
     pub status: Status,
+    /// The task behind its end and how that ended, if it was skipped because of another.
+    pub root: Option<(TaskId, Status)>,
     /// Its result.
     pub result: Option<TaskResult>,
+}
+
+impl TaskEnd {
+    /// The end of a task, as its record tells it.
+    #[must_use]
+    pub fn new(id: TaskId, record: &TaskRecord, result: Option<TaskResult>) -> Self {
+        Self { id, status: record.status(), root: record.skipped_after(), result }
+    }
 }
 
 /// A workflow as it is on disk.

@@ -444,8 +444,9 @@ impl History for MemoryStore {
     }
 
     fn ends(&mut self, tasks: &[TaskId]) -> Result<Vec<TaskEnd>, StoreError> {
-        let outputs = self.results(tasks)?.into_iter();
-        Ok(outputs.map(|o| TaskEnd { id: o.id, status: o.status, result: o.result }).collect())
+        let state = self.state();
+        let known = tasks.iter().filter_map(|id| Some((*id, state.standing_for(*id)?)));
+        Ok(known.map(|(id, t)| TaskEnd::new(id, &t.record, t.result.clone())).collect())
     }
 
     fn names(&mut self, tasks: &[TaskId]) -> Result<Vec<(TaskId, Box<str>)>, StoreError> {
