@@ -197,6 +197,9 @@ tasks:
   - { name: each, workflow: inner, dependencies: [list], foreach: [0, 1, 2], when: item != 1, parameters: { v: "{{ tasks.list.output[item] }}" } }
   - { name: nested, workflow: outer }
   - { name: fine, workflow: inner, dependencies: [list], foreach: [0, 1], when: item != 1, parameters: { v: "{{ tasks.list.output[item] }}" } }
+  - { name: broken, shell: 'test -e mended' }
+  - { name: late, workflow: inner, dependencies: [broken], foreach: [0], parameters: { v: "{{ item }}" } }
+  - { name: tell, dependencies: [late], shell: echo late >> deployed }
   - { name: deploy, dependencies: [each], shell: echo each >> deployed }
   - { name: publish, dependencies: [nested], shell: echo nested >> deployed }
   - { name: alarm, dependencies: [{ task: each, on: failure }, { task: nested, on: failure }, fine], shell: echo alarm >> deployed }
@@ -217,5 +220,10 @@ tasks:
     assert!(nested.1.starts_with("1 of 2 tasks failed, the first is nested.i ("), "{}", nested.1);
     assert_eq!(tasks["each[1]"].status, Status::Skipped);
     assert_eq!(tasks["fine"].status, Status::Completed, "what a condition rules out is no failure");
+    assert_eq!(tasks["late"].status, Status::Skipped, "nothing of it was to be done");
     assert_eq!(daemon.lines("deployed"), ["alarm"]);
+    daemon.write("mended", "");
+    daemon.orchctl(&["retry", &tasks["broken"].id.to_string()]).succeeds();
+    daemon.wait(&[tasks["tell"].id]);
+    assert_eq!(daemon.lines("deployed"), ["alarm", "late"]);
 }

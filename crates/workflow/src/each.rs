@@ -146,10 +146,10 @@ pub(crate) fn elements(call: Draft, items: &[Value]) -> Vec<Draft> {
         .iter()
         .map(|draft| Dependency { task: DependencyTarget::Name(draft.spec.name.clone()), on: On::Completion })
         .collect();
+    // What rules out all of them rules out the whole, and an empty list has nothing else to wait for.
+    dependencies.extend(spec.dependencies);
     let (mut transform, mut when) = (spec.transform, None);
     if items.is_empty() {
-        // There is nothing to wait for but what the call waits for itself.
-        dependencies.extend(spec.dependencies);
         transform = Some(transform.map_or_else(|| "[]".to_owned(), |made| put(&made, &[("result", "([])")])));
         when = spec.when.filter(|when| !is_about_an_element(when));
     }
