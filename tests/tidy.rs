@@ -39,12 +39,19 @@ fn root() -> PathBuf {
 
 /// Every file below a folder with one of these endings, but for build output.
 fn files(folder: &Path, endings: &[&str]) -> Vec<PathBuf> {
+    // What is made at the top level, by the compiler and by the examples, is not ours to keep tidy.
+    let ignored = read(&root().join(".gitignore"));
+    let made: Vec<PathBuf> =
+        ignored.lines().filter_map(|line| line.strip_prefix('/')).map(|name| root().join(name)).collect();
     let mut found = Vec::new();
     let mut folders = vec![folder.to_path_buf()];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).unwrap() {
             let path = entry.unwrap().path();
             let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            if made.contains(&path) {
+                continue;
+            }
             if path.is_dir() && !matches!(&*name, "target" | ".git" | "node_modules") {
                 folders.push(path);
             } else if endings.iter().any(|ending| name.ends_with(ending)) {
