@@ -192,6 +192,30 @@ fn a_waiting_writer_stops_later_readers_and_goes_before_them() {
 }
 
 #[test]
+fn nobody_passes_a_waiting_writer_because_the_daemon_or_its_worker_was_killed() {
+    let mut daemon = Daemon::start(4);
+    holder(&daemon, "lock:kept");
+    let line = gate("written");
+    let writer = daemon.submit(TaskSpec { claims: claims(&["lock:kept:write"]), ..daemon.shell(line) });
+    let assert_nobody_passes = |daemon: &Daemon| {
+        for _ in 0..4 {
+            let asked = daemon.orchctl(&["lock", "--no-wait", "--claim", "lock:kept", "--", "true"]);
+            assert!(asked.code == Some(6) && asked.err.contains("not free now"), "{asked:?}");
+        }
+    };
+    assert_nobody_passes(&daemon);
+    daemon.kill_and_restart();
+    assert_nobody_passes(&daemon);
+    // The reader is lost with it, and stands behind the writer then.
+    daemon.kill_worker();
+    assert_nobody_passes(&daemon);
+    daemon.until_status(writer, Status::Running);
+    daemon.write("written", "");
+    daemon.write("end", "");
+    assert_eq!(daemon.ended_task(writer).status, Status::Completed);
+}
+
+#[test]
 fn classes_are_strict_and_a_class_is_first_in_first_out() {
     let daemon = Daemon::start(1);
     let holder = holder(&daemon, "lock:one:exclusive");

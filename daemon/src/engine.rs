@@ -381,8 +381,9 @@ impl Engine {
             std::mem::take(gathering);
         // What is not written with events would not be written at all.
         let blocked = if output.events.is_empty() { Vec::new() } else { self.core.take_blocked() };
+        let reserved = self.core.take_reserved();
         let of_events = batch::of(&self.core, output.events, parameters);
-        let batch = Batch { definitions, hooks, workflow_hooks, blocked, ..of_events };
+        let batch = Batch { definitions, hooks, workflow_hooks, blocked, reserved, ..of_events };
         let through = batch.events.last().map_or(Sequence(0), |event: &Event| event.sequence);
         let picture = Picture::of(&self.core);
         let outgoing = Outgoing { batch, through, picture, responses, effects: output.effects };

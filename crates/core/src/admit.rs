@@ -1,6 +1,6 @@
 //! Admission: the one step that grants all claims, a slot and the start, or nothing.
 
-use orchd_model::{Allotment, Amount, Mode, TaskId};
+use orchd_model::{Allotment, Amount, Mode, TaskId, Time};
 
 use crate::command::Effect;
 use crate::core::{Core, Output};
@@ -9,6 +9,7 @@ use crate::ledger::ResourceIndex;
 use crate::parking::Waits;
 use crate::queue::Queue;
 use crate::rank::Rank;
+use crate::record::Runner;
 use crate::resource::{Asker, Block, Need, ResourceKey};
 use crate::timer::Timer;
 use crate::variant::Variant;
@@ -23,19 +24,27 @@ impl Core {
         if self.starts_nothing() {
             return;
         }
-        // Whether tasks are looked at for which no slot is free: until one of them waits for a slot alone.
-        let mut looks_ahead = true;
+        // Tasks are looked at though no slot is free for them, so that each has its turn on what it cannot have:
+        // until one of them waits for a slot alone. These are the pools where one does.
+        let mut waits_for_slot: Vec<usize> = Vec::new();
         loop {
             while let Some(resource) = self.ledger.take_changed() {
                 self.queues.wake(resource, self.now, &mut self.ledger);
             }
             let workers = &self.workers;
-            let candidate = self.queues.best_candidate(|pool| {
-                workers.is_free_for(&pool.runner) || (looks_ahead && workers.takes_ahead(&pool.runner))
+            let candidate = self.queues.best_candidate(|index, pool| {
+                let is_looked_at = !waits_for_slot.contains(&index) && workers.slots_for(&pool.runner) > 0;
+                is_looked_at || workers.is_free_for(&pool.runner)
             });
             let Some((queue, rank)) = candidate else { return };
             match self.first_fit(queue, rank) {
-                Ok(variant) => looks_ahead &= self.start(queue, variant, rank, out),
+                Ok(variant) if self.start(queue, variant, rank, out) => {
+                    // What it has taken, one that waits for a slot may now wait for, too.
+                    if !self.queues.get(queue).needs_nothing() {
+                        waits_for_slot.clear();
+                    }
+                }
+                Ok(_) => waits_for_slot.push(self.queues.get(queue).pool),
                 Err(blocks) => self.park_head(queue, rank, &blocks),
             }
         }
@@ -47,7 +56,7 @@ impl Core {
         let blocked = variants.map(|(block, variant)| self.wait_for(index, variant, rank, *block));
         let blocked: Vec<_> = blocked.collect();
         self.queues.park(index, &blocked, &mut self.ledger);
-        self.note_gathered(index, rank);
+        self.queues.note_reserving(index, (rank.since, rank.task), &self.ledger);
     }
 
     /// Reserves what blocks a variant, if it may; gives where and how to wait for it.
@@ -79,8 +88,11 @@ impl Core {
         };
         match block {
             // The first in order is not overtaken: a waiting writer stops later readers.
-            Block::Mode | Block::Rate(_) | Block::Behind(_) => self.ledger.reserve(need, rank, variant, None),
-            _ if block.is_bar() => self.bear(rank.task, variant, (need.resource, block)),
+            Block::Mode | Block::Rate(_) | Block::Behind(_) => {
+                let not_before = self.throttled_until(index, variant);
+                self.ledger.reserve(need, (rank, variant), None, not_before);
+            }
+            _ if block.is_bar() => self.bear(rank.task, variant, Some(block)),
             // What a group may run is lent to the first in order, and reserved by nobody.
             Block::Short if !is_group => self.reserve_amount(index, variant, rank, need),
             _ => {}
@@ -92,25 +104,29 @@ impl Core {
     }
 
     /// No waiting for holders helps a task. What an operator or its own size keeps back must not keep others back.
-    /// Who has only to wait keeps what he has reserved: a pause after the other, each of which lets those who came
-    /// later pass, would keep him back for ever. But once he gives way to them: in a pause that is too long to
-    /// wait for him.
-    fn bear(&mut self, task: TaskId, variant: u32, (resource, block): (ResourceIndex, Block)) {
-        match block {
-            Block::Throttled(_) => {
-                if self.ledger.get(resource).throttled_for() > self.config.reservation_delay {
-                    self.ledger.give_way(task, variant);
-                }
-            }
-            _ => self.ledger.unreserve_variant(task, variant),
+    /// Who was told to wait keeps what he has reserved, and those pass who are over before he may go on.
+    fn bear(&mut self, task: TaskId, variant: u32, bar: Option<Block>) {
+        if bar.is_none_or(|bar| matches!(bar, Block::Throttled(_))) {
+            let not_before = self.throttled_until(self.task(task).queue, variant);
+            self.ledger.set_not_before(task, variant, not_before);
+        } else {
+            self.ledger.unreserve_variant(task, variant);
         }
+    }
+
+    /// When the last of what the tasks of a queue need in a variant is no longer throttled, if something is.
+    pub(crate) fn throttled_until(&self, index: usize, variant: u32) -> Option<Time> {
+        let needs = self.queues.get(index).variants.get(variant as usize)?.needs.iter();
+        let ends = needs.filter_map(|need| self.ledger.get(need.resource).throttled_until);
+        ends.filter(|until| *until > self.now).max()
     }
 
     /// A task that is short of an amount has reserved it once it has been ready for long enough.
     fn reserve_amount(&mut self, index: usize, variant: u32, rank: Rank, need: Need) {
         let due = rank.since + self.config.reservation_delay;
         if due <= self.now {
-            self.ledger.reserve(need, rank, variant, Some(due));
+            let not_before = self.throttled_until(index, variant);
+            self.ledger.reserve(need, (rank, variant), Some(due), not_before);
         } else {
             self.timers.set(Timer::Reservation(index), due);
         }
@@ -164,10 +180,12 @@ impl Core {
         let queue = self.queues.get(index);
         let claimant = self.task(rank.task).claimant();
         let Some(worker) = claimant.or_else(|| self.workers.free_for(&queue.demand.runner)) else {
-            if queue.needs_nothing() {
-                return self.place(rank, out);
+            if queue.demand.runner == Runner::Process {
+                if queue.needs_nothing() {
+                    return self.place(rank, out);
+                }
+                self.recall_after(rank, out);
             }
-            self.recall_after(rank, out);
             return false;
         };
         let task = rank.task;
@@ -199,24 +217,14 @@ impl Core {
 
     /// A resource was paused, resumed or set: what is known of those that need it holds no longer.
     pub(crate) fn reconsider(&mut self, resource: ResourceIndex) {
-        let bar = |need: &Need| {
-            let is_it = need.resource == resource;
-            is_it.then(|| self.ledger.get(resource).bar(need.mode, need.amount, self.now)).flatten()
-        };
-        let mut barred = Vec::new();
         for task in self.ledger.reserving_tasks() {
-            let variants = self.queues.get(self.task(task).queue).variants.iter().zip(0..);
-            let of_task = variants.filter_map(|(variant, number)| {
-                let block = variant.needs.iter().find_map(bar)?;
-                Some((task, number, block))
+            let queue = self.queues.get(self.task(task).queue);
+            let concerned = queue.variants.iter().zip(0..).filter_map(|(variant, number)| {
+                let need = variant.needs.iter().find(|need| need.resource == resource)?;
+                Some((number, self.ledger.get(resource).bar(need.mode, need.amount, self.now)))
             });
-            barred.extend(of_task);
-        }
-        for (task, variant, block) in barred {
-            self.bear(task, variant, (resource, block));
-            // What it keeps now it does not wait for. It is not looked at while no slot is free for it.
-            if !self.ledger.reservations_of(task).is_empty() && matches!(block, Block::Throttled(_)) {
-                self.ledger.set_gathered(task, true);
+            for (variant, bar) in concerned.collect::<Vec<(u32, Option<Block>)>>() {
+                self.bear(task, variant, bar);
             }
         }
         let needs_it = |queue: &Queue| queue.needs().any(|need| need.resource == resource);

@@ -35,10 +35,7 @@ impl Core {
             Fact::Started { task, token, at, .. } => self.apply_started(event, *task, *token, *at),
             Fact::Placed { placement } => self.apply_placed(placement),
             Fact::Recalling { task, recall } => self.apply_recalling(*task, *recall),
-            Fact::Recalled { task, .. } => {
-                self.drop_placement(*task);
-                self.enqueue(*task);
-            }
+            Fact::Recalled { task, .. } => self.apply_recalled(*task),
             Fact::Stopping { task, stop } => self.apply_stopping(*task, *stop),
             Fact::Progressed { task, progress, .. } => self.task_mut(*task).note_progress(Some(progress)),
             Fact::Loosened { task, resource, kept } => self.apply_loosened(*task, resource, *kept),
@@ -239,7 +236,8 @@ impl Core {
             // Its place is taken by another, whose turn to climb comes at another time.
             self.watch_aging(queue);
         } else if task.away {
-            self.ledger.forget_kept(id);
+            // What it had reserved it keeps only while it may still come back to it.
+            self.ledger.unreserve(id);
         }
     }
 
@@ -251,10 +249,13 @@ impl Core {
         let placed = task.placed;
         let task = self.task(id);
         let (to, queue, since) = (task.base_class(), task.queue, task.queued_since());
+        let is_awaited = task.is_awaited();
         self.placements_doubted |= placed && from != to;
         if let Some(since) = since.filter(|_| from != to) {
             self.queues.reclass(queue, (from, to), (since, id), self.now, &mut self.ledger);
             self.watch_aging(queue);
+        } else if is_awaited {
+            self.ledger.rerank_reservations(self.rank_of(id));
         }
         if from != to {
             self.take_turn_anew(id);

@@ -212,6 +212,7 @@ impl Core {
             Timer::Resource(resource) => self.time_has_passed_for(resource),
             Timer::Placed(_) => self.placements_doubted = true,
             Timer::Lease(worker) => self.check_lease(worker, out),
+            Timer::Unserved => self.unreserve_unserved(),
             Timer::Workflow(workflow) => {
                 // What runs at its end is not bound by it.
                 if self.workflows.get(&workflow).is_some_and(|record| record.others() > 0) {

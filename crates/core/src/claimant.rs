@@ -81,10 +81,9 @@ impl Core {
     /// The daemon was away, and the client has found the new one.
     fn come_back(&mut self, worker: WorkerId, join: &Join, out: &mut Output) {
         let Some(id) = self.workers.set_claimant_attached(worker, true) else { return };
-        self.dequeue(id);
-        self.task_mut(id).away = false;
-        self.enqueue(id);
-        self.regain(id);
+        if std::mem::take(&mut self.task_mut(id).away) {
+            self.enqueue(id);
+        }
         let task = self.task(id);
         let Phase::Running { token, stop, started_at, variant, .. } = task.phase else { return };
         if !join.holds.contains(&token) {

@@ -56,5 +56,6 @@ impl Core {
     /// A worker has another number of slots from now on. Attempts beyond it run to their end.
     pub(crate) fn resize(&mut self, worker: WorkerId, slots: u32) {
         self.workers.resize(worker, slots);
+        self.note_service();
     }
 }

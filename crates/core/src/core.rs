@@ -151,7 +151,6 @@ impl Core {
         }
         self.admit(out);
         self.call_queued(out);
-        self.keep_gathered();
         reply
     }
 

@@ -7,6 +7,7 @@ use crate::core::Core;
 use crate::ledger::ResourceIndex;
 use crate::queue::Queue;
 use crate::rank::{Rank, aged};
+use crate::record::Runner;
 use crate::resource::{Block, Need};
 
 impl Core {
@@ -39,7 +40,8 @@ impl Core {
         known.chain(refilled).max()
     }
 
-    /// When enough tokens will have come for those that are served before a task, and for itself.
+    /// When enough tokens will have come for those that are served before a task, and for itself. Only those count
+    /// before it that nothing but an operator takes out of their queue.
     fn refilled(&self, id: TaskId, more: u64, need: &Need) -> Option<Time> {
         self.task(id).queued_since()?;
         let resource = self.ledger.get(need.resource);
@@ -51,15 +53,17 @@ impl Core {
         let rank = self.rank_of(id);
         let before = self.queues.all().filter_map(|(_, queue)| {
             let need = queue.waits_for(need.resource)?;
+            // Others of a workflow may end it, and a client that goes takes its claim with it.
+            let is_certain = queue.demand.workflow.is_none() && queue.demand.runner != Runner::Claimant;
             let drawn = resource.charge(need.mode, need.amount).as_thousandths();
-            Some(drawn.saturating_mul(self.tasks_before(queue, rank)))
+            is_certain.then(|| drawn.saturating_mul(self.tasks_before(queue, rank)))
         });
         let before = before.fold(own.as_thousandths().saturating_mul(more), u64::saturating_add);
         let ready = bucket.ready_at(own + Amount::thousandths(before), rate);
         (ready > self.now).then_some(ready)
     }
 
-    /// How many tasks of a queue stand before a rank.
+    /// How many tasks of a queue stand before a rank, and have no deadline.
     fn tasks_before(&self, queue: &Queue, rank: Rank) -> u64 {
         let of_class = |class: Priority| {
             let ranks = queue.ready[class.index()].iter().map(move |(since, task)| Rank {
@@ -67,7 +71,8 @@ impl Core {
                 since: *since,
                 task: *task,
             });
-            ranks.take_while(|other| *other < rank).map(|other| self.task(other.task).count()).sum::<u64>()
+            let before = ranks.take_while(|other| *other < rank).map(|other| self.task(other.task));
+            before.filter(|task| task.deadline_at().is_none()).map(|task| task.count()).sum::<u64>()
         };
         Priority::ALL.into_iter().map(of_class).sum()
     }

@@ -84,7 +84,7 @@ impl Core {
             }
         }
         for id in self.ledger.reserving_tasks() {
-            if self.tasks.get(&id).is_none_or(|task| task.queued_since().is_none()) {
+            if self.tasks.get(&id).is_none_or(|task| task.queued_since().is_none() && !task.is_awaited()) {
                 return Err(format!("task {id} has a reservation but is not ready"));
             }
         }

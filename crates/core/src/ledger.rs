@@ -22,12 +22,8 @@ pub(crate) struct Ledger {
     vacant: Vec<ResourceIndex>,
     index: FxHashMap<ResourceKey, ResourceIndex>,
     reservations: FxHashMap<TaskId, Vec<Reservation>>,
-    /// Tasks with a reservation on something that they do not wait for. Invariant: each has one.
-    gathered: BTreeSet<TaskId>,
-    /// Waiting tasks that have given up once what they had reserved.
-    gave_way: BTreeSet<TaskId>,
-    /// Tasks of which what is kept over a restart may have changed since that was last asked for.
-    kept_changed: BTreeSet<TaskId>,
+    /// Tasks that have reserved something or given it up since that was last asked for.
+    reservations_changed: BTreeSet<TaskId>,
     /// Resources whose clocks have started or stopped, and whose have gone with them.
     clocks_changed: BTreeSet<ResourceIndex>,
     clocks_gone: BTreeSet<ResourceName>,
@@ -145,8 +141,8 @@ impl Ledger {
 
     /// What is known of a resource beyond what is said of it, and worth keeping.
     pub fn state(&self, index: ResourceIndex) -> ResourceState {
-        let Resource { closed, throttled_until, throttled_since, bucket, .. } = *self.get(index);
-        ResourceState { closed, throttled_until, throttled_since, bucket }
+        let Resource { closed, throttled_until, bucket, .. } = *self.get(index);
+        ResourceState { closed, throttled_until, bucket }
     }
 
     /// Changes what is known of a resource beyond what is said of it.
@@ -154,7 +150,6 @@ impl Ledger {
         let resource = self.get_mut(index);
         resource.closed = state.closed;
         resource.throttled_until = state.throttled_until;
-        resource.throttled_since = state.throttled_since;
         if resource.bucket.is_some() {
             resource.bucket = state.bucket.or(resource.bucket);
         }
@@ -229,21 +224,29 @@ impl Ledger {
     }
 
     /// Reserves a resource for a variant of a task, or moves its reservation to a new rank. With an instant it
-    /// reserves the amount as well, since then.
-    pub fn reserve(&mut self, need: Need, rank: Rank, variant: u32, short_since: Option<Time>) {
+    /// reserves the amount as well, since then. `not_before`: when the task can start at the earliest, if that is
+    /// known.
+    pub fn reserve(
+        &mut self,
+        need: Need,
+        (rank, variant): (Rank, u32),
+        short_since: Option<Time>,
+        not_before: Option<Time>,
+    ) {
         let Need { resource, mode, amount } = need;
         let of_task = self.reservations.entry(rank.task).or_default();
         let amount = short_since.map(|since| (amount, since));
         let is_it = |r: &Reservation| (r.resource, r.variant) == (resource, variant);
         let index = of_task.iter().position(is_it).unwrap_or_else(|| {
-            of_task.push(Reservation { resource, mode, rank, variant, amount });
+            of_task.push(Reservation { resource, mode, rank, variant, amount, not_before });
+            self.reservations_changed.insert(rank.task);
             of_task.len() - 1
         });
         let old = of_task[index];
-        let new = Reservation { rank, amount: old.amount.or(amount), ..old };
+        let new = Reservation { rank, amount: old.amount.or(amount), not_before, ..old };
         of_task[index] = new;
-        if self.gathered.contains(&rank.task) {
-            self.kept_changed.insert(rank.task);
+        if old.amount != new.amount {
+            self.reservations_changed.insert(rank.task);
         }
         let first = self.get(resource).first_amount();
         self.get_mut(resource).remove_reservation(&old);
@@ -252,6 +255,20 @@ impl Ledger {
         if first != self.get(resource).first_amount() {
             self.note_change(resource);
         }
+    }
+
+    /// A task cannot start in a variant before an instant, or that is no longer known: those who are over by then
+    /// may pass what it has reserved.
+    pub fn set_not_before(&mut self, task: TaskId, variant: u32, not_before: Option<Time>) {
+        let Some(mut of_task) = self.reservations.remove(&task) else { return };
+        for reservation in of_task.iter_mut().filter(|one| one.variant == variant) {
+            if reservation.not_before != not_before {
+                reservation.not_before = not_before;
+                self.get_mut(reservation.resource).insert_reservation(reservation);
+                self.note_change(reservation.resource);
+            }
+        }
+        self.reservations.insert(task, of_task);
     }
 
     /// Moves all reservations of a task to its new rank.
@@ -269,20 +286,11 @@ impl Ledger {
         self.reservations.insert(rank.task, of_task);
     }
 
-    /// A task does not wait any more.
-    pub fn leave(&mut self, task: TaskId) {
-        self.unreserve(task);
-        if self.gave_way.remove(&task) {
-            self.kept_changed.insert(task);
-        }
-    }
-
     /// Gives up every reservation of a task.
     pub fn unreserve(&mut self, task: TaskId) {
-        if self.gathered.remove(&task) {
-            self.kept_changed.insert(task);
-        }
-        for reservation in self.reservations.remove(&task).unwrap_or_default() {
+        let Some(of_task) = self.reservations.remove(&task) else { return };
+        self.reservations_changed.insert(task);
+        for reservation in of_task {
             self.get_mut(reservation.resource).remove_reservation(&reservation);
             self.note_change(reservation.resource);
         }
@@ -292,41 +300,13 @@ impl Ledger {
     pub fn unreserve_variant(&mut self, task: TaskId, variant: u32) {
         let Some(mut of_task) = self.reservations.remove(&task) else { return };
         for reservation in of_task.extract_if(.., |reservation| reservation.variant == variant) {
+            self.reservations_changed.insert(task);
             self.get_mut(reservation.resource).remove_reservation(&reservation);
             self.note_change(reservation.resource);
         }
-        if self.gathered.contains(&task) {
-            self.kept_changed.insert(task);
-        }
-        if of_task.is_empty() {
-            self.gathered.remove(&task);
-        } else {
+        if !of_task.is_empty() {
             self.reservations.insert(task, of_task);
         }
-    }
-
-    /// Gives up what a task has reserved for one of its variants, unless it has done so before.
-    pub fn give_way(&mut self, task: TaskId, variant: u32) {
-        let has_some = self.reservations_of(task).iter().any(|reservation| reservation.variant == variant);
-        if has_some && self.gave_way.insert(task) {
-            self.kept_changed.insert(task);
-            self.unreserve_variant(task, variant);
-        }
-    }
-
-    /// A waiting task has given way before a restart.
-    pub fn note_gave_way(&mut self, task: TaskId) {
-        self.gave_way.insert(task);
-    }
-
-    /// Whether a waiting task has given way.
-    pub fn has_given_way(&self, task: TaskId) -> bool {
-        self.gave_way.contains(&task)
-    }
-
-    /// Whether a task has reserved something that it does not wait for.
-    pub fn is_gathered(&self, task: TaskId) -> bool {
-        self.gathered.contains(&task)
     }
 
     /// What a task has reserved.
@@ -334,22 +314,14 @@ impl Ledger {
         self.reservations.get(&task).map_or(&[], Vec::as_slice)
     }
 
-    /// Says whether a task has reserved something that it does not wait for.
-    pub fn set_gathered(&mut self, task: TaskId, is_gathered: bool) {
-        let has_changed = if is_gathered { self.gathered.insert(task) } else { self.gathered.remove(&task) };
-        if has_changed {
-            self.kept_changed.insert(task);
-        }
+    /// What is stored of the reservations of a task is not true any more.
+    pub fn note_reservations(&mut self, task: TaskId) {
+        self.reservations_changed.insert(task);
     }
 
-    /// What a task has kept over a restart is not wanted any more, unless it takes it again in this step.
-    pub fn forget_kept(&mut self, task: TaskId) {
-        self.kept_changed.insert(task);
-    }
-
-    /// Tasks of which what is kept over a restart may have changed since the last call.
-    pub fn take_kept_changed(&mut self) -> BTreeSet<TaskId> {
-        std::mem::take(&mut self.kept_changed)
+    /// Tasks that have reserved something or given it up since the last call.
+    pub fn take_reservations_changed(&mut self) -> BTreeSet<TaskId> {
+        std::mem::take(&mut self.reservations_changed)
     }
 
     /// Every task that has a reservation, by id.
@@ -411,12 +383,6 @@ impl Ledger {
                 return Err(format!("{:?} has conflicting holders", resource.key));
             }
         }
-        if let Some(task) = self.gathered.iter().find(|task| !self.reservations.contains_key(task)) {
-            return Err(format!("task {task} keeps what it has not reserved"));
-        }
-        if !self.kept_changed.is_empty() {
-            return Err(format!("what {:?} keep is not noted", self.kept_changed));
-        }
         let listed: usize = self.reservations.values().map(Vec::len).sum();
         let reserved: usize = self.resources.iter().flatten().map(Resource::reservations).sum();
         if listed != reserved {
@@ -471,13 +437,13 @@ mod tests {
         let mut ledger = Ledger::default();
         let index = ledger.intern(&ResourceKey::Workflow(WorkflowId(1)));
         let need = |mode| Need { resource: index, mode, amount: Amount::ONE };
-        ledger.reserve(need(Mode::Write), rank(5), 0, None);
+        ledger.reserve(need(Mode::Write), (rank(5), 0), None, None);
         let block = |ledger: &Ledger, mode, task| ledger.get(index).block(mode, Amount::ONE, &asker(task));
         assert_eq!(block(&ledger, Mode::Read, 6), Some(Block::Behind(TaskId(5))));
         assert_eq!(block(&ledger, Mode::Read, 4), None);
         assert_eq!(block(&ledger, Mode::Write, 5), None);
         ledger.unreserve(TaskId(5));
-        ledger.reserve(need(Mode::Read), rank(5), 0, None);
+        ledger.reserve(need(Mode::Read), (rank(5), 0), None, None);
         assert_eq!(block(&ledger, Mode::Read, 6), None);
         assert_eq!(block(&ledger, Mode::Exclusive, 6), Some(Block::Behind(TaskId(5))));
     }

@@ -11,8 +11,8 @@
 //! | tasks that become their elements, or end with what others left | `group` |
 //! | tasks at the end of a workflow | `finally`, `compensation` |
 //! | workflows that go on after their end | `rerun` |
-//! | the order of ready tasks | `rank`, `class`, `queue`, `parking` |
-//! | claims | `resource`, `resource_state`, `blocked`, `ledger`, `bucket`, `demand`, `variant`, `admit`, `gathered` |
+//! | the order of ready tasks | `rank`, `class`, `queue`, `pool`, `parking` |
+//! | claims | `resource`, `resource_state`, `blocked`, `ledger`, `bucket`, `demand`, `variant`, `admit`, `reserved` |
 //! | attempts, retries, lost workers | `attempt`, `worker` |
 //! | tasks given to workers ahead of their slots | `place` |
 //! | sessions, and the order inside them | `session`, `turns` |
@@ -44,7 +44,6 @@ mod estimate;
 mod event;
 mod explain;
 mod finally;
-mod gathered;
 mod group;
 mod invariants;
 mod keys;
@@ -54,11 +53,13 @@ mod news;
 mod operate;
 mod parking;
 mod place;
+mod pool;
 mod progress;
 mod queue;
 mod rank;
 mod record;
 mod rerun;
+mod reserved;
 mod resource;
 mod resource_state;
 mod schedule;
@@ -83,7 +84,6 @@ pub use compensation::Compensation;
 pub use demand::Demand;
 pub use event::{AttemptEnd, Event, Fact};
 pub use explain::Explained;
-pub use gathered::Gathered;
 pub use news::News;
 pub use record::{
     Counters, Edge, Elements, Key, Meta, Phase, Placement, Recall, Role, Run, Runner, ScheduleRecord, Scope,
@@ -91,5 +91,6 @@ pub use record::{
     WorkflowRecord, WorkflowStop,
 };
 pub use rerun::Rerun;
+pub use reserved::Reserved;
 pub use resource_state::ResourceState;
 pub use view::{RateView, ResourceView, WorkerView};

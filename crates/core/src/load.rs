@@ -23,7 +23,7 @@ impl Core {
     /// taken for disconnected until they say hello. Effects that were under way are put into `out` again.
     #[must_use]
     pub fn load(config: Config, snapshot: Snapshot, now: Time, out: &mut Output) -> Self {
-        let Snapshot { meta, tasks, workflows, sessions, schedules, blocked } = snapshot;
+        let Snapshot { meta, tasks, workflows, sessions, schedules, blocked, reserved } = snapshot;
         let now = now.max(meta.last_time);
         let ahead = config.ahead;
         let mut core = Self {
@@ -56,7 +56,7 @@ impl Core {
         };
         core.restore_resources();
         for worker in core.meta.workers.clone() {
-            core.workers.await_return(&worker);
+            core.workers.add(&worker);
             core.timers.set(Timer::Lease(worker.id), now + core.config.lease);
         }
         for session in &sessions {
@@ -83,8 +83,8 @@ impl Core {
             core.restore(id, out);
         }
         core.restore_blocked(blocked);
-        core.regain_all();
-        core.keep_gathered();
+        core.restore_reserved(reserved);
+        core.note_service();
         core
     }
 

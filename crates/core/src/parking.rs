@@ -30,8 +30,9 @@ pub(crate) struct Parking {
     pub in_order: BTreeSet<Entry>,
     for_amount: ByAmount,
     beside: ByAmount,
-    /// Those beside a reservation whose tasks have a timeout, by that.
-    timed: BTreeMap<Span, BTreeSet<Entry>>,
+    /// Those whose tasks have a timeout, by that: in order, and beside a reservation.
+    timed_in_order: BTreeMap<Span, BTreeSet<Entry>>,
+    timed_beside: BTreeMap<Span, BTreeSet<Entry>>,
 }
 
 /// Queues by the amount they wait for, and again by its size, so that finding the first that fits looks at
@@ -94,12 +95,17 @@ impl ByAmount {
 impl Parking {
     pub fn add(&mut self, waits: Waits, timeout: Option<Span>, entry: Entry) {
         match waits {
-            Waits::InOrder => drop(self.in_order.insert(entry)),
+            Waits::InOrder => {
+                self.in_order.insert(entry);
+                if let Some(timeout) = timeout {
+                    file(&mut self.timed_in_order, timeout, entry);
+                }
+            }
             Waits::ForAmount(amount) => self.for_amount.add(amount, entry),
             Waits::Beside(amount) => {
                 self.beside.add(amount, entry);
                 if let Some(timeout) = timeout {
-                    file(&mut self.timed, timeout, entry);
+                    file(&mut self.timed_beside, timeout, entry);
                 }
             }
         }
@@ -107,25 +113,30 @@ impl Parking {
 
     pub fn remove(&mut self, waits: Waits, timeout: Option<Span>, entry: &Entry) {
         match waits {
-            Waits::InOrder => drop(self.in_order.remove(entry)),
+            Waits::InOrder => {
+                self.in_order.remove(entry);
+                if let Some(timeout) = timeout {
+                    unfile(&mut self.timed_in_order, &timeout, entry);
+                }
+            }
             Waits::ForAmount(amount) => self.for_amount.remove(amount, entry),
             Waits::Beside(amount) => {
                 self.beside.remove(amount, entry);
                 if let Some(timeout) = timeout {
-                    unfile(&mut self.timed, &timeout, entry);
+                    unfile(&mut self.timed_beside, &timeout, entry);
                 }
             }
         }
     }
 
     pub fn contains(&self, waits: Waits, timeout: Option<Span>, entry: &Entry) -> bool {
+        let is_in = |timed: &BTreeMap<Span, BTreeSet<Entry>>| {
+            timeout.is_none_or(|timeout| timed.get(&timeout).is_some_and(|same| same.contains(entry)))
+        };
         match waits {
-            Waits::InOrder => self.in_order.contains(entry),
+            Waits::InOrder => self.in_order.contains(entry) && is_in(&self.timed_in_order),
             Waits::ForAmount(amount) => self.for_amount.contains(amount, entry),
-            Waits::Beside(amount) => {
-                let is_timed = |timeout| self.timed.get(&timeout).is_some_and(|same| same.contains(entry));
-                self.beside.contains(amount, entry) && timeout.is_none_or(is_timed)
-            }
+            Waits::Beside(amount) => self.beside.contains(amount, entry) && is_in(&self.timed_beside),
         }
     }
 
@@ -136,6 +147,12 @@ impl Parking {
     /// The first of those that wait for no more than `free`.
     pub fn first_for_amount(&self, free: Amount) -> Option<&Entry> {
         self.for_amount.first_that_fits(free)
+    }
+
+    /// Some of those that wait for their turn after a rank, and whose attempts take no longer than this.
+    pub fn passing(&self, first: Rank, longest: Span) -> impl Iterator<Item = usize> {
+        let short = self.timed_in_order.range(..=longest).flat_map(|(_, same)| same);
+        short.filter(move |(rank, _)| *rank > first).take(BACKFILL_LOOKS).map(|(_, index)| *index)
     }
 
     /// The first of those beside a reservation that can be let in, or have to wait for something else.
@@ -150,7 +167,7 @@ impl Parking {
         let first = self.beside.first_that_fits(Amount::MAX)?;
         let Some(spare) = spare.filter(|spare| spare.behind < first.0) else { return Some(first) };
         let fits = self.beside.first_that_fits(free.min(spare.amount));
-        let short = longest.into_iter().flat_map(|longest| self.timed.range(..=longest));
+        let short = longest.into_iter().flat_map(|longest| self.timed_beside.range(..=longest));
         let short = short.flat_map(|(_, same)| same).take(BACKFILL_LOOKS);
         fits.into_iter().chain(short.filter(|(_, index)| amount_of(*index) <= free)).min()
     }

@@ -222,6 +222,11 @@ impl Core {
         }
     }
 
+    pub(crate) fn apply_recalled(&mut self, id: orchd_model::TaskId) {
+        self.drop_placement(id);
+        self.enqueue(id);
+    }
+
     /// Ends a placement; the task stands in no queue yet.
     pub(crate) fn drop_placement(&mut self, id: orchd_model::TaskId) {
         if !self.task(id).placed {

@@ -19,7 +19,6 @@
 //! Invariant: a queue with ready tasks is a candidate or parked, and its place is filed under its rank.
 
 use orchd_model::{Amount, Priority, Span, TaskId, Time};
-use priority_queue::PriorityQueue;
 use rustc_hash::FxHashMap;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,6 +27,7 @@ use std::sync::Arc;
 use crate::demand::Demand;
 use crate::ledger::{Ledger, ResourceIndex};
 use crate::parking::{Entry, Parking, Waits};
+use crate::pool::Pool;
 use crate::rank::{Rank, aged, next_aging};
 use crate::record::Runner;
 use crate::resource::Need;
@@ -135,13 +135,6 @@ impl Queue {
     }
 }
 
-/// The queues that need the same kind of worker.
-#[derive(Debug)]
-pub(crate) struct Pool {
-    pub runner: Runner,
-    candidates: PriorityQueue<usize, Reverse<Rank>>,
-}
-
 /// All queues, pools and parking places.
 #[derive(Debug)]
 pub(crate) struct Queues {
@@ -228,9 +221,19 @@ impl Queues {
 
     fn pool_of(&mut self, runner: &Runner) -> usize {
         self.pools.iter().position(|pool| pool.runner == *runner).unwrap_or_else(|| {
-            self.pools.push(Pool { runner: runner.clone(), candidates: PriorityQueue::new() });
+            self.pools.push(Pool::new(runner));
             self.pools.len() - 1
         })
+    }
+
+    /// Every pool, in the order in which they came into being.
+    pub fn pools_mut(&mut self) -> &mut [Pool] {
+        &mut self.pools
+    }
+
+    /// The pool that a queue belongs to.
+    pub fn pool(&self, index: usize) -> &Pool {
+        &self.pools[self.get(index).pool]
     }
 
     /// The queue at a position that [`Queues::join`] gave.
@@ -318,7 +321,7 @@ impl Queues {
     ) {
         if self.get_mut(index).ready[class.index()].remove(&(since, task)) {
             self.backlog -= 1;
-            ledger.leave(task);
+            ledger.unreserve(task);
             self.rank_anew(index, now, ledger);
         }
     }
@@ -494,6 +497,32 @@ impl Queues {
             self.get_mut(index).woken_by = Some(resource);
             self.stand_as_candidate(index);
         }
+        if let Some((first, until)) = ledger.get(resource).passable() {
+            let longest = self.longest_until(until, now);
+            self.wake_passing(resource, (first, longest), ledger);
+        }
+    }
+
+    /// Those that wait for their turn behind a reservation, and may be over before it can be honoured, become
+    /// candidates.
+    fn wake_passing(
+        &mut self,
+        resource: ResourceIndex,
+        (first, longest): (Rank, Option<Span>),
+        ledger: &mut Ledger,
+    ) {
+        let Some(longest) = longest else { return };
+        let parked = self.parked.range((resource, 0)..=(resource, usize::MAX));
+        let passing: Vec<usize> = parked.flat_map(|(_, parking)| parking.passing(first, longest)).collect();
+        for index in passing {
+            self.take_from_place(index, ledger);
+            self.stand_as_candidate(index);
+        }
+    }
+
+    /// How long the timeout of an attempt may be that starts now and must have ended by then.
+    fn longest_until(&self, until: Time, now: Time) -> Option<Span> {
+        until.0.checked_sub(now.0)?.checked_sub(self.grace.0).map(Span)
     }
 
     fn first_to_wake(&self, index: ResourceIndex, pool: usize, now: Time, ledger: &Ledger) -> Option<usize> {
@@ -501,8 +530,7 @@ impl Queues {
         let resource = ledger.get(index);
         let free = resource.free().or(resource.whole()).unwrap_or(Amount::MAX);
         let spare = resource.spare();
-        let until = spare.and_then(|spare| spare.until);
-        let longest = until.and_then(|until| until.0.checked_sub(now.0)?.checked_sub(self.grace.0)).map(Span);
+        let longest = spare.and_then(|spare| self.longest_until(spare.until?, now));
         let amount_of = |queue: usize| self.get(queue).beside(index).unwrap_or_default();
         let fits = parking.first_for_amount(free).filter(|_| resource.takes_a_holder());
         let beside = parking.first_beside(free, spare, longest, amount_of);
@@ -510,14 +538,10 @@ impl Queues {
     }
 
     /// The candidate that comes first among the pools that `is_open` lets through.
-    pub fn best_candidate(&self, mut is_open: impl FnMut(&Pool) -> bool) -> Option<(usize, Rank)> {
-        self.pools
-            .iter()
-            .filter_map(|pool| pool.candidates.peek().map(|(index, Reverse(rank))| (pool, *index, *rank)))
-            .filter(|(pool, ..)| is_open(pool))
-            .map(|(_, index, rank)| (rank, index))
-            .min()
-            .map(|(rank, index)| (index, rank))
+    pub fn best_candidate(&self, is_open: impl Fn(usize, &Pool) -> bool) -> Option<(usize, Rank)> {
+        let heads = self.pools.iter().enumerate().filter_map(|(at, pool)| Some((at, pool, pool.best()?)));
+        let open = heads.filter(|(at, pool, _)| is_open(*at, pool)).map(|(.., head)| head);
+        open.min().map(|(rank, index)| (index, rank))
     }
 
     /// Checks the invariants of this module.

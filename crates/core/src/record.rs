@@ -9,13 +9,13 @@ use orchd_model::{
     TaskRange, TaskSpec, Time, Token, WorkerId, WorkflowId, WorkflowStatus,
 };
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use crate::blocked::Blocked;
 use crate::compensation::Compensation;
 use crate::demand::Demand;
-use crate::gathered::Gathered;
+use crate::reserved::Reserved;
 use crate::resource_state::ResourceState;
 
 /// What runs a task.
@@ -548,10 +548,6 @@ pub struct Meta {
     pub told_to_wait: BTreeMap<Token, Time>,
     /// What running attempts were found to have used of rates, where it is not what they drew.
     pub settled: BTreeMap<Token, BTreeMap<ResourceName, Amount>>,
-    /// What waiting tasks have reserved and keep while they wait for something else.
-    pub gathered: BTreeMap<TaskId, Vec<Gathered>>,
-    /// Waiting tasks that have given up once what they had reserved, for those who could start while they could not.
-    pub gave_way: BTreeSet<TaskId>,
     /// Resources that are closed, throttled or have a rate.
     pub states: BTreeMap<ResourceName, ResourceState>,
     /// Workers that may hold attempts.
@@ -575,4 +571,6 @@ pub struct Snapshot {
     pub schedules: Vec<ScheduleRecord>,
     /// For how long resources were waited for.
     pub blocked: Vec<(ResourceName, Blocked)>,
+    /// What waiting tasks have reserved.
+    pub reserved: Vec<(TaskId, Vec<Reserved>)>,
 }

@@ -1,10 +1,9 @@
 //! One resource: what it has, who holds it, who has reserved it, and what that means for the next who asks.
 
 use orchd_model::{
-    Amount, Mode, Rate, ResourceKind, ResourceName, ResourceSetting, SessionId, Span, TaskId, Time,
-    WorkflowId,
+    Amount, Mode, Rate, ResourceKind, ResourceName, ResourceSetting, SessionId, TaskId, Time, WorkflowId,
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::blocked::Clock;
 use crate::bucket::Bucket;
@@ -100,7 +99,6 @@ pub(crate) struct Resource {
     pub paused: bool,
     pub closed: bool,
     pub throttled_until: Option<Time>,
-    pub throttled_since: Option<Time>,
     /// Invariant: there if and only if it has a rate.
     pub bucket: Option<Bucket>,
     pub holders: BTreeMap<TaskId, Hold>,
@@ -110,15 +108,22 @@ pub(crate) struct Resource {
     pub users: u32,
     /// For how long queues have been parked on it.
     pub clock: Clock,
-    /// Reservations in read mode, and in the modes that share with nobody.
-    reserved_shared: BTreeSet<Turn>,
-    reserved_single: BTreeSet<Turn>,
+    /// Reservations in read mode, and in the modes that share with nobody, each with the instant before which
+    /// it cannot be honoured, if one is known.
+    reserved_shared: Turns,
+    reserved_single: Turns,
     /// Those of the first kind that were short of an amount, which they have reserved since an instant.
     reserved_amounts: BTreeMap<Turn, (Amount, Time)>,
 }
 
 /// Whose turn it is, and for which of its variants.
 type Turn = (Rank, u32);
+
+/// Turns, each with the instant before which its task is not going to start.
+type Turns = BTreeMap<Turn, Option<Time>>;
+
+/// How many reservations are looked at for one that cannot be passed.
+const PASSED: usize = 64;
 
 impl Resource {
     pub fn new(key: ResourceKey) -> Self {
@@ -129,14 +134,13 @@ impl Resource {
             paused: false,
             closed: false,
             throttled_until: None,
-            throttled_since: None,
             bucket: None,
             holders: BTreeMap::new(),
             held: Amount::ZERO,
             users: 0,
             clock: Clock::default(),
-            reserved_shared: BTreeSet::new(),
-            reserved_single: BTreeSet::new(),
+            reserved_shared: Turns::new(),
+            reserved_single: Turns::new(),
             reserved_amounts: BTreeMap::new(),
         }
     }
@@ -188,11 +192,6 @@ impl Resource {
         if mode == Mode::Exclusive { self.whole().unwrap_or(amount) } else { amount }
     }
 
-    /// How long it is throttled without a break, as far as is known.
-    pub fn throttled_for(&self) -> Span {
-        self.throttled_since.zip(self.throttled_until).map_or(Span::ZERO, |(since, until)| until.since(since))
-    }
-
     /// What stands against it however much is free: it is paused, closed, throttled, or smaller than the
     /// claim.
     pub fn bar(&self, mode: Mode, amount: Amount, now: Time) -> Option<Block> {
@@ -230,7 +229,7 @@ impl Resource {
         let beside = std::iter::once_with(move || self.beside_block(mode, amount, asker));
         let short = std::iter::once_with(move || self.short_block(mode, amount));
         let behind = std::iter::once_with(move || {
-            self.reserved_before(mode, asker.rank).map(|first| Block::Behind(first.task))
+            self.reserved_before(mode, asker).map(|first| Block::Behind(first.task))
         });
         let rate = std::iter::once_with(move || self.rate_block(mode, amount, asker.now));
         bars.chain(mode_block.chain(beside).chain(short).chain(behind).chain(rate).flatten())
@@ -270,20 +269,34 @@ impl Resource {
         (ready > now).then_some(Block::Rate(ready))
     }
 
-    /// The first reservation before `rank` that excludes a claim in `mode`. Tokens go strictly in order: those
-    /// that one task draws would make another wait.
-    fn reserved_before(&self, mode: Mode, rank: Rank) -> Option<Rank> {
-        let single = self.reserved_single.first();
-        let in_order = mode != Mode::Read || self.bucket.is_some();
-        let shared = self.reserved_shared.first().filter(|_| in_order);
-        single.into_iter().chain(shared).map(|(first, _)| *first).min().filter(|first| *first < rank)
+    /// The first reservation before this one that excludes a claim in `mode` and is not over before it can be
+    /// honoured. Tokens go strictly in order: those that one task draws would make another wait, whenever it ends.
+    fn reserved_before(&self, mode: Mode, asker: &Asker) -> Option<Rank> {
+        let has_rate = self.bucket.is_some();
+        let passes = |not_before: Option<Time>| {
+            !has_rate && asker.ends_by.zip(not_before).is_some_and(|(end, start)| end <= start)
+        };
+        let first = |turns: &Turns| {
+            let mut before = turns.range(..(asker.rank, 0)).enumerate();
+            before.find(|(at, (_, start))| *at == PASSED || !passes(**start)).map(|(_, ((rank, _), _))| *rank)
+        };
+        let single = first(&self.reserved_single);
+        let shared = (mode != Mode::Read || has_rate).then(|| first(&self.reserved_shared)).flatten();
+        single.into_iter().chain(shared).min()
+    }
+
+    /// The first reservation that excludes who shares, if whoever has ended by an instant may pass it; and that
+    /// instant.
+    pub fn passable(&self) -> Option<(Rank, Time)> {
+        let ((first, _), not_before) = self.reserved_single.first_key_value()?;
+        (*not_before).filter(|_| self.bucket.is_none()).map(|start| (*first, start))
     }
 
     /// What those behind the first reservation of an amount can have: what is left beside it once all that
     /// held the resource when it was reserved have ended, and for a while what they have not given back yet.
     /// (EASY backfilling: D. Lifka, "The ANL/IBM SP scheduling system", JSSPP 1995.)
     pub fn spare(&self) -> Option<Spare> {
-        let ((behind, _), (wanted, since)) = self.reserved_amounts.first_key_value()?;
+        let (turn, (wanted, since)) = self.reserved_amounts.first_key_value()?;
         let capacity = self.capacity()?;
         let later = self.holders.values().filter(|hold| hold.since > *since);
         let later = later.fold(Amount::ZERO, |sum, hold| sum + hold.amount);
@@ -296,7 +309,9 @@ impl Resource {
             (free >= *wanted).then_some(at)
         });
         let amount = capacity.saturating_sub(*wanted).saturating_sub(later);
-        Some(Spare { behind: *behind, amount, until })
+        let not_before = self.reserved_shared.get(turn).copied().flatten();
+        let until = until.max(not_before);
+        Some(Spare { behind: turn.0, amount, until })
     }
 
     /// When its holders will have given back what this claim needs at the latest, where their limits promise
@@ -329,7 +344,7 @@ impl Resource {
         self.reserved_shared.len() + self.reserved_single.len()
     }
 
-    fn reservations_of(&mut self, mode: Mode) -> &mut BTreeSet<Turn> {
+    fn reservations_of(&mut self, mode: Mode) -> &mut Turns {
         if mode == Mode::Read { &mut self.reserved_shared } else { &mut self.reserved_single }
     }
 
@@ -339,7 +354,7 @@ impl Resource {
     }
 
     pub fn insert_reservation(&mut self, reservation: &Reservation) {
-        self.reservations_of(reservation.mode).insert(reservation.turn());
+        self.reservations_of(reservation.mode).insert(reservation.turn(), reservation.not_before);
         if let Some(amount) = reservation.amount {
             self.reserved_amounts.insert(reservation.turn(), amount);
         }
@@ -380,6 +395,8 @@ pub(crate) struct Reservation {
     pub variant: u32,
     /// The amount that it was short of, and since when that counts.
     pub amount: Option<(Amount, Time)>,
+    /// The instant before which its task is not going to start, if one is known.
+    pub not_before: Option<Time>,
 }
 
 impl Reservation {

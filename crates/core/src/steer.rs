@@ -150,8 +150,7 @@ impl Core {
     }
 
     pub(crate) fn apply_throttled(&mut self, resource: &ResourceName, until: Time, task: Option<TaskId>) {
-        let now = self.now;
-        self.change_state(resource, |state| state.throttle(now, until));
+        self.change_state(resource, |state| state.throttled_until = Some(until));
         let phase = task.map(|id| &self.task(id).phase);
         if let Some(Phase::Running { token, .. }) = phase {
             self.meta.told_to_wait.insert(*token, until);
@@ -215,7 +214,7 @@ impl Core {
         let mut state = self.ledger.state(index);
         let is_over = state.throttled_until.is_some_and(|until| until <= self.now);
         if is_over {
-            state.go_on();
+            state.throttled_until = None;
         }
         self.ledger.set_state(index, state);
         if !self.ledger.exists(index) {

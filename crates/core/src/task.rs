@@ -277,6 +277,11 @@ impl Task {
         }
     }
 
+    /// Whether it would stand in its queue if its client were back.
+    pub fn is_awaited(&self) -> bool {
+        self.away && !self.hold && matches!(self.phase, Phase::Ready { .. })
+    }
+
     /// When this run meets its deadline.
     pub fn deadline_at(&self) -> Option<Time> {
         self.limits.as_ref()?.deadline.map(|span| self.run_at + span)

@@ -25,6 +25,8 @@ pub(crate) enum Timer {
     Placed(TaskId),
     /// The worker was not heard of for a lease: it is fenced.
     Lease(WorkerId),
+    /// Tasks with reservations may have been without a worker for a lease: they give them up.
+    Unserved,
     /// The workflow has met its timeout: what is left of it is cancelled.
     Workflow(WorkflowId),
     /// What the attempt says of its progress may be told again.

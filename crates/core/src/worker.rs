@@ -33,8 +33,6 @@ pub(crate) struct Worker {
     heard_at: Time,
     /// For the client of an ad-hoc claim: the task. It is there for nothing else, and goes with it.
     pub claim: Option<TaskId>,
-    /// Whether it was there before a restart and has not been heard of since.
-    awaited: bool,
 }
 
 impl Worker {
@@ -108,18 +106,9 @@ impl Workers {
             attached: false,
             heard_at: Time(0),
             claim: None,
-            awaited: false,
         };
         self.workers.insert(record.id, worker);
         self.runners.insert(record.id);
-    }
-
-    /// A worker that was there before a restart.
-    pub fn await_return(&mut self, record: &WorkerRecord) {
-        self.add(record);
-        if let Some(worker) = self.workers.get_mut(&record.id) {
-            worker.awaited = true;
-        }
     }
 
     pub fn remove(&mut self, id: WorkerId) {
@@ -207,13 +196,6 @@ impl Workers {
         (self.ahead > 0 && attached.next().is_none()).then_some(only)
     }
 
-    /// Whether a task for this runner can be looked at though no slot is free.
-    pub fn takes_ahead(&self, runner: &Runner) -> bool {
-        let takes =
-            |(_, worker): (WorkerId, &Worker)| worker.window(self.ahead) > 0 || !worker.placed.is_empty();
-        *runner == Runner::Process && self.placing().is_some_and(takes)
-    }
-
     /// The worker to place a task of this rank at. A full one takes it for the last of what it was given,
     /// which is named, if that ranks after it.
     pub fn place_for(&self, rank: Rank) -> Option<(WorkerId, Option<Token>)> {
@@ -273,11 +255,6 @@ impl Workers {
         self.runners.iter().filter_map(|id| self.workers.get(id).map(|worker| (*id, worker)))
     }
 
-    /// Whether a worker that was there before a restart has neither come back nor is lost.
-    fn is_any_awaited(&self) -> bool {
-        self.runners().any(|(_, worker)| worker.awaited)
-    }
-
     /// Slots of the attached workers that run this.
     pub fn slots_for(&self, runner: &Runner) -> u32 {
         self.runners().filter(|(_, w)| w.attached && w.runs(runner)).map(|(_, w)| w.slots).sum()
@@ -313,7 +290,6 @@ impl Core {
         worker.process = join.process;
         worker.handlers = join.handlers;
         worker.attached = true;
-        worker.awaited = false;
         worker.heard_at = now;
         self.placements_doubted = true;
         let worker = self.workers.workers.get_mut(&id).expect("known or just joined");
@@ -343,7 +319,7 @@ impl Core {
             }
         }
         self.ease_lease(id);
-        self.unreserve_unrunnable();
+        self.note_service();
         // Tasks that gave up their reservations for want of a worker may have them again.
         let workers = &self.workers;
         self.queues.look_again(|queue| workers.slots_for(&queue.demand.runner) > 0, &mut self.ledger);
@@ -357,9 +333,9 @@ impl Core {
             self.end_claim(id, out);
             return Ok(Reply::Done);
         }
-        (worker.attached, worker.awaited) = (false, false);
+        worker.attached = false;
         self.timers.set(Timer::Lease(id), self.now + self.config.lease);
-        self.unreserve_unrunnable();
+        self.note_service();
         Ok(Reply::Done)
     }
 
@@ -395,7 +371,7 @@ impl Core {
             self.give_back(placement, out);
         }
         self.emit(out, Fact::WorkerLost { worker: id });
-        self.unreserve_unrunnable();
+        self.note_service();
         Ok(Reply::Done)
     }
 
@@ -430,17 +406,25 @@ impl Core {
         }
     }
 
-    /// Tasks that no connected worker runs must not keep others from what they have reserved. After a restart
-    /// nobody knows who runs what before all workers have come back, or are lost.
-    fn unreserve_unrunnable(&mut self) {
-        if self.workers.is_any_awaited() {
-            return;
+    /// Workers have come or gone. Tasks that nobody can run keep what they have reserved for as long as a worker may
+    /// be silent: whoever comes meanwhile must not pass because a worker, or the scheduler, was started anew.
+    pub(crate) fn note_service(&mut self) {
+        let (workers, now) = (&self.workers, self.now);
+        for pool in self.queues.pools_mut() {
+            let is_served = pool.runner == Runner::Claimant || workers.slots_for(&pool.runner) > 0;
+            pool.unserved_since = (!is_served).then(|| pool.unserved_since.unwrap_or(now));
         }
+        self.unreserve_unserved();
+    }
+
+    /// Tasks that no connected worker has been there for must not keep others from what they have reserved for ever.
+    pub(crate) fn unreserve_unserved(&mut self) {
         for task in self.ledger.reserving_tasks() {
-            let runner = &self.queues.get(self.task(task).queue).demand.runner;
-            // An ad-hoc claim leaves its queue with its client.
-            if *runner != Runner::Claimant && self.workers.slots_for(runner) == 0 {
-                self.ledger.unreserve(task);
+            let pool = self.queues.pool(self.task(task).queue);
+            match pool.unserved_since.map(|since| since + self.config.lease) {
+                Some(end) if end <= self.now => self.ledger.unreserve(task),
+                Some(end) => self.timers.set_earlier(Timer::Unserved, end),
+                None => {}
             }
         }
     }

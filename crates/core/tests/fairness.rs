@@ -7,7 +7,7 @@ use kit::{World, claiming, spec_of, started};
 use orchd_core::{Command, Config, NewTask};
 use orchd_model::{Amount, Outcome, Priority, ResourceName, ResourceSetting, Span, Status, TaskId, Time};
 use proptest::prelude::*;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 const MINUTE: Span = Span::from_secs(60);
 const BURST: u64 = 10;
@@ -182,19 +182,23 @@ fn work() -> impl Strategy<Value = Work> {
 /// What happens while a writer waits.
 #[derive(Clone, Debug)]
 enum Meanwhile {
-    /// A reader comes, and lives for so long.
-    Reader(Span),
+    /// A reader comes, and lives for so long; whether it has a timeout that says so.
+    Reader(Span, bool),
+    /// A reader comes that its client runs itself, and lives for so long.
+    Guard(Span),
     /// What the writer needs besides is throttled.
     Throttle(Span),
-    Restart,
+    /// While the workers have yet to find the new scheduler, a client's reader comes that lives for so long.
+    Restart(Span),
 }
 
 fn meanwhile() -> impl Strategy<Value = Meanwhile> {
     prop_oneof![
-        6 => (1_u64..20_000).prop_map(|ms| Meanwhile::Reader(Span::from_millis(ms))),
+        6 => ((1_u64..20_000).prop_map(Span::from_millis), any::<bool>()).prop_map(|(life, timed)| Meanwhile::Reader(life, timed)),
+        2 => (1_u64..20_000).prop_map(|ms| Meanwhile::Guard(Span::from_millis(ms))),
         3 => (1_u64..10_000).prop_map(|ms| Meanwhile::Throttle(Span::from_millis(ms))),
         1 => (10_000_u64..40_000).prop_map(|ms| Meanwhile::Throttle(Span::from_millis(ms))),
-        1 => Just(Meanwhile::Restart),
+        1 => (1_u64..20_000).prop_map(|ms| Meanwhile::Restart(Span::from_millis(ms))),
     ]
 }
 
@@ -205,11 +209,12 @@ struct Waiting {
     /// When the readers end.
     ends: BTreeMap<TaskId, Time>,
     lives: BTreeMap<TaskId, Span>,
-    /// The times for which the rate was throttled without a break: since when, until when, and until when at the
-    /// latest it had ever been said.
-    pauses: Vec<(Time, Time, Time)>,
-    /// When those who came later passed it.
-    passed: Vec<Time>,
+    timeouts: BTreeMap<TaskId, Span>,
+    /// Until when the rate is throttled.
+    throttled_until: Time,
+    /// Those who came later and passed it: when their timeouts say that they are over, if they do, and when the writer
+    /// could start at the earliest, as far as was known then.
+    passed: Vec<(Option<Time>, Time)>,
 }
 
 impl Waiting {
@@ -219,7 +224,8 @@ impl Waiting {
         let reader = add(&mut world, claiming("first reader", "lock:a"));
         let writer = add(&mut world, claiming("writer", "lock:a:write,external_api:x"));
         let ends = BTreeMap::from([(reader, Time(3_000_000))]);
-        Self { world, writer, ends, lives: BTreeMap::new(), pauses: Vec::new(), passed: Vec::new() }
+        let (lives, timeouts, throttled_until) = Default::default();
+        Self { world, writer, ends, lives, timeouts, throttled_until, passed: Vec::new() }
     }
 
     fn waits(&self) -> bool {
@@ -227,7 +233,7 @@ impl Waiting {
     }
 
     fn is_throttled(&self) -> bool {
-        self.pauses.last().is_some_and(|(_, until, _)| *until > self.world.now)
+        self.throttled_until > self.world.now
     }
 
     /// Lets time pass; readers end when it is time for that.
@@ -245,26 +251,34 @@ impl Waiting {
 
     fn come(&mut self, what: &Meanwhile) {
         match what {
-            Meanwhile::Reader(life) => {
-                let id = add(&mut self.world, claiming("later reader", "lock:a"));
+            Meanwhile::Reader(life, timed) => {
+                let mut reader = claiming("later reader", "lock:a");
+                spec_of(&mut reader).timeout = timed.then_some(*life);
+                let id = add(&mut self.world, reader);
                 self.lives.insert(id, *life);
+                self.timeouts.extend(timed.then_some((id, *life)));
             }
+            Meanwhile::Guard(life) => self.come_as_guard(*life),
             Meanwhile::Throttle(pause) => {
                 let (now, resource) = (self.world.now, named("external_api:x"));
                 let command = Command::Throttle { resource, pause: *pause, by: None, create: false };
                 assert!(self.world.handle(command).0.is_ok());
-                let until = now + *pause;
-                match self.pauses.last_mut().filter(|(_, until, _)| *until > now) {
-                    Some(last) => *last = (last.0, until, last.2.max(until)),
-                    None => self.pauses.push((now, until, until)),
-                }
+                self.throttled_until = now + *pause;
             }
-            Meanwhile::Restart => {
+            Meanwhile::Restart(life) => {
                 let attached = self.world.core.workers().iter().map(|view| view.id).collect();
                 self.world.reload();
+                self.come_as_guard(*life);
                 self.world.rejoin(&attached);
             }
         }
+        self.look();
+    }
+
+    fn come_as_guard(&mut self, life: Span) {
+        let (id, reply, _) = self.world.claim_as(claiming("later guard", "lock:a"), true);
+        assert!(reply.is_ok(), "{reply:?}");
+        self.lives.insert(id, life);
         self.look();
     }
 
@@ -274,7 +288,9 @@ impl Waiting {
             if id != self.writer && !self.ends.contains_key(&id) {
                 self.ends.insert(id, self.world.now + self.lives[&id]);
                 if self.waits() {
-                    self.passed.push(self.world.now);
+                    let grace = self.world.config.grace;
+                    let over = self.timeouts.get(&id).map(|timeout| self.world.now + *timeout + grace);
+                    self.passed.push((over, self.throttled_until));
                 }
             }
         }
@@ -289,11 +305,10 @@ impl Waiting {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// A writer waits for the readers that were there before it, and for those that were let in during one pause of
-    /// what else it needs: one for which others are not kept waiting. However often it is told to wait, and over a
-    /// restart, too.
+    /// A writer waits for the readers that were there before it. Those who came later pass only if their timeouts say
+    /// that they are over before it may start. However often it is told to wait, and over a restart, too.
     #[test]
-    fn a_writer_that_is_told_to_wait_is_passed_in_one_long_pause_at_most(
+    fn a_writer_that_is_told_to_wait_is_passed_by_those_alone_that_are_over_in_time(
         meanwhile in prop::collection::vec((0_u64..3_000, meanwhile()), 1..60),
     ) {
         let mut waiting = Waiting::new();
@@ -303,14 +318,8 @@ proptest! {
         }
         waiting.pass(waiting.world.now + Span::from_secs(100));
         prop_assert!(!waiting.waits());
-        let in_which = |at: &Time| waiting.pauses.iter().position(|(since, until, _)| since <= at && at <= until);
-        let pauses: BTreeSet<Option<usize>> = waiting.passed.iter().map(in_which).collect();
-        prop_assert!(pauses.len() <= 1, "{:?} in {:?}", waiting.passed, waiting.pauses);
-        let is_long = |pause: &Option<usize>| pause.is_some_and(|pause| {
-            let (since, _, longest) = waiting.pauses[pause];
-            longest.since(since) > Config::default().reservation_delay
-        });
-        prop_assert!(pauses.iter().all(is_long), "{:?} in {:?}", waiting.passed, waiting.pauses);
+        let is_proven = |(over, start): &(Option<Time>, Time)| over.is_some_and(|over| over <= *start);
+        prop_assert!(waiting.passed.iter().all(is_proven), "{:?}", waiting.passed);
     }
 
     /// With finite work every task starts and ends, whatever it claims, and the daemon is restarted meanwhile.

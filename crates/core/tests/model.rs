@@ -95,7 +95,7 @@ impl Pair {
             note: orchd_core::WorkerNote::default(),
         };
         let (worker, out) = self.world.join(join);
-        self.naive.workers.push(Worker { id: worker.0, pool, slots: 2, attached: true, awaited: false });
+        self.naive.workers.push(Worker { id: worker.0, pool, slots: 2, attached: true });
         self.compare(&out);
         worker
     }
@@ -245,8 +245,6 @@ impl Pair {
             started: Time(0),
             reserved: Default::default(),
             reserved_amounts: Default::default(),
-            gathers: false,
-            gave_way: false,
         }
     }
 
@@ -314,7 +312,7 @@ impl Pair {
             State::Ready(since) => {
                 let aging = [1, 2, 3].map(|steps| since + Span(self.naive.aging.0 * steps));
                 let refills = task.variants.iter().flatten().filter_map(|need| self.naive.refill(need));
-                let throttles = self.naive.throttled.values().map(|(_, until)| *until);
+                let throttles = self.naive.throttled.values().copied();
                 let reserves = [since + self.naive.reservation_delay];
                 aging.into_iter().chain(reserves).chain(throttles).chain(refills).collect()
             }
@@ -465,7 +463,7 @@ impl Pair {
             self.world.handle(Command::Detach { worker }).1
         };
         let this = self.naive.workers.iter_mut().find(|w| w.id == worker.0).expect("it is known");
-        (this.attached, this.awaited) = (back, false);
+        this.attached = back;
         self.compare(&out);
     }
 

@@ -20,6 +20,7 @@ mod history;
 mod hook;
 mod query;
 mod reserve;
+mod reserved;
 mod schedules;
 mod schema;
 mod session;

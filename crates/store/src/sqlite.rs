@@ -11,8 +11,8 @@ use crate::history::SqliteHistory;
 use crate::reserve::Reserve;
 use crate::write::{KnownEnvs, write};
 use crate::{
-    Batch, History, Retention, StateDir, Store, StoreError, Trimmed, backup, blocked, schedules, schema,
-    session, trim,
+    Batch, History, Retention, StateDir, Store, StoreError, Trimmed, backup, blocked, reserved, schedules,
+    schema, session, trim,
 };
 
 const FILE: &str = "orchd.db";
@@ -99,6 +99,7 @@ impl Store for SqliteStore {
             snapshot.sessions = session::open(&transaction)?;
             snapshot.schedules = schedules::load(&transaction)?;
             snapshot.blocked = blocked::load(&transaction)?;
+            snapshot.reserved = reserved::load(&transaction)?;
         }
         transaction.commit()?;
         Ok(snapshot)

@@ -3,8 +3,8 @@
 //! Invariant: what [`Store::commit`] has returned for is on disk, and a batch is there whole or not at all.
 
 use orchd_core::{
-    AttemptEnd, Blocked, EndedTask, Event, Meta, ScheduleRecord, SessionRecord, Snapshot, TaskRecord,
-    WorkflowRecord,
+    AttemptEnd, Blocked, EndedTask, Event, Meta, Reserved, ScheduleRecord, SessionRecord, Snapshot,
+    TaskRecord, WorkflowRecord,
 };
 use orchd_model::{
     AttemptNumber, Glob, Priority, ResourceName, ScheduleId, ScheduleSpec, Sequence, SessionId, Status,
@@ -34,6 +34,8 @@ pub struct Batch {
     pub schedules: Vec<ScheduleRecord>,
     /// For how long resources were waited for, where that has changed; nothing of one that is gone.
     pub blocked: Vec<(ResourceName, Option<Blocked>)>,
+    /// What waiting tasks have reserved, of those for which that has changed: nothing of one that no longer waits.
+    pub reserved: Vec<(TaskId, Vec<Reserved>)>,
     /// Everything else, as it is after the last event.
     pub meta: Meta,
     /// The hooks, a JSON array, of the workflows that were submitted in this batch and have some.
@@ -50,7 +52,8 @@ impl Batch {
     /// Whether there is nothing to make durable.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.events.is_empty() && self.definitions.is_empty() && self.hooks.is_empty()
+        let is_said = self.definitions.is_empty() && self.hooks.is_empty();
+        self.events.is_empty() && self.reserved.is_empty() && is_said
     }
 }
 

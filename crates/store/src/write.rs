@@ -9,7 +9,7 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 use rustc_hash::FxHashMap;
 
 use crate::codec::encode;
-use crate::{Batch, StoreError, blocked, definition, schedules, session};
+use crate::{Batch, StoreError, blocked, definition, reserved, schedules, session};
 
 /// Events in a row of the journal. A batch may have a million, and whoever reads them page by page reads whole
 /// rows.
@@ -154,6 +154,7 @@ pub(crate) fn write(db: &Connection, envs: &mut KnownEnvs, batch: &Batch) -> Res
     session::write(db, &batch.sessions, &mut buffer)?;
     schedules::write(db, batch, &mut buffer)?;
     blocked::write(db, &batch.blocked, &mut buffer)?;
+    reserved::write(db, &batch.reserved, &mut buffer)?;
     for events in batch.events.chunks(JOURNAL_EVENTS) {
         let (Some(first), Some(last)) = (events.first(), events.last()) else { continue };
         encode(&events, &mut buffer)?;

@@ -1,7 +1,7 @@
 //! Ad-hoc claims in scenarios: clients and tasks have the same names.
 
-use orchd_core::{Command, Join, NewClaim, Output, Reply, Runner, WorkerNote};
-use orchd_model::{Kept, Refusal, Token, WorkerId};
+use orchd_core::{Command, Join, NewClaim, NewTask, Output, Reply, Runner, WorkerNote};
+use orchd_model::{Kept, Refusal, TaskId, Token, WorkerId};
 
 use super::World;
 use super::script::Script;
@@ -14,6 +14,17 @@ impl World {
             self.claims.insert(id, claim);
         }
         (reply, out)
+    }
+
+    /// A new client claims what a task claims; gives the id that it has if it is not refused.
+    pub fn claim_as(&mut self, mut task: NewTask, waits: bool) -> (TaskId, Result<Reply, Refusal>, Output) {
+        task.runner = Runner::Claimant;
+        let incarnation = 1000 + self.claims.len() as u64;
+        let (handlers, note) = (Vec::new(), WorkerNote::default());
+        let join = Join { incarnation, slots: 1, process: false, handlers, holds: Vec::new(), note };
+        let id = self.core.meta().next_task;
+        let (reply, out) = self.claim(NewClaim { join, task, owner: 1000, waits });
+        (id, reply, out)
     }
 
     /// A client connects again, with the attempts that it knows of.
@@ -30,14 +41,8 @@ impl Script {
         let [name, options @ ..] = words else { panic!("claim NAME OPTION...") };
         let options: Vec<&str> = options.iter().copied().filter(|option| *option != "now").collect();
         let waits = options.len() + 1 == words.len();
-        let mut task = self.new_task(name, &options, &[]);
-        task.runner = Runner::Claimant;
-        let incarnation = 1000 + self.world().claims.len() as u64;
-        let handlers = Vec::new();
-        let note = WorkerNote::default();
-        let join = Join { incarnation, slots: 1, process: false, handlers, holds: Vec::new(), note };
-        let id = self.world().core.meta().next_task;
-        let (reply, out) = self.world().claim(NewClaim { join, task, owner: 1000, waits });
+        let task = self.new_task(name, &options, &[]);
+        let (id, reply, out) = self.world().claim_as(task, waits);
         if let Ok(Reply::Joined(client)) = reply {
             self.workers.insert((*name).to_owned(), client);
             self.tasks.insert((*name).to_owned(), id);

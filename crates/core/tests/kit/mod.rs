@@ -6,8 +6,8 @@
 
 use orchd_core::{
     Blocked, Command, Config, Core, EdgeTarget, EndedTask, Fact, Join, NewClaim, NewSession, NewTask,
-    NewWorkflow, Output, Phase, Reply, Rerun, Runner, SessionRecord, SkipCause, Snapshot, Submission,
-    TaskRecord, WorkerNote, WorkflowRecord,
+    NewWorkflow, Output, Phase, Reply, Rerun, Reserved, Runner, SessionRecord, SkipCause, Snapshot,
+    Submission, TaskRecord, WorkerNote, WorkflowRecord,
 };
 use orchd_model::{
     AttemptReport, Body, Claim, Matcher, On, Outcome, Refusal, ResourceName, RetryPolicy, SessionId,
@@ -33,6 +33,8 @@ pub struct Store {
     pub sessions: BTreeMap<SessionId, SessionRecord>,
     /// For how long resources were waited for.
     pub blocked: BTreeMap<ResourceName, Blocked>,
+    /// What waiting tasks have reserved.
+    pub reserved: BTreeMap<TaskId, Vec<Reserved>>,
     /// Every terminal status a task has had in its current run; more than one is a bug.
     ended: BTreeMap<TaskId, Status>,
 }
@@ -170,6 +172,8 @@ impl World {
                 }
             }
         }
+        self.store.reserved.extend(self.core.take_reserved());
+        self.store.reserved.retain(|_, reserved| !reserved.is_empty());
         let mut tasks = BTreeSet::new();
         let mut workflows = BTreeSet::new();
         let mut sessions = BTreeSet::new();
@@ -411,6 +415,7 @@ impl World {
             sessions: sessions.clone(),
             schedules: schedules.clone(),
             blocked: self.store.blocked.clone().into_iter().collect(),
+            reserved: self.store.reserved.clone().into_iter().collect(),
         };
         assert_eq!(snapshot, stored_and_read_back(&snapshot));
         let core = Core::load(self.config.clone(), snapshot, self.now, &mut out);
@@ -425,6 +430,12 @@ impl World {
         }
         assert_eq!(live.claims_held(), self.core.claims_held());
         assert_eq!(schedules, self.core.schedules());
+        let stored: Vec<_> = self.store.reserved.clone().into_iter().collect();
+        assert_eq!(
+            (&live.reserved(), &stored),
+            (&stored, &self.core.reserved()),
+            "reservations survive a restart"
+        );
         self.check("a restart");
         out
     }
@@ -486,6 +497,7 @@ fn stored_and_read_back(snapshot: &Snapshot) -> Snapshot {
         sessions: snapshot.sessions.iter().map(through).collect(),
         schedules: snapshot.schedules.iter().map(through).collect(),
         blocked: snapshot.blocked.iter().map(through).collect(),
+        reserved: snapshot.reserved.iter().map(through).collect(),
     }
 }
 

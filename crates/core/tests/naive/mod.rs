@@ -1,12 +1,12 @@
 //! A scheduler for comparison: the rules of the contract by full scans, without queues, parking or timers.
 //!
-//! How it reserves: a ready task that comes first of its demand and whose workers have a free slot is looked
-//! at in order. It waits for one thing at a time: for what is paused or too small for it, else for what it was
-//! found to wait for before, until that lets it pass, else for its first need that is not free. If that is
-//! held in a conflicting mode or reserved by a task before it, or has too few tokens, it reserves it, until it
-//! starts, ends, is held or paused, or has no worker; and if it is short of an amount, once it has been ready
-//! for the reservation delay. One with variants does so for each of them, and starts in the first that has all.
-//! What a task has reserved for a variant that is throttled for longer than that delay it gives up, but once.
+//! How it reserves: a ready task that comes first of its demand is looked at in order, while a slot is free for it or
+//! nobody before it waits for nothing but one. It waits for one thing at a time: for what is paused or too small for
+//! it, else for what it was found to wait for before, until that lets it pass, else for its first need that is not
+//! free. If that is held in a conflicting mode or reserved by a task before it, or has too few tokens, it reserves it,
+//! until it starts, ends, is held or paused; and if it is short of an amount, once it has been ready for the
+//! reservation delay. One with variants does so for each of them, and starts in the first that has all. While one
+//! with a reservation is throttled, those pass who have ended when that is over.
 
 use orchd_model::{Amount, Claim, Mode, On, Priority, Span, Status, Time};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -62,10 +62,6 @@ pub struct Task {
     pub reserved: BTreeSet<(usize, String)>,
     /// Of which it was short of an amount that it has reserved, for which variant, and since when.
     pub reserved_amounts: BTreeMap<(String, usize), (Amount, Time)>,
-    /// Whether it had reserved something else than what it waited for when it was last looked at.
-    pub gathers: bool,
-    /// Whether it has given up once what it had reserved.
-    pub gave_way: bool,
 }
 
 impl Task {
@@ -84,7 +80,6 @@ impl Task {
     }
 
     fn unreserve(&mut self) {
-        self.gathers = false;
         self.reserved.clear();
         self.reserved_amounts.clear();
     }
@@ -122,8 +117,6 @@ pub struct Worker {
     pub pool: usize,
     pub slots: usize,
     pub attached: bool,
-    /// Since a restart.
-    pub awaited: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -160,8 +153,8 @@ pub struct Naive {
     pub workers: Vec<Worker>,
     pub capacity: BTreeMap<String, Amount>,
     pub buckets: BTreeMap<String, Bucket>,
-    /// Since when, and until when.
-    pub throttled: BTreeMap<String, (Time, Time)>,
+    /// Until when.
+    pub throttled: BTreeMap<String, Time>,
     pub reservation_delay: Span,
     pub grace: Span,
     pub paused: BTreeSet<String>,
@@ -380,7 +373,7 @@ impl Naive {
         let holders = self.holders(resource);
         let held = holders.iter().fold(Amount::ZERO, |sum, (_, amount)| sum + *amount);
         let wanted = held + self.charge(resource, *mode, *amount);
-        if self.is_barred(need) || self.is_throttled(need).is_some() {
+        if self.is_barred(need) || self.is_throttled(need) {
             Some(Block::Barred)
         } else if holders.iter().any(|(held, _)| !held.admits(*mode)) {
             Some(Block::Mode)
@@ -402,7 +395,9 @@ impl Naive {
         let excludes = |task: &Task| {
             task.reserved.iter().filter(|(_, resource)| *resource == need.0).any(|(variant, resource)| {
                 let shares = (need.1, task.mode(*variant, resource)) == (Mode::Read, Some(Mode::Read));
-                !shares || self.buckets.contains_key(resource)
+                let has_rate = self.buckets.contains_key(resource);
+                let passes = !has_rate && self.is_over_by(rank.2, self.throttled_until(task, *variant));
+                !passes && (!shares || has_rate)
             })
         };
         let before = |id: usize| self.rank(id, classes).is_some_and(|other| other < rank);
@@ -431,7 +426,7 @@ impl Naive {
             amounts.map(|((_, variant), amount)| (rank, *variant, *amount)).min()
         };
         let first = (0..self.tasks.len()).filter_map(reserving).min().filter(|(first, ..)| *first < rank);
-        let Some((_, _, (wanted, since))) = first else { return true };
+        let Some((reserving, variant, (wanted, since))) = first else { return true };
         if is_short {
             return false;
         }
@@ -458,22 +453,27 @@ impl Naive {
                 holders.iter().filter(|task| end(task).is_none_or(|end| end > *at)).copied().collect();
             sum(&left) + wanted <= capacity
         });
-        let own_end = self.tasks[rank.2].timeout.map(|timeout| self.now + timeout + self.grace);
-        own_end.zip(honoured).is_some_and(|(end, honoured)| end <= honoured)
+        let throttled_until = self.throttled_until(&self.tasks[reserving.2], variant);
+        self.is_over_by(rank.2, honoured.max(throttled_until))
     }
 
     /// Starts what fits, in order; gives what it started, and in which variants.
     pub fn admit(&mut self) -> Vec<(usize, usize)> {
         let mut started = Vec::new();
+        let mut waits_for_slot = BTreeSet::new();
         loop {
             self.drop_reservations();
             let heads = self.heads();
             if self.paused_all {
                 return started;
             }
-            let next = heads.into_iter().find_map(|rank| Some((rank.2, self.look(rank)?)));
+            let next =
+                heads.into_iter().find_map(|rank| Some((rank.2, self.look(rank, &mut waits_for_slot)?)));
             let Some((next, variant)) = next else { return started };
             let worker = self.choose_worker(self.tasks[next].pool);
+            if self.tasks[next].variants.iter().any(|needs| !needs.is_empty()) {
+                waits_for_slot.clear();
+            }
             self.start(next, variant, worker);
             started.push((next, variant));
         }
@@ -496,28 +496,26 @@ impl Naive {
         let classes = self.classes();
         for id in 0..self.tasks.len() {
             let task = &self.tasks[id];
-            let has_worker = self.workers.iter().any(|w| w.attached && w.pool == task.pool && w.slots > 0);
             let barred: Vec<usize> = (0..task.variants.len())
                 .filter(|variant| task.variants[*variant].iter().any(|need| self.is_barred(need)))
                 .collect();
-            let is_known = !self.workers.iter().any(|worker| worker.awaited);
-            if !matches!(task.state, State::Ready(_)) || task.hold {
-                self.tasks[id].gave_way = false;
-            }
-            if self.rank(id, &classes).is_none() || (is_known && !has_worker) {
+            if self.rank(id, &classes).is_none() {
                 self.tasks[id].unreserve();
             }
             for variant in barred {
                 self.tasks[id].unreserve_variant(variant);
             }
-            self.give_way(id);
         }
     }
 
     /// The variant in which this task can start now; if there is none, it reserves what it waits for.
-    fn look(&mut self, rank: Rank) -> Option<usize> {
+    /// Without a slot it only reserves; if it waits for nothing else, nobody after it in its pool is looked at.
+    fn look(&mut self, rank: Rank, waits_for_slot: &mut BTreeSet<usize>) -> Option<usize> {
         let (id, demand) = (rank.2, self.demand(rank.2));
-        if !self.is_open(self.tasks[id].pool) {
+        let pool = self.tasks[id].pool;
+        let is_served = self.workers.iter().any(|w| w.attached && w.pool == pool && w.slots > 0);
+        let is_open = self.is_open(pool);
+        if !is_open && (!is_served || waits_for_slot.contains(&pool)) {
             return None;
         }
         let variants = 0..self.tasks[id].variants.len();
@@ -526,7 +524,10 @@ impl Naive {
         let former = |variant: usize| former.as_ref().map(|resources| resources[variant].as_str());
         let blocks: Vec<_> = variants.map(|variant| self.block_in(rank, variant, former(variant))).collect();
         if let Some(variant) = blocks.iter().position(Option::is_none) {
-            return Some(variant);
+            if !is_open {
+                waits_for_slot.insert(pool);
+            }
+            return is_open.then_some(variant);
         }
         let blocks: Vec<(String, Block)> = blocks.into_iter().flatten().collect();
         for (variant, (need, block)) in blocks.iter().enumerate() {
@@ -540,9 +541,6 @@ impl Naive {
                 Block::Short | Block::Barred | Block::Beside => {}
             }
         }
-        let waits = |(variant, resource): &(usize, String)| blocks[*variant].0 == *resource;
-        let task = &mut self.tasks[id];
-        task.gathers = !task.reserved.iter().all(waits);
         self.waits_for.insert(demand, (id, blocks.into_iter().map(|(need, _)| need).collect()));
         None
     }
@@ -569,11 +567,9 @@ impl Naive {
         }
     }
 
-    /// After a restart only what a task keeps that it does not wait for is known to be reserved, and workers are
-    /// away; what they run is known when all have come back.
+    /// After a restart all is reserved that was, and workers are away.
     pub fn restart(&mut self) {
         self.waits_for.clear();
-        self.tasks.iter_mut().filter(|task| !task.gathers).for_each(Task::unreserve);
-        self.workers.iter_mut().for_each(|worker| (worker.attached, worker.awaited) = (false, true));
+        self.workers.iter_mut().for_each(|worker| worker.attached = false);
     }
 }

@@ -183,7 +183,7 @@ fn step(mixed: bool) -> impl Strategy<Value = Step> {
         2 => (index(), class()).prop_map(|(which, class)| Step::Reprioritize(which, class)),
         2 => index().prop_map(Step::Retry),
         3 => (paused, any::<bool>()).prop_map(|(what, on)| Step::Pause(what, on)),
-        1 => (0_u64..30).prop_map(Step::Throttle),
+        1 => prop_oneof![3 => 0_u64..30, 1 => 100_000_000_u64..400_000_000].prop_map(Step::Throttle),
         1 => (0_usize..3).prop_map(Step::Lose),
         2 => (0_usize..3, any::<bool>()).prop_map(|(which, back)| Step::Detach(which, back)),
         1 => Just(Step::Restart),

@@ -1,39 +1,29 @@
-//! Pauses of a resource that somebody was told, and what they do to reservations.
+//! Pauses of a resource that somebody was told, and who may pass meanwhile.
 
 use orchd_model::Time;
 
-use super::{Naive, Need};
+use super::{Naive, Need, Task};
 
 impl Naive {
-    /// Whether it was told to wait; whether for longer than others are kept waiting for it.
-    pub(super) fn is_throttled(&self, (resource, ..): &Need) -> Option<bool> {
-        let (since, until) = self.throttled.get(resource).filter(|(_, until)| *until > self.now)?;
-        Some(until.since(*since) > self.reservation_delay)
+    /// Whether it was told to wait.
+    pub(super) fn is_throttled(&self, (resource, ..): &Need) -> bool {
+        self.throttled.get(resource).is_some_and(|until| *until > self.now)
     }
 
-    /// Nobody gets a resource until then. A pause that is made longer goes on.
+    /// Nobody gets a resource until then.
     pub fn throttle(&mut self, resource: &str, until: Time) {
-        let goes_on = self.throttled.get(resource).filter(|(_, until)| *until > self.now);
-        let since = goes_on.map_or(self.now, |(since, _)| *since);
-        self.throttled.insert(resource.to_owned(), (since, until));
-        let is_closed = self.paused.contains(resource);
-        for task in self.tasks.iter_mut().filter(|_| !is_closed) {
-            let needs = |variant: usize| task.variants[variant].iter().any(|need| need.0 == resource);
-            task.gathers |= task.reserved.iter().any(|(variant, _)| needs(*variant));
-        }
+        self.throttled.insert(resource.to_owned(), until);
     }
 
-    /// What it has reserved for a variant that is throttled for long it gives up, once.
-    pub(super) fn give_way(&mut self, id: usize) {
-        let task = &self.tasks[id];
-        let has_some = |variant: &usize| task.reserved.iter().any(|(of, _)| of == variant);
-        let is_long = |variant: &usize| {
-            task.variants[*variant].iter().any(|need| self.is_throttled(need) == Some(true))
-        };
-        let variant = (0..task.variants.len()).filter(has_some).find(is_long);
-        if let Some(variant) = variant.filter(|_| !task.gave_way) {
-            self.tasks[id].unreserve_variant(variant);
-            self.tasks[id].gave_way = true;
-        }
+    /// The instant before which a task cannot start in a variant, as something that it needs is throttled.
+    pub(super) fn throttled_until(&self, task: &Task, variant: usize) -> Option<Time> {
+        let needs = task.variants[variant].iter().filter(|need| self.is_throttled(need));
+        needs.map(|need| self.throttled[&need.0]).max()
+    }
+
+    /// Whether a task that starts now has ended by an instant.
+    pub(super) fn is_over_by(&self, id: usize, until: Option<Time>) -> bool {
+        let end = self.tasks[id].timeout.map(|timeout| self.now + timeout + self.grace);
+        end.zip(until).is_some_and(|(end, until)| end <= until)
     }
 }

@@ -1,7 +1,7 @@
 //! The naive store: maps in memory, no thought of speed. What it says is what a store should say.
 
 use orchd_core::{
-    Blocked, EndedTask, Event, Fact, Meta, Phase, SessionRecord, SkipCause, Snapshot, TaskRecord,
+    Blocked, EndedTask, Event, Fact, Meta, Phase, Reserved, SessionRecord, SkipCause, Snapshot, TaskRecord,
 };
 use orchd_model::{
     AttemptNumber, ResourceName, ScheduleId, Sequence, SessionId, SessionStatus, Status, TaskId, TaskRange,
@@ -26,6 +26,7 @@ struct State {
     sessions: BTreeMap<SessionId, SessionRecord>,
     schedules: BTreeMap<ScheduleId, StoredSchedule>,
     blocked: BTreeMap<ResourceName, Blocked>,
+    reserved: BTreeMap<TaskId, Vec<Reserved>>,
     journal: Vec<Vec<Event>>,
     figures: Option<Figures>,
     definitions: BTreeMap<String, StoredDefinition>,
@@ -157,6 +158,7 @@ impl Store for MemoryStore {
                 .collect(),
             schedules: state.schedules.values().map(|s| s.record.clone()).collect(),
             blocked: state.blocked.clone().into_iter().collect(),
+            reserved: state.reserved.clone().into_iter().collect(),
         })
     }
 
@@ -177,6 +179,10 @@ impl Store for MemoryStore {
                 None => drop(state.blocked.remove(name)),
             }
         }
+        for (task, reserved) in &batch.reserved {
+            state.reserved.insert(*task, reserved.clone());
+        }
+        state.reserved.retain(|_, reserved| !reserved.is_empty());
         for record in &batch.sessions {
             state.sessions.insert(record.id, record.clone());
         }

@@ -1,13 +1,13 @@
 //! Plays the scheduler: tasks and workflows that live and die, and the batches that say so.
 
 use orchd_core::{
-    AttemptEnd, Blocked, Counters, Demand, Edge, Event, Fact, Key, Meta, Phase, Role, Run, Runner,
+    AttemptEnd, Blocked, Counters, Demand, Edge, Event, Fact, Key, Meta, Phase, Reserved, Role, Run, Runner,
     ScheduleRecord, Scope, SessionRecord, SkipCause, Stop, TaskRecord, TickOutcome, Trigger, WorkflowRecord,
 };
 use orchd_model::{
-    Amount, AttemptNumber, CatchUp, ErrorType, FailFast, On, Outcome, Overlap, ResourceName, ResourceSetting,
-    ScheduleId, ScheduleSpec, Sequence, SessionId, SessionMode, SessionStatus, Span, Status, TaskId,
-    TaskResult, TaskSpec, Time, Token, Usage, WorkerId, WorkflowId, WorkflowStatus,
+    Amount, AttemptNumber, CatchUp, ErrorType, FailFast, Mode, On, Outcome, Overlap, ResourceName,
+    ResourceSetting, ScheduleId, ScheduleSpec, Sequence, SessionId, SessionMode, SessionStatus, Span, Status,
+    TaskId, TaskResult, TaskSpec, Time, Token, Usage, WorkerId, WorkflowId, WorkflowStatus,
 };
 use orchd_store::{Batch, DeadLetter, Figures, HookChange};
 use serde_json::json;
@@ -87,6 +87,7 @@ impl World {
                 .filter_map(|id| self.schedules.get(id).cloned())
                 .collect(),
             blocked: first_event.map(blocked).unwrap_or_default(),
+            reserved: first_event.map(reserved).unwrap_or_default(),
             meta: self.meta.clone(),
             figures,
             definitions: Vec::new(),
@@ -463,6 +464,20 @@ fn hooks(first: u64) -> Vec<HookChange> {
     };
     let forgotten = HookChange::Forgotten { hook: format!("hook{}", first % 3) };
     vec![forgotten, reached, HookChange::Died(letter), HookChange::Settled { id: first / 4 }]
+}
+
+/// What tasks have reserved, as a batch that begins with this event may say it.
+fn reserved(first: u64) -> Vec<(TaskId, Vec<Reserved>)> {
+    let one = |number: u32| Reserved {
+        resource: ResourceName::new("lock", Some(&format!("l{number}"))).unwrap(),
+        mode: Mode::ALL[first as usize % 3],
+        variant: number,
+        short_since: first.is_multiple_of(2).then_some(Time(first)),
+    };
+    vec![
+        (TaskId(first % 3), Vec::new()),
+        (TaskId(3 + first % 5), (0..1 + first as u32 % 2).map(one).collect()),
+    ]
 }
 
 /// For how long resources were waited for, as a batch that begins with this event may say it.
