@@ -338,7 +338,6 @@ impl Core {
         let was = record.status();
         let record = Box::new(TaskRecord {
             hold: false,
-            not_before: None,
             run_at: self.now,
             first_started_at: None,
             tries: 0,

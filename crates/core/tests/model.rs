@@ -372,7 +372,7 @@ impl Pair {
         }
         for number in &revived {
             let task = &mut self.naive.tasks[*number];
-            (task.hold, task.not_before, task.root) = (false, None, None);
+            (task.hold, task.root) = (false, None);
             (task.tries, task.losses, task.run_at) = (0, 0, self.naive.now);
             task.state = State::Waiting;
             if let Some(workflow) = task.workflow {
