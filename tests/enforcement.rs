@@ -59,12 +59,10 @@ fn more_memory_than_claimed_is_marked_in_what_show_prints() {
 fn the_load_guard_holds_back_what_waits_until_there_is_room() {
     let daemon = Daemon::configured(1, "[guard]\nfree_memory = \"1000TiB\"\n");
     let id = daemon.submit(daemon.shell("true"));
-    let reason = || daemon.task(id).reasons.into_iter().map(|reason| reason.reason).next();
-    let because = || match reason() {
-        Some(Reason::Guard { because }) => because,
-        other => panic!("{other:?} instead of the guard"),
-    };
-    until("the load was measured", || because().contains("guard.free_memory is 1048576000 MiB"));
+    let is_room = |reason: &Reason| matches!(reason, Reason::Guard { because } if because.contains("guard.free_memory is 1048576000 MiB"));
+    until("a worker is there, and the load was measured", || {
+        daemon.task(id).reasons.iter().any(|reason| is_room(&reason.reason))
+    });
     let listed = daemon.orchctl(&["list", "--json"]);
     assert_eq!(listed.succeeds().json()[0]["reasons"][0]["code"], "guard");
     daemon.write("orchd.toml", "[guard]\nfree_memory = 1\n");

@@ -94,9 +94,6 @@ impl Core {
         if self.draining {
             reasons.push(Reason::Paused { scope: "draining".to_owned() });
         }
-        if let Some(because) = &self.held_back {
-            reasons.push(Reason::Guard { because: because.clone() });
-        }
         if self.queues.is_class_paused(task.base_class()) {
             reasons.push(Reason::Paused { scope: format!("priority {}", task.base_class()) });
         }
@@ -110,6 +107,7 @@ impl Core {
         let queue = self.queues.get(task.queue);
         reasons.extend(self.claim_reasons(queue, &self.asker(self.rank_of(id))));
         reasons.extend(self.worker_reason(&queue.demand.runner, task));
+        reasons.extend(self.guard_reason(task, &reasons));
         reasons
     }
 
@@ -246,6 +244,14 @@ impl Core {
         let is_ready = matches!(task.phase, Phase::Ready { .. });
         let full = || is_ready && self.workers.free_for(runner).is_none();
         (task.placed || full()).then_some(Reason::NoSlot { slots })
+    }
+
+    /// The load keeps back what has its turn; what is held, paused or not yet ready is not asked about it.
+    fn guard_reason(&self, task: &Task, reasons: &[Reason]) -> Option<Reason> {
+        let is_kept = task.hold || reasons.iter().any(|reason| matches!(reason, Reason::Paused { .. }));
+        let is_ready = matches!(task.phase, Phase::Ready { .. });
+        let because = self.held_back.as_ref().filter(|_| is_ready && !is_kept)?;
+        Some(Reason::Guard { because: because.clone() })
     }
 
     fn task_ahead(&self, id: TaskId) -> TaskAhead {
