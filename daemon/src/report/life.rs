@@ -1,7 +1,7 @@
 //! What is remembered of a task: when it was submitted, could start, started and ended.
 
 use orchd_core::{Demand, Edge, Phase, TaskRecord};
-use orchd_model::{Status, TaskId, TaskRange, Time, WorkflowId};
+use orchd_model::{Priority, Status, TaskId, TaskRange, Time, WorkflowId};
 use orchd_store::{Filter, History, StoreError, StoredAttempt, StoredTask};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,6 +23,8 @@ pub struct Life {
     /// Whether it did what it should or failed, even without an attempt: a milestone, or a task made of others.
     has_passed: bool,
     pub demand: Arc<Demand>,
+    /// Its class, as its user gave it.
+    pub priority: Priority,
     /// The variant that it took at last; the first one while it has taken none.
     pub variant: Option<u32>,
 }
@@ -61,6 +63,7 @@ impl Life {
             },
             has_passed: matches!(record.status(), Status::Completed | Status::Failed),
             demand: Arc::clone(&record.demand),
+            priority: record.priority,
             variant: stretches
                 .last()
                 .map_or_else(|| record.demand.numbers().next().flatten(), |last| last.variant),

@@ -5,7 +5,7 @@
 
 use orchd_api::{LongWait, ResourceWait};
 use orchd_core::{Demand, ResourceView, Runner};
-use orchd_model::{Amount, Claim, Mode, ResourceName, Span, Time};
+use orchd_model::{Amount, Claim, Mode, Priority, ResourceName, Span, Time};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
@@ -127,11 +127,6 @@ impl Timeline {
         Self(steps)
     }
 
-    /// For how long of a turn something was so.
-    fn time(&self, turn: Turn, is_so: impl Fn(&Step) -> bool) -> Span {
-        Span(self.parts(turn, is_so).iter().map(|part| part.to.since(part.from).0).sum())
-    }
-
     /// The parts of a turn in which something was so.
     fn parts(&self, turn: Turn, is_so: impl Fn(&Step) -> bool) -> Vec<Turn> {
         let first = self.0.partition_point(|step| step.at <= turn.from).saturating_sub(1);
@@ -163,17 +158,50 @@ fn without(times: &[Turn], others: &[Turn]) -> Vec<Turn> {
     left
 }
 
-/// Whether somebody else waits who shares the resource with this claim not at all, or not with so little of it.
-fn is_contended(step: &Step, claim: &Claim, bounds: Bounds) -> bool {
-    // The one that is looked at waits itself.
-    let others = step.holders > 1;
-    if claim.mode == Mode::Read { step.alone > 0 || (others && bounds.capacity.is_some()) } else { others }
+/// Those of one class who waited for a resource.
+struct Line {
+    steps: Timeline,
+    /// By when they began to wait: until when anybody waited who had begun by then, and anybody who wants it alone.
+    ends: Vec<(Time, Time, Option<Time>)>,
 }
+
+impl Line {
+    /// Of turns, and whether each wants it alone.
+    fn new(mut waits: Vec<(Turn, bool)>) -> Self {
+        waits.sort_unstable_by_key(|(turn, _)| turn.from);
+        let mut changes = Vec::with_capacity(2 * waits.len());
+        let mut ends = Vec::with_capacity(waits.len());
+        let (mut all, mut alone) = (Time(0), None);
+        for (turn, is_alone) in waits {
+            push(&mut changes, std::iter::once((turn.from, turn.to)), 0, is_alone);
+            all = all.max(turn.to);
+            alone = if is_alone { alone.max(Some(turn.to)) } else { alone };
+            ends.push((turn.from, all, alone));
+        }
+        Self { steps: Timeline::new(changes), ends }
+    }
+
+    /// Until when somebody waited who had begun before an instant and does not share with this claim.
+    fn first_until(&self, instant: Time, shares: bool) -> Option<Time> {
+        let earlier = self.ends.partition_point(|(from, ..)| *from < instant);
+        let (_, all, alone) = self.ends.get(earlier.checked_sub(1)?)?;
+        if shares { *alone } else { Some(*all) }
+    }
+
+    /// When somebody waited who does not share with this claim.
+    fn parts(&self, turn: Turn, shares: bool) -> Vec<Turn> {
+        self.steps.parts(turn, |step| if shares { step.alone > 0 } else { step.holders > 0 })
+    }
+}
+
+/// Who waited for a resource, the best class first: a later one does not pass an earlier one of its class, and nobody
+/// one of a better class. What became better by waiting counts as what it was.
+type Waiters = BTreeMap<ResourceName, BTreeMap<Priority, Line>>;
 
 /// What this task waited for though nobody held it: a task before it had reserved it.
 fn reserved(
     waiters: &Waiters,
-    claims: &[Claim],
+    (claims, class): (&[Claim], Priority),
     turn: Turn,
     blocked: &[Turn],
     scene: &Scene,
@@ -181,26 +209,41 @@ fn reserved(
     let free = without(&[turn], blocked);
     let of_claim = |claim: &Claim| {
         let bounds = scene.resources.get(&claim.resource).copied().unwrap_or_default();
-        let line = waiters.get(&claim.resource).filter(|_| !bounds.has_rate)?;
-        let time: u64 =
-            free.iter().map(|part| line.time(*part, |step| is_contended(step, claim, bounds)).0).sum();
+        let lines = waiters.get(&claim.resource).filter(|_| !bounds.has_rate)?;
+        let shares = claim.mode == Mode::Read && bounds.capacity.is_none();
+        let better = lines.iter().filter(|(other, _)| **other < class);
+        let mut behind: Vec<Turn> = better.flat_map(|(_, line)| line.parts(turn, shares)).collect();
+        let own = lines.get(&class).and_then(|line| line.first_until(turn.from, shares));
+        behind.extend(own.map(|to| Turn { from: turn.from, to }));
+        let time = length(&free) - length(&without(&free, &behind));
         Some((format!("{} (reserved)", claim.resource), Span(time)))
     };
     claims.iter().filter_map(of_claim).collect()
 }
 
-/// Who waited for a resource, by time.
-type Waiters = BTreeMap<ResourceName, Timeline>;
+/// How long times are that do not overlap, microseconds.
+fn length(times: &[Turn]) -> u64 {
+    times.iter().map(|time| time.to.since(time.from).0).sum()
+}
 
 /// What all of these tasks waited for, each in its turn.
 fn waiters(lives: &[Life], turns: &[Option<Turn>]) -> Waiters {
-    let mut waiting = Holdings::default();
+    let mut waits: BTreeMap<ResourceName, BTreeMap<Priority, Vec<(Turn, bool)>>> = BTreeMap::new();
     for (life, turn) in lives.iter().zip(turns) {
         let Some(turn) = turn.filter(|turn| turn.from < turn.to) else { continue };
-        let stretch = Stretch { from: turn.from, ran_to: turn.to, held_to: turn.to, variant: life.variant };
-        waiting.note(&life.demand, &[stretch]);
+        for claim in &*claims_of(&life.demand, life.variant) {
+            if !waits.contains_key(&claim.resource) {
+                waits.insert(claim.resource.clone(), BTreeMap::new());
+            }
+            if let Some(classes) = waits.get_mut(&claim.resource) {
+                classes.entry(life.priority).or_default().push((turn, claim.mode != Mode::Read));
+            }
+        }
     }
-    waiting.by_resource.into_iter().map(|(name, changes)| (name, Timeline::new(changes))).collect()
+    let lines = |classes: BTreeMap<Priority, Vec<(Turn, bool)>>| {
+        classes.into_iter().map(|(class, waits)| (class, Line::new(waits))).collect()
+    };
+    waits.into_iter().map(|(name, classes)| (name, lines(classes))).collect()
 }
 
 /// Whether a claim could not be granted beside what is held.
@@ -256,7 +299,7 @@ pub fn longest_waits(
                 held.map_or_else(Vec::new, |held| held.parts(turn, |step| blocks(step, claim, bounds)));
             note(claim.resource.to_string(), parts);
         }
-        on.extend(reserved(&waiters, &claims, turn, &blocked, scene));
+        on.extend(reserved(&waiters, (&claims, life.priority), turn, &blocked, scene));
         explain_by_rate(&claims, turn, scene, &mut on);
         let mut on: Vec<ResourceWait> = on
             .into_iter()
@@ -307,7 +350,7 @@ mod tests {
     fn blocked(holds: &[(u64, u64, u64, Mode)], turn: (u64, u64), claim: &str, bounds: Bounds) -> u64 {
         let claim: Claim = claim.parse().unwrap();
         let turn = Turn { from: Time(turn.0), to: Time(turn.1) };
-        timeline(holds).time(turn, |step| blocks(step, &claim, bounds)).0
+        length(&timeline(holds).parts(turn, |step| blocks(step, &claim, bounds)))
     }
 
     #[test]
@@ -321,23 +364,55 @@ mod tests {
         assert_eq!(blocked(&[], (0, 100), "lock:a:write", none), 0);
     }
 
+    /// Who waits for `lock:a`: class, from, to, mode.
+    fn lock_waiters(waits: &[(Priority, u64, u64, Mode)]) -> Waiters {
+        let turn = |from: u64, to: u64| Turn { from: Time(from), to: Time(to) };
+        let of = |class: Priority| {
+            let of_it = waits.iter().filter(|wait| wait.0 == class);
+            let turns = of_it.map(|(_, from, to, mode)| (turn(*from, *to), *mode != Mode::Read));
+            (class, Line::new(turns.collect()))
+        };
+        Waiters::from([("lock:a".parse().unwrap(), Priority::ALL.into_iter().map(of).collect())])
+    }
+
+    fn reserved_for(
+        waiters: &Waiters,
+        claim: &str,
+        class: Priority,
+        turn: (u64, u64),
+        blocked: &[(u64, u64)],
+    ) -> u64 {
+        let scene = Scene { now: Time(100), slots: 4, resources: BTreeMap::new() };
+        let turn_of = |(from, to): (u64, u64)| Turn { from: Time(from), to: Time(to) };
+        let blocked: Vec<Turn> = blocked.iter().copied().map(turn_of).collect();
+        let claims: Vec<Claim> = vec![claim.parse().unwrap()];
+        let on = reserved(waiters, (&claims, class), turn_of(turn), &blocked, &scene);
+        assert_eq!((on.len(), on[0].0.as_str()), (1, "lock:a (reserved)"));
+        on[0].1.0
+    }
+
     #[test]
     fn what_is_free_and_wanted_by_a_writer_before_is_waited_for_as_reserved() {
         // Somebody reads from 0 to 50; a writer waits from 10 to 50; a reader that comes at 20 starts at 70, when the
         // writer has ended.
-        let writer = (10, 50, 1, Mode::Write);
-        let name: ResourceName = "lock:a".parse().unwrap();
-        let waiters = Waiters::from([(name, timeline(&[writer, (20, 70, 1, Mode::Read)]))]);
-        let scene = Scene { now: Time(100), slots: 4, resources: BTreeMap::new() };
-        let turn = Turn { from: Time(20), to: Time(70) };
-        let held_by_the_writer = Turn { from: Time(50), to: Time(70) };
-        let claims: Vec<Claim> = vec!["lock:a".parse().unwrap()];
-        let on = reserved(&waiters, &claims, turn, &[held_by_the_writer], &scene);
-        assert_eq!(on, [("lock:a (reserved)".to_owned(), Span(30))]);
+        let normal = Priority::Normal;
+        let waiters = lock_waiters(&[(normal, 10, 50, Mode::Write), (normal, 20, 70, Mode::Read)]);
+        assert_eq!(reserved_for(&waiters, "lock:a", normal, (20, 70), &[(50, 70)]), 30);
         // Slots were full up to 40.
-        let full = Turn { from: Time(0), to: Time(40) };
-        let on = reserved(&waiters, &claims, turn, &[full, held_by_the_writer], &scene);
-        assert_eq!(on, [("lock:a (reserved)".to_owned(), Span(10))]);
+        assert_eq!(reserved_for(&waiters, "lock:a", normal, (20, 70), &[(0, 40), (50, 70)]), 10);
+    }
+
+    #[test]
+    fn who_is_first_waits_for_nothing_that_is_reserved() {
+        // A writer is told to wait, and others come behind it.
+        let (normal, low) = (Priority::Normal, Priority::Low);
+        let waits = [(normal, 10, 50, Mode::Write), (normal, 20, 70, Mode::Read), (low, 0, 80, Mode::Write)];
+        let waiters = lock_waiters(&waits);
+        assert_eq!(reserved_for(&waiters, "lock:a:write", normal, (10, 50), &[]), 0);
+        assert_eq!(reserved_for(&waiters, "lock:a", normal, (20, 70), &[]), 30);
+        // One of a better class goes first, also when it comes later.
+        assert_eq!(reserved_for(&waiters, "lock:a:write", low, (0, 80), &[]), 60);
+        assert_eq!(reserved_for(&waiters, "lock:a", low, (0, 80), &[]), 40);
     }
 
     #[test]
