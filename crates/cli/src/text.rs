@@ -1,5 +1,6 @@
 //! Small things as people read them: durations, ages, sizes, names that cannot play tricks on a terminal.
 
+pub(crate) use orchd_model::bytes;
 use orchd_model::{Span, Time, is_obeyed};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -39,21 +40,6 @@ pub(crate) fn instant(time: Time) -> String {
     let text = time.to_rfc3339();
     let seconds = text.get(..19).map(|start| start.replace('T', " ") + "Z");
     seconds.unwrap_or(text)
-}
-
-/// A number of bytes: `512 MiB`.
-pub(crate) fn bytes(bytes: u64) -> String {
-    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
-    let (mut value, mut unit) = (bytes as f64, 0);
-    while value >= 1024.0 && unit + 1 < UNITS.len() {
-        value /= 1024.0;
-        unit += 1;
-    }
-    if unit == 0 || value.fract() == 0.0 {
-        format!("{value:.0} {}", UNITS[unit])
-    } else {
-        format!("{value:.1} {}", UNITS[unit])
-    }
 }
 
 /// Text that others chose, on one line and without characters that a terminal would obey.
@@ -103,7 +89,5 @@ mod tests {
     #[test]
     fn names_cannot_move_the_cursor() {
         assert_eq!(plain("a\x1b[2Jb\nc"), "a\u{fffd}[2Jb\u{fffd}c");
-        assert_eq!(bytes(1536), "1.5 KiB");
-        assert_eq!(bytes(512 << 20), "512 MiB");
     }
 }

@@ -102,7 +102,10 @@ impl Core {
             Some(whole) if claim.amount > whole => {
                 let hint = match resource.setting.rate() {
                     Some(rate) => format!("{} has {rate}: the burst is the most at once", claim.resource),
-                    None => format!("{} has {whole}", claim.resource),
+                    None => {
+                        let [_, whole] = claim.resource.shown_apart(claim.amount, whole);
+                        format!("{} has {whole}", claim.resource)
+                    }
                 };
                 Err(Refusal::new(Code::Unsatisfiable, "more than there is in all")
                     .value(claim.to_string())

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
+use crate::size::exact;
 use crate::{Amount, Code, Refusal, ResourceName, nearest};
 
 /// How a claim shares its resource. The order is by strength.
@@ -134,7 +135,10 @@ impl fmt::Display for Claim {
         if self.mode != Mode::Read {
             write!(f, ":{}", self.mode)?;
         }
-        if self.amount != Amount::ONE || self.resource.needs_amount() {
+        let whole = self.amount.as_thousandths().is_multiple_of(1000);
+        if self.resource.needs_amount() && whole {
+            write!(f, "={}", exact(self.amount.as_thousandths() / 1000))?;
+        } else if self.amount != Amount::ONE || self.resource.needs_amount() {
             write!(f, "={}", self.amount)?;
         }
         Ok(())
@@ -238,7 +242,8 @@ mod tests {
             ("cpu=2", "cpu:system_cpu=2"),
             ("cpu", "cpu:system_cpu"),
             ("cpu:exclusive", "cpu:system_cpu:exclusive"),
-            ("memory=512MiB", "memory:system_memory=536870912"),
+            ("memory=512MiB", "memory:system_memory=512MiB"),
+            ("disk=1500", "disk:system_disk=1500"),
             ("external_api:openai=100", "external_api:openai=100"),
             ("database:main:write", "database:main:write"),
             ("lock:deploy:exclusive", "lock:deploy:exclusive"),

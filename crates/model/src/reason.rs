@@ -201,16 +201,23 @@ impl fmt::Display for Reason {
                 f.write_str(if *count > tasks.len() { ", …" } else { "" })
             }
             Self::Resource { resource, mode, wants, free, holders, holder_count } => {
-                write!(f, "short of {resource}: wants {wants} {mode}")?;
-                if let Some(free) = free {
-                    write!(f, ", {free} free")?;
-                }
+                let [wants, free] = match free {
+                    Some(free) => {
+                        let [wants, free] = resource.shown_apart(*wants, *free);
+                        [wants, format!(", {free} free")]
+                    }
+                    None => [resource.shown(*wants), String::new()],
+                };
+                write!(f, "short of {resource}: wants {wants} {mode}{free}")?;
                 for (i, holder) in holders.iter().enumerate() {
                     let before = if i == 0 { "; held by" } else { "," };
                     write!(
                         f,
                         "{before} {} ({}, {} {}",
-                        holder.task, holder.name, holder.amount, holder.mode
+                        holder.task,
+                        holder.name,
+                        resource.shown(holder.amount),
+                        holder.mode
                     )?;
                     if let Some(until) = holder.until {
                         write!(f, ", until {until} at the latest")?;
@@ -236,6 +243,7 @@ impl fmt::Display for Reason {
                 write!(f, "behind {} ({}): session {session} keeps an order", behind.task, behind.name)
             }
             Self::Unsatisfiable { resource, wants, capacity } => {
+                let [wants, capacity] = resource.shown_apart(*wants, *capacity);
                 write!(f, "wants {wants} of {resource}, which has only {capacity} in all")
             }
             Self::Variants { variants } => {

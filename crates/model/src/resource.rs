@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
-use crate::{Amount, Code, Rate, Refusal, Span, limits};
+use crate::{Amount, Code, Rate, Refusal, Span, bytes, limits};
 
 /// `type:identifier`, for example `database:main`. Both parts are checked: no colon, equals sign or white
 /// space, no mode word as the identifier.
@@ -185,6 +185,25 @@ impl ResourceName {
     #[must_use]
     pub fn needs_amount(&self) -> bool {
         matches!(&*self.kind, "memory" | "disk")
+    }
+
+    /// An amount of it as people read it: memory and disk are counted in bytes (`512 MiB`).
+    #[must_use]
+    pub fn shown(&self, amount: Amount) -> String {
+        match self.needs_amount() {
+            true => bytes(amount.as_thousandths() / 1000),
+            false => amount.to_string(),
+        }
+    }
+
+    /// The same of two that are compared: those that differ look different.
+    #[must_use]
+    pub fn shown_apart(&self, one: Amount, other: Amount) -> [String; 2] {
+        let shown = [self.shown(one), self.shown(other)];
+        if one == other || shown[0] != shown[1] {
+            return shown;
+        }
+        [one, other].map(|amount| format!("{amount} B"))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use clap::Args;
 use orchd_api::Explanation;
-use orchd_model::{Holder, Reason, Status, TaskId};
+use orchd_model::{Holder, Reason, ResourceName, Status, TaskId};
 
 use crate::context::Context;
 use crate::{Exit, Failure, text};
@@ -52,9 +52,9 @@ fn class(explanation: &Explanation) -> String {
 /// A reason, and below it who holds what it is about, or what stands against each variant.
 fn sentences(reason: &Reason) -> Vec<String> {
     match reason {
-        Reason::Resource { holders, holder_count, .. } if !holders.is_empty() => {
+        Reason::Resource { resource, holders, holder_count, .. } if !holders.is_empty() => {
             let mut lines = vec![text::plain(&without_holders(reason))];
-            lines.extend(holders.iter().map(|holder| format!("  held by {}", held_by(holder))));
+            lines.extend(holders.iter().map(|holder| format!("  held by {}", held_by(resource, holder))));
             if *holder_count > holders.len() {
                 lines.push(format!("  and {} more", holder_count - holders.len()));
             }
@@ -83,12 +83,12 @@ fn without_holders(reason: &Reason) -> String {
     short.to_string()
 }
 
-fn held_by(holder: &Holder) -> String {
+fn held_by(resource: &ResourceName, holder: &Holder) -> String {
     let Holder { task, name, amount, mode, since, until, .. } = holder;
     let what = if holder.guard { ", a client's own claim" } else { "" };
     let until =
         until.map_or_else(String::new, |until| format!(", until {} at the latest", text::instant(until)));
-    let name = text::plain(name);
+    let (name, amount) = (text::plain(name), resource.shown(*amount));
     format!("{task} ({name}{what}): {amount} {mode} since {}{until}", text::instant(*since))
 }
 
