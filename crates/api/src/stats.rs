@@ -132,7 +132,7 @@ pub struct Resource {
     pub held: Amount,
     /// Units free; none without a capacity.
     pub free: Option<Amount>,
-    /// Tasks whose turn is reserved on it.
+    /// Tasks that have reserved it, and go before those behind them; no amount.
     pub reserved: usize,
     /// Tasks that wait for it, and perhaps for others as well.
     pub waiting: u64,

@@ -3,7 +3,7 @@
 use orchd_model::{
     Amount, Mode, Rate, ResourceKind, ResourceName, ResourceSetting, SessionId, TaskId, Time, WorkflowId,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::blocked::Clock;
 use crate::bucket::Bucket;
@@ -342,6 +342,12 @@ impl Resource {
     /// How many reservations there are.
     pub fn reservations(&self) -> usize {
         self.reserved_shared.len() + self.reserved_single.len()
+    }
+
+    /// How many tasks have reserved it, each in one of its variants or in several.
+    pub fn reserved_by(&self) -> usize {
+        let turns = self.reserved_shared.keys().chain(self.reserved_single.keys());
+        turns.map(|(rank, _)| rank.task).collect::<BTreeSet<_>>().len()
     }
 
     fn reservations_of(&mut self, mode: Mode) -> &mut Turns {

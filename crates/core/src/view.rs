@@ -21,7 +21,7 @@ pub struct ResourceView {
     pub held: Amount,
     /// Units free; none without a capacity.
     pub free: Option<Amount>,
-    /// Turns that are reserved on it: one for a task, or for each of its variants.
+    /// Tasks that have reserved it.
     pub reserved: usize,
     /// Tasks that wait for it, and perhaps for others as well.
     pub waiting: u64,
@@ -123,7 +123,7 @@ impl Core {
             concurrency: resource.setting.concurrency,
             held: resource.held,
             free: resource.free(),
-            reserved: resource.reservations(),
+            reserved: resource.reserved_by(),
             waiting,
             holders: self.holders(resource),
             paused: resource.paused,

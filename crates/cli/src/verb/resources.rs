@@ -183,7 +183,7 @@ const COLUMNS: [Column; 11] = [
     ("HELD", |resource| Piece::number(amount(resource, Some(resource.held))), |_| true),
     ("FREE", |resource| Piece::number(free(resource)), |_| true),
     ("REFILL", refill, |resource| next_refill(resource).is_some()),
-    ("RESERVED", |resource| Piece::number(resource.reserved), |resource| resource.reserved > 0),
+    ("RESERVED FOR", |r| Piece::number(text::count(r.reserved, "task")), |r| r.reserved > 0),
     ("WAITING", |resource| Piece::number(resource.waiting), |_| true),
     ("BLOCKED", |r| Piece::number(text::duration(r.blocked_time)), |r| r.blocked_time > Span::ZERO),
     ("STATE", state, |_| true),
