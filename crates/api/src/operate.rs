@@ -230,6 +230,9 @@ pub struct PauseRequest {
     /// A workflow's name or id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workflow: Option<String>,
+    /// Pause the resource also if it is a lock that nobody has used yet. Without it a name that is not known is refused.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub create: bool,
 }
 
 /// Copy the store to a new file.

@@ -231,7 +231,12 @@ pub enum Command {
         priority: Priority,
     },
     /// No new starts in a scope.
-    Pause(Scope),
+    Pause {
+        /// Of what.
+        scope: Scope,
+        /// Also if it is a lock that nobody has used yet.
+        create: bool,
+    },
     /// End a pause.
     Resume(Scope),
     /// Say what a resource has.

@@ -169,7 +169,7 @@ impl Core {
             Command::Reprioritize { tasks, priority } => {
                 Ok(self.each(&[tasks], out, |core, id, out| core.reprioritize(id, priority, out)))
             }
-            Command::Pause(scope) => self.pause(scope, out),
+            Command::Pause { scope, create } => self.pause(scope, create, out),
             Command::Resume(scope) => self.resume(scope, out),
             Command::SetResource { resource, setting } => self.set_resource(resource, setting, out),
             Command::Throttle { resource, pause, by, create } => {

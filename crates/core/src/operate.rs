@@ -141,7 +141,7 @@ impl Core {
         Ok(status)
     }
 
-    pub(crate) fn pause(&mut self, scope: Scope, out: &mut Output) -> Result<Reply, Refusal> {
+    pub(crate) fn pause(&mut self, scope: Scope, create: bool, out: &mut Output) -> Result<Reply, Refusal> {
         if let Scope::Workflow(id) = &scope
             && self.workflows.get(id).is_none_or(|workflow| workflow.status != WorkflowStatus::Running)
         {
@@ -153,7 +153,7 @@ impl Core {
             return Err(self.no_such_session(*id));
         }
         if let Scope::Resource(name) = &scope {
-            self.check_known(name, false)?;
+            self.check_known(name, create)?;
         }
         if !self.meta.paused.contains(&scope) {
             self.emit(out, Fact::Paused { scope });

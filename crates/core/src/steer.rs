@@ -72,7 +72,7 @@ impl Core {
         let is_shut =
             |state: &ResourceState| state.closed || state.throttled_until.is_some_and(|until| until > now);
         if !self.meta.states.get(&resource).is_some_and(is_shut) {
-            self.check_known(&resource, false)?;
+            self.check_exists(&resource, "")?;
             let refusal = Refusal::new(Code::WrongState, "this resource is neither closed nor throttled");
             return Err(refusal.value(resource.to_string()));
         }
@@ -122,8 +122,15 @@ impl Core {
     /// A lock is there as long as somebody uses it, or something is said of it. One that is not there may be meant,
     /// or mistyped: that is for the user to say.
     pub(crate) fn check_known(&self, resource: &ResourceName, create: bool) -> Result<(), Refusal> {
-        let is_lock = resource.counted_as() == ResourceKind::Lock;
-        if self.ledger.find(&ResourceKey::Named(resource.clone())).is_some() || (is_lock && create) {
+        match resource.counted_as() == ResourceKind::Lock {
+            true if create => Ok(()),
+            true => self.check_exists(resource, "; if nobody has used it yet, add --create"),
+            false => self.check_exists(resource, ""),
+        }
+    }
+
+    fn check_exists(&self, resource: &ResourceName, before_use: &str) -> Result<(), Refusal> {
+        if self.ledger.find(&ResourceKey::Named(resource.clone())).is_some() {
             return Ok(());
         }
         let names: Vec<ResourceName> = self.resources().into_iter().map(|view| view.name).collect();
@@ -131,8 +138,6 @@ impl Core {
             Some(near) => format!("did you mean {near}?"),
             None => "orchctl resources lists them".to_owned(),
         };
-        let before_use =
-            if is_lock { "; if nobody has used it yet: orchctl resources close --create" } else { "" };
         let refusal = Refusal::new(Code::NotFound, "no such resource").value(resource.to_string());
         Err(refusal.hint(hint + before_use))
     }

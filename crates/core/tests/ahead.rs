@@ -260,7 +260,7 @@ impl Play {
             }
             Step::Pause(class, on) => {
                 let scope = class.map_or(Scope::All, Scope::Priority);
-                self.tell(if on { Command::Pause(scope) } else { Command::Resume(scope) });
+                self.tell(if on { Command::Pause { scope, create: false } } else { Command::Resume(scope) });
             }
             Step::Advance(ms) => self.advance(self.world.now + Span::from_millis(ms)),
             Step::Away(place) => self.away(place),

@@ -228,7 +228,7 @@ fn pausing_and_a_lost_worker_cost_what_they_concern() {
             Scope::Priority(Priority::Normal),
             Scope::Resource("lock:l".parse().expect("a resource")),
         ] {
-            assert!(world.handle(Command::Pause(scope.clone())).0.is_ok());
+            assert!(world.handle(Command::Pause { scope: scope.clone(), create: false }).0.is_ok());
             assert!(world.handle(Command::Resume(scope)).0.is_ok());
         }
     }

@@ -406,7 +406,7 @@ impl Pair {
                 Command::Close { resource, create: false }
             }
             Scope::Resource(resource) if what == Paused::Api => Command::Open { resource },
-            scope if on => Command::Pause(scope),
+            scope if on => Command::Pause { scope, create: false },
             scope => Command::Resume(scope),
         };
         let (reply, out) = self.world.handle(command);

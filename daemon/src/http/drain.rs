@@ -21,7 +21,7 @@ pub async fn drain(
     let deadline = request.timeout.map(|timeout| Instant::now() + Duration::from(timeout));
     // Before the first look, so that no end is missed in between.
     let mut feed = shell.feed.subscribe();
-    let command = Command::Pause(Scope::All);
+    let command = Command::Pause { scope: Scope::All, create: false };
     shell.ask(|answer| Request::Command { command, answer: Some(answer) }).await?;
     let mut stopping = shell.stopping.clone();
     loop {

@@ -148,7 +148,8 @@ async fn scope(shell: &Arc<Shell>, request: api::PauseRequest) -> Result<Scope, 
 
 /// No new starts in a scope.
 pub async fn pause(State(shell): State<Arc<Shell>>, Body(request): Body<api::PauseRequest>) -> Answered<()> {
-    let command = Command::Pause(scope(&shell, request).await?);
+    let create = request.create;
+    let command = Command::Pause { scope: scope(&shell, request).await?, create };
     shell.ask(|answer| Request::Command { command, answer: Some(answer) }).await?;
     json(())
 }

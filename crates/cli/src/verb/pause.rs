@@ -32,6 +32,7 @@ impl From<Scope> for PauseRequest {
             resource: scope.resource.map(|resource| resource.to_string()),
             session: scope.session,
             workflow: scope.workflow,
+            create: false,
         }
     }
 }
@@ -40,11 +41,14 @@ impl From<Scope> for PauseRequest {
 pub(crate) struct Pause {
     #[command(flatten)]
     scope: Scope,
+    /// Also if the resource is a lock that nobody has used yet
+    #[arg(long, requires = "resource")]
+    create: bool,
 }
 
 impl Pause {
     pub(crate) async fn run(self, context: &Context) -> Result<Exit, Failure> {
-        pause(context, self.scope.into()).await
+        pause(context, PauseRequest { create: self.create, ..self.scope.into() }).await
     }
 }
 

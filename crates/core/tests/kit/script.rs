@@ -169,7 +169,8 @@ impl Script {
             ("reprioritize", [name, class]) => {
                 Command::Reprioritize { tasks: self.range(name), priority: class.parse().expect("a class") }
             }
-            ("pause", scope) => Command::Pause(self.scope(scope)),
+            ("pause", [scope @ .., "create"]) => Command::Pause { scope: self.scope(scope), create: true },
+            ("pause", scope) => Command::Pause { scope: self.scope(scope), create: false },
             ("resume", scope) => Command::Resume(self.scope(scope)),
             ("resource", [name, settings @ ..]) => {
                 let (resource, setting) = resource_setting(name, settings);
