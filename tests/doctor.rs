@@ -54,12 +54,31 @@ fn without_a_daemon_the_rest_is_looked_at_all_the_same() {
     assert!(socket["hint"].as_str().unwrap().contains("orchd"), "{socket}");
     assert!(check(&diagnosis, "lock")["found"].as_str().unwrap().ends_with("has never had a daemon"));
     assert!(check(&diagnosis, "disk")["found"].as_str().unwrap().contains("free at"));
+    assert!(check(&diagnosis, "store")["found"].as_str().unwrap().ends_with("has none yet"));
     check(&diagnosis, "cgroup");
     daemon.start_again();
     daemon.terminate();
     // A child that the daemon was just starting may have its lock until it is another program.
     let lock = || check(&daemon.orchctl(&["doctor", "--json"]).json(), "lock")["found"].clone();
     until("the lock is held by nobody", || lock().as_str().unwrap().ends_with("is held by nobody"));
+    let diagnosis = daemon.orchctl(&["doctor", "--json"]).json();
+    let store = check(&diagnosis, "store");
+    let found = store["found"].as_str().unwrap();
+    let path = daemon.state_dir().join("orchd.db");
+    assert_eq!(store["verdict"], "ok", "{store}");
+    assert!(
+        found.starts_with(&format!("{}: ", path.display())) && found.ends_with("no damage found"),
+        "{store}"
+    );
+    // What is no store of ours, too.
+    let aside = daemon.state_dir().join("aside");
+    fs::rename(&path, &aside).unwrap();
+    fs::write(&path, "something else, and long enough to be read").unwrap();
+    let diagnosis = daemon.orchctl(&["doctor", "--json"]).json();
+    let store = check(&diagnosis, "store");
+    assert_eq!(store["verdict"], "failed", "{store}");
+    assert!(store["found"].as_str().unwrap().ends_with("is not a store of orchd"), "{store}");
+    fs::rename(&aside, &path).unwrap();
     // One that runs and listens elsewhere.
     daemon.start_again();
     let said = daemon.orchctl(&["--socket", "elsewhere", "doctor", "--json"]);
@@ -96,4 +115,10 @@ fn a_damaged_store_is_found() {
     );
     let text = daemon.orchctl(&["doctor", "-q"]);
     assert!(text.out.contains("failed   store"), "{text:?}");
+    // The same is found when the daemon is gone.
+    daemon.kill();
+    let diagnosis = daemon.orchctl(&["doctor", "--json"]).json();
+    let store = check(&diagnosis, "store");
+    assert_eq!(store["verdict"], "failed", "{diagnosis:#}");
+    assert!(store["found"].as_str().unwrap().contains("the store is damaged"), "{store}");
 }

@@ -1,6 +1,7 @@
 //! What a daemon finds around it: the lock of its state directory, room on the disk, control groups. Looked
 //! at from outside, so that it can be told also when no daemon runs.
 
+use orchd_store::{Inspected, StoreError, inspect};
 use rustix::fs::{Access, access, statvfs};
 use rustix::process::{Flock, FlockType, fcntl_getlk};
 use std::fs::{self, File};
@@ -17,6 +18,9 @@ pub(crate) const AS_ADMIN: &str = "the daemon's user and root see more";
 const ROOM: u64 = 1 << 30;
 /// With less it has to live from its reserve.
 const NO_ROOM: u64 = 64 << 20;
+
+/// The store in the state directory.
+const FILE: &str = "orchd.db";
 
 /// Where a daemon of this user keeps its state: `$ORCHD_STATE_DIR`, `/var/lib/orchd` for root,
 /// `$XDG_STATE_HOME/orchd`, `~/.local/state/orchd`.
@@ -89,6 +93,34 @@ impl Surroundings {
             NO_ROOM..ROOM => Check::warning("disk", found).hint("old output and backups may go"),
             _ => Check::ok("disk", found),
         }
+    }
+
+    /// The store while no daemon answers for it.
+    pub(crate) fn store(&self) -> Check {
+        let Some(directory) = &self.state_dir else {
+            return Check::warning("store", "no state directory to look at");
+        };
+        match inspect(directory) {
+            Ok(None) => Check::ok("store", format!("{} has none yet", directory.display())),
+            Ok(Some(Inspected { bytes, damage: None, .. })) => {
+                Check::ok("store", self.whole_store(Some(bytes)))
+            }
+            Ok(Some(Inspected { path, damage: Some(damage), .. })) => {
+                let found = format!("{}: {damage}", path.display());
+                Check::failed("store", found).hint("keep a copy of it, then put a backup in its place")
+            }
+            Err(StoreError::Io { source, path, .. }) if source.kind() == io::ErrorKind::PermissionDenied => {
+                Check::warning("store", format!("{} is closed to this user", path.display())).hint(AS_ADMIN)
+            }
+            Err(error) => Check::failed("store", error.to_string()),
+        }
+    }
+
+    /// What is told of a store without damage.
+    pub(crate) fn whole_store(&self, size: Option<u64>) -> String {
+        let path = self.state_dir.as_ref().map(|directory| format!("{}: ", directory.join(FILE).display()));
+        let size = size.map(|size| format!("{}, ", text::bytes(size)));
+        format!("{}{}no damage found", path.unwrap_or_default(), size.unwrap_or_default())
     }
 
     /// What is enforced. A worker knows; without one, whether it could be.

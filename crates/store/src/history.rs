@@ -14,7 +14,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::codec::{TaskReader, decode};
-use crate::definition;
 use crate::query::{Half, conditions};
 use crate::sqlite::blob;
 use crate::write::int;
@@ -23,6 +22,7 @@ use crate::{
     StoredTask, StoredWorkflow, TaskEnd, TaskOutput, attempt, backup, element, hook, schedules, schema,
     session,
 };
+use crate::{definition, inspect};
 
 /// Environments kept in memory: a list of thousands of tasks usually has one or two.
 const KNOWN_ENVS: usize = 64;
@@ -501,17 +501,7 @@ impl History for SqliteHistory {
     }
 
     fn size_bytes(&mut self) -> Result<u64, StoreError> {
-        let mut total = 0;
-        for suffix in ["", "-wal"] {
-            let mut name = self.path.clone().into_os_string();
-            name.push(suffix);
-            match std::fs::metadata(&name) {
-                Ok(metadata) => total += metadata.len(),
-                Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
-                Err(e) => return Err(StoreError::io("look at", name, e)),
-            }
-        }
-        Ok(total)
+        inspect::size(&self.path)
     }
 }
 

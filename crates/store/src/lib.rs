@@ -18,6 +18,7 @@ mod error;
 mod figures;
 mod history;
 mod hook;
+mod inspect;
 mod query;
 mod reserve;
 mod reserved;
@@ -34,6 +35,7 @@ pub use dir::StateDir;
 pub use error::StoreError;
 pub use figures::Figures;
 pub use hook::{DEAD_LETTERS, DeadLetter, HookChange};
+pub use inspect::{Inspected, inspect};
 pub use sqlite::SqliteStore;
 pub use store::{
     Batch, Filter, History, Retention, Store, StoredAttempt, StoredSchedule, StoredTask, StoredWorkflow,

@@ -151,6 +151,14 @@ pub(crate) fn open_unbound(path: &Path) -> Result<Connection, StoreError> {
     Ok(connection)
 }
 
+/// Opens a store that may be anything, and writes nothing to it.
+pub(crate) fn open_untouched(path: &Path) -> Result<Connection, StoreError> {
+    check(path)?;
+    let connection = Connection::open_with_flags(path, flags(OpenFlags::SQLITE_OPEN_READ_ONLY))?;
+    configure(&connection, READER_CACHE_KIB)?;
+    Ok(connection)
+}
+
 fn flags(access: OpenFlags) -> OpenFlags {
     access | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_EXRESCODE
 }

@@ -15,7 +15,7 @@ use crate::{
     schema, session, trim,
 };
 
-const FILE: &str = "orchd.db";
+pub(crate) const FILE: &str = "orchd.db";
 
 /// The writing side of the embedded store. Its reserve for a full disk is 8 MiB.
 pub struct SqliteStore {

@@ -40,9 +40,11 @@ impl Doctor {
         checks.push(surroundings.cgroup(enforced.as_deref()));
         if let Ok(client) = &reached {
             checks.push(workers(client).await);
-            if !self.quick {
-                checks.push(store(client).await);
-            }
+        }
+        match &reached {
+            _ if self.quick => {}
+            Ok(client) => checks.push(store(client, &surroundings).await),
+            Err(_) => checks.push(surroundings.store()),
         }
         let healthy = !checks.iter().any(|check| check.verdict == Verdict::Failed);
         let diagnosis = Diagnosis { healthy, checks };
@@ -137,9 +139,12 @@ async fn enforced(client: &Client) -> Option<String> {
     labels.filter_map(|label| label.strip_prefix("cgroup=").map(str::to_owned)).next()
 }
 
-async fn store(client: &Client) -> Check {
+async fn store(client: &Client, surroundings: &Surroundings) -> Check {
     match client.check_store().await.map(|found| found.problem) {
-        Ok(None) => Check::ok("store", "no damage found"),
+        Ok(None) => {
+            let bytes = client.stats().await.ok().map(|stats| stats.store.bytes);
+            Check::ok("store", surroundings.whole_store(bytes))
+        }
         Ok(Some(problem)) => Check::failed("store", problem),
         // It is not ill because of who asks.
         Err(Error::Refused(refusal)) if refusal.code == Code::NotPermitted => {
