@@ -287,6 +287,7 @@ impl Drop for Daemon {
             drop(process.wait());
         }
         process::kill_all_of(self.directory.path());
+        process::remove_groups(&self.path("state/worker/cgroup"));
         if std::thread::panicking() {
             for log in ["daemon.log", "state/worker.log"] {
                 show_end_of(&self.path(log));

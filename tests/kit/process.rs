@@ -49,6 +49,17 @@ pub fn kill_all_of(directory: &Path) {
     }
 }
 
+/// Removes the control groups of a worker that was killed, which it would have removed at its end: where it has noted
+/// them. What cannot be removed the next worker removes.
+pub fn remove_groups(note: &Path) {
+    let Ok(directory) = fs::read_to_string(note) else { return };
+    let slots = fs::read_dir(&directory).into_iter().flatten().flatten().map(|entry| entry.path());
+    for group in slots.filter(|path| path.is_dir()) {
+        drop(fs::remove_dir(group));
+    }
+    drop(fs::remove_dir(directory));
+}
+
 /// Kills those of these processes that run a program.
 pub fn kill_program(processes: &[u32], program: &str) {
     let runs =

@@ -11,15 +11,12 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::time::Duration;
 
 use crate::cgroup;
 
 /// What the names of the groups of workers begin with, before 16 hexadecimal digits.
 pub(crate) const PREFIX: &str = "orchd-";
 const DIGITS: usize = 16;
-/// Younger groups stay: a worker of an orchd that did not hold its group may be about to use it.
-const ABANDONED: Duration = Duration::from_secs(3600);
 
 /// Whether a group has the name of a worker's.
 pub(crate) fn is_ours(name: &OsStr) -> bool {
@@ -59,9 +56,7 @@ pub(crate) fn sweep(base: &Path) {
 
 /// Removes a group if it is nobody's.
 fn is_removed(group: &Path) -> bool {
-    let modified = fs::metadata(group).and_then(|metadata| metadata.modified());
-    let is_old = modified.is_ok_and(|at| at.elapsed().is_ok_and(|age| age > ABANDONED));
-    if !is_old || cgroup::has_processes(group) {
+    if cgroup::has_processes(group) {
         return false;
     }
     // It goes away while this is held.
@@ -80,28 +75,22 @@ fn is_same(held: &OwnedFd, found: &fs::Metadata) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::SystemTime;
 
     #[test]
-    fn only_groups_that_are_old_empty_and_nobodys_are_swept_away() {
+    fn only_groups_that_are_empty_and_nobodys_are_swept_away() {
         let base = tempfile::tempdir().unwrap();
         let group = |number: u64| base.path().join(format!("{PREFIX}{number:016x}"));
-        let age = |path: &Path| {
-            let before = SystemTime::now() - 2 * ABANDONED;
-            fs::File::open(path).unwrap().set_modified(before).unwrap();
-        };
-        let (abandoned, held, young, used) = (group(1), group(2), group(3), group(4));
+        let (abandoned, held, used) = (group(1), group(2), group(3));
         let foreign = base.path().join("orchd-of-somebody");
-        for path in [&abandoned, &held, &young, &used, &foreign] {
+        for path in [&abandoned, &held, &used, &foreign] {
             fs::create_dir(path).unwrap();
             fs::create_dir(path.join("0")).unwrap();
         }
         fs::write(used.join("cgroup.events"), "populated 1\nfrozen 0\n").unwrap();
         let hold = make_and_hold(&held).unwrap();
-        [&abandoned, &held, &used, &foreign].into_iter().for_each(|path| age(path));
         sweep(base.path());
-        let left = [&abandoned, &held, &young, &used, &foreign].map(|path| path.join("0").exists());
-        assert_eq!(left, [false, true, true, true, true]);
+        let left = [&abandoned, &held, &used, &foreign].map(|path| path.join("0").exists());
+        assert_eq!(left, [false, true, true, true]);
         assert!(!abandoned.exists());
         drop(hold);
         sweep(base.path());
