@@ -232,7 +232,7 @@ impl Engine {
             }
             Request::AddWorkflow { specs, options, parameters, hooks, owner, answer } => {
                 let next = self.core.meta().next_workflow;
-                let reply = self.add_workflow(now, &specs, options, owner, &mut gathering.output);
+                let reply = self.add_workflow(now, specs, options, owner, &mut gathering.output);
                 // One that was added before keeps its own.
                 let new = reply.as_ref().ok().map(|(workflow, _)| *workflow).filter(|new| *new >= next);
                 gathering.parameters.extend(new.map(|workflow| (workflow, parameters)));
@@ -419,12 +419,12 @@ impl Engine {
         let mut tasks = Vec::with_capacity(specs.len());
         let mut results: Vec<Option<Refusal>> = Vec::with_capacity(specs.len());
         let mut references = References::new(&specs);
-        for (index, spec) in specs.iter().enumerate() {
-            let prepared = spec.clone().and_then(|spec| self.prepare(&policy, spec, &places, &mut ended));
+        for (index, given) in specs.iter().enumerate() {
+            let prepared = given.clone().and_then(|spec| self.prepare(&policy, spec, &places, &mut ended));
             match prepared {
                 Ok(task) => {
-                    if let Some(reference) = &task.spec.reference {
-                        places.insert(reference.clone(), tasks.len());
+                    if let Some(reference) = given.as_ref().ok().and_then(|spec| spec.reference.as_deref()) {
+                        places.insert(reference, tasks.len());
                     }
                     tasks.push(task);
                     results.push(None);
@@ -443,7 +443,9 @@ impl Engine {
         let Reply::Submitted { tasks, .. } = self.core.handle(now, Command::Submit(submission), out)? else {
             return Err(Refusal::new(Code::WrongState, "not the answer to a submission"));
         };
-        let range = |(id, count): (Result<TaskId, _>, u64)| id.map(|id| TaskRange::from_first(id, count - 1));
+        let range = |(id, count): (Result<TaskId, Box<Refusal>>, u64)| {
+            id.map(|id| TaskRange::from_first(id, count - 1)).map_err(|refusal| *refusal)
+        };
         let mut tasks = tasks.into_iter().zip(counts).map(range);
         let refused = |refusal: Option<Refusal>| match refusal {
             Some(refusal) => Some(Err(refusal)),
@@ -455,15 +457,15 @@ impl Engine {
     fn add_workflow(
         &mut self,
         now: Time,
-        specs: &[Arc<TaskSpec>],
+        specs: Vec<Arc<TaskSpec>>,
         options: NewWorkflow,
         owner: u32,
         out: &mut Output,
     ) -> Result<(WorkflowId, Vec<TaskId>), Refusal> {
         self.refuse_when_full()?;
-        let mut places = HashMap::new();
+        let mut places = HashMap::with_capacity(specs.len());
         for (index, spec) in specs.iter().enumerate() {
-            if places.insert(spec.name.clone(), index).is_some() {
+            if places.insert(spec.name.as_str(), index).is_some() {
                 return Err(Refusal::new(Code::Conflict, "two tasks of a workflow have the same name")
                     .value(&spec.name));
             }
@@ -472,10 +474,13 @@ impl Engine {
         let mut ended = BTreeMap::new();
         let tasks: Result<Vec<NewTask>, Refusal> =
             specs.iter().map(|spec| self.prepare(&policy, Arc::clone(spec), &places, &mut ended)).collect();
+        drop(places);
+        drop(specs);
         let submission = Submission { tasks: tasks?, atomic: true, workflow: Some(options), owner, ended };
         match self.core.handle(now, Command::Submit(submission), out)? {
             Reply::Submitted { tasks, workflow } => {
-                let tasks: Vec<TaskId> = tasks.into_iter().collect::<Result<_, _>>()?;
+                let tasks: Result<Vec<TaskId>, Box<Refusal>> = tasks.into_iter().collect();
+                let tasks = tasks.map_err(|refusal| *refusal)?;
                 let workflow = workflow.map_or_else(|| self.workflow_of(&tasks), Ok)?;
                 Ok((workflow, tasks))
             }

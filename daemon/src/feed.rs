@@ -254,7 +254,7 @@ fn data(fact: &Fact) -> Value {
             with(attempt_data(attempt), "until", until)
         }
         Fact::Completed { attempt, .. } | Fact::Failed { attempt, .. } | Fact::Cancelled { attempt, .. } => {
-            optional_attempt(attempt.as_ref())
+            optional_attempt(attempt.as_deref())
         }
         Fact::Skipped { cause, .. } => skip_data(cause),
         Fact::WorkflowSubmitted { record } => json!({ "name": record.name, "tasks": record.task_count }),

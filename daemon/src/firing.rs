@@ -83,14 +83,15 @@ impl Engine {
         for spec in &mut specs {
             tell(&mut spec.env, &told);
         }
+        let specs: Vec<Arc<TaskSpec>> = specs.into_iter().map(Arc::new).collect();
         let mut places = HashMap::new();
         if options.is_some() {
-            places = specs.iter().enumerate().map(|(index, spec)| (spec.name.clone(), index)).collect();
+            places = specs.iter().enumerate().map(|(index, spec)| (spec.name.as_str(), index)).collect();
         }
         let (policy, mut ended) = (self.live.policy(), BTreeMap::new());
         let mut tasks: Vec<NewTask> = Vec::with_capacity(specs.len());
-        for spec in specs {
-            tasks.push(self.prepare(&policy, Arc::new(spec), &places, &mut ended)?);
+        for spec in &specs {
+            tasks.push(self.prepare(&policy, Arc::clone(spec), &places, &mut ended)?);
         }
         Ok(Submission { tasks, atomic: true, workflow: options, owner, ended })
     }

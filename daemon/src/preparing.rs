@@ -24,11 +24,11 @@ impl Engine {
         &mut self,
         policy: &Policy,
         spec: Arc<TaskSpec>,
-        places: &HashMap<String, usize>,
+        places: &HashMap<&str, usize>,
         ended: &mut BTreeMap<TaskId, EndedTask>,
     ) -> Result<NewTask, Refusal> {
         let unknown = |target: &DependencyTarget| {
-            let names = places.keys().map(String::as_str);
+            let names = places.keys().copied();
             let refusal = Refusal::unknown_dependency(target);
             match orchd_model::nearest(&target.to_string(), names) {
                 Some(near) => refusal.hint(format!("did you mean {near}?")),
@@ -39,10 +39,12 @@ impl Engine {
         let mut edges = Vec::with_capacity(spec.dependencies.len());
         for dependency in &spec.dependencies {
             let target = match &dependency.task {
-                DependencyTarget::Name(name) => match (places.get(name), name.parse::<TaskRange>()) {
-                    (Some(place), _) => Dependencies::Place(*place),
-                    (None, Ok(range)) => Dependencies::Tasks(range),
-                    (None, Err(_)) => return Err(unknown(&dependency.task)),
+                DependencyTarget::Name(name) => match places.get(name.as_str()) {
+                    Some(place) => Dependencies::Place(*place),
+                    None => match name.parse() {
+                        Ok(range) => Dependencies::Tasks(range),
+                        Err(_) => return Err(unknown(&dependency.task)),
+                    },
                 },
                 DependencyTarget::Id(id) => Dependencies::Tasks((*id).into()),
             };

@@ -116,7 +116,9 @@ fn unsatisfiable(spec: &WorkflowSpec, ground: &Ground) -> Vec<Unsatisfiable> {
             let probe = TaskSpec { claims, claims_any, ..TaskSpec::command(["true"]) };
             let submission = Submission { tasks: vec![new_task(probe, Vec::new())], ..Submission::default() };
             match core.handle(Time(0), Command::Submit(submission), &mut Output::default()) {
-                Ok(Reply::Submitted { mut tasks, .. }) => tasks.pop().and_then(Result::err),
+                Ok(Reply::Submitted { mut tasks, .. }) => {
+                    tasks.pop().and_then(Result::err).map(|refusal| *refusal)
+                }
                 Ok(_) => None,
                 Err(refusal) => Some(refusal),
             }

@@ -45,11 +45,13 @@ impl Core {
                 self.set_phase(*task, Phase::Delayed { until: *until });
             }
             Fact::Completed { task, attempt, .. } => {
-                self.apply_ended(event, *task, attempt, Status::Completed)
+                self.apply_ended(event, *task, attempt.as_deref(), Status::Completed)
             }
-            Fact::Failed { task, attempt, .. } => self.apply_ended(event, *task, attempt, Status::Failed),
+            Fact::Failed { task, attempt, .. } => {
+                self.apply_ended(event, *task, attempt.as_deref(), Status::Failed)
+            }
             Fact::Cancelled { task, attempt, .. } => {
-                self.apply_ended(event, *task, attempt, Status::Cancelled)
+                self.apply_ended(event, *task, attempt.as_deref(), Status::Cancelled)
             }
             Fact::Skipped { task, cause } => {
                 self.apply_end(event.sequence, *task, None, Phase::Skipped(cause.clone()));
@@ -364,8 +366,8 @@ impl Core {
         self.set_phase(id, Phase::Delayed { until });
     }
 
-    fn apply_ended(&mut self, event: &Event, id: TaskId, attempt: &Option<AttemptEnd>, status: Status) {
-        self.apply_end(event.sequence, id, attempt.as_ref(), Phase::Ended(status));
+    fn apply_ended(&mut self, event: &Event, id: TaskId, attempt: Option<&AttemptEnd>, status: Status) {
+        self.apply_end(event.sequence, id, attempt, Phase::Ended(status));
     }
 
     fn apply_end(&mut self, sequence: Sequence, id: TaskId, attempt: Option<&AttemptEnd>, phase: Phase) {

@@ -78,8 +78,8 @@ impl Core {
             None => (self.now.since(started_at), None, None),
         };
         let number = task.attempts;
-        let attempt =
-            AttemptEnd { number, token, worker, started_at, outcome, execution_time, usage, variant };
+        let end = AttemptEnd { number, token, worker, started_at, outcome, execution_time, usage, variant };
+        let attempt = Box::new(end);
         let outcome = attempt.outcome.clone();
         match self.next_start(id, &outcome) {
             Some(until) if matches!(outcome, Outcome::Snoozed { .. }) => {

@@ -67,7 +67,7 @@ impl Core {
         }
         let (worker, id) = (self.meta.next_worker, self.meta.next_task);
         let record = WorkerRecord { id: worker, incarnation: join.incarnation, note: join.note };
-        self.emit(out, Fact::WorkerJoined { worker: record });
+        self.emit(out, Fact::WorkerJoined { worker: Box::new(record) });
         self.workers.set_claimant_attached(worker, true);
         let record = TaskRecord {
             phase: Phase::Ready { since: self.now },

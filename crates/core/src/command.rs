@@ -421,7 +421,7 @@ pub enum Reply {
     /// For each new task its id, or why it was refused.
     Submitted {
         /// In the order of the submission.
-        tasks: Vec<Result<TaskId, Refusal>>,
+        tasks: Vec<Result<TaskId, Box<Refusal>>>,
         /// The workflow they form.
         workflow: Option<WorkflowId>,
     },

@@ -153,7 +153,7 @@ pub enum Fact {
         /// The task.
         task: TaskId,
         /// The attempt.
-        attempt: AttemptEnd,
+        attempt: Box<AttemptEnd>,
         /// When the next may start.
         until: Time,
     },
@@ -162,7 +162,7 @@ pub enum Fact {
         /// The task.
         task: TaskId,
         /// The attempt.
-        attempt: AttemptEnd,
+        attempt: Box<AttemptEnd>,
         /// When the next may start.
         until: Time,
     },
@@ -171,7 +171,7 @@ pub enum Fact {
         /// The task.
         task: TaskId,
         /// Its last attempt; none for a milestone.
-        attempt: Option<AttemptEnd>,
+        attempt: Option<Box<AttemptEnd>>,
         /// What it left; in the task's row, not in the journal.
         #[serde(skip)]
         result: Option<Box<TaskResult>>,
@@ -181,7 +181,7 @@ pub enum Fact {
         /// The task.
         task: TaskId,
         /// Its last attempt; none when it met its deadline without one.
-        attempt: Option<AttemptEnd>,
+        attempt: Option<Box<AttemptEnd>>,
         /// What it left; in the task's row, not in the journal.
         #[serde(skip)]
         result: Option<Box<TaskResult>>,
@@ -191,7 +191,7 @@ pub enum Fact {
         /// The task.
         task: TaskId,
         /// The attempt that was under way.
-        attempt: Option<AttemptEnd>,
+        attempt: Option<Box<AttemptEnd>>,
         /// What that attempt left; none when nothing was under way. In the task's row, not in the journal.
         #[serde(skip)]
         result: Option<Box<TaskResult>>,
@@ -249,7 +249,7 @@ pub enum Fact {
         /// The resource.
         resource: ResourceName,
         /// What was said about it.
-        setting: ResourceSetting,
+        setting: Box<ResourceSetting>,
     },
     /// A resource is given to nobody for a while.
     Throttled {
@@ -284,7 +284,7 @@ pub enum Fact {
     /// A worker said hello for the first time.
     WorkerJoined {
         /// The worker.
-        worker: WorkerRecord,
+        worker: Box<WorkerRecord>,
     },
     /// A worker is gone, and so is all it held.
     WorkerLost {
@@ -533,7 +533,7 @@ impl Fact {
             Self::Retried { attempt, .. } | Self::Returned { attempt, .. } => Some(attempt),
             Self::Completed { attempt, .. }
             | Self::Failed { attempt, .. }
-            | Self::Cancelled { attempt, .. } => attempt.as_ref(),
+            | Self::Cancelled { attempt, .. } => attempt.as_deref(),
             _ => None,
         }
     }

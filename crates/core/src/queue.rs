@@ -45,6 +45,10 @@ enum Place {
 /// let in before a reservation is due.
 type QueueKey = (Arc<Demand>, Option<Span>);
 
+fn key(demand: &Arc<Demand>, timeout: Option<Span>) -> QueueKey {
+    (Arc::clone(demand), timeout.filter(|_| !demand.claims_nothing()))
+}
+
 /// The ready tasks of one demand.
 #[derive(Debug)]
 pub(crate) struct Queue {
@@ -166,10 +170,16 @@ impl Queues {
         }
     }
 
+    /// A demand of a new task, in the memory of those that are equal if there are some.
+    pub fn shared(&self, demand: Demand, timeout: Option<Span>) -> Arc<Demand> {
+        let key = key(&Arc::new(demand), timeout);
+        self.index.get_key_value(&key).map_or(&key, |(known, _)| known).0.clone()
+    }
+
     /// The queue of a demand, with one more task in memory that refers to it.
     pub fn join(&mut self, demand: &Arc<Demand>, timeout: Option<Span>, ledger: &mut Ledger) -> usize {
-        let timeout = timeout.filter(|_| !demand.claims_nothing());
-        let key = (Arc::clone(demand), timeout);
+        let key = key(demand, timeout);
+        let timeout = key.1;
         if let Some(index) = self.index.get(&key) {
             let index = *index;
             self.get_mut(index).tasks += 1;

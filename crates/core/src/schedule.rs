@@ -156,7 +156,9 @@ impl Core {
             (None, _) if is_workflow => {
                 Err(Refusal::new(Code::Conflict, "every task of this workflow was added before"))
             }
-            (None, Some(first)) => Ok(Run::Tasks { first: first?, more: count - 1 }),
+            (None, Some(first)) => {
+                Ok(Run::Tasks { first: first.map_err(|refusal| *refusal)?, more: count - 1 })
+            }
             (None, None) => Err(Refusal::new(Code::Malformed, "there is nothing to add")),
         }
     }

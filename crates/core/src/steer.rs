@@ -29,7 +29,7 @@ impl Core {
         let former = self.ledger.find(&ResourceKey::Named(resource.clone()));
         let former = former.map(|index| self.ledger.get(index).setting.clone()).unwrap_or_default();
         former.overlaid(&setting).check(&resource)?;
-        self.emit(out, Fact::ResourceSet { resource, setting });
+        self.emit(out, Fact::ResourceSet { resource, setting: Box::new(setting) });
         Ok(Reply::Done)
     }
 

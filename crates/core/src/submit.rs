@@ -23,13 +23,14 @@ enum Verdict {
     Existing(TaskId),
     /// The task of the same submission, before it, with the same key and spec.
     Twin(usize),
-    Refused(Refusal),
+    /// Apart, because it is large and there may be millions that are not refused.
+    Refused(Box<Refusal>),
 }
 
 /// What becomes of each task of a submission.
 struct Plan {
     /// The id that each one has or is given.
-    ids: Vec<Result<TaskId, Refusal>>,
+    ids: Vec<Result<TaskId, Box<Refusal>>>,
     /// Those to add, dependencies first.
     order: Vec<usize>,
     /// How many tasks each one is.
@@ -65,14 +66,15 @@ impl Core {
     }
 
     pub(crate) fn submit(&mut self, submission: Submission, out: &mut Output) -> Result<Reply, Refusal> {
-        let Submission { tasks, atomic, workflow, owner, ended } = submission;
+        let Submission { mut tasks, atomic, workflow, owner, ended } = submission;
         let atomic = atomic || workflow.is_some();
         self.check_backlog(tasks.len())?;
         let mut plan = self.examine(&tasks, &ended);
         if atomic && let Some(index) = plan.ids.iter().position(Result::is_err) {
             // People know the tasks of a workflow by their names, those of a request by their places.
             let refused = plan.ids.into_iter().enumerate().filter_map(|(index, id)| Some((index, id.err()?)));
-            let named = |(index, refusal): (usize, Refusal)| {
+            let named = |(index, refusal): (usize, Box<Refusal>)| {
+                let refusal = *refusal;
                 if workflow.is_none() {
                     return refusal.of_item(index);
                 }
@@ -98,6 +100,8 @@ impl Core {
             workflow.map(|new| self.add_workflow(new, owner, (added, finally, compensations), out));
         for index in &plan.order {
             self.add_task(&tasks[*index], *index, &plan, owner, workflow, out);
+            // Its edges are those of its record from now on: of a million they need not be there twice.
+            tasks[*index].edges = Vec::new();
         }
         for index in &plan.order {
             let Ok(first) = plan.ids[*index] else { continue };
@@ -112,7 +116,7 @@ impl Core {
     /// What would be refused of these tasks if they were added one by one; nothing is.
     #[must_use]
     pub fn refused(&self, tasks: &[NewTask], ended: &BTreeMap<TaskId, EndedTask>) -> Vec<Option<Refusal>> {
-        self.examine(tasks, ended).ids.into_iter().map(Result::err).collect()
+        self.examine(tasks, ended).ids.into_iter().map(|id| id.err().map(|refusal| *refusal)).collect()
     }
 
     /// Judges every task, and gives ids to those that are added.
@@ -123,7 +127,7 @@ impl Core {
             let verdict =
                 self.existing(task, &keys).unwrap_or_else(|| match self.check(task, tasks, ended) {
                     Ok(()) => Verdict::New,
-                    Err(refusal) => Verdict::Refused(refusal),
+                    Err(refusal) => Verdict::Refused(Box::new(refusal)),
                 });
             if let (Verdict::New, Some(key)) = (&verdict, &task.spec.key) {
                 keys.insert((task.spec.session_id(), key), (index, task.fingerprint));
@@ -133,7 +137,7 @@ impl Core {
         let mut order = order_by_dependencies(tasks, &mut verdicts);
         order.retain(|index| matches!(verdicts[*index], Verdict::New));
         let mut next = self.meta.next_task;
-        let mut ids: Vec<Result<TaskId, Refusal>> = Vec::with_capacity(tasks.len());
+        let mut ids: Vec<Result<TaskId, Box<Refusal>>> = Vec::with_capacity(tasks.len());
         for verdict in verdicts {
             ids.push(match verdict {
                 Verdict::New => {
@@ -159,7 +163,9 @@ impl Core {
         let (session, key) = (task.spec.session_id(), task.spec.key.as_deref()?);
         let conflict = |other: String| {
             let refusal = Refusal::new(Code::Conflict, "another task has this key").value(key);
-            Verdict::Refused(refusal.hint(format!("{other} was added with the same key and another spec")))
+            Verdict::Refused(Box::new(
+                refusal.hint(format!("{other} was added with the same key and another spec")),
+            ))
         };
         if let Some((index, fingerprint)) = batch.get(&(session, key)) {
             let is_same = *fingerprint == task.fingerprint;
@@ -291,7 +297,9 @@ impl Core {
             name: spec.name.as_str().into(),
             owner,
             priority: spec.priority,
-            demand: Arc::new(self.demand_of(spec, &new.runner, workflow, spec.session_id())),
+            demand: self
+                .queues
+                .shared(self.demand_of(spec, &new.runner, workflow, spec.session_id()), spec.timeout),
             edges: Box::default(),
             conditional: spec.when.is_some(),
             retry: Arc::clone(&new.retry),
@@ -375,10 +383,8 @@ fn order_by_dependencies(tasks: &[NewTask], verdicts: &mut [Verdict]) -> Vec<usi
     for index in 0..tasks.len() {
         for dependency in targets(index, verdicts) {
             if dependency == index {
-                verdicts[index] = Verdict::Refused(
-                    Refusal::new(Code::SelfDependency, "a task cannot depend on itself")
-                        .value(&tasks[index].spec.name),
-                );
+                let refusal = Refusal::new(Code::SelfDependency, "a task cannot depend on itself");
+                verdicts[index] = Verdict::Refused(Box::new(refusal.value(&tasks[index].spec.name)));
             }
             dependents[dependency].push(index);
             unmet[index] += 1;
@@ -391,7 +397,8 @@ fn order_by_dependencies(tasks: &[NewTask], verdicts: &mut [Verdict]) -> Vec<usi
         let is_refused = matches!(verdicts[index], Verdict::Refused(_));
         for dependent in std::mem::take(&mut dependents[index]) {
             if is_refused && matches!(verdicts[dependent], Verdict::New) {
-                verdicts[dependent] = Verdict::Refused(Refusal::depends_on_refused(&tasks[index].spec.name));
+                let refusal = Refusal::depends_on_refused(&tasks[index].spec.name);
+                verdicts[dependent] = Verdict::Refused(Box::new(refusal));
             }
             unmet[dependent] -= 1;
             if unmet[dependent] == 0 {
@@ -407,7 +414,7 @@ fn order_by_dependencies(tasks: &[NewTask], verdicts: &mut [Verdict]) -> Vec<usi
     for (index, circle) in circles.into_iter().enumerate() {
         if let Some(circle) = circle.filter(|_| matches!(verdicts[index], Verdict::New)) {
             let refusal = Refusal::new(Code::Cycle, "dependencies form a circle").value(&*circle);
-            verdicts[index] = Verdict::Refused(refusal);
+            verdicts[index] = Verdict::Refused(Box::new(refusal));
         }
     }
     order

@@ -281,7 +281,7 @@ impl Core {
         let id = self.workers.known(join.incarnation).unwrap_or_else(|| {
             let (id, incarnation) = (self.meta.next_worker, join.incarnation);
             let worker = WorkerRecord { id, incarnation, note: join.note };
-            self.emit(out, Fact::WorkerJoined { worker });
+            self.emit(out, Fact::WorkerJoined { worker: Box::new(worker) });
             id
         });
         let now = self.now;

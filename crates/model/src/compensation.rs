@@ -1,6 +1,6 @@
 //! Tasks of a workflow that undo what others of it did, if it does not come to a good end.
 
-use crate::{Code, Dependency, DependencyTarget, On, Refusal, WorkflowSpec, nearest};
+use crate::{Code, Dependency, DependencyTarget, On, Refusal, TaskSpec, WorkflowSpec, nearest};
 use std::collections::HashMap;
 
 impl WorkflowSpec {
@@ -10,31 +10,43 @@ impl WorkflowSpec {
     /// `unknown_dependency`, `self_dependency`, or `malformed` for one that waits for anything else, or that undoes
     /// what is done at the end.
     pub fn bind_compensations(&mut self) -> Result<(), Refusal> {
-        if self.tasks.iter().all(|task| task.compensates.is_none()) {
-            return Ok(());
-        }
-        let at_the_end: HashMap<&str, bool> = self
-            .tasks
-            .iter()
-            .map(|task| (task.name.as_str(), task.finally || task.compensates.is_some()))
-            .collect();
-        for task in &self.tasks {
-            let Some(name) = &task.compensates else { continue };
-            check(&task.name, name, &at_the_end)?;
-            let is_it = |dependency: &Dependency| *dependency == on_success(name);
-            if !task.dependencies.iter().all(is_it) {
-                let message = "a compensation waits for nothing but the task that it undoes";
-                return Err(Refusal::new(Code::Malformed, message).value(&task.name));
-            }
-        }
-        for task in &mut self.tasks {
-            if let Some(name) = &task.compensates {
-                task.dependencies = vec![on_success(name)];
-                task.finally = true;
-            }
-        }
+        check_compensations(self.tasks.iter())?;
+        self.tasks.iter_mut().for_each(TaskSpec::bind_compensation);
         Ok(())
     }
+}
+
+impl TaskSpec {
+    /// Lets one that undoes what another did wait for that, and run at the end; others stay as they are.
+    pub fn bind_compensation(&mut self) {
+        if let Some(name) = &self.compensates {
+            self.dependencies = vec![on_success(name)];
+            self.finally = true;
+        }
+    }
+}
+
+/// Checks what the tasks of a workflow undo.
+///
+/// # Errors
+/// As [`WorkflowSpec::bind_compensations`].
+pub fn check_compensations<'a>(tasks: impl Iterator<Item = &'a TaskSpec> + Clone) -> Result<(), Refusal> {
+    if tasks.clone().all(|task| task.compensates.is_none()) {
+        return Ok(());
+    }
+    let is_at_the_end = |task: &TaskSpec| task.finally || task.compensates.is_some();
+    let at_the_end: HashMap<&str, bool> =
+        tasks.clone().map(|task| (task.name.as_str(), is_at_the_end(task))).collect();
+    for task in tasks {
+        let Some(name) = &task.compensates else { continue };
+        check(&task.name, name, &at_the_end)?;
+        let is_it = |dependency: &Dependency| *dependency == on_success(name);
+        if !task.dependencies.iter().all(is_it) {
+            let message = "a compensation waits for nothing but the task that it undoes";
+            return Err(Refusal::new(Code::Malformed, message).value(&task.name));
+        }
+    }
+    Ok(())
 }
 
 /// What a compensation waits for.

@@ -46,6 +46,7 @@ pub use allotment::{Allotment, CpuBound, JobserverStyle, OverMemory};
 pub use amount::Amount;
 pub use array::{Indices, PLACEHOLDER, TaskRange};
 pub use claim::{Claim, Kept, Mode, merge_claims};
+pub use compensation::check_compensations;
 pub use definition::DefinitionRun;
 pub use dependency::{Dependency, DependencyTarget, On};
 pub use env::Env;

@@ -323,6 +323,11 @@ impl TaskSpec {
         mistakes
     }
 
+    /// Lets it be tried again so often, if it says nothing of that.
+    pub fn fill_retries(&mut self, max_retries: u32) {
+        self.retry = self.retry.or(&RetrySpec { max_retries: Some(max_retries), ..RetrySpec::default() });
+    }
+
     /// The session it belongs to, once that is known by its id.
     #[must_use]
     pub fn session_id(&self) -> Option<SessionId> {

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use std::fmt;
 
 use crate::spec::check_limit_of_time;
-use crate::{Code, HookSpec, Refusal, RetrySpec, SessionRef, Span, TaskSpec, limits};
+use crate::{Code, HookSpec, Refusal, SessionRef, Span, TaskSpec, limits};
 
 /// What a workflow does after its first final failure.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -106,10 +106,7 @@ impl WorkflowSpec {
 
     /// Gives the tasks that say nothing of retries so many.
     pub fn fill_retries(&mut self, max_retries: u32) {
-        let retries = RetrySpec { max_retries: Some(max_retries), ..RetrySpec::default() };
-        for task in &mut self.tasks {
-            task.retry = task.retry.or(&retries);
-        }
+        self.tasks.iter_mut().for_each(|task| task.fill_retries(max_retries));
     }
 
     /// Checks the limits that the types do not express.
@@ -117,6 +114,14 @@ impl WorkflowSpec {
     /// # Errors
     /// `malformed` or `too_large` with the offending value.
     pub fn check(&self) -> Result<(), Refusal> {
+        self.check_with(self.tasks.len())
+    }
+
+    /// The same for one whose tasks, so many, are held apart from it.
+    ///
+    /// # Errors
+    /// As [`WorkflowSpec::check`].
+    pub fn check_with(&self, tasks: usize) -> Result<(), Refusal> {
         if self.name.is_empty() || self.name.len() > limits::NAME_BYTES {
             return Err(Refusal::new(
                 Code::Malformed,
@@ -124,12 +129,10 @@ impl WorkflowSpec {
             )
             .value(&self.name));
         }
-        if self.tasks.is_empty() || self.tasks.len() > limits::WORKFLOW_TASKS {
-            return Err(Refusal::new(
-                if self.tasks.is_empty() { Code::Malformed } else { Code::TooLarge },
-                format!("a workflow has 1 to {} tasks", limits::WORKFLOW_TASKS),
-            )
-            .value(self.tasks.len().to_string()));
+        if !(1..=limits::WORKFLOW_TASKS).contains(&tasks) {
+            let code = if tasks == 0 { Code::Malformed } else { Code::TooLarge };
+            let refusal = Refusal::new(code, format!("a workflow has 1 to {} tasks", limits::WORKFLOW_TASKS));
+            return Err(refusal.value(tasks.to_string()));
         }
         if self.max_parallel == Some(0) {
             return Err(Refusal::new(Code::Malformed, "max_parallel must be at least 1").value("0"));

@@ -1,7 +1,7 @@
 //! What holds for every workflow that does not say otherwise, and the workflows within a configuration.
 
 use orchd_api::DefinitionSource;
-use orchd_model::{Span, WorkflowSpec};
+use orchd_model::{Span, TaskSpec, WorkflowSpec};
 use orchd_workflow::Configured;
 use rustix::io::Errno;
 use std::path::{Path, PathBuf};
@@ -53,12 +53,22 @@ impl WorkflowDefaults {
         Self { max_parallel, timeout, max_retries }
     }
 
-    /// Fills in what a workflow leaves open.
+    /// Fills in what a workflow leaves open, and its tasks.
     pub fn fill(&self, spec: &mut WorkflowSpec) {
+        self.fill_head(spec);
+        spec.tasks.iter_mut().for_each(|task| self.fill_task(task));
+    }
+
+    /// Fills in what a workflow leaves open.
+    pub fn fill_head(&self, spec: &mut WorkflowSpec) {
         spec.max_parallel = spec.max_parallel.or(self.max_parallel);
         spec.timeout = spec.timeout.or(self.timeout);
+    }
+
+    /// Fills in what a task of a workflow leaves open.
+    pub fn fill_task(&self, task: &mut TaskSpec) {
         if let Some(max_retries) = self.max_retries {
-            spec.fill_retries(max_retries);
+            task.fill_retries(max_retries);
         }
     }
 }

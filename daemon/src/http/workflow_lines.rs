@@ -3,7 +3,7 @@
 
 use axum::extract::Request;
 use orchd_api::{WorkflowAdded, WorkflowHead};
-use orchd_model::{Code, Env, Refusal, limits};
+use orchd_model::{Code, Env, Refusal, TaskSpec, limits};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -30,15 +30,17 @@ pub async fn add(shell: &Arc<Shell>, peer: Peer, request: Request) -> Result<Wor
     if let Some(cwd) = cwd {
         spec.on_event.iter_mut().for_each(|hook| hook.surround(cwd));
     }
+    // Each by itself from the beginning: of a million in one list there would be another million before it is gone.
+    let mut tasks: Vec<Arc<TaskSpec>> = std::mem::take(&mut spec.tasks).into_iter().map(Arc::new).collect();
     while let Some(line) = lines.next_line().await? {
-        let mut task = parse_spec(&line).map_err(|refusal| refusal.of_item(spec.tasks.len()))?;
+        let mut task = parse_spec(&line).map_err(|refusal| refusal.of_item(tasks.len()))?;
         task.surround(&env, cwd);
-        spec.tasks.push(task);
+        tasks.push(Arc::new(task));
         lines.check_size()?;
-        if spec.tasks.len() > limits::WORKFLOW_TASKS {
+        if tasks.len() > limits::WORKFLOW_TASKS {
             let limit = limits::WORKFLOW_TASKS;
             return Err(Refusal::new(Code::TooLarge, format!("a workflow has at most {limit} tasks")));
         }
     }
-    super::workflows::submit(shell, spec, peer).await
+    super::workflows::submit_tasks(shell, spec, tasks, peer).await
 }

@@ -5,7 +5,7 @@ use axum::extract::{FromRequest, Request, State};
 use axum::http::header;
 use orchd_api::{Workflow, WorkflowAdded, WorkflowQuery};
 use orchd_core::NewWorkflow;
-use orchd_model::{Code, Refusal, SessionId, TaskSpec, WorkflowId, WorkflowSpec};
+use orchd_model::{Code, Refusal, SessionId, TaskSpec, WorkflowId, WorkflowSpec, check_compensations};
 use orchd_store::StoredWorkflow;
 use std::sync::Arc;
 
@@ -44,38 +44,50 @@ pub async fn submit(
     mut spec: WorkflowSpec,
     peer: Peer,
 ) -> Result<WorkflowAdded, Refusal> {
-    shell.live.config().workflows.fill(&mut spec);
-    spec.check()?;
-    spec.bind_compensations()?;
-    spec.tasks.iter().try_for_each(super::tasks::check)?;
-    for task in &spec.tasks {
+    let tasks = shared(std::mem::take(&mut spec.tasks));
+    submit_tasks(shell, spec, tasks, peer).await
+}
+
+/// Checks and adds a workflow whose tasks are held apart from it.
+///
+/// # Errors
+/// The refusal of the whole.
+pub async fn submit_tasks(
+    shell: &Arc<Shell>,
+    mut head: WorkflowSpec,
+    mut tasks: Vec<Arc<TaskSpec>>,
+    peer: Peer,
+) -> Result<WorkflowAdded, Refusal> {
+    let config = shell.live.config();
+    config.workflows.fill_head(&mut head);
+    head.check_with(tasks.len())?;
+    check_compensations(tasks.iter().map(|task| &**task))?;
+    for task in &mut tasks {
+        // Nobody else has it yet.
+        let own = Arc::make_mut(task);
+        config.workflows.fill_task(own);
+        own.bind_compensation();
+        super::tasks::check(own)?;
         super::guard::check_spec(shell, task, peer).await?;
     }
-    let session = session_of(shell, &mut spec, peer).await?;
-    let parameters = serde_json::to_string(&spec.parameters).map_err(|error| {
+    let session = session_of(shell, &head, &mut tasks, peer).await?;
+    let parameters = serde_json::to_string(&head.parameters).map_err(|error| {
         Refusal::new(Code::Malformed, "the parameters are no JSON").value(error.to_string())
     })?;
-    let hooks = hooks::prepare(shell, &spec.on_event, peer).await?;
+    let hooks = hooks::prepare(shell, &head.on_event, peer).await?;
     let options = NewWorkflow {
-        name: spec.name.as_str().into(),
-        max_parallel: spec.max_parallel,
-        fail_fast: spec.fail_fast,
-        timeout: spec.timeout,
+        name: head.name.as_str().into(),
+        max_parallel: head.max_parallel,
+        fail_fast: head.fail_fast,
+        timeout: head.timeout,
         session,
     };
-    let specs = shared(spec.tasks);
-    let names: Vec<String> = specs.iter().map(|spec| spec.name.clone()).collect();
+    let names: Vec<String> = tasks.iter().map(|task| task.name.clone()).collect();
+    let owner = peer.uid;
     let (workflow, ids) = shell
-        .ask(|answer| EngineRequest::AddWorkflow {
-            specs,
-            options,
-            parameters,
-            hooks,
-            owner: peer.uid,
-            answer,
-        })
+        .ask(|answer| EngineRequest::AddWorkflow { specs: tasks, options, parameters, hooks, owner, answer })
         .await?;
-    Ok(WorkflowAdded { workflow, name: spec.name, tasks: names.into_iter().zip(ids).collect() })
+    Ok(WorkflowAdded { workflow, name: head.name, tasks: names.into_iter().zip(ids).collect() })
 }
 
 /// Each task by itself. The place that the list took is given back on the way: collected into another one it would be
@@ -95,12 +107,12 @@ fn shared(mut tasks: Vec<TaskSpec>) -> Vec<Arc<TaskSpec>> {
 /// The session of a workflow, which is that of all its tasks.
 async fn session_of(
     shell: &Arc<Shell>,
-    spec: &mut WorkflowSpec,
+    head: &WorkflowSpec,
+    tasks: &mut [Arc<TaskSpec>],
     peer: Peer,
 ) -> Result<Option<SessionId>, Refusal> {
-    let Some(name) = &spec.session else {
-        let of_a_task = spec.tasks.iter().find_map(|task| task.session.as_ref());
-        return match of_a_task {
+    let Some(name) = &head.session else {
+        return match tasks.iter().find_map(|task| task.session.as_ref()) {
             Some(session) => Err(Refusal::new(Code::Malformed, "a task of a workflow has its session")
                 .value(session.to_string())
                 .hint("name the session of the workflow instead")),
@@ -109,9 +121,7 @@ async fn session_of(
     };
     super::named_session::check_owner(shell, name, peer).await?;
     let id = super::named_session::resolve(shell, &name.to_string()).await?;
-    for task in &mut spec.tasks {
-        task.session = Some(id.into());
-    }
+    tasks.iter_mut().for_each(|task| Arc::make_mut(task).session = Some(id.into()));
     Ok(Some(id))
 }
 

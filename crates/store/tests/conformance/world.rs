@@ -194,12 +194,12 @@ impl World {
     }
 
     /// Ends the running attempt, if there is one.
-    fn end_attempt(&mut self, id: TaskId, outcome: Outcome) -> Option<AttemptEnd> {
+    fn end_attempt(&mut self, id: TaskId, outcome: Outcome) -> Option<Box<AttemptEnd>> {
         let now = self.now();
         let record = self.record(id);
         let Phase::Running { token, worker, started_at, variant, .. } = record.phase else { return None };
         record.tries += 1;
-        Some(AttemptEnd {
+        Some(Box::new(AttemptEnd {
             number: record.attempts,
             token,
             worker,
@@ -208,7 +208,7 @@ impl World {
             execution_time: now.since(started_at),
             usage: Some(Usage { cpu_user: 0.25, memory_peak: Some(1 << 20), ..Usage::default() }),
             variant,
-        })
+        }))
     }
 
     pub fn complete(&mut self, id: TaskId) {
@@ -254,7 +254,7 @@ impl World {
         let left = |end: &AttemptEnd| {
             Box::new(TaskResult { execution_time: end.execution_time, attempts: 1, ..TaskResult::default() })
         };
-        let result = attempt.as_ref().map(left);
+        let result = attempt.as_deref().map(left);
         self.tell(Fact::Cancelled { task: id, attempt, result });
     }
 
@@ -445,7 +445,7 @@ impl World {
         self.meta.next_worker = self.meta.next_worker.next();
         self.meta.counters.execution_time = Span(u64::MAX);
         self.meta.next_token = Token(self.meta.next_token.0 + 1000);
-        self.tell(Fact::ResourceSet { resource, setting });
+        self.tell(Fact::ResourceSet { resource, setting: Box::new(setting) });
     }
 }
 
