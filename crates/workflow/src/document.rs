@@ -61,7 +61,7 @@ impl Document {
 fn note_places(node: &Node, path: &mut Vec<String>, places: &mut BTreeMap<Vec<String>, Position>) {
     let Content::Map(entries) = &node.content else { return };
     for entry in entries {
-        path.push(entry.key.clone());
+        path.push(entry.key.to_string());
         places.insert(path.clone(), entry.at);
         note_places(&entry.node, path, places);
         path.pop();

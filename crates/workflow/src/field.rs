@@ -34,7 +34,7 @@ const FOREIGN_WORDS: [(&str, &str); 18] = [
 /// Reports a key that does not exist.
 pub(crate) fn unknown_key(entry: &Entry, of: &str, known: &[&str], report: &mut Report) {
     report.add_with(entry.at, || {
-        let foreign = FOREIGN_WORDS.iter().find(|(word, ours)| *word == entry.key && known.contains(ours));
+        let foreign = FOREIGN_WORDS.iter().find(|(word, ours)| entry.key == *word && known.contains(ours));
         let hint = match foreign {
             Some((_, ours)) => Some(format!("did you mean {ours}?")),
             None => did_you_mean(&entry.key, known.iter().copied()),
@@ -147,7 +147,7 @@ pub(crate) fn texts(node: &Node, what: &str, report: &mut Report) -> BTreeMap<St
         .iter()
         .filter_map(|entry| {
             let value = text(&entry.node, &format!("{what} {}", shown(&entry.key)), report)?;
-            Some((entry.key.clone(), value))
+            Some((entry.key.to_string(), value))
         })
         .collect()
 }

@@ -20,7 +20,7 @@ impl Handlers {
         let mut bound = BTreeMap::new();
         for entry in map(node, "handlers", report).unwrap_or_default() {
             if let Some(argv) = command(entry, report) {
-                bound.insert(entry.key.clone(), (argv, entry.at));
+                bound.insert(entry.key.to_string(), (argv, entry.at));
             }
         }
         Self { bound }

@@ -5,6 +5,7 @@ use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use crate::error::Report;
+use crate::key::{Key, Keys};
 use crate::node::{Content, DEPTH, Entry, NODES, Node, Position, Text, report_duplicates};
 
 /// Reads one JSON document; `None` and a mistake in the report when it is none.
@@ -22,7 +23,7 @@ pub(crate) fn read(text: &str, report: &mut Report) -> Option<Node> {
         report.add(Position { line: 1, column: 1 }, format!("more than {NODES} values in one file"));
         return None;
     }
-    let mut reader = Reader { text, offset: 0, place: Place::default(), report };
+    let mut reader = Reader { text, offset: 0, place: Place::default(), keys: Keys::default(), report };
     match reader.node(0) {
         Ok(node) => Some(node),
         Err(Fault { at, message }) => {
@@ -66,6 +67,7 @@ struct Reader<'t, 'r> {
     /// Where the next byte is read.
     offset: usize,
     place: Place,
+    keys: Keys,
     report: &'r mut Report,
 }
 
@@ -133,6 +135,8 @@ impl<'t> Reader<'t, '_> {
             self.pass(b',');
         }
         self.pass(b']');
+        // There may be millions of small ones.
+        items.shrink_to_fit();
         Ok(Content::List(items))
     }
 
@@ -141,18 +145,31 @@ impl<'t> Reader<'t, '_> {
         let mut entries = Vec::new();
         while self.next() != Some(b'}') {
             let at = self.position();
-            let key = self.text_scalar(at)?;
+            let key = self.key(at)?;
             self.pass(b':');
             entries.push(Entry { key, at, node: self.node(depth + 1)? });
             self.pass(b',');
         }
         self.pass(b'}');
+        entries.shrink_to_fit();
         report_duplicates(&entries, self.report);
         Ok(Content::Map(entries))
     }
 
-    /// Text between its quotes.
+    fn key(&mut self, at: Position) -> Result<Key, Fault> {
+        let written = self.quoted();
+        match written.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
+            Some(plain) if !plain.contains('\\') => Ok(self.keys.of(plain)),
+            _ => parsed::<String>(written, at).map(Into::into),
+        }
+    }
+
     fn text_scalar(&mut self, at: Position) -> Result<String, Fault> {
+        parsed(self.quoted(), at)
+    }
+
+    /// Text with its quotes, as it is written.
+    fn quoted(&mut self) -> &'t str {
         let mut is_escaped = false;
         let inside = self.rest().iter().skip(1).take_while(|byte| {
             let goes_on = is_escaped || **byte != b'"';
@@ -160,7 +177,7 @@ impl<'t> Reader<'t, '_> {
             goes_on
         });
         let length = inside.count() + 2;
-        parsed(self.take(length), at)
+        self.take(length)
     }
 
     /// A number or a word.
@@ -170,7 +187,7 @@ impl<'t> Reader<'t, '_> {
         let written = self.take(length);
         Ok(match parsed(written, at)? {
             Value::Bool(flag) => Content::Bool(flag),
-            Value::Number(number) => Content::Number(number, written.into()),
+            Value::Number(number) => Content::Number(number, self.keys.of(written)),
             Value::Null | Value::String(_) | Value::Array(_) | Value::Object(_) => Content::Null,
         })
     }

@@ -145,7 +145,7 @@ impl Layout {
     fn read_resources(&mut self, node: &Node, report: &mut Report) {
         for entry in entries(node).iter().filter(|entry| !entry.node.is_null()) {
             let what = format!("resources.{}", shown(&entry.key));
-            let limit = LIMITS.iter().find(|(key, ..)| *key == entry.key);
+            let limit = LIMITS.iter().find(|(key, ..)| entry.key == *key);
             let read = match (limit, &entry.node.content) {
                 (Some((_, kind, unit)), _) => {
                     let Some(count) = number::<f64>(&entry.node, &what, "a number", report) else { continue };

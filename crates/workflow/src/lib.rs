@@ -40,6 +40,7 @@ mod handlers;
 mod hooks;
 mod jinja;
 mod json;
+mod key;
 mod layers;
 mod layout;
 mod node;

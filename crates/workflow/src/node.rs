@@ -7,6 +7,7 @@ use serde_json::{Map, Number, Value};
 use std::collections::HashMap;
 
 use crate::error::{Report, shown};
+use crate::key::Key;
 
 /// How deep lists and maps may nest: far beyond any real file, and little stack to walk.
 pub(crate) const DEPTH: usize = 64;
@@ -34,7 +35,7 @@ pub(crate) enum Content {
     Null,
     Bool(bool),
     /// A number, and how it was written: `1.10` may be meant as text.
-    Number(Number, Box<str>),
+    Number(Number, Key),
     Text(Text),
     List(Vec<Node>),
     Map(Vec<Entry>),
@@ -50,7 +51,7 @@ pub(crate) struct Text {
 /// A key of a map with its value.
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
-    pub(crate) key: String,
+    pub(crate) key: Key,
     pub(crate) at: Position,
     pub(crate) node: Node,
 }
@@ -109,12 +110,16 @@ impl Node {
 
 /// The entries of a map as a JSON object.
 pub(crate) fn to_object(entries: &[Entry]) -> Map<String, Value> {
-    entries.iter().map(|e| (e.key.clone(), e.node.to_json())).collect()
+    entries.iter().map(|e| (e.key.to_string(), e.node.to_json())).collect()
 }
+
+/// In a map of so few entries each is compared with those before it: there may be a million such maps.
+const FEW: usize = 16;
 
 /// Reports every key that a map has twice.
 pub(crate) fn report_duplicates(entries: &[Entry], report: &mut Report) {
-    if entries.len() < 2 {
+    let is_again = |(place, entry): (usize, &Entry)| entries[..place].iter().any(|e| e.key == entry.key);
+    if entries.len() <= FEW && !entries.iter().enumerate().any(is_again) {
         return;
     }
     let mut first: HashMap<&str, Position> = HashMap::with_capacity(entries.len());

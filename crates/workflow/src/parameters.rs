@@ -130,7 +130,7 @@ impl Declarations {
             entries = &entries[..0];
         }
         let declared =
-            entries.iter().filter_map(|entry| Some((entry.key.clone(), declaration(entry, report)?)));
+            entries.iter().filter_map(|entry| Some((entry.key.to_string(), declaration(entry, report)?)));
         Self(declared.collect())
     }
 

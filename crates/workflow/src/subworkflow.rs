@@ -100,7 +100,7 @@ impl SubWorkflows {
         let mut sets = Self(
             entries
                 .iter()
-                .filter_map(|entry| Some((entry.key.clone(), set(entry, defaults, report)?)))
+                .filter_map(|entry| Some((entry.key.to_string(), set(entry, defaults, report)?)))
                 .collect(),
         );
         sets.0.values().for_each(|set| sets.check_calls(&set.drafts, report));

@@ -77,7 +77,7 @@ impl Reader<'_, '_> {
         let mut entries: Vec<Entry> = Vec::with_capacity(table.len());
         for (key, value) in table {
             let at = self.lines.position(key.span().start);
-            entries.push(Entry { key: key.get_ref().to_string(), at, node: self.node(value, depth + 1) });
+            entries.push(Entry { key: key.get_ref().as_ref().into(), at, node: self.node(value, depth + 1) });
         }
         entries.sort_by_key(|entry| entry.at);
         Content::Map(entries)

@@ -10,6 +10,7 @@ use serde_json::Number;
 use std::collections::{HashMap, HashSet};
 
 use crate::error::{Report, shown};
+use crate::key::Key;
 use crate::node::{Content, DEPTH, Entry, NODES, Node, Position, Text, report_duplicates};
 
 /// What aliases may copy in all. A bomb asks for gigabytes, a file that shares its defaults for kilobytes.
@@ -169,7 +170,7 @@ impl Reader {
             None => self.document = Some(node),
             Some(Parts::List(items)) => items.push(node),
             Some(Parts::Map { entries, key }) => match key.take() {
-                Some((key, at)) => entries.push(Entry { key, at, node }),
+                Some((key, at)) => entries.push(Entry { key: key.into(), at, node }),
                 None => {
                     let text = node.as_text().map(str::to_owned);
                     let text = text.or_else(|| node.is_null().then(|| "null".to_owned()));
@@ -233,7 +234,7 @@ fn merged(mut entries: Vec<Entry>) -> Result<Vec<Entry>, Fault> {
         Content::List(maps) => maps,
         content => vec![Node { at, content }],
     };
-    let mut keys: HashSet<String> = entries.iter().map(|e| e.key.clone()).collect();
+    let mut keys: HashSet<Key> = entries.iter().map(|e| e.key.clone()).collect();
     for map in maps {
         let Content::Map(base) = map.content else {
             return fault(map.at, "<< merges a map or a list of maps");
