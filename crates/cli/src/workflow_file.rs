@@ -75,12 +75,11 @@ impl WorkflowFile {
     }
 
     fn read_for(&self, runs: bool) -> Result<Result<Loaded, Vec<FileError>>, Failure> {
-        let name = self.name();
-        let format = Format::of(&name);
-        if let Some(refused) = self.size().and_then(|bytes| format.refuse(&name, bytes)) {
+        let file = self.file.display().to_string();
+        if let Some(refused) = self.size().and_then(|bytes| Format::of(&file).refuse(&file, bytes)) {
             return Ok(Err(vec![refused]));
         }
-        let text = self.text()?;
+        let (name, text) = self.source()?;
         let overrides = self.overrides()?;
         let wanted = Wanted { workflow: self.workflow.as_deref(), parameters: &overrides, runs };
         let mut loaded = match orchd_workflow::load_all(&name, &text, wanted) {
@@ -98,7 +97,7 @@ impl WorkflowFile {
     #[must_use]
     pub fn is_layout(&self) -> bool {
         self.size().is_some_and(|bytes| bytes <= LAYOUT_BYTES)
-            && self.text().is_ok_and(|text| orchd_workflow::is_layout(&self.file.to_string_lossy(), &text))
+            && self.source().is_ok_and(|(name, text)| orchd_workflow::is_layout(&name, &text))
     }
 
     /// The values that were given for parameters.
@@ -139,27 +138,47 @@ impl WorkflowFile {
         (!self.is_standard_input()).then_some(found.len())
     }
 
-    /// Its name, whose ending tells the format.
-    pub(crate) fn name(&self) -> String {
-        if self.is_standard_input() { "stdin.yaml".into() } else { self.file.display().to_string() }
+    /// A name whose ending tells the format, and its text; of one that is too large so much that this is known.
+    pub(crate) fn source(&self) -> Result<(String, String), Failure> {
+        let unreadable = |error: &std::io::Error| Failure::unreadable(&self.file, error);
+        let (name, bytes) = if self.is_standard_input() {
+            piped(&mut std::io::stdin().lock()).map_err(|error| unreadable(&error))?
+        } else {
+            let (name, mut bytes) = (self.file.display().to_string(), Vec::new());
+            let limit = Format::of(&name).limit();
+            let read = std::fs::File::open(&self.file).and_then(|file| read_on(file, limit, &mut bytes));
+            read.map_err(|error| unreadable(&error))?;
+            (name, bytes)
+        };
+        let text = String::from_utf8(bytes);
+        let text = text
+            .map_err(|_| Failure::Usage(format!("cannot read {}: it is not UTF-8", self.file.display())))?;
+        Ok((name, text))
     }
 
     fn is_standard_input(&self) -> bool {
         self.file == Path::new("-")
     }
+}
 
-    pub(crate) fn text(&self) -> Result<String, Failure> {
-        let mut bytes = Vec::new();
-        let limit = Format::of(&self.name()).limit() as u64 + 1;
-        let read = if self.is_standard_input() {
-            std::io::stdin().lock().take(limit).read_to_end(&mut bytes)
-        } else {
-            std::fs::File::open(&self.file).and_then(|file| file.take(limit).read_to_end(&mut bytes))
-        };
-        read.map_err(|error| Failure::unreadable(&self.file, &error))?;
-        String::from_utf8(bytes)
-            .map_err(|_| Failure::Usage(format!("cannot read {}: it is not UTF-8", self.file.display())))
-    }
+/// Reads on until there are so many bytes, and one more.
+fn read_on(from: impl Read, limit: usize, bytes: &mut Vec<u8>) -> std::io::Result<()> {
+    let more = (limit + 1).saturating_sub(bytes.len());
+    from.take(more as u64).read_to_end(bytes).map(drop)
+}
+
+/// What comes without a name is JSON if it can be read as JSON, or begins as JSON and is too large for anything else.
+fn piped(input: &mut impl Read) -> std::io::Result<(String, Vec<u8>)> {
+    let mut bytes = Vec::new();
+    read_on(&mut *input, Format::Yaml.limit(), &mut bytes)?;
+    let begins_as_json = bytes.trim_ascii_start().starts_with(b"{");
+    let is_json = if begins_as_json && bytes.len() > Format::Yaml.limit() {
+        read_on(input, Format::Json.limit(), &mut bytes)?;
+        true
+    } else {
+        begins_as_json && serde_json::from_slice::<serde::de::IgnoredAny>(&bytes).is_ok()
+    };
+    Ok((if is_json { "stdin.json" } else { "stdin.yaml" }.to_owned(), bytes))
 }
 
 #[cfg(test)]
@@ -198,6 +217,25 @@ mod tests {
         assert!(failure.to_string().contains("a, b\nhint: choose one with --workflow"), "{failure}");
         let chosen = WorkflowFile { workflow: Some("b".into()), ..several };
         assert_eq!(chosen.load().unwrap().tasks[0].name, "y");
+    }
+
+    #[test]
+    fn what_is_piped_may_be_as_large_as_a_json_file_if_it_is_json() {
+        let name = |text: &str| {
+            let (name, bytes) = piped(&mut text.as_bytes()).unwrap();
+            (name, bytes.len())
+        };
+        let named = |name: &str, text: &str| (name.to_owned(), text.len());
+        for text in ["{name: a, tasks: [{name: t}]}", "name: a\n", "", "[1]"] {
+            assert_eq!(name(text), named("stdin.yaml", text));
+        }
+        let small = " {\"name\": \"a\"}";
+        assert_eq!(name(small), named("stdin.json", small));
+        let large = format!("{{\"name\": \"{}\"}}", "a".repeat(Format::Yaml.limit()));
+        assert_eq!(name(&large), named("stdin.json", &large));
+        assert_eq!(name(&format!("-{large}")), ("stdin.yaml".to_owned(), Format::Yaml.limit() + 1));
+        let endless = format!("{{{}", " ".repeat(Format::Json.limit() + 10));
+        assert_eq!(name(&endless), ("stdin.json".to_owned(), Format::Json.limit() + 1));
     }
 
     #[test]

@@ -23,7 +23,7 @@ pub(super) struct Put {
 
 pub(super) async fn put(context: &Context, put: Put) -> Result<Exit, Failure> {
     let file = WorkflowFile { file: put.file, parameters: Vec::new(), workflow: put.workflow };
-    let (name, text) = (file.name(), file.text()?);
+    let (name, text) = file.source()?;
     let request = DefinitionRequest { file: name, text, workflow: file.workflow };
     let definitions = context.client().await?.put_definitions(&request).await?;
     if context.json {
