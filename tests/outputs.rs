@@ -221,6 +221,25 @@ fn output_and_results_are_there_after_a_restart() {
 }
 
 #[test]
+fn who_follows_a_running_task_goes_on_when_the_daemon_is_started_anew() {
+    let mut daemon = Daemon::start(1);
+    let line = format!("echo first; {} echo last; exit 5", gate("open"));
+    let run = orchctl_into(&daemon, "ran", &["run", "--", "sh", "-c", &line]);
+    let has_come = |file: &str| fs::read(daemon.path(file)).is_ok_and(|bytes| bytes == b"first\n");
+    until("it writes", || has_come("ran"));
+    let follow = orchctl_into(&daemon, "follow", &["logs", "-f", "1"]);
+    until("it is followed", || has_come("follow"));
+    daemon.terminate();
+    daemon.start_again();
+    daemon.write("open", "");
+    for (mut child, file, code) in [(run, "ran", 5), (follow, "follow", 0)] {
+        until("it has ended", || child.try_wait().unwrap().is_some());
+        assert_eq!(child.wait().unwrap().code(), Some(code), "{file}");
+        assert_eq!(daemon.lines(file), ["first", "last"]);
+    }
+}
+
+#[test]
 fn a_task_reads_the_file_it_was_given_or_nothing() {
     let daemon = Daemon::start(2);
     daemon.write("words", "one two\nthree");

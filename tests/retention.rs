@@ -119,7 +119,7 @@ fn bytes_on_disk(directory: &Path) -> u64 {
 
 #[test]
 fn of_too_much_output_the_beginning_and_the_end_are_kept_while_the_task_goes_on() {
-    let daemon = Daemon::configured(1, "[output]\nmax_bytes = \"128KiB\"\n");
+    let mut daemon = Daemon::configured(1, "[output]\nmax_bytes = \"128KiB\"\n");
     let line = format!("echo first; yes x | head -c 3000000; echo last; : > written; {}", gate("open"));
     let id = daemon.submit(daemon.shell(line));
     until("it has written", || daemon.path("written").exists());
@@ -141,6 +141,11 @@ fn of_too_much_output_the_beginning_and_the_end_are_kept_while_the_task_goes_on(
     // More lines than there are in what is kept of the end.
     let tail = daemon.orchctl(&["logs", "--tail", "1000000", &id.to_string()]);
     assert!(tail.succeeds().out.ends_with("x\nlast\n") && !tail.out.contains('\0'));
+    // What was cut is told whatever the cap is now.
+    daemon.write("orchd.toml", "");
+    daemon.terminate();
+    daemon.start_again();
+    assert_eq!(&daemon.orchctl(&["logs", &id.to_string()]).succeeds().out, out);
 }
 
 fn copy_into(backup: &Path, daemon: &Daemon) {

@@ -32,6 +32,7 @@ mod sys;
 mod table;
 mod usage;
 
+pub use cap::is_cut;
 pub use cgroup::CgroupPlace;
 pub use fence::{fence, has_table};
 pub use layout::{StatePaths, Stream};

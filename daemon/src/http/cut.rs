@@ -1,20 +1,21 @@
 //! Output that was too much, and of which the middle is a hole: how it is read.
 //!
-//! A program can leave holes, too, and some file systems make one of a long run of zeros; so only a file that is
-//! larger than the cap is taken for one that was cut.
+//! A program can leave holes, too, and some file systems make one of a long run of zeros; so only a file with the
+//! mark of the worker ([`orchd_worker::is_cut`]) is taken for one that was cut.
 
+use orchd_worker::is_cut;
 use rustix::fs::{SeekFrom, seek};
 use rustix::io::Errno;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::FileExt;
 
 /// Reads at most `most` bytes at a position; gives the position after them. For a hole it gives a line that says
 /// so, and the position after the hole.
-pub fn read(file: &File, offset: u64, most: usize, cap: u64) -> io::Result<(Vec<u8>, u64)> {
-    let size = file.metadata()?.len();
-    let mut most = most;
-    if size > cap && offset < size {
+pub fn read(file: &File, offset: u64, most: usize) -> io::Result<(Vec<u8>, u64)> {
+    let (metadata, mut most) = (file.metadata()?, most);
+    let size = metadata.len();
+    if is_cut(&metadata) && offset < size {
         let data = next_data(file, offset, size)?;
         if data > offset {
             let missing = data - offset;
@@ -33,8 +34,9 @@ pub fn read(file: &File, offset: u64, most: usize, cap: u64) -> io::Result<(Vec<
 }
 
 /// Where the part after the hole begins; 0 when there is none.
-pub fn last_part(file: &File, size: u64, cap: u64) -> u64 {
-    if size <= cap {
+pub fn last_part(file: &File, metadata: &Metadata) -> u64 {
+    let size = metadata.len();
+    if !is_cut(metadata) {
         return 0;
     }
     match seek(file, SeekFrom::Hole(0)) {

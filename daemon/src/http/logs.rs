@@ -6,7 +6,7 @@ use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response, Sse, sse};
 
 use orchd_api::{LogChunk, LogEnd, LogQuery, LogStream};
-use orchd_model::{AttemptNumber, Code, Refusal, Status, TaskId, Token};
+use orchd_model::{AttemptNumber, Code, Refusal, TaskId, Token};
 use orchd_store::StoredTask;
 use orchd_worker::{StatePaths, Stream};
 use std::convert::Infallible;
@@ -48,7 +48,10 @@ pub async fn logs(
     let pieces = futures_util::stream::unfold(reader, |mut reader| async {
         loop {
             match reader.next().await {
-                Some(Item::Piece { bytes, .. }) => return Some((Ok::<_, io::Error>(bytes), reader)),
+                Some(Item::Piece { bytes, .. }) => return Some((Ok(bytes), reader)),
+                Some(Item::CutShort) => {
+                    return Some((Err(io::Error::other("the daemon is stopping")), reader));
+                }
                 Some(Item::End(_)) => {}
                 None => return None,
             }
@@ -67,14 +70,23 @@ fn as_events(reader: Reader) -> impl futures_util::Stream<Item = Result<sse::Eve
             Item::End(end) => {
                 sse::Event::default().event("end").data(serde_json::to_string(&end).unwrap_or_default())
             }
+            // A stream without its end: whoever reads it asks again for the rest.
+            Item::CutShort => return None,
         };
         Some((Ok(event), reader))
     })
 }
 
 enum Item {
-    Piece { attempt: AttemptNumber, stream: LogStream, offset: u64, bytes: Vec<u8> },
+    Piece {
+        attempt: AttemptNumber,
+        stream: LogStream,
+        offset: u64,
+        bytes: Vec<u8>,
+    },
     End(LogEnd),
+    /// There is more, but the daemon cannot go on.
+    CutShort,
 }
 
 /// One output of one attempt that is being read.
@@ -148,7 +160,6 @@ impl Reader {
     }
 
     fn read_piece(&mut self) -> Option<Item> {
-        let cap = self.shell.live.config().output_bytes;
         for index in 0..self.sources.len() {
             let path = self.path(self.sources[index].stream);
             let source = &mut self.sources[index];
@@ -156,8 +167,8 @@ impl Reader {
                 source.file = path.and_then(|path| File::open(path).ok());
             }
             let Some(file) = &source.file else { continue };
-            let begin = source.tail.map_or(source.offset, |lines| tail_offset(file, lines, cap).unwrap_or(0));
-            let Ok((bytes, after)) = cut::read(file, begin, PIECE_BYTES, cap) else { continue };
+            let begin = source.tail.map_or(source.offset, |lines| tail_offset(file, lines).unwrap_or(0));
+            let Ok((bytes, after)) = cut::read(file, begin, PIECE_BYTES) else { continue };
             if !self.is_still_mine() {
                 self.sources[index].file = None;
                 continue;
@@ -215,9 +226,7 @@ impl Reader {
 
     /// Everything there was has been read: waits for more, goes on to the next attempt, or ends.
     async fn settle(&mut self) -> Option<Item> {
-        let Ok(stored) = load(&self.shell, self.task).await else {
-            return Some(self.end(Status::Pending, None));
-        };
+        let Ok(stored) = load(&self.shell, self.task).await else { return Some(Item::CutShort) };
         let status = stored.record.status();
         let last = stored.record.attempts;
         if self.notice_end() {
@@ -229,10 +238,10 @@ impl Reader {
         }
         let attempt_is_over = self.complete && (self.query.attempt.is_some() || status.is_terminal());
         if !self.query.follow || attempt_is_over || (status.is_terminal() && self.attempt.0 == 0) {
-            return Some(self.end(status, Some(&stored)));
+            return Some(end_of(&stored));
         }
         if *self.shell.stopping.borrow() {
-            return Some(self.end(status, Some(&stored)));
+            return Some(Item::CutShort);
         }
         self.wait().await;
         None
@@ -248,15 +257,15 @@ impl Reader {
             tokio::time::sleep(LOOK_AGAIN).await;
         }
     }
+}
 
-    fn end(&self, status: Status, stored: Option<&StoredTask>) -> Item {
-        let result = stored.and_then(|stored| stored.result.as_ref());
-        Item::End(LogEnd {
-            status,
-            exit_code: result.and_then(|result| result.exit_code),
-            signal: result.and_then(|result| result.signal),
-        })
-    }
+fn end_of(stored: &StoredTask) -> Item {
+    let result = stored.result.as_ref();
+    Item::End(LogEnd {
+        status: stored.record.status(),
+        exit_code: result.and_then(|result| result.exit_code),
+        signal: result.and_then(|result| result.signal),
+    })
 }
 
 async fn load(shell: &Arc<Shell>, task: TaskId) -> Result<StoredTask, Refusal> {
@@ -264,15 +273,16 @@ async fn load(shell: &Arc<Shell>, task: TaskId) -> Result<StoredTask, Refusal> {
 }
 
 /// Where the last `lines` lines begin.
-fn tail_offset(file: &File, lines: u64, cap: u64) -> io::Result<u64> {
-    let mut end = file.metadata()?.len();
+fn tail_offset(file: &File, lines: u64) -> io::Result<u64> {
+    let metadata = file.metadata()?;
+    let mut end = metadata.len();
     if lines == 0 {
         return Ok(end);
     }
     let mut seen = 0;
     let mut buffer = vec![0; PIECE_BYTES];
     let length = end;
-    let first = cut::last_part(file, length, cap);
+    let first = cut::last_part(file, &metadata);
     while end > first {
         let start = end.saturating_sub(PIECE_BYTES as u64).max(first);
         let piece = &mut buffer[..usize::try_from(end - start).unwrap_or(PIECE_BYTES)];
@@ -302,7 +312,7 @@ mod tests {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(b"one\ntwo\nthree\n").unwrap();
         for (lines, offset) in [(0, 14), (1, 8), (2, 4), (3, 0), (9, 0)] {
-            assert_eq!(tail_offset(&file, lines, 1 << 20).unwrap(), offset, "{lines} lines");
+            assert_eq!(tail_offset(&file, lines).unwrap(), offset, "{lines} lines");
         }
     }
 }
