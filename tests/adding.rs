@@ -88,6 +88,22 @@ fn waiting_and_following_exit_as_the_task_ended() {
 }
 
 #[test]
+fn lines_that_are_all_refused_for_one_cause_exit_as_one_would() {
+    let daemon = Daemon::start(1);
+    let lines = "{\"shell\":\"true\"}\n{\"shell\":\"true\"}\n";
+    for (options, code) in
+        [(["--after", "99999"], 4), (["--session", "nosuch"], 4), (["--claim", "gpu=1"], 5)]
+    {
+        add_lines(&daemon, &options, lines).fails_with(code, &["line 1", "line 2"]);
+    }
+    // Not for one cause, or not all.
+    let mixed = "{\"shell\":\"true\",\"dependencies\":[99]}\n{\"shell\":\"true\",\"claims\":[\"gpu=1\"]}\n";
+    add_lines(&daemon, &[], mixed).fails_with(5, &["line 1", "line 2"]);
+    let some = "{\"shell\":\"true\",\"dependencies\":[99]}\n{\"shell\":\"true\"}\n";
+    add_lines(&daemon, &[], some).fails_with(5, &["line 1"]);
+}
+
+#[test]
 fn the_environment_is_a_short_list_unless_all_of_it_is_asked_for() {
     let daemon = Daemon::start(1);
     let with_secret = |arguments: &[&str]| {

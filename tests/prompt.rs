@@ -150,7 +150,7 @@ fn every_verb_is_told_in_the_same_words_everywhere() {
         let verbs: Vec<(&str, &str)> = table
             .take_while(|line| !line.is_empty())
             .filter_map(|line| line.trim().split_once("  "))
-            .map(|(verb, what)| (verb, what.trim()))
+            .map(|(verb, what)| (verb, what.split(" [alias").next().unwrap_or(what).trim()))
             .filter(|(verb, _)| *verb != "help")
             .collect();
         assert!(verbs.len() > 3, "{help}");

@@ -4,7 +4,7 @@ use orchd_model::Code;
 use std::process::ExitCode;
 
 /// An exit code.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Exit(u8);
 
 impl Exit {

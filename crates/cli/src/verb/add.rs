@@ -7,7 +7,7 @@ use orchd_client::{Client, Error};
 use orchd_model::{Body, Refusal, Status, TaskId, TaskRange, TaskSpec, UniqueNames, limits};
 use serde_json::Value;
 use std::collections::hash_map::{DefaultHasher, Entry};
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::fs::File;
 use std::hash::{Hash, Hasher};
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -340,7 +340,7 @@ async fn add_lines(
         told.store(true, Ordering::Relaxed);
     };
     let specs = batches.flat_map(futures_util::stream::iter).take_until(until);
-    let (mut added, mut refused, mut printed) = (Vec::new(), false, Ok(()));
+    let (mut added, mut refusals, mut printed) = (Vec::new(), BTreeSet::new(), Ok(()));
     let mut printer = Printer::new(context);
     let submitting = client.submit_stream(specs, false, |item| {
         let (number, is_last) = {
@@ -355,8 +355,8 @@ async fn add_lines(
                 }
             }
             Err(refusal) => {
-                complain(number, refusal);
-                refused = true;
+                complain(number, &refusal);
+                refusals.insert(Exit::of_code(refusal.code));
             }
         }
         // Nothing is under way that could come with it.
@@ -377,7 +377,13 @@ async fn add_lines(
         return Ok((added, Exit::INTERRUPTED));
     }
     let all_good = reader.join().map_err(|_| Failure::Usage("reading the lines broke off".to_owned()))??;
-    Ok((added, if refused || !all_good { Exit::REFUSED } else { Exit::DONE }))
+    let exit = match refusals.first() {
+        None if all_good => Exit::DONE,
+        // All for one cause, as when what the command line says of each is wrong.
+        Some(only) if all_good && added.is_empty() && refusals.len() == 1 => *only,
+        _ => Exit::REFUSED,
+    };
+    Ok((added, exit))
 }
 
 /// Stands for a line that makes no sense, so that the daemon judges all others: it is always refused.

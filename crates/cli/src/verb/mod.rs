@@ -103,7 +103,7 @@ verbs! {
     /// Wait until tasks have ended
     Wait(wait);
     /// Say why a task does not run
-    #[command(alias = "why")]
+    #[command(visible_alias = "why")]
     Explain(explain);
     /// Run ended tasks again
     Retry(retry);
