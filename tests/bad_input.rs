@@ -215,6 +215,23 @@ fn a_second_daemon_on_a_state_directory_names_the_first() {
 }
 
 #[test]
+fn a_daemon_does_not_listen_where_somebody_else_may_have_led_it() {
+    let daemon = Daemon::stopped(1, "");
+    let (everybodys, own) = (daemon.path("everybodys"), daemon.path("own"));
+    for directory in [&everybodys, &own] {
+        fs::create_dir(directory).unwrap();
+        fs::set_permissions(directory, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    fs::set_permissions(&everybodys, fs::Permissions::from_mode(0o1777)).unwrap();
+    let link = everybodys.join("orchd-7");
+    std::os::unix::fs::symlink(&own, &link).unwrap();
+    let socket = link.join("orchd.sock").display().to_string();
+    let said = daemon.orchd(&["--socket", &socket]);
+    said.fails_with(1, &["symbolic link", link.to_str().unwrap()]);
+    assert_eq!(mode(&own), 0o755, "what it leads to is left as it was");
+}
+
+#[test]
 fn a_stale_socket_is_replaced_and_a_live_one_never() {
     let mut daemon = Daemon::start(1);
     daemon.kill_and_restart();

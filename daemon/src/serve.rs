@@ -286,6 +286,7 @@ fn keep_schedules(shell: &Arc<Shell>) -> impl Future<Output = ()> + Send + use<>
 /// Looks for damage while the daemon serves. A damaged store ends it: what is written to one may be lost.
 fn look_through(shell: &Arc<Shell>, marker: &Arc<Marker>) -> Result<()> {
     let (shell, marker) = (Arc::downgrade(shell), Arc::clone(marker));
+    tracing::info!("the last daemon was killed: the store is looked through meanwhile");
     let look = move || {
         // A daemon that ends has its threads joined and its store closed; it need not wait for this one.
         let Some(mut reader) = shell.upgrade().and_then(|shell| shell.readers.open().ok()) else { return };

@@ -90,14 +90,22 @@ fn share_directory(directory: &Path, mode: u32, is_shared: bool) -> Result<()> {
     Ok(())
 }
 
-/// Makes the directory if it is missing. One in which others may write, or that is another's, is refused
-/// where the name is the usual one and so can be guessed.
+/// Makes the directory if it is missing. One in which others may write, or that is another's, or a link from where
+/// everybody may make one, is refused where the name is the usual one and so can be guessed.
 fn prepare_directory(directory: &Path, is_shared: bool) -> Result<()> {
+    let is_usual = is_usual(directory);
     let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(directory);
     made.with_context(|| format!("cannot make the socket's directory {}", directory.display()))?;
+    let look = |path: &Path| {
+        fs::symlink_metadata(path).with_context(|| format!("cannot look at {}", path.display()))
+    };
+    let parent = directory.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let anybody_writes = parent.map(look).transpose()?.is_some_and(|parent| parent.mode() & 0o002 != 0);
+    if is_usual && anybody_writes && look(directory)?.is_symlink() {
+        bail!("the socket's directory is a symbolic link that others may have made: {}", directory.display());
+    }
     let found = fs::metadata(directory).with_context(|| format!("cannot look at {}", directory.display()))?;
     let own = rustix::process::geteuid().as_raw();
-    let is_usual = is_usual(directory);
     if is_usual && found.uid() != own {
         bail!("the socket's directory belongs to uid {}: {}", found.uid(), directory.display());
     }
