@@ -231,9 +231,9 @@ pub struct Usage {
     /// CPU time in the kernel, seconds.
     pub cpu_system: f64,
     /// Most memory at a time that it is known to have used, bytes: of all its processes where that is measured (control
-    /// groups, or a claim on memory), else of the largest of them. None: it is not known, but see `memory_at_most`.
+    /// groups, or a claim on memory), else of the largest that was waited for. None: it is not known, but see `memory_at_most`.
     pub memory_peak: Option<u64>,
-    /// What none of its processes had more of, bytes, where that is more than is known: the kernel counts the memory of
+    /// What none of its processes that were waited for had more of, bytes, where that is more than is known: the kernel counts the memory of
     /// the process that starts a program as the program's, too, so that it does not tell what is less.
     #[serde(default)]
     pub memory_at_most: Option<u64>,

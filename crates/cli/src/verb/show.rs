@@ -192,14 +192,17 @@ fn usage(usage: &orchd_model::Usage) -> String {
     )
 }
 
+/// Whom a bound is about: one that nobody has waited for is not in the kernel's figures (getrusage(2)).
+const EACH: &str = "for each process that was waited for";
+
 /// The peak as far as it is known, and whether that is more than what was claimed.
 fn memory(usage: &orchd_model::Usage) -> String {
     let over = usage.memory_claim.filter(|claim| usage.memory_peak > Some(*claim));
     match (usage.memory_peak.map(text::bytes), usage.memory_at_most.map(text::bytes), over) {
         (Some(peak), _, Some(claim)) => format!("{peak} (more than the {} it claims)", text::bytes(claim)),
-        (Some(peak), Some(most), None) => format!("{peak} or more, at most {most} a process"),
+        (Some(peak), Some(most), None) => format!("{peak} or more, at most {most} {EACH}"),
         (Some(peak), None, None) => peak,
-        (None, Some(most), _) => format!("at most {most} a process"),
+        (None, Some(most), _) => format!("at most {most} {EACH}"),
         (None, None, _) => "not known".to_owned(),
     }
 }
