@@ -98,6 +98,27 @@ fn keys_and_names_of_two_sessions_do_not_clash() {
 }
 
 #[test]
+fn what_the_closing_of_a_session_cancels_says_so() {
+    let mut daemon = Daemon::start(1);
+    create(&daemon, "s", SessionMode::Parallel);
+    let by_hand = add(&daemon, &["--session", "s", "--hold", "--", "true"]);
+    daemon.orchctl(&["cancel", &by_hand.to_string()]).succeeds();
+    let running = add(&daemon, &["--session", "s", "--", "sleep", "100"]);
+    let waiting = add(&daemon, &["--session", "s", "--", "true"]);
+    daemon.until_status(running, Status::Running);
+    daemon.orchctl(&["session", "close", "s", "--cancel"]).succeeds();
+    daemon.kill_and_restart();
+    for id in [running, waiting] {
+        for verb in ["show", "why"] {
+            let told = daemon.orchctl(&[verb, &id.to_string()]).succeeds().out.clone();
+            assert!(told.contains("cancelled: session s was closed"), "{verb} {id}: {told}");
+        }
+    }
+    let told = daemon.orchctl(&["show", &by_hand.to_string()]).succeeds().out.clone();
+    assert!(told.contains("cancelled") && !told.contains("was closed"), "{told}");
+}
+
+#[test]
 fn a_sequential_session_keeps_its_order_over_a_restart() {
     let mut daemon = Daemon::start(4);
     create(&daemon, "line", SessionMode::Sequential);

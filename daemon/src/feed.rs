@@ -272,6 +272,7 @@ fn data(fact: &Fact) -> Value {
         Fact::WorkerLost { worker } | Fact::WorkerLeft { worker } => json!({ "worker": worker }),
         Fact::Loosened { resource, kept, .. } => json!({ "resource": resource, "kept": kept }),
         Fact::Progressed { attempt, progress, .. } => with(json!(progress), "attempt", attempt),
+        Fact::SessionClosing { cancel, .. } => json!({ "cancel": cancel }),
         Fact::SessionCreated { record } => {
             json!({ "name": record.name, "mode": record.mode, "max_parallel": record.max_parallel })
         }
@@ -291,7 +292,6 @@ fn data(fact: &Fact) -> Value {
         // It was an object when it was published.
         Fact::Published { news } => serde_json::from_str(&news.data).unwrap_or_default(),
         Fact::Split { .. }
-        | Fact::SessionClosing { .. }
         | Fact::SessionClosed { .. }
         | Fact::Checked { .. }
         | Fact::Computing { .. }

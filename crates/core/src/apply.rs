@@ -79,7 +79,7 @@ impl Core {
             Fact::WorkerJoined { worker } => self.apply_worker_joined(worker),
             Fact::WorkerLost { worker } | Fact::WorkerLeft { worker } => self.apply_worker_gone(*worker),
             Fact::SessionCreated { record } => self.insert_session(record),
-            Fact::SessionClosing { session } => self.apply_session_closing(*session),
+            Fact::SessionClosing { session, cancel } => self.apply_session_closing(*session, *cancel),
             Fact::SessionClosed { session } => self.apply_session_closed(event.sequence, *session),
         }
     }

@@ -352,6 +352,8 @@ pub enum Fact {
     SessionClosing {
         /// The session.
         session: SessionId,
+        /// Whether what has not ended is cancelled.
+        cancel: bool,
     },
     /// A session takes no more work, and all of its tasks have ended.
     SessionClosed {
@@ -520,7 +522,7 @@ impl Fact {
     pub fn session(&self) -> Option<SessionId> {
         match self {
             Self::SessionCreated { record } => Some(record.id),
-            Self::SessionClosing { session } | Self::SessionClosed { session } => Some(*session),
+            Self::SessionClosing { session, .. } | Self::SessionClosed { session } => Some(*session),
             Self::Published { news } => news.session,
             _ => None,
         }

@@ -352,6 +352,8 @@ pub struct SessionRecord {
     pub created_at: Time,
     /// When it was closed.
     pub closed_at: Option<Time>,
+    /// Since when what has not ended of it is cancelled, as it is being closed.
+    pub cancelled_at: Option<Time>,
     /// What has become of it.
     pub status: SessionStatus,
     /// Counts of its tasks.

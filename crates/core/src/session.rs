@@ -119,6 +119,7 @@ impl Core {
             mode,
             created_at: self.now,
             closed_at: None,
+            cancelled_at: None,
             status: SessionStatus::Open,
             counters: Counters::default(),
             cpu_time: Span::ZERO,
@@ -140,14 +141,14 @@ impl Core {
         let record = self.sessions.get(id).ok_or_else(|| self.no_such_session(id))?;
         match record.status {
             SessionStatus::Closed => return Err(is_closed(record)),
-            SessionStatus::Open if record.unfinished() > 0 => {
-                self.emit(out, Fact::SessionClosing { session: id });
-            }
-            SessionStatus::Open => {
+            SessionStatus::Open if record.unfinished() == 0 => {
                 self.emit(out, Fact::SessionClosed { session: id });
                 return Ok(Reply::Done);
             }
-            SessionStatus::Closing => {}
+            SessionStatus::Closing if !cancel || record.cancelled_at.is_some() => {}
+            SessionStatus::Open | SessionStatus::Closing => {
+                self.emit(out, Fact::SessionClosing { session: id, cancel });
+            }
         }
         if cancel {
             let of_it = |task: &TaskId| self.session_of(*task) == Some(id);
@@ -244,9 +245,11 @@ impl Core {
         self.sessions.records.insert(id, record.clone());
     }
 
-    pub(crate) fn apply_session_closing(&mut self, id: SessionId) {
+    pub(crate) fn apply_session_closing(&mut self, id: SessionId, cancel: bool) {
+        let now = self.now;
         if let Some(record) = self.sessions.get_mut(id) {
             record.status = SessionStatus::Closing;
+            record.cancelled_at = record.cancelled_at.or(cancel.then_some(now));
         }
     }
 

@@ -63,7 +63,7 @@ pub const EVENT_TYPES: &[EventType] = &[
     of("workflow.timed_out", "its last task ended after its timeout", &["status"]),
     of("workflow.reopened", "it goes on, because one of its tasks runs again", &["name"]),
     of("session.created", "a session was created", &["name", "mode", "max_parallel"]),
-    of("session.closing", "it takes no more work, some of its tasks have not ended", &[]),
+    of("session.closing", "it takes no more work, some of its tasks have not ended", &["cancel"]),
     of("session.closed", "it takes no more work, all of its tasks have ended", &[]),
     of("session.paused", "nothing of it starts", &["scope"]),
     of("session.resumed", "the pause is over", &["scope"]),

@@ -1,28 +1,39 @@
-//! Why tasks were cancelled that nobody has cancelled: their workflow came to its end.
+//! Why tasks were cancelled that nobody has cancelled: their workflow or session came to its end.
 
 use orchd_api::{StatusReasonText, Task};
 use orchd_core::WorkflowStop;
-use orchd_model::{FailFast, Refusal, Status, StatusReason, Time, WorkflowId};
+use orchd_model::{FailFast, Refusal, SessionId, Status, StatusReason, Time, WorkflowId};
 use orchd_store::{History, StoreError};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::Shell;
 
-/// From when on a workflow cancels what is left of it, and why.
+/// From when on a workflow or a session cancels what is left of it, and why.
 type End = (Time, String);
 
-/// Says so of tasks that were cancelled because their workflow met its timeout or its first failure.
+/// What a task belongs to.
+type Groups = (Option<WorkflowId>, Option<SessionId>);
+
+/// The ends of those of them that came early.
+#[derive(Default)]
+struct Ends {
+    workflows: BTreeMap<WorkflowId, End>,
+    sessions: BTreeMap<SessionId, End>,
+}
+
+/// Says so of tasks that were cancelled because their workflow met its timeout or its first failure, or because their
+/// session was closed.
 ///
 /// # Errors
 /// `store_failed`.
 pub async fn say_why(shell: &Arc<Shell>, tasks: &mut [Task]) -> Result<(), Refusal> {
-    let is_cancelled = |task: &&mut Task| task.status == Status::Cancelled && task.workflow.is_some();
+    let is_cancelled = |task: &&mut Task| task.status == Status::Cancelled;
     let cancelled: Vec<&mut Task> = tasks.iter_mut().filter(is_cancelled).collect();
-    let workflows: Vec<WorkflowId> = cancelled.iter().filter_map(|task| task.workflow).collect();
-    let ends = ends(shell, workflows).await?;
+    let groups = cancelled.iter().map(|task| (task.workflow, task.session)).collect();
+    let ends = ends(shell, groups).await?;
     for task in cancelled {
-        let because = because(&ends, task.workflow, task.finished_at);
+        let because = ends.because((task.workflow, task.session), task.finished_at);
         if because.is_some() {
             task.status_reason = Some(StatusReason::Cancelled { because }.into());
         }
@@ -36,44 +47,45 @@ pub async fn say_why(shell: &Arc<Shell>, tasks: &mut [Task]) -> Result<(), Refus
 /// `store_failed`.
 pub async fn reason(
     shell: &Arc<Shell>,
-    workflow: Option<WorkflowId>,
+    groups: Groups,
     finished_at: Option<Time>,
 ) -> Result<Option<StatusReasonText>, Refusal> {
-    let ends = ends(shell, workflow.into_iter().collect()).await?;
-    let because = because(&ends, workflow, finished_at);
+    let because = ends(shell, vec![groups]).await?.because(groups, finished_at);
     Ok(because.map(|because| StatusReason::Cancelled { because: Some(because) }.into()))
 }
 
-fn because(
-    ends: &BTreeMap<WorkflowId, End>,
-    workflow: Option<WorkflowId>,
-    finished_at: Option<Time>,
-) -> Option<String> {
-    let (end, because) = ends.get(&workflow?)?;
-    // What was cancelled before had another reason.
-    finished_at.filter(|at| at >= end).map(|_| because.clone())
+impl Ends {
+    fn because(&self, (workflow, session): Groups, finished_at: Option<Time>) -> Option<String> {
+        let of_workflow = workflow.and_then(|id| self.workflows.get(&id));
+        let of_session = session.and_then(|id| self.sessions.get(&id));
+        // What was cancelled before had another reason.
+        let ended =
+            [of_workflow, of_session].into_iter().flatten().find(|(end, _)| finished_at >= Some(*end));
+        ended.map(|(_, because)| because.clone())
+    }
 }
 
-async fn ends(
-    shell: &Arc<Shell>,
-    mut workflows: Vec<WorkflowId>,
-) -> Result<BTreeMap<WorkflowId, End>, Refusal> {
-    workflows.sort_unstable();
-    workflows.dedup();
-    if workflows.is_empty() {
-        return Ok(BTreeMap::new());
+async fn ends(shell: &Arc<Shell>, mut groups: Vec<Groups>) -> Result<Ends, Refusal> {
+    groups.retain(|groups| *groups != (None, None));
+    groups.sort_unstable();
+    groups.dedup();
+    if groups.is_empty() {
+        return Ok(Ends::default());
     }
-    shell
-        .read(move |history| {
-            let mut ends = BTreeMap::new();
-            for workflow in workflows {
-                if let Some(end) = end(history, workflow)? {
-                    ends.insert(workflow, end);
-                }
-            }
-            Ok(ends)
-        })
-        .await
+    shell.read(move |history| look_up(history, &groups)).await
+}
+
+fn look_up(history: &mut dyn History, groups: &[Groups]) -> Result<Ends, StoreError> {
+    let mut ends = Ends::default();
+    for workflow in groups.iter().filter_map(|(workflow, _)| *workflow).collect::<BTreeSet<_>>() {
+        ends.workflows.extend(end(history, workflow)?.map(|end| (workflow, end)));
+    }
+    for session in groups.iter().filter_map(|(_, session)| *session).collect::<BTreeSet<_>>() {
+        let record = history.session(session)?;
+        let end = record.and_then(|record| Some((record.cancelled_at?, record.name)));
+        ends.sessions.extend(end.map(|(at, name)| (session, (at, format!("session {name} was closed")))));
+    }
+    Ok(ends)
 }
 
 fn end(history: &mut dyn History, workflow: WorkflowId) -> Result<Option<End>, StoreError> {

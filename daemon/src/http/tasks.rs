@@ -211,9 +211,13 @@ pub async fn explain(State(shell): State<Arc<Shell>>, Id(id): Id) -> Answered<Ex
     let stored = alone(stored, id);
     let names = names(&shell, documents::root_cause(&stored.record).into_iter().collect()).await?;
     let status_reason = documents::status_reason(&stored.record, stored.result.as_ref(), &names);
-    let is_cancelled = stored.record.status() == Status::Cancelled;
-    let workflow = stored.record.demand.workflow.filter(|_| is_cancelled);
-    let because = cancelled::reason(&shell, workflow, stored.finished_at).await?;
+    let because = match stored.record.status() {
+        Status::Cancelled => {
+            let groups = (stored.record.demand.workflow, stored.record.demand.session);
+            cancelled::reason(&shell, groups, stored.finished_at).await?
+        }
+        _ => None,
+    };
     let explanation = documents::explanation(stored, explained, status_reason);
     json(Explanation { status_reason: because.or(explanation.status_reason), ..explanation })
 }

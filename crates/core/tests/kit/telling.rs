@@ -226,7 +226,7 @@ impl Script {
         };
         match fact {
             Fact::SessionCreated { record } => format!("session {} {}", record.name, record.mode),
-            Fact::SessionClosing { session } => format!("session {} is closing", name(session)),
+            Fact::SessionClosing { session, .. } => format!("session {} is closing", name(session)),
             Fact::SessionClosed { session } => format!("session {} is closed", name(session)),
             other => format!("{other:?}"),
         }

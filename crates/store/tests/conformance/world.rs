@@ -344,6 +344,7 @@ impl World {
             mode: SessionMode::Sequential,
             created_at: self.now(),
             closed_at: None,
+            cancelled_at: None,
             status: SessionStatus::Open,
             counters: Counters::default(),
             cpu_time: Span(7),
