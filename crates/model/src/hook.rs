@@ -50,11 +50,28 @@ impl HookSpec {
     /// # Errors
     /// `malformed`, with the offending value.
     pub fn check(&self) -> Result<(), Refusal> {
-        let malformed = |message: &str| Err(Refusal::new(Code::Malformed, message));
-        if self.events.is_empty() {
-            return malformed("a hook must say which events it is for");
-        }
+        self.check_count_of_events()?;
         self.events.iter().try_for_each(|pattern| check_pattern(pattern))?;
+        self.check_target()
+    }
+
+    /// Checks that it is for some events, whatever they are.
+    ///
+    /// # Errors
+    /// `malformed`.
+    pub fn check_count_of_events(&self) -> Result<(), Refusal> {
+        match self.events.is_empty() {
+            true => Err(Refusal::new(Code::Malformed, "a hook must say which events it is for")),
+            false => Ok(()),
+        }
+    }
+
+    /// Checks that there is one to tell.
+    ///
+    /// # Errors
+    /// `malformed`, with the offending value.
+    pub fn check_target(&self) -> Result<(), Refusal> {
+        let malformed = |message: &str| Err(Refusal::new(Code::Malformed, message));
         match (&self.command, &self.shell, &self.url) {
             (Some(argv), None, None) if argv.is_empty() => malformed("a hook's command is empty"),
             (Some(_), None, None) | (None, Some(_), None) => Ok(()),

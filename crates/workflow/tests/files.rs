@@ -328,15 +328,30 @@ on_event:
   - { events: ['*'] }
   - { events: ['*'], url: example.org }
   - { event: ['*'], shell: x }
+  - events: [task.fail, task.done]
+    shell: x
+    url: example.org
+    timeout: soon
+    retries: 1.5
+    nmae: x
+  - { events: [], command: [] }
 tasks: [{ name: a, shell: x }]
 ";
     assert_eq!(
         lines("w.yaml", wrong),
         [
-            "w.yaml:2:5: on_event: no event is of this type: task.fail | did you mean task.failed?",
+            "w.yaml:2:16: on_event: no event is of this type: task.fail | did you mean task.failed?",
             "w.yaml:3:5: on_event: a hook has one of command, shell and url",
-            "w.yaml:4:5: on_event: a hook's url is http(s)://HOST[:PORT][/PATH]: example.org",
+            "w.yaml:4:27: on_event: a hook's url is http(s)://HOST[:PORT][/PATH]: example.org",
             "w.yaml:5:7: unknown key of a hook: event | did you mean events?",
+            "w.yaml:6:14: on_event: no event is of this type: task.fail | did you mean task.failed?",
+            "w.yaml:6:25: on_event: no event is of this type: task.done | a type as task.failed, all of a noun as task.*, or *",
+            "w.yaml:8:10: on_event: a hook has one of command, shell and url",
+            "w.yaml:9:14: timeout: not a duration: soon | write seconds (2.5) or numbers with units: us, ms, s, m, h, d, w (1h30m)",
+            "w.yaml:10:14: retries must be a whole number: 1.5",
+            "w.yaml:11:5: unknown key of a hook: nmae | did you mean name?",
+            "w.yaml:12:15: on_event: a hook must say which events it is for",
+            "w.yaml:12:28: on_event: a hook's command is empty",
         ]
     );
 }
