@@ -28,6 +28,8 @@ use crate::task::{self, Defaults, Draft, Shared};
 const START: &str = "(start)";
 /// Tasks that all sub-workflows of a file may come to: ten sets of ten calls each would be more than any machine holds.
 const TASKS: usize = 100_000;
+/// More are not told apart.
+const COUNTED: usize = 1_000_000_000;
 
 pub(crate) const KEYS: [&str; 6] = ["description", "parameters", "defaults", "handlers", "tasks", "steps"];
 /// What holds for a workflow as a whole, and so for none of its parts.
@@ -201,7 +203,9 @@ impl SubWorkflows {
         if all > TASKS {
             let at =
                 drafts.iter().find_map(|draft| draft.call.as_ref()).map(|call| call.at).unwrap_or_default();
-            let words = format!("sub-workflows come to at most {TASKS} tasks: {all}");
+            // Sets that call each other multiply; nobody needs to know by how much.
+            let counted = if all > COUNTED { format!("more than {COUNTED}") } else { all.to_string() };
+            let words = format!("sub-workflows come to at most {TASKS} tasks: {counted}");
             report.add_hint(at, words, "use foreach within them for the same with many values");
         }
         all <= TASKS

@@ -357,6 +357,20 @@ tasks: [{ name: a, shell: x }]
 }
 
 #[test]
+fn sub_workflows_that_multiply_beyond_all_counting_are_told_in_words() {
+    let mut text = "workflows:\n  s0: { tasks: [{ name: a, shell: x }] }\n".to_owned();
+    for n in 1..90 {
+        let call = |name: &str| format!("{{ name: {name}, workflow: s{} }}", n - 1);
+        text += &format!("  s{n}: {{ tasks: [{}, {}] }}\n", call("a"), call("b"));
+    }
+    text += "tasks: [{ name: all, workflow: s89 }]\n";
+    let told = lines("w.yaml", &text);
+    assert_eq!(told.len(), 1, "{told:?}");
+    let words = "sub-workflows come to at most 100000 tasks: more than 1000000000";
+    assert!(told[0].contains(words), "{told:?}");
+}
+
+#[test]
 fn everything_that_is_wrong_is_told_at_once() {
     let text = "\
 timeout: 0
