@@ -43,11 +43,7 @@ impl Calendar {
         let Some(pattern) = &spec.cron else {
             return Ok(Self::Every(spec.every.unwrap_or(ScheduleSpec::SHORTEST), created_at));
         };
-        let cron = CronParser::new().parse(pattern).map_err(|error| {
-            let error = error.to_string().to_lowercase();
-            malformed(&format!("not the times of a calendar ({})", error.trim_end_matches('.')), pattern)
-                .hint("write minute hour day month weekday, such as \"30 3 * * mon-fri\"")
-        })?;
+        let cron = CronParser::new().parse(pattern).map_err(|_| unreadable(pattern))?;
         let zone = match &spec.timezone {
             None => TimeZone::system(),
             Some(name) => TimeZone::get(name).map_err(|_| {
@@ -120,6 +116,46 @@ impl Calendar {
     }
 }
 
+/// The fields of a calendar and what they take; the first may be left out.
+const FIELDS: [(&str, &str); 6] = [
+    ("second", "0 to 59"),
+    ("minute", "0 to 59"),
+    ("hour", "0 to 23"),
+    ("day of the month", "1 to 31, or L for the last"),
+    ("month", "1 to 12, or jan to dec"),
+    ("day of the week", "0 to 7, or sun to sat, with #N or L behind it for the Nth or last of the month"),
+];
+const NICKNAMES: [&str; 7] =
+    ["@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnight", "@hourly"];
+
+/// What is wrong with the times of a calendar: the first of its fields that cannot be read alone.
+fn unreadable(pattern: &str) -> Refusal {
+    let malformed = |message: &str, value: &str| Refusal::new(Code::Malformed, message).value(value);
+    let usual = "write minute hour day month weekday, such as \"30 3 * * mon-fri\"";
+    if pattern.starts_with('@') {
+        let hint = match orchd_model::nearest(pattern, NICKNAMES) {
+            Some(near) => format!("did you mean {near}?"),
+            None => format!("one of {}", NICKNAMES.join(", ")),
+        };
+        return malformed("no calendar has this name", pattern).hint(hint);
+    }
+    let words: Vec<&str> = pattern.split_whitespace().collect();
+    let Some(missing) = FIELDS.len().checked_sub(words.len()).filter(|missing| *missing <= 1) else {
+        let message = "the times of a calendar have five fields, or six with seconds first";
+        return malformed(message, pattern).hint(usual);
+    };
+    for (place, (name, range)) in FIELDS.iter().enumerate().skip(missing) {
+        let mut alone = ["*"; FIELDS.len()];
+        let word = words[place - missing];
+        alone[place] = word;
+        if CronParser::new().parse(&alone.join(" ")).is_err() {
+            let hint = format!("{range}; *, lists (1,15), ranges (9-17) and steps (*/15) may be written");
+            return malformed(&format!("{word} is no {name} of a calendar"), pattern).hint(hint);
+        }
+    }
+    malformed("not the times of a calendar", pattern).hint(usual)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -182,6 +218,34 @@ mod tests {
         {
             let refusal = Calendar::of(&spec(Some(cron), zone), at("2026-01-01T00:00:00Z")).unwrap_err();
             assert_eq!((refusal.code, refusal.value.is_some()), (Code::Malformed, true), "{cron}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_of_a_calendar_is_told_in_our_words() {
+        for (cron, message, value, hint) in [
+            ("61 * * * *", "61 is no minute of a calendar", "61 * * * *", "0 to 59; "),
+            ("0 60 * * * *", "60 is no minute of a calendar", "0 60 * * * *", "0 to 59; "),
+            ("60 0 * * * *", "60 is no second of a calendar", "60 0 * * * *", "0 to 59; "),
+            ("0 24-30 * * *", "24-30 is no hour of a calendar", "0 24-30 * * *", "0 to 23; "),
+            ("0 0 32 * *", "32 is no day of the month of a calendar", "0 0 32 * *", "1 to 31"),
+            ("0 0 1 foo *", "foo is no month of a calendar", "0 0 1 foo *", "1 to 12"),
+            ("0 0 * * mo-fr", "mo-fr is no day of the week of a calendar", "0 0 * * mo-fr", "0 to 7"),
+            ("*/0 * * * *", "*/0 is no minute of a calendar", "*/0 * * * *", "0 to 59; "),
+            (
+                "* * *",
+                "the times of a calendar have five fields, or six with seconds first",
+                "* * *",
+                "write minute",
+            ),
+            ("", "the times of a calendar have five fields, or six with seconds first", "", "write minute"),
+            ("@dayly", "no calendar has this name", "@dayly", "did you mean @daily?"),
+            ("@reboot", "no calendar has this name", "@reboot", "one of @yearly"),
+        ] {
+            let refusal = Calendar::of(&spec(Some(cron), None), at("2026-01-01T00:00:00Z")).unwrap_err();
+            let told = (refusal.code, refusal.message.as_ref(), refusal.value.as_deref());
+            assert_eq!(told, (Code::Malformed, message, Some(value)), "{cron}");
+            assert!(refusal.hint.as_ref().is_some_and(|told| told.starts_with(hint)), "{cron}: {refusal:?}");
         }
     }
 
