@@ -56,3 +56,24 @@ tasks:
     assert_eq!(tasks["good"].result.as_ref().unwrap().data, Some(json!(999_000)));
     daemon.assert_nothing_is_held();
 }
+
+#[test]
+fn what_is_cancelled_while_its_template_is_made_or_has_to_wait_for_that_ends_at_once() {
+    let daemon = Daemon::start(9);
+    // Each takes until it is refused, one after the other.
+    let template = "{{ ([range(99999) | list] * 99999) | map('sum') | list | length }}";
+    let tasks: Vec<String> =
+        (0..8).map(|n| format!("  - {{ name: t{n}, shell: \"echo {template}\" }}\n")).collect();
+    let file = daemon.write("w.yaml", format!("tasks:\n{}", tasks.concat()));
+    daemon.orchctl(&["workflow", "run", "--detach", file.to_str().unwrap()]).succeeds();
+    let ids: Vec<_> = daemon.all_tasks().into_iter().map(|task| task.id).collect();
+    ids.iter().for_each(|id| daemon.until_status(*id, Status::Running));
+    let (first, last) = (*ids.first().unwrap(), *ids.last().unwrap());
+    daemon.client().cancel(vec![first, last].into()).unwrap();
+    daemon.wait(&[first, last]);
+    assert_eq!([first, last].map(|id| daemon.status(id)), [Status::Cancelled; 2]);
+    assert_eq!(daemon.status(ids[6]), Status::Running, "those before it are not made yet");
+    daemon.orchctl(&["cancel", "--all"]).succeeds();
+    daemon.wait(&ids);
+    daemon.assert_nothing_is_held();
+}

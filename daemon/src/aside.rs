@@ -10,7 +10,7 @@ use crossbeam_channel::{Receiver, Sender, TrySendError};
 use orchd_api::ToWorker;
 use orchd_model::{TaskId, TaskRange, Token, WorkerId};
 use parking_lot::Mutex;
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::desk::{Desk, Start};
@@ -33,13 +33,13 @@ pub enum Errand {
 /// Where errands are sent.
 pub struct Aside {
     errands: Sender<Errand>,
-    unsent: Arc<Mutex<HashSet<Token>>>,
+    unsent: Arc<Mutex<HashMap<Token, Start>>>,
 }
 
 /// Who does them.
 pub struct Runner {
     errands: Receiver<Errand>,
-    unsent: Arc<Mutex<HashSet<Token>>>,
+    unsent: Arc<Mutex<HashMap<Token, Start>>>,
     desk: Desk,
     sessions: Arc<Sessions>,
 }
@@ -56,8 +56,9 @@ impl Aside {
 
     /// Sends an errand; gives it back when there is no room.
     pub fn send(&self, errand: Errand) -> Option<Errand> {
-        let token = if let Errand::Start { start, .. } = &errand { Some(start.token) } else { None };
-        self.unsent.lock().extend(token);
+        let start = if let Errand::Start { start, .. } = &errand { Some(start.clone()) } else { None };
+        let token = start.as_ref().map(|start| start.token);
+        self.unsent.lock().extend(start.map(|start| (start.token, start)));
         match self.errands.try_send(errand) {
             Ok(()) => None,
             Err(TrySendError::Full(errand) | TrySendError::Disconnected(errand)) => {
@@ -67,8 +68,8 @@ impl Aside {
         }
     }
 
-    /// Whether an attempt was not sent yet; then it never is.
-    pub fn forget(&self, token: Token) -> bool {
+    /// What was not sent yet of an attempt; now it never is.
+    pub fn forget(&self, token: Token) -> Option<Start> {
         self.unsent.lock().remove(&token)
     }
 }
@@ -86,14 +87,14 @@ impl Runner {
     }
 
     fn start(&mut self, worker: WorkerId, start: Start) {
-        if !self.unsent.lock().contains(&start.token) {
+        if !self.unsent.lock().contains_key(&start.token) {
             return;
         }
         let known = self.desk.known(start.task);
         let made = known.and_then(|known| self.desk.assignment(start.clone(), &known));
         // Held until it is sent: what is said of it from now on comes after it.
         let mut unsent = self.unsent.lock();
-        if unsent.remove(&start.token) {
+        if unsent.remove(&start.token).is_some() {
             match made {
                 Ok(assignment) => {
                     self.sessions.send(worker, ToWorker::Assign { assignments: vec![assignment] })

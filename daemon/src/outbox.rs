@@ -86,13 +86,18 @@ impl Outbox {
                     }
                 }
                 // What was not sent yet has not begun.
-                Effect::Recall { worker, token } if self.aside.forget(token) => {
+                Effect::Recall { worker, token } if self.aside.forget(token).is_some() => {
                     self.desk.tell_engine(Command::Unbegun { worker, token });
                 }
                 Effect::Recall { worker, token } => recalls.entry(worker).or_default().push(token),
-                Effect::Stop { worker, token, stop } => {
-                    orders.entry(worker).or_default().push(StopOrder { token, cause: stop_cause(stop) });
-                }
+                Effect::Stop { worker, token, stop } => match self.aside.forget(token) {
+                    // It has no process, and no worker will ever hear of it.
+                    Some(start) => self.desk.fail(&start, Outcome::Cancelled),
+                    None => {
+                        let order = StopOrder { token, cause: stop_cause(stop) };
+                        orders.entry(worker).or_default().push(order);
+                    }
+                },
                 Effect::Dismiss { worker } => {
                     let refusal = Refusal::new(Code::WrongState, "the claim was cancelled while it waited");
                     self.sessions.send(worker, ToWorker::Refused { refusal });
