@@ -213,8 +213,9 @@ tasks:
         (result.error_type.as_ref().unwrap().as_str().to_owned(), said)
     });
     let (start, of) = (tasks["each[2].(start)"].id, tasks["each[2]"].id);
-    let expected =
-        format!("1 of 3 elements failed, the first is each[2] ({of}): skipped: needs {start}, failed");
+    let expected = format!(
+        "1 of 3 elements failed, the first is each[2] ({of}): skipped: needs {start} (each[2].(start)), failed"
+    );
     assert_eq!(each, ("ElementFailed".to_owned(), expected));
     assert_eq!(nested.0, "TaskFailed");
     assert!(nested.1.starts_with("1 of 2 tasks failed, the first is nested.i ("), "{}", nested.1);

@@ -2,9 +2,12 @@
 //! parameters; and what it becomes, when it is done for each element of a list.
 
 use orchd_core::{Command, NewTask};
-use orchd_model::{Code, ErrorType, Foreach, Outcome, Refusal, Status, TaskId, TaskRange, TaskSpec, limits};
+use orchd_model::{
+    Code, ErrorType, Foreach, Outcome, Refusal, Status, StatusReason, TaskId, TaskRange, TaskSpec, limits,
+};
 use orchd_store::TaskEnd;
 use serde_json::{Map, Value};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::config::Policy;
@@ -103,9 +106,21 @@ fn of_elements(inputs: &mut Inputs, range: TaskRange) -> Result<(Outcome, Value)
     ends.sort_unstable_by_key(|end| end.id);
     let spec = Arc::clone(&inputs.known(range.first)?.spec);
     let name = |id: TaskId| spec.element_name(id.0 - range.first.0);
-    let outcome = outcome_of(&ends, "ElementFailed", "elements", name);
+    let outcome = outcome_of(&ends, "ElementFailed", "elements", name, &root_names(inputs, &ends)?);
     let data: Vec<Value> = ends.into_iter().map(|end| output(end).1).collect();
     Ok((outcome, bounded(Value::Array(data))?))
+}
+
+/// The names of the causes for which tasks were skipped.
+fn root_names(inputs: &mut Inputs, ends: &[TaskEnd]) -> Result<BTreeMap<TaskId, Box<str>>, Flaw> {
+    let mut roots: Vec<TaskId> = ends.iter().filter_map(|end| Some(end.root?.0)).collect();
+    roots.sort_unstable();
+    roots.dedup();
+    if roots.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let names = inputs.history().names(&roots).map_err(|error| error.to_string())?;
+    Ok(names.into_iter().collect())
 }
 
 /// The results of the tasks of a sub-workflow, by their names in it.
@@ -128,7 +143,7 @@ fn collected(inputs: &mut Inputs, known: &Known) -> Result<(Outcome, Value), Fla
     let name_of = |id: TaskId| {
         names.iter().find(|(of, _)| *of == id).map_or_else(|| id.to_string(), |(_, name)| name.to_string())
     };
-    let outcome = outcome_of(&ends, "TaskFailed", "tasks", name_of);
+    let outcome = outcome_of(&ends, "TaskFailed", "tasks", name_of, &root_names(inputs, &ends)?);
     let data: Map<String, Value> = ends
         .into_iter()
         .map(|end| {
@@ -146,8 +161,8 @@ fn of_calls(inputs: &mut Inputs, name: &str, elements: &[(u64, TaskId)]) -> Resu
     let place = |id: TaskId| elements.iter().position(|(_, of)| *of == id).unwrap_or_default();
     let mut ends = inputs.history().ends(&ids).map_err(|error| error.to_string())?;
     ends.sort_by_cached_key(|end| place(end.id));
-    let outcome =
-        outcome_of(&ends, "ElementFailed", "elements", |id| format!("{name}[{}]", elements[place(id)].0));
+    let element = |id| format!("{name}[{}]", elements[place(id)].0);
+    let outcome = outcome_of(&ends, "ElementFailed", "elements", element, &root_names(inputs, &ends)?);
     let data: Vec<Value> = ends.into_iter().map(|end| output(end).1).collect();
     Ok((outcome, bounded(Value::Array(data))?))
 }
@@ -159,7 +174,13 @@ fn output(end: TaskEnd) -> (TaskId, Value) {
 
 /// Fails when one of them failed, else is cancelled when one of them was. One that could not begin for such an end of
 /// another counts as that, one that its condition ruled out does not.
-fn outcome_of(ends: &[TaskEnd], kind: &str, what: &str, name: impl Fn(TaskId) -> String) -> Outcome {
+fn outcome_of(
+    ends: &[TaskEnd],
+    kind: &str,
+    what: &str,
+    name: impl Fn(TaskId) -> String,
+    roots: &BTreeMap<TaskId, Box<str>>,
+) -> Outcome {
     let stands_for = |end: &TaskEnd| end.root.map_or(end.status, |(_, status)| status);
     // Those that failed themselves say more than those that were skipped for it.
     let has_failed = |end: &&TaskEnd| end.status == Status::Failed || !end.status.is_terminal();
@@ -170,7 +191,11 @@ fn outcome_of(ends: &[TaskEnd], kind: &str, what: &str, name: impl Fn(TaskId) ->
     }
     if let Some(first) = failed.first() {
         let said = first.result.as_ref().and_then(|result| result.error_message.clone());
-        let needs = || first.root.map(|(root, status)| format!("skipped: needs {root}, {status}"));
+        let needs = || {
+            let (task, status) = first.root?;
+            let name = roots.get(&task).map(ToString::to_string).unwrap_or_default();
+            Some(format!("skipped: {}", StatusReason::Dependency { task, name, status }))
+        };
         let message = format!(
             "{} of {} {what} failed, the first is {} ({}): {}",
             failed.len(),
