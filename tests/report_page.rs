@@ -94,6 +94,8 @@ fn a_browser_shows_as_many_bars_as_there_were_attempts_and_no_name_is_markup() {
     // What was said last stands with the failure, and the failures come first.
     assert!(page.out.contains("<pre>&lt;b&gt;no&lt;/b&gt; such thing</pre>"), "{}", page.out);
     assert!(page.out.find("id=\"failures\"") < page.out.find("id=\"attempts\""));
+    // What was skipped for it stands there, too, with its cause.
+    assert!(page.out.contains("<td>skipped</td><td><bdi>needs "), "{}", page.out);
     assert_eq!(page.out.matches("<g class=\"task ").count(), 6, "{}", page.out);
     assert_eq!(console(&page), Vec::<&str>::new());
     assert!(!page.out.contains("<img") && !page.out.contains("<title>owned"), "{}", page.out);

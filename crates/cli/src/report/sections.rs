@@ -67,7 +67,8 @@ pub(crate) fn failures(text: &mut String, drawn: &Drawn) {
     let failed: Vec<&ReportedTask> =
         drawn.tasks.iter().filter(|task| task.status == Status::Failed).collect();
     if failed.is_empty() {
-        return none(text, "Nothing failed.");
+        none(text, "Nothing failed.");
+        return unfinished(text, drawn);
     }
     let types: Vec<String> = drawn
         .report
@@ -89,6 +90,25 @@ pub(crate) fn failures(text: &mut String, drawn: &Drawn) {
     table(text, &[Text("task"), Number("attempts"), Text("error"), Text("why, and its last words")], rows);
     if failed.len() > FAILURES {
         _ = write!(text, "<p>And {} more.</p>", failed.len() - FAILURES);
+    }
+    unfinished(text, drawn);
+}
+
+/// What was skipped or cancelled, and for what.
+fn unfinished(text: &mut String, drawn: &Drawn) {
+    let is_so = |task: &&ReportedTask| matches!(task.status, Status::Skipped | Status::Cancelled);
+    let tasks: Vec<&ReportedTask> = drawn.tasks.iter().filter(is_so).collect();
+    if tasks.is_empty() {
+        return;
+    }
+    let rows = tasks.iter().take(FAILURES).map(|task| {
+        let why = format!("<bdi>{}</bdi>", escaped(task.why.as_deref().unwrap_or_default()));
+        vec![named(task.id, &task.name), task.status.to_string(), why]
+    });
+    _ = write!(text, "<p>Not done:</p>");
+    table(text, &[Text("task"), Text("status"), Text("why")], rows);
+    if tasks.len() > FAILURES {
+        _ = write!(text, "<p>And {} more.</p>", tasks.len() - FAILURES);
     }
 }
 
