@@ -5,8 +5,9 @@
 #[expect(dead_code, reason = "each test uses a part of the kit")]
 mod kit;
 
+use kit::process::{self, until_interruptible};
 use kit::program::Running;
-use kit::{Daemon, claims, gate, process, until};
+use kit::{Daemon, claims, gate, until};
 use orchd_client::api::{
     FromWorker, HeldAttempt, PROTOCOL, ResourceHolder, StatusReasonText, ToWorker, WorkerHello,
 };
@@ -190,4 +191,19 @@ fn what_is_wanted_back_is_told_and_the_command_may_go_on() {
     until("it ends", || child.try_wait().unwrap().is_some());
     assert_eq!(child.wait().unwrap().code(), Some(9));
     daemon.assert_nothing_is_held();
+}
+
+#[test]
+fn an_interrupt_is_never_lost_whenever_it_comes() {
+    let daemon = Daemon::start(4);
+    for _ in 0..30 {
+        let mut command = daemon.program(env!("CARGO_BIN_EXE_orchctl"));
+        command.args(["lock", "--claim", "lock:a:exclusive", "--", "sleep", "1000"]);
+        let running = Running::start_open(command);
+        until_interruptible(running.pid());
+        process::send(running.pid(), Signal::INT);
+        let said = running.ended();
+        assert_eq!(said.code, Some(130), "{said:?}");
+    }
+    until("the last one has let go", || holders(&daemon, "lock:a").is_empty());
 }

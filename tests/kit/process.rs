@@ -67,8 +67,7 @@ pub fn kill_program(processes: &[u32], program: &str) {
     processes.iter().filter(|pid| runs(**pid)).for_each(|pid| send(*pid, Signal::KILL));
 }
 
-/// Waits until a process has a handler of its own for SIGINT, and sleeps: between the system call that says so and the
-/// moment when it has noted what to do, a signal is lost, and it sleeps in neither.
+/// Waits until a process has a handler of its own for SIGINT.
 pub fn until_interruptible(pid: u32) {
     const SIGINT_BIT: u64 = 1 << (2 - 1);
     super::until("it listens for SIGINT", || {
@@ -76,11 +75,6 @@ pub fn until_interruptible(pid: u32) {
         let line = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
         let caught = u64::from_str_radix(line("SigCgt:").trim(), 16).unwrap_or_default();
         assert!(!line("State:").contains('Z'), "it has ended");
-        // The state was read before the handlers were: it may be from before.
-        let sleeps = || {
-            let again = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-            again.lines().any(|line| line.starts_with("State:") && line.contains('S'))
-        };
-        caught & SIGINT_BIT != 0 && sleeps()
+        caught & SIGINT_BIT != 0
     });
 }

@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::context::Context;
+use crate::interrupt::undisturbed;
 use crate::verb::Verb;
 use crate::{Color, Exit, Failure};
 
@@ -62,7 +63,7 @@ pub fn main() -> ExitCode {
         if line.verb.minds_interrupts() {
             return line.verb.run(&context).await;
         }
-        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut interrupt = undisturbed(|| signal(SignalKind::interrupt()))?;
         tokio::select! {
             result = line.verb.run(&context) => result,
             _ = interrupt.recv() => Ok(Exit::INTERRUPTED),

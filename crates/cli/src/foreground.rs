@@ -16,6 +16,7 @@ use tokio::signal::unix::{self, SignalKind};
 use tokio::time::{Instant, sleep_until};
 
 use crate::Exit;
+use crate::interrupt::undisturbed;
 
 /// What can happen while a command runs.
 pub(crate) enum Happened {
@@ -33,22 +34,30 @@ pub(crate) enum Happened {
 pub(crate) struct Foreground {
     child: Child,
     signals: Signals,
+    started_at: Instant,
     /// When it is killed if it has not ended.
     overdue_at: Option<Instant>,
 }
 
+/// What comes so soon after the start may have been sent when there was no command yet.
+const JUST_STARTED: Duration = Duration::from_millis(50);
+
 impl Foreground {
-    /// Starts it. `quiet`: standard output is ours alone, so its goes to standard error.
-    pub(crate) fn start(words: &[OsString], variables: &[(&str, OsString)], quiet: bool) -> io::Result<Self> {
-        // Listened for before there is anybody whom they could miss.
-        let signals = Signals::listen()?;
+    /// Starts it; it gets what `signals` have noted since they are listened for. `quiet`: standard output is ours
+    /// alone, so its goes to standard error.
+    pub(crate) fn start(
+        words: &[OsString],
+        variables: &[(&str, OsString)],
+        quiet: bool,
+        signals: Signals,
+    ) -> io::Result<Self> {
         let (program, arguments) = words.split_first().ok_or(io::ErrorKind::InvalidInput)?;
         let mut command = Command::new(program);
         command.args(arguments).envs(variables.iter().map(|(name, value)| (name, value)));
         if quiet {
             command.stdout(Stdio::from(io::stderr().as_fd().try_clone_to_owned()?));
         }
-        Ok(Self { child: command.spawn()?, signals, overdue_at: None })
+        Ok(Self { child: command.spawn()?, signals, started_at: Instant::now(), overdue_at: None })
     }
 
     /// Waits for whatever comes next.
@@ -72,9 +81,10 @@ impl Foreground {
         }
     }
 
-    /// Passes a signal on, unless the terminal has sent it to the command as well.
+    /// Passes a signal on, unless the terminal has sent it to the command as well. Once too often does no harm.
     pub(crate) fn pass_on(&self, signal: Signal) {
-        let by_keyboard = [Signal::INT, Signal::QUIT].contains(&signal);
+        let was_there = self.started_at.elapsed() > JUST_STARTED;
+        let by_keyboard = was_there && [Signal::INT, Signal::QUIT].contains(&signal);
         if !(by_keyboard && in_foreground_of_terminal()) {
             self.send(signal);
         }
@@ -120,7 +130,7 @@ pub(crate) fn cannot_run(error: &io::Error) -> Exit {
 }
 
 /// The signals that people send to commands.
-struct Signals {
+pub(crate) struct Signals {
     hangup: unix::Signal,
     interrupt: unix::Signal,
     quit: unix::Signal,
@@ -130,18 +140,22 @@ struct Signals {
 }
 
 impl Signals {
-    fn listen() -> io::Result<Self> {
-        Ok(Self {
-            hangup: unix::signal(SignalKind::hangup())?,
-            interrupt: unix::signal(SignalKind::interrupt())?,
-            quit: unix::signal(SignalKind::quit())?,
-            terminate: unix::signal(SignalKind::terminate())?,
-            user_1: unix::signal(SignalKind::user_defined1())?,
-            user_2: unix::signal(SignalKind::user_defined2())?,
+    /// From now on these signals no longer end the program by themselves.
+    pub(crate) fn listen() -> io::Result<Self> {
+        undisturbed(|| {
+            Ok(Self {
+                hangup: unix::signal(SignalKind::hangup())?,
+                interrupt: unix::signal(SignalKind::interrupt())?,
+                quit: unix::signal(SignalKind::quit())?,
+                terminate: unix::signal(SignalKind::terminate())?,
+                user_1: unix::signal(SignalKind::user_defined1())?,
+                user_2: unix::signal(SignalKind::user_defined2())?,
+            })
         })
     }
 
-    async fn next(&mut self) -> Signal {
+    /// The next one that comes.
+    pub(crate) async fn next(&mut self) -> Signal {
         tokio::select! {
             _ = self.hangup.recv() => Signal::HUP,
             _ = self.interrupt.recv() => Signal::INT,

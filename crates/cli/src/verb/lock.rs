@@ -6,6 +6,7 @@ use clap::{Args, ValueEnum};
 use orchd_client::api::StopCause;
 use orchd_client::{Claim, ClaimGuard, ClaimOptions, Loss, Priority};
 use orchd_model::{ErrorType, Outcome, Span};
+use rustix::process::Signal;
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::Path;
@@ -13,8 +14,7 @@ use std::time::Duration;
 
 use crate::command_line::PROGRAM;
 use crate::context::Context;
-use crate::foreground::{Foreground, Happened, cannot_run};
-use crate::interrupt::Interrupt;
+use crate::foreground::{Foreground, Happened, Signals, cannot_run};
 use crate::{Exit, Failure};
 
 #[derive(Debug, Args)]
@@ -61,10 +61,11 @@ impl Lock {
         let name = self.name.clone().unwrap_or_else(|| file_name(&self.command));
         let options = ClaimOptions { name: Some(name), priority: self.priority, wait };
         let client = context.client().await?;
-        let mut interrupt = Interrupt::listen()?;
+        // From here on none is missed: what comes when the claims are there is meant for the command.
+        let mut signals = Signals::listen()?;
         let guard = tokio::select! {
             guard = client.claim_with(self.claim.clone(), options) => guard?,
-            () = interrupt.come() => return Ok(Exit::INTERRUPTED),
+            signal = signals.next() => return Ok(gave_up(signal)),
         };
         let task = guard.task();
         let variables = [
@@ -72,7 +73,7 @@ impl Lock {
             ("ORCHD_TOKEN", guard.token().to_string().into()),
             ("ORCHD_SOCKET", std::path::absolute(client.socket())?.into_os_string()),
         ];
-        let (exit, outcome) = match Foreground::start(&self.command, &variables, context.json) {
+        let (exit, outcome) = match Foreground::start(&self.command, &variables, context.json, signals) {
             Ok(command) => self.stand_by(command, &guard).await?,
             Err(error) => {
                 let message = format!("cannot run {}: {error}", self.command[0].display());
@@ -134,6 +135,14 @@ impl Lock {
                 }
             }
         }
+    }
+}
+
+/// How a wait for claims ends with a signal.
+fn gave_up(signal: Signal) -> Exit {
+    match signal {
+        Signal::INT | Signal::TERM | Signal::HUP => Exit::INTERRUPTED,
+        other => Exit::of_signal(other.as_raw()),
     }
 }
 

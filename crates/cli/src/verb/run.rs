@@ -24,8 +24,12 @@ impl Run {
         let spec = self.spec.spec(&Submitter::here(self.spec.env_all)?)?;
         let client = context.client().await?;
         // From here on an interrupt must reach the task, even while it is being added.
-        let mut interrupt = Interrupt::listen()?;
-        let task = client.submit(spec).await?;
+        let (mut interrupt, mut twice) = (Interrupt::listen()?, Interrupt::listen()?);
+        let task = tokio::select! {
+            task = client.submit(spec) => task?,
+            // A daemon that does not answer is not waited for.
+            () = async { twice.come().await; twice.come().await } => return Ok(Exit::INTERRUPTED),
+        };
         let followed = follow::task(&client, task.id, context.json, Some(&mut interrupt)).await;
         let ended = match followed {
             // Nobody reads our output any more, as a command in a pipe would learn by SIGPIPE.
