@@ -44,11 +44,12 @@ impl Live {
     }
 }
 
-/// Reads the configuration again. One that is wrong changes nothing.
+/// Opens the log and reads the configuration again. One that is wrong changes nothing.
 ///
 /// # Errors
 /// Everything that is wrong with it.
 pub async fn reload(shell: &Arc<Shell>, flags: &Flags, logs: &Logs) -> Result<()> {
+    logs.reopen();
     let flags = flags.clone();
     let loaded = tokio::task::spawn_blocking(move || Config::load(&flags));
     let mut config = loaded.await.context("the configuration could not be read")??;

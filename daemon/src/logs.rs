@@ -21,6 +21,7 @@ const FORMER_FILES: u32 = 3;
 /// Changes what is shown.
 pub struct Logs {
     filter: reload::Handle<EnvFilter, Registry>,
+    file: Option<Arc<Mutex<RotatingFile>>>,
     usual: &'static str,
 }
 
@@ -30,17 +31,19 @@ pub struct Logs {
 /// When the filter cannot be read, or the file not be opened.
 pub fn start(settings: &LogSettings, usual: &'static str) -> Result<Logs> {
     let (filter, handle) = reload::Layer::new(filter(settings, usual)?);
-    let lines = match &settings.file {
-        Some(path) => {
-            let file = RotatingFile::open(path, FILE_BYTES)
-                .with_context(|| format!("cannot open the log: {}", path.display()))?;
-            let file = Arc::new(Mutex::new(file));
+    let opened = settings.file.as_ref().map(|path| {
+        let file = RotatingFile::open(path, FILE_BYTES);
+        file.with_context(|| format!("cannot open the log: {}", path.display()))
+    });
+    let file = opened.transpose()?.map(|file| Arc::new(Mutex::new(file)));
+    let lines = match file.clone() {
+        Some(file) => {
             styled(fmt::layer().with_ansi(false).with_writer(move || Shared(Arc::clone(&file))), settings)
         }
         None => styled(fmt::layer().with_ansi(io::stderr().is_terminal()).with_writer(io::stderr), settings),
     };
     tracing_subscriber::registry().with(filter).with(lines).init();
-    Ok(Logs { filter: handle, usual })
+    Ok(Logs { filter: handle, file, usual })
 }
 
 type Lines = Box<dyn Layer<Filtered> + Send + Sync>;
@@ -62,6 +65,14 @@ where
 }
 
 impl Logs {
+    /// Opens the file anew: somebody may have moved the one that is open.
+    pub fn reopen(&self) {
+        let reopened = self.file.as_ref().map_or(Ok(()), |file| file.lock().reopen());
+        if let Err(error) = reopened {
+            tracing::warn!(%error, "the log could not be opened anew");
+        }
+    }
+
     /// Shows what these settings say from now on.
     ///
     /// # Errors
@@ -101,7 +112,14 @@ impl RotatingFile {
             // There may not be so many yet.
             let _ = fs::rename(former(number), former(number + 1));
         }
-        fs::rename(&self.path, former(1))?;
+        match fs::rename(&self.path, former(1)) {
+            // Somebody has moved it; then this is not to grow where nobody looks.
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => self.reopen(),
+        }
+    }
+
+    fn reopen(&mut self) -> io::Result<()> {
         *self = Self::open(&self.path, self.limit)?;
         Ok(())
     }
@@ -141,6 +159,24 @@ impl Write for Shared {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_log_file_that_somebody_has_moved_is_begun_anew() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, moved) = (directory.path().join("log"), directory.path().join("moved"));
+        let read = |path: &Path| fs::read_to_string(path).unwrap();
+        let mut file = RotatingFile::open(&path, 10).unwrap();
+        file.write_all(b"one\n").unwrap();
+        fs::rename(&path, &moved).unwrap();
+        file.write_all(b"two\n").unwrap();
+        file.reopen().unwrap();
+        file.write_all(b"three and more\n").unwrap();
+        assert_eq!((read(&moved), read(&path)), ("one\ntwo\n".to_owned(), "three and more\n".to_owned()));
+        // Without being told it is noticed when the file is full.
+        fs::rename(&path, &moved).unwrap();
+        file.write_all(b"four\n").unwrap();
+        assert_eq!(read(&path), "four\n");
+    }
 
     #[test]
     fn a_log_file_is_rotated_and_the_oldest_one_goes() {
