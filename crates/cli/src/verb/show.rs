@@ -171,14 +171,12 @@ fn retries(task: &Task) -> String {
     if task.max_retries == 0 {
         return String::new();
     }
-    format!(
-        "{} of {} used, {} between, growing by {}, at most {}",
-        task.retry_count,
-        task.max_retries,
-        text::duration(task.retry_delay),
-        task.backoff,
-        text::duration(task.max_delay)
-    )
+    let grows = match task.backoff {
+        1.0 => String::new(),
+        factor => format!(", times {factor} each time, at most {}", text::duration(task.max_delay)),
+    };
+    let between = text::duration(task.retry_delay);
+    format!("{} of {} used, {between} between{grows}", task.retry_count, task.max_retries)
 }
 
 fn usage(usage: &orchd_model::Usage) -> String {
