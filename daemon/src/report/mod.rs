@@ -152,6 +152,10 @@ fn note_others(
     time: life::Turn,
     now: Time,
 ) -> Result<(), StoreError> {
+    if *selection == Filter::default() {
+        // There are no others.
+        return Ok(());
+    }
     let known = &gathered.lives;
     let is_other = |id: TaskId| known.binary_search_by_key(&id, |life| life.id).is_err();
     for (record, attempts) in history.held_between(time.from, time.to, OTHERS)? {

@@ -130,30 +130,40 @@ impl Timeline {
     /// The parts of a turn in which something was so.
     fn parts(&self, turn: Turn, is_so: impl Fn(&Step) -> bool) -> Vec<Turn> {
         let first = self.0.partition_point(|step| step.at <= turn.from).saturating_sub(1);
-        let mut parts = Vec::new();
+        let mut parts: Vec<Turn> = Vec::new();
         for (place, step) in self.0.iter().enumerate().skip(first) {
             if step.at >= turn.to {
                 break;
             }
             let until = self.0.get(place + 1).map_or(turn.to, |next| next.at).min(turn.to);
-            if is_so(step) {
-                parts.push(Turn { from: step.at.max(turn.from), to: until });
+            if !is_so(step) {
+                continue;
+            }
+            let from = step.at.max(turn.from);
+            match parts.last_mut() {
+                // However many came and went meanwhile, it was so all the time.
+                Some(last) if last.to == from => last.to = until,
+                _ => parts.push(Turn { from, to: until }),
             }
         }
         parts
     }
 }
 
-/// The parts of a time that are in none of `others`.
-fn without(times: &[Turn], others: &[Turn]) -> Vec<Turn> {
-    let mut left = times.to_vec();
+/// The parts of a turn that are in none of `others`.
+fn without(turn: Turn, others: &[Turn]) -> Vec<Turn> {
+    let mut others = others.to_vec();
+    others.sort_unstable_by_key(|other| other.from);
+    let (mut left, mut from) = (Vec::new(), turn.from);
     for other in others {
-        let cut = |time: Turn| {
-            let before = Turn { from: time.from, to: time.to.min(other.from) };
-            let after = Turn { from: time.from.max(other.to), to: time.to };
-            [before, after].into_iter().filter(|part| part.from < part.to)
-        };
-        left = left.into_iter().flat_map(cut).collect();
+        let to = other.from.min(turn.to);
+        if from < to {
+            left.push(Turn { from, to });
+        }
+        from = from.max(other.to);
+    }
+    if from < turn.to {
+        left.push(Turn { from, to: turn.to });
     }
     left
 }
@@ -206,7 +216,10 @@ fn reserved(
     blocked: &[Turn],
     scene: &Scene,
 ) -> Vec<(String, Span)> {
-    let free = without(&[turn], blocked);
+    if claims.is_empty() {
+        return Vec::new();
+    }
+    let free = without(turn, blocked);
     let of_claim = |claim: &Claim| {
         let bounds = scene.resources.get(&claim.resource).copied().unwrap_or_default();
         let lines = waiters.get(&claim.resource).filter(|_| !bounds.has_rate)?;
@@ -215,7 +228,8 @@ fn reserved(
         let mut behind: Vec<Turn> = better.flat_map(|(_, line)| line.parts(turn, shares)).collect();
         let own = lines.get(&class).and_then(|line| line.first_until(turn.from, shares));
         behind.extend(own.map(|to| Turn { from: turn.from, to }));
-        let time = length(&free) - length(&without(&free, &behind));
+        behind.extend(blocked);
+        let time = length(&free) - length(&without(turn, &behind));
         Some((format!("{} (reserved)", claim.resource), Span(time)))
     };
     claims.iter().filter_map(of_claim).collect()
@@ -389,6 +403,24 @@ mod tests {
         let on = reserved(waiters, (&claims, class), turn_of(turn), &blocked, &scene);
         assert_eq!((on.len(), on[0].0.as_str()), (1, "lock:a (reserved)"));
         on[0].1.0
+    }
+
+    #[test]
+    fn what_was_so_all_the_time_is_one_part_and_what_is_left_beside_parts_is_found_in_any_order() {
+        // Ten thousand come and go, one after the other.
+        let holds: Vec<(u64, u64, u64, Mode)> = (0..10_000).map(|n| (n, n + 1, 1, Mode::Read)).collect();
+        let turn = Turn { from: Time(5), to: Time(20_000) };
+        let parts = timeline(&holds).parts(turn, |step| step.holders > 0);
+        assert_eq!(ends(&parts), [(5, 10_000)]);
+        let part = |from, to| Turn { from: Time(from), to: Time(to) };
+        let others = [part(50, 60), part(0, 10), part(55, 70), part(90, 90), part(98, 200)];
+        assert_eq!(ends(&without(part(5, 100), &others)), [(10, 50), (70, 90), (90, 98)]);
+        assert_eq!(ends(&without(part(5, 100), &[])), [(5, 100)]);
+        assert_eq!(ends(&without(part(5, 100), &[part(0, 200), part(300, 400)])), []);
+    }
+
+    fn ends(parts: &[Turn]) -> Vec<(u64, u64)> {
+        parts.iter().map(|part| (part.from.0, part.to.0)).collect()
     }
 
     #[test]
