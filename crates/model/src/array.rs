@@ -48,6 +48,12 @@ impl Indices {
         (self.last - self.first) / self.step + 1
     }
 
+    /// The first place, from 0, whose index is at least this one; one behind the last if there is none.
+    #[must_use]
+    pub fn place_from(&self, index: u64) -> u64 {
+        if index > self.last { self.len() } else { index.saturating_sub(self.first).div_ceil(self.step) }
+    }
+
     /// The index at a place, from 0.
     #[must_use]
     pub fn at(&self, place: u64) -> u64 {

@@ -69,6 +69,58 @@ impl Glob {
     }
 }
 
+/// How far a pattern may have come in a name that is given to it piece by piece, for whoever looks for all names of a
+/// kind: places in the pattern, all of which what has been given can lead to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Reached(Vec<usize>);
+
+impl Glob {
+    /// At the beginning of a name.
+    #[must_use]
+    pub fn begin(&self) -> Reached {
+        self.reached(std::iter::once(0))
+    }
+
+    /// After more of the name.
+    #[must_use]
+    pub fn after(&self, reached: &Reached, more: &str) -> Reached {
+        let mut reached = reached.clone();
+        for c in more.chars() {
+            let next = reached.0.iter().filter_map(|place| match self.parts.get(*place)? {
+                Part::Text => Some(*place),
+                part => part.takes(c).then_some(place + 1),
+            });
+            reached = self.reached(next);
+        }
+        reached
+    }
+
+    /// Whether what has been given is a name that matches. One that is the pattern itself is not known here.
+    #[must_use]
+    pub fn is_matched_at(&self, reached: &Reached) -> bool {
+        reached.0.last() == Some(&self.parts.len())
+    }
+
+    /// These places, in order, and those that can be come to from them without another character.
+    fn reached(&self, places: impl Iterator<Item = usize>) -> Reached {
+        let mut reached: Vec<usize> = Vec::new();
+        for mut place in places {
+            loop {
+                // What was come to before was gone on from then.
+                if reached.last().is_some_and(|last| *last >= place) {
+                    break;
+                }
+                reached.push(place);
+                if self.parts.get(place) != Some(&Part::Text) {
+                    break;
+                }
+                place += 1;
+            }
+        }
+        Reached(reached)
+    }
+}
+
 impl Part {
     fn takes(&self, c: char) -> bool {
         match self {
@@ -156,6 +208,11 @@ mod tests {
             let pattern: Glob = glob.parse().unwrap();
             yes.iter().for_each(|name| assert!(pattern.matches(name), "{glob} {name}"));
             no.iter().for_each(|name| assert!(!pattern.matches(name), "{glob} {name}"));
+            for name in yes.iter().chain(no).filter(|name| **name != glob) {
+                let by_characters = name.split_inclusive(|_| true);
+                let reached = by_characters.fold(pattern.begin(), |reached, c| pattern.after(&reached, c));
+                assert_eq!(pattern.is_matched_at(&reached), pattern.matches(name), "{glob} {name}");
+            }
         }
     }
 

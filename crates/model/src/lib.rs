@@ -53,7 +53,7 @@ pub use env::Env;
 pub use event_type::{EVENT_TYPES, EventType, NOTICES, OWN_EVENTS, check_own_type, check_pattern, matches};
 pub use field_error::of_field;
 pub use foreach::Foreach;
-pub use glob::Glob;
+pub use glob::{Glob, Reached};
 pub use hook::HookSpec;
 pub use id::{AttemptNumber, ScheduleId, Sequence, SessionId, TaskId, Token, WorkerId, WorkflowId};
 pub use obeyed::is_obeyed;

@@ -19,6 +19,7 @@ mod figures;
 mod history;
 mod hook;
 mod inspect;
+mod numbered;
 mod query;
 mod reserve;
 mod reserved;
