@@ -135,7 +135,12 @@ pub(crate) fn list<T>(
     mut each: impl FnMut(&Node, &mut Report) -> Option<T>,
 ) -> Vec<T> {
     match &node.content {
-        Content::List(items) => items.iter().filter_map(|item| each(item, report)).collect(),
+        Content::List(items) => {
+            // As large as it is: there are millions of small ones.
+            let mut found = Vec::with_capacity(items.len());
+            found.extend(items.iter().filter_map(|item| each(item, report)));
+            found
+        }
         _ => each(node, report).into_iter().collect(),
     }
 }

@@ -214,7 +214,11 @@ fn tasks_of(lists: &[&Node], finally: Option<&Node>, shared: Shared<'_>, report:
 
 /// Reads lists of tasks, each task on its own.
 pub(crate) fn read_all(lists: &[&Node], shared: &Shared<'_>, report: &mut Report) -> Vec<Draft> {
-    lists.iter().flat_map(|list| read_list(list, shared, report)).collect()
+    // Mostly there is one, and a second one of a million would be as large for a while.
+    let mut lists = lists.iter().map(|list| read_list(list, shared, report));
+    let mut drafts = lists.next().unwrap_or_default();
+    lists.for_each(|more| drafts.extend(more));
+    drafts
 }
 
 fn read_list(node: &Node, shared: &Shared<'_>, report: &mut Report) -> Vec<Draft> {

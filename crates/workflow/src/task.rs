@@ -221,9 +221,9 @@ pub(crate) fn read(node: &Node, shared: &Shared<'_>, report: &mut Report) -> Opt
     spec.body = bodies.into_body(node.at, report);
     // What it should have been is not known.
     told.extend((report.count() > before).then_some("foreach"));
-    let dependencies_at;
-    (spec.dependencies, dependencies_at) =
-        compensation(&mut spec, undoes, dependencies, report).into_iter().unzip();
+    let dependencies = compensation(&mut spec, undoes, dependencies, report);
+    let dependencies_at = dependencies.iter().map(|(_, at)| *at).collect();
+    spec.dependencies = exactly(dependencies.into_iter().map(|(dependency, _)| dependency));
     check_names(&spec, name.as_deref(), call.as_ref(), entries, shared, report);
     if let Some(name) = &name {
         spec.name.clone_from(name);
@@ -235,6 +235,13 @@ pub(crate) fn read(node: &Node, shared: &Shared<'_>, report: &mut Report) -> Opt
     take_defaults(&mut spec, priority, &shared.defaults);
     spec.name = named(name, entries, node.at, report)?;
     Some(Draft { spec, at: node.at, dependencies_at, call })
+}
+
+/// A list as large as what is in it: collected in place it would keep the room of what was there before.
+fn exactly<T>(items: impl ExactSizeIterator<Item = T>) -> Vec<T> {
+    let mut list = Vec::with_capacity(items.len());
+    list.extend(items);
+    list
 }
 
 /// Checks what its templates and expressions name.
