@@ -94,6 +94,7 @@ impl Core {
         if self.draining {
             reasons.push(Reason::Paused { scope: "draining".to_owned() });
         }
+        let guard_place = reasons.len();
         if self.queues.is_class_paused(task.base_class()) {
             reasons.push(Reason::Paused { scope: format!("priority {}", task.base_class()) });
         }
@@ -107,7 +108,9 @@ impl Core {
         let queue = self.queues.get(task.queue);
         reasons.extend(self.claim_reasons(queue, &self.asker(self.rank_of(id))));
         reasons.extend(self.worker_reason(&queue.demand.runner, task));
-        reasons.extend(self.guard_reason(task, &reasons));
+        if let Some(guard) = self.guard_reason(task, &reasons) {
+            reasons.insert(guard_place, guard);
+        }
         reasons
     }
 
