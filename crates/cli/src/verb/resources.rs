@@ -183,7 +183,7 @@ const COLUMNS: [Column; 11] = [
     ("HELD", |resource| Piece::number(amount(resource, Some(resource.held))), |_| true),
     ("FREE", |resource| Piece::number(free(resource)), |_| true),
     ("REFILL", refill, |resource| next_refill(resource).is_some()),
-    ("RESERVED FOR", |r| Piece::number(text::count(r.reserved, "task")), |r| r.reserved > 0),
+    ("RESERVED FOR", |r| Piece::number(reserved_for(r)), |r| r.reserved > 0),
     ("WAITING", |resource| Piece::number(resource.waiting), |_| true),
     ("BLOCKED", |r| Piece::number(text::duration(r.blocked_time)), |r| r.blocked_time > Span::ZERO),
     ("STATE", state, |_| true),
@@ -227,6 +227,13 @@ fn next_refill(resource: &Resource) -> Option<Time> {
 /// When there is one token more.
 fn refill(resource: &Resource) -> Piece {
     Piece::text(next_refill(resource).map_or_else(|| "-".to_owned(), text::instant))
+}
+
+fn reserved_for(resource: &Resource) -> String {
+    match resource.reserved {
+        0 => "-".to_owned(),
+        tasks => text::count(tasks, "task"),
+    }
 }
 
 fn concurrency(resource: &Resource) -> String {
