@@ -60,6 +60,8 @@ fn claiming(daemon: &Daemon, texts: &[&str]) -> TaskSpec {
 #[test]
 fn a_claim_stands_in_one_order_with_tasks_and_takes_no_slot() {
     let daemon = Daemon::start(1);
+    // A task that no worker could run keeps nobody from its turn.
+    daemon.worker();
     let guard = daemon.client().claim_with(claims(&["lock:a:exclusive"]), named("first")).unwrap();
     let holder = &holders(&daemon, "lock:a")[0];
     assert_eq!((holder.task, holder.guard, &*holder.name), (guard.task(), true, "first"));
