@@ -69,7 +69,7 @@ fn five_things_at_once_are_told_with_all_that_is_known_of_each() {
     // The last of what is known is when the throttle ends.
     assert_eq!(before["earliest_start"], of(2)["until"]);
 
-    let until_shown = |number: usize| of(number)["until"].as_str().unwrap().to_owned();
+    let until_shown = |number: usize| shown(&of(number)["until"]);
     let expected = [
         format!("{id} (true) pending, class normal"),
         format!("  waiting for 1 task: {first} (first, pending)"),

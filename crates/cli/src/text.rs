@@ -42,6 +42,25 @@ pub(crate) fn instant(time: Time) -> String {
     seconds.unwrap_or(text)
 }
 
+/// What the daemon says, with its instants as people are shown them elsewhere: to the second.
+pub(crate) fn sentence(text: &str) -> String {
+    /// `2030-01-31T18:00:00.000000Z`.
+    const LENGTH: usize = 27;
+    let mut told = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(character) = rest.chars().next() {
+        let time = rest.get(..LENGTH).filter(|part| part.ends_with('Z') && part.as_bytes()[10] == b'T');
+        if let Some(time) = time.and_then(|part| part.parse().ok()) {
+            told.push_str(&instant(time));
+            rest = &rest[LENGTH..];
+        } else {
+            told.push(character);
+            rest = &rest[character.len_utf8()..];
+        }
+    }
+    plain(&told)
+}
+
 /// Text that others chose, on one line and without characters that a terminal would obey.
 pub(crate) fn plain(text: &str) -> String {
     text.chars().map(|c| if is_obeyed(c) { '\u{fffd}' } else { c }).collect()
@@ -84,6 +103,13 @@ mod tests {
         ] {
             assert_eq!(duration(Span(micros)), text);
         }
+    }
+
+    #[test]
+    fn instants_in_what_the_daemon_says_are_told_to_the_second() {
+        let told = "delayed until 2030-01-31T18:00:00.250000Z, äöü 2030-01-31T18:00:00Z";
+        assert_eq!(sentence(told), "delayed until 2030-01-31 18:00:00Z, äöü 2030-01-31T18:00:00Z");
+        assert_eq!(sentence("2030-01-31T18:00:00.250000"), "2030-01-31T18:00:00.250000");
     }
 
     #[test]

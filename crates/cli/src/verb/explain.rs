@@ -53,7 +53,7 @@ fn class(explanation: &Explanation) -> String {
 fn sentences(reason: &Reason) -> Vec<String> {
     match reason {
         Reason::Resource { resource, holders, holder_count, .. } if !holders.is_empty() => {
-            let mut lines = vec![text::plain(&without_holders(reason))];
+            let mut lines = vec![text::sentence(&without_holders(reason))];
             lines.extend(holders.iter().map(|holder| format!("  held by {}", held_by(resource, holder))));
             if *holder_count > holders.len() {
                 lines.push(format!("  and {} more", holder_count - holders.len()));
@@ -70,7 +70,7 @@ fn sentences(reason: &Reason) -> Vec<String> {
             }
             lines
         }
-        _ => vec![text::plain(&reason.to_string())],
+        _ => vec![text::sentence(&reason.to_string())],
     }
 }
 

@@ -118,7 +118,7 @@ pub(crate) fn why(task: &Task) -> String {
     let at = task.progress.as_ref().filter(|_| task.status == Status::Running);
     let first = first.or_else(|| at.and_then(|progress| progress.message.as_deref()));
     let first = first.or_else(|| task.status_reason.as_ref().map(|reason| reason.text.as_str()));
-    let mut why = text::plain(first.unwrap_or_default());
+    let mut why = text::sentence(first.unwrap_or_default());
     if more > 0 {
         why.push_str(&format!(" (and {more} more)"));
     }

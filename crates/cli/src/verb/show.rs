@@ -133,9 +133,9 @@ fn facts(task: &Task) -> Vec<(&'static str, String)> {
     say("progress", task.progress.as_ref().map(ToString::to_string));
     say("now", task.stopping.map(|cause| cause.sentence().to_owned()));
     for reason in &task.reasons {
-        say("reason", Some(reason.text.clone()));
+        say("reason", Some(text::sentence(&reason.text)));
     }
-    say("because", task.status_reason.as_ref().map(|reason| reason.text.clone()));
+    say("because", task.status_reason.as_ref().map(|reason| text::sentence(&reason.text)));
     if let Some(result) = &task.result {
         say("error", result.error_type.as_ref().map(ToString::to_string));
         say("message", result.error_message.clone());
