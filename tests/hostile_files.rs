@@ -32,6 +32,13 @@ fn bomb() -> String {
     text + "tasks: [{ name: a }]\n"
 }
 
+/// Tasks with as many values in their metadata as they may have, and at last one mistake.
+fn values() -> String {
+    let values = "1,".repeat(100_000);
+    let tasks = counted(40, |n| format!("{{\"name\":\"t{n}\",\"metadata\":{{\"m\":[{values}1]}}}}"));
+    format!("{{\"tasks\":[{tasks},{{\"name\":\"last\",\"dependencies\":[\"nobody\"]}}]}}")
+}
+
 fn counted(count: usize, item: impl FnMut(usize) -> String) -> String {
     (0..count).map(item).collect::<Vec<_>>().join(",")
 }
@@ -154,6 +161,7 @@ fn large() -> Vec<(&'static str, String, &'static str)> {
             (0..70_000).map(|n| format!("[a{n:x}]\nb=1\n")).collect(),
             "unknown key of a workflow: a0",
         ),
+        ("values.json", values(), "unknown dependency: nobody"),
         (
             "wrong.json",
             format!("{{\"tasks\": [{}{{}}]}}", "{\"name\":\"a\",\"x\":1},".repeat(100_000)),
