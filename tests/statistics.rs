@@ -7,7 +7,7 @@ mod kit;
 
 use kit::{Daemon, gate};
 use orchd_client::api::Stats;
-use orchd_client::model::{FailFast, Span, WorkflowStatus};
+use orchd_client::model::{FailFast, Span, WorkflowMetrics, WorkflowStatus};
 use orchd_client::{Priority, Status, TaskSpec, WorkflowSpec};
 
 /// What a restart must not change.
@@ -140,4 +140,39 @@ fn a_workflow_that_met_its_timeout_was_busy_while_it_ran() {
     let metrics = workflow.metrics;
     assert_eq!(metrics.peak_concurrency, 2);
     assert!(metrics.parallel_efficiency > 0.0 && metrics.avg_task_duration > Span::ZERO, "{metrics:?}");
+}
+
+#[test]
+fn a_workflow_that_goes_on_has_the_same_figures_by_its_events_and_by_its_tasks() {
+    let mut daemon = Daemon::start(2);
+    let tasks = [
+        format!("{{\"name\": \"long\", \"shell\": \"{} true\"}}", gate("go")),
+        "{\"name\": \"good\", \"shell\": \"true\"}".to_owned(),
+        "{\"name\": \"array\", \"shell\": \"true\", \"array\": \"0-9\", \"dependencies\": [\"good\"]}"
+            .to_owned(),
+        "{\"name\": \"bad\", \"shell\": \"false\", \"max_retries\": 2, \"retry_delay\": 0}".to_owned(),
+        "{\"name\": \"after\", \"shell\": \"true\", \"dependencies\": [\"bad\"]}".to_owned(),
+        "{\"name\": \"last\", \"shell\": \"true\", \"dependencies\": [\"long\"]}".to_owned(),
+        "{\"name\": \"mark\"}".to_owned(),
+    ];
+    daemon.write("w.json", format!("{{\"name\": \"w\", \"tasks\": [{}]}}", tasks.join(", ")));
+    daemon.orchctl(&["workflow", "run", "--detach", "w.json"]).succeeds();
+    let figures = |daemon: &Daemon| {
+        let listed = daemon.client().workflows().unwrap().remove(0);
+        assert_eq!(listed.status, WorkflowStatus::Running);
+        let (total_duration, parallel_efficiency) = (Span::ZERO, 0.0);
+        WorkflowMetrics { total_duration, parallel_efficiency, ..listed.metrics }
+    };
+    kit::until("all but two have ended", || {
+        let now = figures(&daemon);
+        now.completed_tasks + now.failed_tasks + now.skipped_tasks == now.total_tasks - 2
+    });
+    let by_events = figures(&daemon);
+    assert_eq!((by_events.failed_tasks, by_events.skipped_tasks), (1, 1), "{by_events:?}");
+    assert_eq!(by_events.peak_concurrency, 2, "{by_events:?}");
+    assert!(by_events.max_task_duration >= by_events.min_task_duration, "{by_events:?}");
+    daemon.kill_and_restart();
+    assert_eq!(figures(&daemon), by_events);
+    daemon.write("go", "");
+    kit::until("it ends", || daemon.client().workflows().unwrap()[0].status == WorkflowStatus::Failed);
 }

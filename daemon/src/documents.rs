@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::statistics::Statistics;
+use crate::workflow_figures::WorkflowFigures;
 
 /// A task as users see it; `reasons` come from the scheduler, `names` are those of root causes.
 pub fn task(stored: StoredTask, reasons: Vec<Reason>, names: &BTreeMap<TaskId, String>) -> api::Task {
@@ -236,34 +237,16 @@ pub fn status_reason(
     }
 }
 
-/// A workflow with its figures; `attempts` are those of its tasks that have ended.
-pub fn workflow(
-    stored: StoredWorkflow,
-    tasks: &[TaskRecord],
-    attempts: &[(TaskId, StoredAttempt)],
-    now: Time,
-) -> api::Workflow {
+/// A workflow with its figures.
+pub fn workflow(stored: StoredWorkflow, figures: &WorkflowFigures, now: Time) -> api::Workflow {
     let record = stored.record;
-    let sum_of = |is_meant: &dyn Fn(Status) -> bool| -> usize {
-        let meant = tasks.iter().filter(|task| is_meant(task.status()));
-        meant.map(|task| usize::try_from(task.range().len()).unwrap_or(usize::MAX)).sum()
-    };
-    let count = |status| sum_of(&|other| other == status);
-    let times = last_times(tasks, attempts);
-    let sum: u64 = times.iter().sum();
-    // Who had to be tried again has used its share more than once.
-    let ended = attempts.iter().map(|(_, attempt)| attempt.end.execution_time.0);
-    let under_way = tasks.iter().filter_map(running_since).map(|since| now.since(since).0);
-    let used: u64 = ended.chain(under_way).fold(0, u64::saturating_add);
     let span = Span;
     let finished_at = stored.finished_at;
     let this_run = finished_at.map_or(now.since(record.run_at), |_| Span::default());
     let total_duration = Span(record.ran.0.saturating_add(this_run.0));
-    let peak_concurrency = peak(tasks, attempts, now);
-    let busy = total_duration.as_secs_f64() * peak_concurrency as f64;
-    let completed = count(Status::Completed);
-    let ended = sum_of(&Status::is_terminal);
+    let busy = total_duration.as_secs_f64() * figures.peak as f64;
     let ratio = |part: f64, whole: f64| if whole > 0.0 { (part / whole).min(1.0) } else { 0.0 };
+    let count = |tasks: u64| usize::try_from(tasks).unwrap_or(usize::MAX);
     api::Workflow {
         id: record.id,
         name: record.name.to_string(),
@@ -275,63 +258,19 @@ pub fn workflow(
         finished_at,
         metrics: WorkflowMetrics {
             total_duration,
-            total_tasks: sum_of(&|_| true),
-            completed_tasks: completed,
-            failed_tasks: count(Status::Failed),
-            skipped_tasks: count(Status::Skipped),
-            cancelled_tasks: count(Status::Cancelled),
-            avg_task_duration: span(sum.checked_div(times.len() as u64).unwrap_or(0)),
-            max_task_duration: span(times.iter().copied().max().unwrap_or(0)),
-            min_task_duration: span(times.iter().copied().min().unwrap_or(0)),
-            peak_concurrency,
-            parallel_efficiency: ratio(span(used).as_secs_f64(), busy),
-            success_rate: ratio(completed as f64, ended as f64),
+            total_tasks: count(figures.total),
+            completed_tasks: count(figures.completed),
+            failed_tasks: count(figures.failed),
+            skipped_tasks: count(figures.skipped),
+            cancelled_tasks: count(figures.cancelled),
+            avg_task_duration: span(figures.sum.checked_div(figures.timed).unwrap_or(0)),
+            max_task_duration: span(figures.longest),
+            min_task_duration: span(figures.shortest.unwrap_or(0)),
+            peak_concurrency: figures.peak,
+            parallel_efficiency: ratio(span(figures.used(now)).as_secs_f64(), busy),
+            success_rate: ratio(figures.completed as f64, figures.ended() as f64),
         },
     }
-}
-
-/// How long the last attempts of tasks took that have ended; those that never ran have none.
-fn last_times(tasks: &[TaskRecord], attempts: &[(TaskId, StoredAttempt)]) -> Vec<u64> {
-    let mut last: BTreeMap<TaskId, u64> = BTreeMap::new();
-    last.extend(attempts.iter().map(|(task, attempt)| (*task, attempt.end.execution_time.0)));
-    let has_ended = |task: &&TaskRecord| task.status().is_terminal() && task.status() != Status::Skipped;
-    tasks.iter().filter(has_ended).filter_map(|task| last.get(&task.id).copied()).collect()
-}
-
-/// When the attempt that is under way started.
-fn running_since(task: &TaskRecord) -> Option<Time> {
-    match task.phase {
-        Phase::Running { started_at, .. } => Some(started_at),
-        Phase::Waiting
-        | Phase::Checking
-        | Phase::Computing
-        | Phase::Delayed { .. }
-        | Phase::Ready { .. }
-        | Phase::Ended(_)
-        | Phase::Skipped(_) => None,
-    }
-}
-
-/// The most tasks that ran at one instant.
-fn peak(tasks: &[TaskRecord], attempts: &[(TaskId, StoredAttempt)], now: Time) -> usize {
-    let ended = attempts.iter().map(|(_, attempt)| {
-        let started_at = attempt.end.started_at;
-        (started_at, started_at + attempt.end.execution_time)
-    });
-    let under_way = tasks.iter().filter_map(running_since).map(|since| (since, now));
-    let mut changes: Vec<(Time, i32)> = Vec::with_capacity(2 * attempts.len());
-    for (from, until) in ended.chain(under_way) {
-        changes.push((from, 1));
-        changes.push((until, -1));
-    }
-    // An end sorts before a start at the same instant.
-    changes.sort_unstable();
-    let mut running = 0_i32;
-    let peak = changes.into_iter().map(|(_, change)| {
-        running += change;
-        running
-    });
-    usize::try_from(peak.max().unwrap_or(0)).unwrap_or(0)
 }
 
 /// A task's explanation; one that is not in memory has ended.

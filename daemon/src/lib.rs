@@ -56,6 +56,7 @@ mod tether;
 mod told;
 mod transformer;
 mod trimming;
+mod workflow_figures;
 mod writer;
 
 pub use args::main;

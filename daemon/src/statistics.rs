@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 
 use crate::distributions::Distributions;
 use crate::feed::ended_task;
+use crate::workflow_figures::RunningWorkflows;
 
 /// Seconds of history behind the longest rate.
 const RATE_SECONDS: u64 = 900;
@@ -42,6 +43,8 @@ pub struct Statistics {
     pub sequence: Sequence,
     /// How long tasks waited and ran.
     pub distributions: Distributions,
+    /// How far the workflows have come that were submitted since the daemon started.
+    pub workflows: RunningWorkflows,
     /// Tasks that ended, by second, since the daemon started.
     ended: VecDeque<(u64, u64)>,
 }
@@ -53,6 +56,7 @@ impl Statistics {
             picture: Picture::of(core),
             sequence: Sequence(core.meta().next_sequence.0.saturating_sub(1)),
             distributions,
+            workflows: RunningWorkflows::default(),
             ended: VecDeque::new(),
         }
     }
@@ -61,6 +65,7 @@ impl Statistics {
     pub fn note(&mut self, events: &[Event], picture: Picture) {
         self.picture = picture;
         self.distributions.note(events);
+        self.workflows.note(events);
         for event in events.iter().filter(|event| ended_task(event).is_some()) {
             self.count_end(event.time.0 / MICROS_PER_SECOND, event.more + 1);
         }

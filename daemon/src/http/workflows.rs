@@ -15,6 +15,7 @@ use crate::documents;
 use crate::engine::Request as EngineRequest;
 use crate::hooks;
 use crate::peer::Peer;
+use crate::workflow_figures::WorkflowFigures;
 
 /// How many workflows a list shows when nobody says.
 const LISTED: usize = 100;
@@ -192,10 +193,15 @@ async fn document(shell: &Arc<Shell>, stored: StoredWorkflow) -> Result<Workflow
     if let Some(known) = shell.readers.ended_workflows.get(&stored) {
         return Ok(known);
     }
-    let id = stored.record.id;
+    let (id, now) = (stored.record.id, shell.clock.now());
+    if stored.finished_at.is_none()
+        && let Some(figures) = shell.statistics.read().workflows.get(id)
+    {
+        return Ok(documents::workflow(stored, figures, now));
+    }
     let (tasks, attempts) =
         shell.read(move |history| Ok((history.of_workflow(id)?, history.attempts_of(id)?))).await?;
-    let document = documents::workflow(stored, &tasks, &attempts, shell.clock.now());
+    let document = documents::workflow(stored, &WorkflowFigures::of(&tasks, &attempts, now), now);
     shell.readers.ended_workflows.keep(&document);
     Ok(document)
 }
