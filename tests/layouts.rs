@@ -5,9 +5,11 @@
 #[expect(dead_code, reason = "each test uses a part of the kit")]
 mod kit;
 
-use kit::{Daemon, program};
+use kit::{Daemon, program, until};
+use rustix::process::Signal;
 use serde_json::{Value, json};
-use std::fs;
+use std::fs::{self, File};
+use std::process::Stdio;
 
 /// A configuration as it is found: a pipeline of steps, a graph of tasks, and what the machine may give.
 const CONFIG: &str = r#"
@@ -157,6 +159,67 @@ fn a_handler_without_a_command_waits_for_a_worker() {
     let task = daemon.orchctl(&run).succeeds().json()["tasks"]["init"].to_string();
     let said = daemon.orchctl(&["why", &task]);
     assert!(said.succeeds().out.contains("no worker for environment_setup"), "{said:?}");
+}
+
+#[test]
+fn a_run_of_which_nothing_runs_says_what_it_waits_for() {
+    let daemon = Daemon::start(1);
+    daemon.write("config.yaml", CONFIG);
+    let bound = CONFIG.to_owned() + "handlers: {environment_setup: [touch, environment]}\n";
+    daemon.write("bound.yaml", bound);
+    let begin = |program: &str, arguments: &[&str]| {
+        let mut command = daemon.program(program);
+        command.env_remove("ORCHD_CONFIG").args(arguments).stdin(Stdio::null()).stdout(Stdio::null());
+        command.stderr(File::create(daemon.path("said")).unwrap()).spawn().unwrap()
+    };
+    let until_said = |words: &str| {
+        let said = || fs::read_to_string(daemon.path("said")).unwrap();
+        until(words, || said().contains(words));
+        said()
+    };
+    let none = "waiting: init: no worker for environment_setup\nhint: bind a command";
+    for (program, arguments) in [
+        (env!("CARGO_BIN_EXE_orchctl"), &["workflow", "run", "config.yaml", "--workflow", "dag"][..]),
+        (env!("CARGO_BIN_EXE_orchd"), &["run", "config.yaml", "--workflow", "dag"]),
+    ] {
+        let mut run = begin(program, arguments);
+        assert!(!until_said(none).contains("waiting: build"), "it waits for init, and that is known");
+        kit::process::send(run.id(), Signal::INT);
+        assert_eq!(run.wait().unwrap().code(), Some(130));
+    }
+    daemon.orchctl(&["pause"]).succeeds();
+    let mut run =
+        begin(env!("CARGO_BIN_EXE_orchctl"), &["workflow", "run", "bound.yaml", "--workflow", "dag"]);
+    until_said("waiting: init, build: paused (all)");
+    daemon.orchctl(&["resume"]).succeeds();
+    assert!(run.wait().unwrap().success());
+}
+
+#[test]
+fn a_shown_workflow_says_why_its_tasks_wait_and_that_it_is_paused() {
+    let daemon = Daemon::start(1);
+    daemon.write("config.yaml", CONFIG);
+    let run = ["workflow", "run", "config.yaml", "--workflow", "dag", "--detach", "--quiet"];
+    let id = daemon.orchctl(&run).succeeds().out.trim().to_owned();
+    let show = |arguments: &[&str]| daemon.orchctl(&[&["workflow", "show", &id], arguments].concat());
+    let said = show(&[]).succeeds().out.clone();
+    assert!(
+        said.contains("no worker for environment_setup")
+            && said.contains("waiting for 1 task: 1 (init, pending)"),
+        "{said}"
+    );
+    daemon.orchctl(&["workflow", "pause", &id]).succeeds();
+    let said = show(&[]).succeeds().out.clone();
+    assert!(said.contains("dag running, paused in"), "{said}");
+    let shown = show(&["--json"]).json();
+    assert_eq!((&shown["status"], &shown["paused"]), (&json!("running"), &json!(true)));
+    assert_eq!((&shown["max_parallel"], &shown["session"]), (&json!(3), &Value::Null));
+    assert!(shown["created_at"].is_string() && shown["finished_at"].is_null(), "{shown}");
+    let listed = daemon.orchctl(&["workflow", "list"]).succeeds().out.clone();
+    assert!(listed.contains("running, paused"), "{listed}");
+    assert_eq!(daemon.orchctl(&["workflow", "list", "--json"]).json()[0]["paused"], true);
+    daemon.orchctl(&["workflow", "resume", &id, "--detach"]).succeeds();
+    assert_eq!(show(&["--json"]).json()["paused"], false);
 }
 
 #[test]

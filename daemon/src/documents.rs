@@ -250,6 +250,7 @@ pub fn workflow(stored: StoredWorkflow, figures: &WorkflowFigures, now: Time) ->
     api::Workflow {
         id: record.id,
         name: record.name.to_string(),
+        paused: false,
         status: record.status,
         max_parallel: record.max_parallel,
         timeout: record.timeout,

@@ -58,6 +58,9 @@ pub struct Workflow {
     pub name: String,
     /// What has become of it.
     pub status: WorkflowStatus,
+    /// Whether an operator has paused it: nothing new of it starts.
+    #[serde(default)]
+    pub paused: bool,
     /// How many of its tasks may run at once.
     pub max_parallel: Option<u32>,
     /// Its limit.

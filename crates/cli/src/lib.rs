@@ -33,6 +33,7 @@ mod surroundings;
 mod text;
 mod top;
 mod verb;
+mod waiting;
 mod words;
 mod workflow_file;
 mod workflow_run;

@@ -77,6 +77,11 @@ impl Progress {
         }
     }
 
+    /// Whether nothing runs, as far as is known.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.running.is_empty()
+    }
+
     /// An attempt has said how far it is: shown behind its name, or as a line where nothing is live.
     pub(crate) fn at(&self, id: TaskId, name: &str, progress: &str) {
         match self.running.get(&id) {

@@ -1,13 +1,14 @@
 //! How a workflow ended: each task, and the figures of the whole.
 
 use orchd_api::{Task, Workflow};
-use orchd_model::{WorkflowId, WorkflowMetrics, WorkflowStatus};
+use orchd_model::{SessionId, Span, Time, WorkflowId, WorkflowMetrics, WorkflowStatus};
 use schemars::JsonSchema;
 use serde::Serialize;
 use std::io;
 
 use crate::screen::{Piece, Screen, Tint};
 use crate::text;
+use crate::verb::why;
 
 /// The document that `--json` prints.
 #[derive(Serialize, JsonSchema)]
@@ -15,6 +16,12 @@ pub(crate) struct Summary {
     workflow: WorkflowId,
     name: String,
     pub(crate) status: WorkflowStatus,
+    paused: bool,
+    session: Option<SessionId>,
+    max_parallel: Option<u32>,
+    timeout: Option<Span>,
+    created_at: Time,
+    finished_at: Option<Time>,
     metrics: WorkflowMetrics,
     tasks: Vec<Task>,
 }
@@ -26,6 +33,12 @@ impl Summary {
             workflow: workflow.id,
             name: workflow.name,
             status: workflow.status,
+            paused: workflow.paused,
+            session: workflow.session,
+            max_parallel: workflow.max_parallel,
+            timeout: workflow.timeout,
+            created_at: workflow.created_at,
+            finished_at: workflow.finished_at,
             metrics: workflow.metrics,
             tasks,
         }
@@ -44,7 +57,8 @@ impl Summary {
         screen.table(&COLUMNS, self.tasks.iter().map(row).collect())?;
         screen.line("")?;
         let status = screen.tinted(tint(self.status), self.status.as_str());
-        screen.line(format!("{} {status} {}", text::plain(&self.name), self.figures()))
+        let paused = if self.paused { screen.tinted(Tint::Waiting, ", paused") } else { String::new() };
+        screen.line(format!("{} {status}{paused} {}", text::plain(&self.name), self.figures()))
     }
 
     fn figures(&self) -> String {
@@ -82,13 +96,12 @@ pub(crate) fn tint(status: WorkflowStatus) -> Tint {
 }
 
 fn row(task: &Task) -> Vec<Piece> {
-    let why = task.status_reason.as_ref().map_or("", |reason| reason.text.as_str());
     vec![
         Piece::text(text::plain(&task.name)),
         Piece::tinted(task.status, task.status),
         Piece::number(task.attempts),
         Piece::number(text::duration_or_dash(task.wait_time)),
         Piece::number(text::duration_or_dash(task.execution_time)),
-        Piece::tinted(Tint::Faint, text::plain(why)),
+        Piece::tinted(Tint::Faint, why(task)),
     ]
 }

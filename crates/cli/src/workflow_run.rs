@@ -15,6 +15,7 @@ use crate::last_words::last_words;
 use crate::progress::Progress;
 use crate::result_file::{ResultFile, document};
 use crate::screen::Screen;
+use crate::waiting::Waiting;
 use crate::{Color, Exit, Failure, submitter_context, text};
 
 /// How often the spinners turn.
@@ -86,6 +87,7 @@ pub async fn run_workflow(
     let mut events = client.events(query).await?;
 
     let mut run = Run::new(client, &added, &options);
+    let mut waiting = Waiting::new();
     let mut interrupted = false;
     let mut tick = tokio::time::interval(TICK);
     loop {
@@ -95,10 +97,17 @@ pub async fn run_workflow(
                 if run.apply(&event?).await? {
                     break;
                 }
+                waiting.note();
                 file.iter_mut().for_each(ResultFile::note);
             }
             _ = tick.tick() => {
                 run.progress.tick();
+                if run.progress.is_idle() {
+                    let lines = waiting.follow(client, added.workflow).await?;
+                    lines.iter().for_each(|line| run.progress.note(line));
+                } else {
+                    waiting.note();
+                }
                 if let Some(file) = &mut file {
                     file.follow(client, added.workflow).await?;
                 }

@@ -4,7 +4,7 @@ use axum::Extension;
 use axum::extract::{FromRequest, Request, State};
 use axum::http::header;
 use orchd_api::{Workflow, WorkflowAdded, WorkflowQuery};
-use orchd_core::NewWorkflow;
+use orchd_core::{NewWorkflow, Scope};
 use orchd_model::{Code, Refusal, SessionId, TaskSpec, WorkflowId, WorkflowSpec, check_compensations};
 use orchd_store::StoredWorkflow;
 use std::sync::Arc;
@@ -173,9 +173,10 @@ pub async fn list(
         Some(name) => find(&shell, session, name).await?.into_iter().collect(),
         None => shell.read(move |history| history.workflows(session, limit)).await?,
     };
+    let paused = paused(&shell).await?;
     let mut workflows = Vec::with_capacity(stored.len());
     for workflow in stored {
-        workflows.push(document(&shell, workflow).await?);
+        workflows.push(document(&shell, workflow, &paused).await?);
     }
     json(workflows)
 }
@@ -186,22 +187,38 @@ pub async fn show(State(shell): State<Arc<Shell>>, Id(id): Id) -> Answered<Workf
     let stored = shell.read(move |history| history.workflow(id)).await?;
     let stored =
         stored.ok_or_else(|| Refusal::new(Code::NotFound, "no such workflow").value(id.to_string()))?;
-    json(document(&shell, stored).await?)
+    let paused = paused(&shell).await?;
+    json(document(&shell, stored, &paused).await?)
 }
 
-async fn document(shell: &Arc<Shell>, stored: StoredWorkflow) -> Result<Workflow, Refusal> {
+/// The workflows that an operator has paused.
+async fn paused(shell: &Arc<Shell>) -> Result<Vec<WorkflowId>, Refusal> {
+    let workflow = |scope: &Scope| match scope {
+        Scope::Workflow(id) => Some(*id),
+        Scope::All | Scope::Priority(_) | Scope::Resource(_) | Scope::Session(_) => None,
+    };
+    shell.look(move |core| core.paused_scopes().iter().filter_map(workflow).collect()).await
+}
+
+async fn document(
+    shell: &Arc<Shell>,
+    stored: StoredWorkflow,
+    paused: &[WorkflowId],
+) -> Result<Workflow, Refusal> {
     if let Some(known) = shell.readers.ended_workflows.get(&stored) {
         return Ok(known);
     }
     let (id, now) = (stored.record.id, shell.clock.now());
+    let paused = paused.contains(&id);
     if stored.finished_at.is_none()
         && let Some(figures) = shell.statistics.read().workflows.get(id)
     {
-        return Ok(documents::workflow(stored, figures, now));
+        return Ok(Workflow { paused, ..documents::workflow(stored, figures, now) });
     }
     let (tasks, attempts) =
         shell.read(move |history| Ok((history.of_workflow(id)?, history.attempts_of(id)?))).await?;
     let document = documents::workflow(stored, &WorkflowFigures::of(&tasks, &attempts, now), now);
+    let document = Workflow { paused, ..document };
     shell.readers.ended_workflows.keep(&document);
     Ok(document)
 }

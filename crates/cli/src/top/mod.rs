@@ -316,4 +316,4 @@ fn neighbour(class: Priority, down: isize) -> Option<Priority> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -10,7 +10,7 @@ fn key(code: KeyCode) -> KeyEvent {
     KeyEvent::new(code, KeyModifiers::NONE)
 }
 
-fn task(id: u64, name: &str, status: &str) -> Task {
+pub(crate) fn task(id: u64, name: &str, status: &str) -> Task {
     serde_json::from_value(json!({
         "id": id, "name": name, "status": status, "priority": "normal", "reasons": [], "status_reason": null,
         "parameters": {}, "env": [], "cwd": null, "hold": false, "key": null, "when": null, "claims": [],

@@ -38,7 +38,7 @@ mod workflow;
 use clap::Subcommand;
 
 pub(crate) use explain::lines as explained;
-pub(crate) use list::{COLUMNS as TASK_COLUMNS, row as task_row};
+pub(crate) use list::{COLUMNS as TASK_COLUMNS, row as task_row, why};
 pub(crate) use report::{peak, verdict};
 pub(crate) use resources::table as resource_table;
 pub(crate) use stats::{counts, distribution};

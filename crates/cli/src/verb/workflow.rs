@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use super::graph::Graph;
 use crate::context::Context;
 use crate::documents::Plans;
-use crate::screen::Piece;
+use crate::screen::{Piece, Tint};
 use crate::simulation::{self, Ground};
 use crate::summary::{Summary, tint};
 use crate::workflow_file::WorkflowFile;
@@ -344,7 +344,10 @@ fn row(workflow: &Submitted) -> Vec<Piece> {
     vec![
         Piece::number(workflow.id),
         Piece::text(text::plain(&workflow.name)),
-        Piece::tinted(tint(workflow.status), workflow.status),
+        match workflow.paused {
+            true => Piece::tinted(Tint::Waiting, format!("{}, paused", workflow.status)),
+            false => Piece::tinted(tint(workflow.status), workflow.status),
+        },
         Piece::number(metrics.total_tasks),
         Piece::number(ended),
         Piece::number(text::age(workflow.created_at)),
