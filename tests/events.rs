@@ -21,7 +21,7 @@ const CONFIG: &str = "[enforcement]\nmemory = \"kill\"\ncgroup = \"off\"\n\
                       [resources.\"external_api:x\"]\ntokens = 1\nper = \"10h\"\nburst = 10\n";
 
 /// Types that do not occur in every life of a daemon, and where they are seen to.
-const ELSEWHERE: [(&str, &str); 7] = [
+const ELSEWHERE: [(&str, &str); 8] = [
     ("task.placed", "crates/core/tests/scenarios/ahead.txt, whenever tasks are short enough"),
     ("task.recalling", "crates/core/tests/scenarios/ahead.txt"),
     ("task.recalled", "crates/core/tests/scenarios/ahead.txt"),
@@ -29,6 +29,7 @@ const ELSEWHERE: [(&str, &str); 7] = [
     ("task.called", "crates/core/tests/scenarios/compensation.txt"),
     ("task.computing", "crates/core/tests/scenarios/foreach.txt"),
     ("task.expanded", "crates/core/tests/scenarios/foreach.txt"),
+    ("task.replaced", "crates/core/tests/scenarios/foreach.txt"),
 ];
 
 fn kinds(events: &[Event]) -> BTreeSet<String> {

@@ -166,3 +166,39 @@ fn what_is_for_workflows_is_refused_elsewhere() {
     until("it has ended", || daemon.stats().completed == 1);
     assert_eq!(daemon.all_tasks()[0].result.as_ref().unwrap().data, Some(json!(8)));
 }
+
+const AGAIN: &str = r#"
+tasks:
+  - { name: list, shell: 'cat list > $ORCHD_RESULT' }
+  - { name: each, dependencies: [list], foreach: tasks.list.output, shell: 'echo {{ item }} >> ran; [ {{ item }} != 0 ]' }
+  - { name: numbered, dependencies: [list], array: 1-3, shell: 'echo n{index} >> ran' }
+"#;
+
+#[test]
+fn what_is_made_anew_takes_the_place_of_what_was() {
+    let daemon = Daemon::start(4);
+    daemon.write("list", "[1, 0]");
+    let (tasks, status) = ran(&daemon, AGAIN, &[]);
+    assert_eq!((tasks.len(), status.as_str()), (8, "failed"));
+    let old = tasks["each[1]"]["id"].to_string();
+    let rerun = |from: &str| daemon.orchctl(&["--json", "workflow", "rerun", "w", "--from", from]);
+    let check = |shown: Value, elements: u64| {
+        let metrics = &shown["metrics"];
+        assert_eq!((&shown["status"], &metrics["success_rate"]), (&json!("completed"), &json!(1.0)));
+        assert_eq!(metrics["total_tasks"], elements + 6);
+        assert_eq!(shown["tasks"].as_array().unwrap().len() as u64, elements + 6);
+        let graph = daemon.orchctl(&["workflow", "graph", "w", "--mermaid"]).succeeds().out.clone();
+        assert_eq!(graph.matches("each[").count() as u64, elements, "{graph}");
+    };
+    daemon.write("list", "[5, 6, 7]");
+    check(rerun("list").succeeds().json(), 3);
+    daemon.write("list", "[8]");
+    check(rerun("list").succeeds().json(), 1);
+    // What was done is kept, for itself.
+    let kept = daemon.orchctl(&["--json", "show", &old]).succeeds().json();
+    assert_eq!((&kept["status"], &kept["workflow"]), (&json!("failed"), &Value::Null));
+    std::fs::remove_file(daemon.path("ran")).unwrap();
+    check(rerun("numbered[2]").succeeds().json(), 1);
+    assert_eq!(daemon.lines("ran"), ["n2"]);
+    rerun("numbered[7]").fails_with(4, &["numbered[7]", "did you mean numbered["]);
+}

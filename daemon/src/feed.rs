@@ -5,7 +5,7 @@
 //! leaves the queue unread is told to be lost, and is still in the journal.
 
 use orchd_api::{EVENT_TYPES, Event, OWN_EVENTS};
-use orchd_core::{AttemptEnd, Core, Fact, Scope, SkipCause, TickOutcome, WorkflowStop};
+use orchd_core::{AttemptEnd, Core, Fact, Scope, SessionRecord, SkipCause, TickOutcome, WorkflowStop};
 use orchd_model::{Sequence, SessionId, TaskId, Time, WorkflowId, WorkflowStatus};
 use parking_lot::Mutex;
 use serde::Serialize;
@@ -187,6 +187,7 @@ pub fn kind(fact: &Fact) -> Option<&str> {
         Fact::Checked { .. } => "task.checked",
         Fact::Computing { .. } => "task.computing",
         Fact::Armed { .. } => "task.armed",
+        Fact::Replaced { .. } => "task.replaced",
         Fact::Called { .. } => "task.called",
         Fact::Expanded { .. } => "task.expanded",
         Fact::Readied { .. } => "task.ready",
@@ -273,9 +274,7 @@ fn data(fact: &Fact) -> Value {
         Fact::Loosened { resource, kept, .. } => json!({ "resource": resource, "kept": kept }),
         Fact::Progressed { attempt, progress, .. } => with(json!(progress), "attempt", attempt),
         Fact::SessionClosing { cancel, .. } => json!({ "cancel": cancel }),
-        Fact::SessionCreated { record } => {
-            json!({ "name": record.name, "mode": record.mode, "max_parallel": record.max_parallel })
-        }
+        Fact::SessionCreated { record } => session_data(record),
         Fact::Called { after, .. } => json!({ "after": after }),
         Fact::Expanded { elements, .. } => json!({ "first": elements.first, "elements": elements.count }),
         Fact::ScheduleAdded { record, .. } => {
@@ -296,12 +295,17 @@ fn data(fact: &Fact) -> Value {
         | Fact::Checked { .. }
         | Fact::Computing { .. }
         | Fact::Armed { .. }
+        | Fact::Replaced { .. }
         | Fact::Readied { .. }
         | Fact::Held { .. }
         | Fact::Released { .. }
         | Fact::Recalling { .. }
         | Fact::Recalled { .. } => json!({}),
     }
+}
+
+fn session_data(record: &SessionRecord) -> Value {
+    json!({ "name": record.name, "mode": record.mode, "max_parallel": record.max_parallel })
 }
 
 /// What is paused belongs to a noun of its own, or, as all else that decides what may start, to the resources.

@@ -20,7 +20,10 @@ impl Engine {
         let unknown = || Refusal::new(Code::NotFound, "no such workflow").value(workflow.to_string());
         let workflow = stored.ok_or_else(unknown)?.record;
         let tasks = self.history.of_workflow(workflow.id).map_err(store_refusal)?;
-        let from = from.map(|names| ids(&tasks, names)).transpose()?;
+        let elements: Vec<TaskId> =
+            tasks.iter().filter(|task| task.array.is_some()).map(|task| task.id).collect();
+        let elements = self.history.names(&elements).map_err(store_refusal)?;
+        let from = from.map(|names| ids(&tasks, &elements, names)).transpose()?;
         let edges: BTreeSet<TaskId> =
             tasks.iter().flat_map(|task| task.edges.iter().map(|edge| edge.task)).collect();
         let edges: Vec<TaskId> = edges.into_iter().filter(|id| self.core.status(*id).is_none()).collect();
@@ -38,8 +41,13 @@ fn begins(name: &str, whole: &str) -> bool {
     rest.is_empty() || index.is_some_and(|index| index.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-/// The tasks with these names or ids; of one that stands for a sub-workflow also that which begins it.
-fn ids(tasks: &[TaskRecord], names: &[String]) -> Result<Vec<TaskId>, Refusal> {
+/// The tasks with these names or ids; of one that stands for a sub-workflow also that which begins it. Elements have
+/// names of their own.
+fn ids(
+    tasks: &[TaskRecord],
+    elements: &[(TaskId, Box<str>)],
+    names: &[String],
+) -> Result<Vec<TaskId>, Refusal> {
     let mut ids = Vec::with_capacity(names.len());
     for name in names {
         let number: Option<TaskId> = name.parse().ok();
@@ -48,13 +56,16 @@ fn ids(tasks: &[TaskRecord], names: &[String]) -> Result<Vec<TaskId>, Refusal> {
         };
         let before = ids.len();
         ids.extend(tasks.iter().filter(is_meant).map(|task| task.id));
+        ids.extend(elements.iter().filter(|(_, element)| **element == **name).map(|(id, _)| *id));
         let stands_for: Vec<&str> =
             tasks.iter().filter(|task| ids[before..].contains(&task.id)).map(|task| &*task.name).collect();
         let begun = tasks.iter().filter(|task| stands_for.iter().any(|whole| begins(&task.name, whole)));
         ids.extend(begun.map(|task| task.id));
         if ids.len() == before {
             let refusal = Refusal::new(Code::NotFound, "no such task of this workflow").value(name);
-            return Err(match nearest(name, tasks.iter().map(|task| &*task.name)) {
+            let singles = tasks.iter().filter(|task| task.array.is_none()).map(|task| &*task.name);
+            let known = singles.chain(elements.iter().map(|(_, element)| &**element));
+            return Err(match nearest(name, known) {
                 Some(near) => refusal.hint(format!("did you mean {near}?")),
                 None => refusal,
             });

@@ -8,7 +8,7 @@ use orchd_model::{
 use crate::claimant::loosened;
 use crate::core::{Core, Ended};
 use crate::event::{AttemptEnd, Event, Fact};
-use crate::record::{Phase, Scope, Stop, TaskRecord, WorkerRecord, WorkflowRecord, WorkflowStop};
+use crate::record::{Phase, Scope, SkipCause, Stop, TaskRecord, WorkerRecord, WorkflowRecord, WorkflowStop};
 use crate::resource::ResourceKey;
 use crate::resource_state::ResourceState;
 use crate::task::Task;
@@ -24,6 +24,7 @@ impl Core {
             Fact::Split { task, at } => self.apply_split(event, *task, *at),
             Fact::Checked { task } => self.set_phase(*task, Phase::Checking),
             Fact::Armed { task } => self.apply_armed(*task, event.sequence),
+            Fact::Replaced { task } => self.apply_replaced(*task),
             Fact::Called { task, after } => self.apply_called(*task, *after),
             Fact::Computing { task } => self.set_phase(*task, Phase::Computing),
             Fact::Expanded { task, elements } => self.apply_expanded(*task, *elements),
@@ -53,9 +54,7 @@ impl Core {
             Fact::Cancelled { task, attempt, .. } => {
                 self.apply_ended(event, *task, attempt.as_deref(), Status::Cancelled)
             }
-            Fact::Skipped { task, cause } => {
-                self.apply_end(event.sequence, *task, None, Phase::Skipped(cause.clone()));
-            }
+            Fact::Skipped { task, cause } => self.apply_skipped(event.sequence, *task, cause),
             Fact::WorkflowSubmitted { record } | Fact::WorkflowReopened { record } => {
                 self.insert_workflow(record)
             }
@@ -368,6 +367,10 @@ impl Core {
 
     fn apply_ended(&mut self, event: &Event, id: TaskId, attempt: Option<&AttemptEnd>, status: Status) {
         self.apply_end(event.sequence, id, attempt, Phase::Ended(status));
+    }
+
+    fn apply_skipped(&mut self, sequence: Sequence, id: TaskId, cause: &SkipCause) {
+        self.apply_end(sequence, id, None, Phase::Skipped(cause.clone()));
     }
 
     fn apply_end(&mut self, sequence: Sequence, id: TaskId, attempt: Option<&AttemptEnd>, phase: Phase) {

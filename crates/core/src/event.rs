@@ -417,6 +417,11 @@ pub enum Fact {
         /// What it says.
         news: Box<News>,
     },
+    /// An ended element whose list is made anew: it stands for itself, and belongs to the workflow no longer.
+    Replaced {
+        /// The element.
+        task: TaskId,
+    },
 }
 
 impl Fact {
@@ -434,6 +439,7 @@ impl Fact {
             | Self::Settled { task, .. }
             | Self::Checked { task }
             | Self::Armed { task }
+            | Self::Replaced { task }
             | Self::Called { task, .. }
             | Self::Computing { task }
             | Self::Expanded { task, .. }

@@ -6,18 +6,22 @@
 //!      ▲            │
 //!      └── expanded ┘   a foreach: its elements are tasks of their own from now on, and it waits for them
 //! ```
+//! When its workflow goes on and the list is made anew, the elements that it had leave the workflow: they are kept as
+//! what was done, and count no more.
+//!
 //! What is computed is the shell's: it is asked with an effect, again after a restart, and what it answers
 //! becomes one fact. So a list is expanded exactly once.
 //!
 //! Invariant: a task that was expanded has an edge to each of its elements; when it is cancelled or fails
 //! before the last of them has ended, so are they.
 
-use orchd_model::{Code, On, Outcome, Refusal, TaskId, TaskResult};
+use orchd_model::{Code, On, Outcome, Refusal, Status, TaskId, TaskResult};
 use serde_json::Value;
 use std::sync::Arc;
 
 use crate::command::{Effect, NewTask, Reply};
 use crate::core::{Core, Output};
+use crate::demand::Demand;
 use crate::event::Fact;
 use crate::record::{Edge, Elements, Phase, Role, Runner, TaskRecord};
 use crate::task::Task;
@@ -128,10 +132,41 @@ impl Core {
         self.link(id);
     }
 
+    /// An ended element gives way to those that its list is made of anew.
+    pub(crate) fn replace(&mut self, element: &TaskRecord, out: &mut Output) {
+        if self.standing_for(element.id).is_none() {
+            self.recall(element.clone());
+        }
+        self.emit(out, Fact::Replaced { task: element.id });
+    }
+
+    pub(crate) fn apply_replaced(&mut self, id: TaskId) {
+        let Some(record) = self.record(id) else { return };
+        let count = record.range().len();
+        if let Some(workflow) = record.demand.workflow.and_then(|id| self.workflows.get_mut(&id)) {
+            match record.status() {
+                Status::Failed => workflow.failed -= count,
+                Status::Cancelled => workflow.cancelled -= count,
+                Status::Pending
+                | Status::Running
+                | Status::Retrying
+                | Status::Completed
+                | Status::Skipped => {}
+            }
+            workflow.grown.retain(|grown| !grown.range().contains(id));
+        }
+        let demand = Demand { workflow: None, ..(*record.demand).clone() };
+        let queue = self.queues.join(&Arc::new(demand), record.timeout, &mut self.ledger);
+        let task = self.task_mut(id);
+        let former = std::mem::replace(&mut task.queue, queue);
+        task.set_role(|role| role.group = None);
+        self.leave_queue(former);
+    }
+
     /// Elements of a task that has ended without them are not wanted any more.
     pub(crate) fn end_elements(&mut self, id: TaskId, out: &mut Output) {
         let task = self.task(id);
-        let given_up = matches!(task.phase, Phase::Ended(status) if status != orchd_model::Status::Completed);
+        let given_up = matches!(task.phase, Phase::Ended(status) if status != Status::Completed);
         let computed = self.queues.get(task.queue).demand.runner == Runner::Computed;
         if !given_up || !computed {
             return;

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::command::{EndedTask, Reply};
 use crate::core::{Core, Output};
 use crate::event::Fact;
-use crate::record::{Phase, Scope, SkipCause, Stop, TaskRecord, WorkflowRecord};
+use crate::record::{Phase, Scope, Stop, TaskRecord, WorkflowRecord};
 
 /// Whether a task ends with the result of one of these.
 fn ends_with_one_of(record: &TaskRecord, revived: &[TaskRecord]) -> bool {
@@ -46,8 +46,8 @@ pub(crate) struct Again<'a> {
     pub ended: &'a BTreeMap<TaskId, EndedTask>,
     /// What is different about them from now on.
     pub change: &'a dyn Fn(&mut TaskRecord),
-    /// Those that others have taken the place of: they are ruled out at once.
-    pub replaced: &'a BTreeSet<TaskId>,
+    /// Ended elements that others are to take the place of.
+    pub replaced: &'a [TaskRecord],
 }
 
 /// Ended tasks to run again, as they are on disk.
@@ -212,8 +212,7 @@ impl Core {
                 records.push(record);
             }
         }
-        let again =
-            Again { workflows: &workflows, ended: &ended, change: &|_| (), replaced: &BTreeSet::new() };
+        let again = Again { workflows: &workflows, ended: &ended, change: &|_| (), replaced: &[] };
         self.begin_again(records, &again, out);
         Reply::Tasks(replies)
     }
@@ -226,14 +225,14 @@ impl Core {
             revived.push(record.id);
             self.emit_revival(record, again.workflows, out);
         }
+        for record in again.replaced {
+            self.replace(record, out);
+        }
         for id in &revived {
             self.link(*id);
         }
         for id in revived {
-            match again.replaced.contains(&id) {
-                true => self.skip(id, SkipCause::NotNeeded, out),
-                false => self.begin(id, again.ended, out),
-            }
+            self.begin(id, again.ended, out);
         }
     }
 

@@ -56,20 +56,19 @@ impl Core {
             return Err(refused("nothing of this workflow is to run again"));
         }
         let is_open = |task: &&TaskRecord| !task.status().is_terminal();
-        if let Some(open) = choice.chosen().find(is_open) {
+        let replaced: Vec<TaskRecord> = choice.replaced.iter().map(|place| tasks[*place].clone()).collect();
+        if let Some(open) = choice.chosen().chain(&replaced).find(is_open) {
             let refusal = has_not_ended(open.id, open.status());
             return Err(refusal.hint("wait for the end of the workflow, or cancel it"));
         }
         self.step_on();
-        let replaced = choice.replaced.iter().map(|place| tasks[*place].id).collect();
         let again = Again {
             workflows: &[workflow],
             ended: &ended,
             change: &|record| choice.change(record),
             replaced: &replaced,
         };
-        let news = choice.chosen().filter(|task| !replaced.contains(&task.id));
-        let results = news.map(|task| (task.range(), Ok(Status::Pending))).collect();
+        let results = choice.chosen().map(|task| (task.range(), Ok(Status::Pending))).collect();
         self.begin_again(choice.chosen().cloned().collect(), &again, out);
         Ok(Reply::Tasks(results))
     }
@@ -103,7 +102,7 @@ struct Choice<'a> {
     places: BTreeSet<usize>,
     /// Lists that are made anew.
     renewed: BTreeSet<usize>,
-    /// Elements of such lists that did not complete: they count no more.
+    /// Elements of such lists: they belong to the workflow no longer.
     replaced: BTreeSet<usize>,
 }
 
@@ -188,7 +187,7 @@ impl<'a> Choice<'a> {
     }
 
     /// Lists that are wanted themselves, that wait for what runs again, or that are made at the end are made
-    /// anew. Elements that give way do not run again; those that did not complete are ruled out.
+    /// anew. Their elements give way.
     fn renew_lists(&mut self, from: &[TaskId]) {
         let mut parts = BTreeSet::new();
         for (place, task) in self.tasks.iter().enumerate() {
@@ -209,15 +208,12 @@ impl<'a> Choice<'a> {
             parts.extend(kept.filter_map(|id| self.place_of(*id)).filter(is_part));
         }
         for (place, task) in self.tasks.iter().enumerate() {
-            let belongs = task.role.group.is_none() || parts.contains(&place);
-            if !belongs
-                && self.places.remove(&place)
-                && !matches!(task.status(), Status::Completed | Status::Skipped)
-            {
+            let list = task.role.group.and_then(|group| self.place_of(group));
+            if list.is_some_and(|list| self.renewed.contains(&list)) && !parts.contains(&place) {
+                self.places.remove(&place);
                 self.replaced.insert(place);
             }
         }
-        self.places.extend(&self.replaced);
     }
 
     /// What is different about a task that begins again.
@@ -225,9 +221,7 @@ impl<'a> Choice<'a> {
         let runs_again = |id| self.place_of(id).is_some_and(|place| self.places.contains(&place));
         record.recall_compensation(runs_again);
         let Some(place) = self.place_of(record.id) else { return };
-        if self.replaced.contains(&place) {
-            record.edges = Box::default();
-        } else if self.renewed.contains(&place) {
+        if self.renewed.contains(&place) {
             let elements = record.role.elements.take().map(|elements| elements.range());
             let is_kept = |id| elements.is_none_or(|elements| !elements.contains(id));
             record.edges = record.edges.iter().copied().filter(|edge| is_kept(edge.task)).collect();

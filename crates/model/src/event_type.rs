@@ -36,6 +36,7 @@ pub const EVENT_TYPES: &[EventType] = &[
     of("task.armed", "what it is there to undo has been done", &[]),
     of("task.called", "what its task did is to be undone; after: the task that goes first", &["after"]),
     of("task.expanded", "it has become its elements, and waits for them", &["first", "elements"]),
+    of("task.replaced", "its list is made anew: it belongs to its workflow no longer", &[]),
     of("task.delayed", "it waits for an instant", &["until"]),
     of("task.ready", "it may run as soon as it fits", &[]),
     of("task.placed", "a worker was given it ahead of a slot", &["worker"]),

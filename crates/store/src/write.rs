@@ -86,6 +86,7 @@ impl<'a> Touch<'a> {
             Fact::Split { .. }
             | Fact::Checked { .. }
             | Fact::Armed { .. }
+            | Fact::Replaced { .. }
             | Fact::Called { .. }
             | Fact::Computing { .. }
             | Fact::Expanded { .. }
@@ -149,6 +150,7 @@ pub(crate) fn write(db: &Connection, envs: &mut KnownEnvs, batch: &Batch) -> Res
     }
     let mut buffer = Vec::new();
     write_tasks(db, envs, batch, &touches, &mut buffer)?;
+    write_replaced(db, &batch.events)?;
     write_attempts(db, &batch.events, &mut buffer)?;
     write_workflows(db, batch, &mut buffer)?;
     session::write(db, &batch.sessions, &mut buffer)?;
@@ -243,6 +245,16 @@ fn write_tasks(
         }
     }
     specs.finish()
+}
+
+/// Elements that others have taken the place of are in no workflow.
+fn write_replaced(db: &Connection, events: &[Event]) -> Result<(), StoreError> {
+    for event in events {
+        if let Fact::Replaced { task } = event.fact {
+            db.prepare_cached("UPDATE task SET workflow = NULL WHERE id = ?1")?.execute([int(task.0)])?;
+        }
+    }
+    Ok(())
 }
 
 /// Most of a burst: what was added and not touched again.

@@ -134,6 +134,7 @@ impl Script {
             Fact::Enlarged { memory, variant, .. } => enlarged(&name, *memory, *variant),
             Fact::Checked { .. } => format!("check {name}"),
             Fact::Armed { .. } => format!("armed {name}"),
+            Fact::Replaced { .. } => format!("replaced {name}"),
             Fact::Called { after: None, .. } => format!("called {name}"),
             Fact::Called { after: Some(other), .. } => format!("called {name} after {}", self.name(*other)),
             Fact::Computing { .. } => format!("compute {name}"),
