@@ -56,7 +56,8 @@ fn a_workflow_with_a_line_that_is_wrong_or_missing_is_not_added() {
     let wrong = json!({"name": "b", "shel": "true"});
     for (lines, words) in [
         (vec![head.clone(), good.clone(), wrong], "shel"),
-        (vec![good.clone(), json!("no task")], "not a task"),
+        (vec![good.clone(), json!("no task")], "no such field: shell"),
+        (vec![head.clone(), json!("no task")], "not a task"),
         (vec![head.clone()], "1 to 2000000 tasks"),
         (vec![], "begins with its head"),
         (vec![json!({"name": "w", "cwd": "here"}), good.clone()], "must be absolute"),
@@ -78,4 +79,62 @@ fn a_workflow_with_a_line_that_is_wrong_or_missing_is_not_added() {
     assert!(daemon.client().workflows().unwrap().is_empty());
     let (status, _) = send(&daemon, &[head, good]);
     assert_eq!(status, "200");
+}
+
+#[test]
+fn what_a_workflow_does_not_have_is_refused_and_named_wherever_one_is_posted() {
+    let daemon = Daemon::start(1);
+    let post = |path: &str, body: &Value| {
+        let body = body.to_string();
+        let kind = "host: x\r\nconnection: close\r\ncontent-type: application/json";
+        let length = body.len();
+        exchange(
+            &daemon,
+            &format!("POST {path} HTTP/1.1\r\n{kind}\r\ncontent-length: {length}\r\n\r\n{body}"),
+        )
+    };
+    let tasks = json!([{ "name": "a", "shell": "true" }]);
+    for (key, hint) in [
+        ("fail_fastt", "did you mean fail_fast?"),
+        ("max_paralel", "did you mean max_parallel?"),
+        ("timeot", "did you mean timeout?"),
+        ("finally", "put its tasks into tasks, each with finally: true"),
+        ("handlers", "give each task with a module the command that it runs"),
+        ("defaults", "give each task what it is to have"),
+    ] {
+        let whole = json!({ "name": "w", "tasks": tasks, key: 1 });
+        let schedule = json!({ "name": "s", "every": 9, "workflow": whole });
+        let head = json!({ "name": "w", key: 1 });
+        for (status, problem) in [
+            post("/v1/workflows", &whole),
+            post("/v1/schedules", &schedule),
+            send(&daemon, &[head, tasks[0].clone()]),
+        ] {
+            let told = (status.as_str(), &problem["code"], &problem["value"], &problem["hint"]);
+            assert_eq!(told, ("400", &json!("unknown_field"), &json!(key), &json!(hint)), "{problem}");
+        }
+    }
+    assert_eq!(daemon.orchctl(&["workflow", "list", "--json"]).json(), json!([]));
+    assert_eq!(post("/v1/workflows", &json!({ "name": "w", "tasks": tasks })).0, "200");
+}
+
+#[test]
+fn what_a_query_does_not_have_is_refused_and_named() {
+    let daemon = Daemon::start(1);
+    for (path, near) in [
+        ("events?patern=task.failed", "did you mean pattern?"),
+        ("tasks?statuss=failed", "did you mean status?"),
+        ("workflows?sesion=x", "did you mean session?"),
+        ("sessions?clsed=true", "it has: "),
+        ("report?workfow=w", "did you mean workflow?"),
+    ] {
+        let request = format!("GET /v1/{path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        let (status, problem) = exchange(&daemon, &request);
+        assert_eq!(
+            (status.as_str(), &problem["code"]),
+            ("400", &json!("unknown_field")),
+            "{path}: {problem}"
+        );
+        assert!(problem["hint"].as_str().unwrap().starts_with(near), "{path}: {problem}");
+    }
 }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// How to add.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct AddQuery {
     /// All or none.
     #[serde(default)]

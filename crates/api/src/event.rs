@@ -37,6 +37,7 @@ pub struct Event {
 
 /// Which events to stream.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct EventQuery {
     /// Patterns separated by commas: exact, `task.*` or `*`; none: all.
     #[serde(default, skip_serializing_if = "Option::is_none")]

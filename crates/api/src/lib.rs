@@ -1,7 +1,7 @@
 //! What goes over orchd's socket, written once for both sides: requests, replies, events, errors, the
 //! messages of a worker session, and the routes.
 //!
-//! All of it is JSON over HTTP/1.1. Unknown fields are ignored when read, except in a task spec.
+//! All of it is JSON over HTTP/1.1. Unknown fields are ignored in answers, and refused in what is submitted and in queries.
 //!
 //! This crate does NOT contain IO or scheduling.
 

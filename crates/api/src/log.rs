@@ -21,6 +21,7 @@ pub enum LogStream {
 
 /// What to read of a task's output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct LogQuery {
     /// Which attempt; the last one when not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -90,6 +90,7 @@ pub struct SessionStatistics {
 
 /// Which sessions to list.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct SessionQuery {
     /// The one with this name that is not closed, else the newest; none: an empty list.
     #[serde(default, skip_serializing_if = "Option::is_none")]

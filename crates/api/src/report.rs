@@ -10,6 +10,7 @@ use crate::{Attempt, SlowTask};
 
 /// Which tasks a report is about; everything given must hold. Nothing given: every task that is still known.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct ReportQuery {
     /// A workflow's name or id.
     #[serde(default, skip_serializing_if = "Option::is_none")]

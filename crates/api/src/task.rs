@@ -266,6 +266,7 @@ pub struct Explanation {
 
 /// Which tasks to list; everything given must hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct ListQuery {
     /// Statuses, separated by commas.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,14 +1,16 @@
 //! Workflows as users see them.
 
 use orchd_model::{
-    SessionId, Span, TaskId, TaskSpec, Time, WorkflowId, WorkflowMetrics, WorkflowSpec, WorkflowStatus,
+    FailFast, HookSpec, SessionId, SessionRef, Span, TaskId, TaskSpec, Time, WorkflowId, WorkflowMetrics,
+    WorkflowSpec, WorkflowStatus,
 };
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
 /// The first line of a workflow that is sent as `application/x-ndjson`; each line after it is a task.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct WorkflowHead {
     /// All but its tasks: these follow.
     #[serde(flatten)]
@@ -19,6 +21,48 @@ pub struct WorkflowHead {
     /// The directory of its commands; relative ones of theirs begin there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cwd: Option<String>,
+}
+
+/// A head as it is read: flattened fields would take in silence what nobody knows.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HeadFields {
+    name: String,
+    #[serde(default)]
+    parameters: Map<String, Value>,
+    max_parallel: Option<u32>,
+    #[serde(default)]
+    fail_fast: FailFast,
+    timeout: Option<Span>,
+    session: Option<SessionRef>,
+    #[serde(default)]
+    on_event: Vec<HookSpec>,
+    #[serde(default)]
+    tasks: Vec<TaskSpec>,
+    #[serde(default)]
+    env: BTreeMap<String, String>,
+    cwd: Option<String>,
+}
+
+impl<'de> Deserialize<'de> for WorkflowHead {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let fields = HeadFields::deserialize(deserializer)?;
+        let HeadFields {
+            name,
+            parameters,
+            max_parallel,
+            fail_fast,
+            timeout,
+            session,
+            on_event,
+            tasks,
+            env,
+            cwd,
+        } = fields;
+        let spec =
+            WorkflowSpec { name, parameters, max_parallel, fail_fast, timeout, session, on_event, tasks };
+        Ok(Self { spec, env, cwd })
+    }
 }
 
 /// A line of a workflow.
@@ -78,6 +122,7 @@ pub struct Workflow {
 
 /// Which workflows to list.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct WorkflowQuery {
     /// The one with this name, the newest of several, or this id; none: an empty list. Without a session one
     /// that is in none goes before those that are in one.

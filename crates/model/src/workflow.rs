@@ -61,6 +61,7 @@ impl<'de> Deserialize<'de> for FailFast {
 
 /// A validated workflow as it is submitted: its tasks depend on each other by name.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct WorkflowSpec {
     /// The workflow's name.
     pub name: String,

@@ -93,6 +93,9 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
         let place = format!(" at line {} column {}", error.line(), error.column());
         let text = error.to_string();
         let text = text.strip_suffix(&place).unwrap_or(&text);
+        if let Some(refusal) = unknown_field("the body", text) {
+            return refusal;
+        }
         let refusal = |what: &str| {
             Refusal::new(Code::Malformed, "the JSON cannot be read").value(format!("{what}{place}"))
         };
@@ -100,6 +103,30 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
             Some((what, hint)) => refusal(what).hint(hint),
             None => refusal(text),
         }
+    })
+}
+
+/// What only a workflow file has, and what does it in a request.
+const OF_FILES: [(&str, &str); 6] = [
+    ("finally", "put its tasks into tasks, each with finally: true"),
+    ("handlers", "give each task with a module the command that it runs"),
+    ("defaults", "give each task what it is to have"),
+    ("steps", "its tasks are called tasks"),
+    ("workflows", "only files have sub-workflows: orchctl workflow run FILE"),
+    ("description", "only files have it"),
+];
+
+/// What is refused of a name that is no field: `text` is what the reader says of it, with all names that there are.
+fn unknown_field(whole: &str, text: &str) -> Option<Refusal> {
+    let (name, known) = text.strip_prefix("unknown field `")?.split_once('`')?;
+    let known: Vec<&str> = known.split('`').skip(1).step_by(2).collect();
+    let refusal = Refusal::new(Code::UnknownField, format!("{whole} has no such field")).value(name);
+    let of_files = OF_FILES.iter().find(|(key, _)| *key == name && known.contains(&"fail_fast"));
+    Some(match (of_files, orchd_model::nearest(name, known.iter().copied())) {
+        (Some((_, hint)), _) => refusal.hint(*hint),
+        (None, Some(near)) => refusal.hint(format!("did you mean {near}?")),
+        (None, None) if known.is_empty() => refusal,
+        (None, None) => refusal.hint(format!("it has: {}", known.join(", "))),
     })
 }
 
@@ -125,6 +152,11 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
 /// What is wrong with a query, in our words: `text` is what the reader of queries says of it.
 fn unreadable_query(text: &str, given: &[(String, String)]) -> Refusal {
     let refusal = |what: &str| Refusal::new(Code::Malformed, "the query cannot be read").value(what);
+    if let Some(refusal) =
+        text.rfind("unknown field `").and_then(|at| unknown_field("the query", &text[at..]))
+    {
+        return refusal;
+    }
     let Some((name, error)) = text.rsplit_once("query string: ").and_then(|(_, text)| text.split_once(": "))
     else {
         return refusal(text);
