@@ -250,3 +250,30 @@ fn only_who_is_let_in_gets_in_and_only_as_far_as_that() {
     reload(&daemon, "", READ_AGAIN);
     assert_ne!(Other(&daemon).orchctl(&["stats"]).code, Some(0));
 }
+
+#[test]
+fn at_debug_the_log_follows_each_task_and_tells_what_it_waits_for() {
+    let file = "tasks:\n  - { name: a, shell: exit 1 }\n  - { name: b, shell: 'true', dependencies: [a] }\n  \
+                - { name: c, module: no, action: body }\n";
+    let log_of = |variable: &str, value: &str| {
+        let mut daemon = Daemon::stopped(1, "");
+        daemon.environment.insert(variable.to_owned(), value.to_owned());
+        daemon.start_again();
+        daemon.worker();
+        daemon.write("w.yaml", file);
+        daemon.orchctl(&["workflow", "run", "w.yaml", "--detach"]).succeeds();
+        daemon.orchctl(&["publish", "custom.secret", "--data", "{\"password\": \"hunter2\"}"]).succeeds();
+        daemon.orchctl(&["cancel", "--workflow", "w"]).succeeds();
+        daemon.orchctl(&["wait", "--workflow", "w"]).fails_with(1, &[]);
+        daemon.terminate();
+        daemon.lines("daemon.log").join("\n")
+    };
+    let told = log_of("LOG_LEVEL", "DEBUG");
+    for words in ["workflow.submitted", "task.started", "no worker for no.body", "task.cancelled"] {
+        assert!(told.contains(words), "{words} is not in {told}");
+    }
+    assert!(told.contains("custom.secret") && !told.contains("hunter2"), "{told}");
+    assert!(!told.contains("/v1/workflows"), "{told}");
+    assert!(log_of("RUST_LOG", "trace").contains("/v1/workflows"));
+    assert!(!log_of("LOG_LEVEL", "INFO").contains("task.started"));
+}

@@ -23,6 +23,7 @@ use crate::firing::Tick;
 use crate::live::Live;
 use crate::load_guard::UNMEASURED;
 use crate::memory::Memory;
+use crate::narration;
 use crate::references::References;
 use crate::sessions::{SessionLink, Sessions};
 use crate::statistics::Picture;
@@ -382,6 +383,7 @@ impl Engine {
         // What is not written with events would not be written at all.
         let blocked = if output.events.is_empty() { Vec::new() } else { self.core.take_blocked() };
         let reserved = self.core.take_reserved();
+        narration::explain(&self.core, &output.events);
         let of_events = batch::of(&self.core, output.events, parameters);
         let batch = Batch { definitions, hooks, workflow_hooks, blocked, reserved, ..of_events };
         let through = batch.events.last().map_or(Sequence(0), |event: &Event| event.sequence);

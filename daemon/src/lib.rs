@@ -36,6 +36,7 @@ mod load_guard;
 mod local_worker;
 mod logs;
 mod memory;
+mod narration;
 mod outbox;
 mod peer;
 mod preparing;

@@ -13,6 +13,7 @@ use crate::desk::{Desk, Start};
 use crate::feed::Feed;
 use crate::inputs::may_cost;
 use crate::local_worker::Fence;
+use crate::narration;
 use crate::schedules::Nudge;
 use crate::sessions::Sessions;
 use crate::writer::Release;
@@ -39,6 +40,7 @@ impl Outbox {
             let mut outbox = self;
             while let Ok(release) = outbox.releases.recv() {
                 outbox.note(&release.events);
+                narration::tell(&release.events);
                 outbox.feed.publish(&release.events);
                 outbox.let_out(release.effects);
             }

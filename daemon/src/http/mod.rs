@@ -286,7 +286,13 @@ async fn talk(stream: UnixStream, peer: Peer, router: Router, mut stopping: watc
     let service = hyper::service::service_fn(move |mut request: http::Request<hyper::body::Incoming>| {
         request.extensions_mut().insert(peer);
         let mut router = router.clone();
-        async move { router.call(request.map(axum::body::Body::new)).await }
+        let (method, path) = (request.method().clone(), request.uri().clone());
+        async move {
+            let answer = router.call(request.map(axum::body::Body::new)).await;
+            let status = answer.as_ref().map_or(0, |answer| answer.status().as_u16());
+            tracing::trace!(%method, %path, status, "a request");
+            answer
+        }
     });
     let gone = until_gone(watched(&stream));
     let connection = http1::Builder::new()
