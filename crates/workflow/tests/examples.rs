@@ -183,6 +183,10 @@ fn the_code_report_counts_commits_and_bears_an_empty_tree() {
         json!({"repository": true, "commits": 2, "authors": 1, "first": "2024-02-04", "last": "2024-02-04"});
     assert_eq!(history(&[("path", ".")]), both);
     assert_eq!(history(&[("path", "sub")])["commits"], 1);
+    // Below the top of a repository its files are found, too.
+    fs::write(base.path().join("sub/b.rs"), "x\n").expect("a file");
+    let (results, _) = run("code-report.yaml", base.path(), &[("path", "sub"), ("out", "elsewhere")]);
+    assert_eq!(results["duplicates"], json!({"groups": 1, "files": 2, "wasted_bytes": 2}));
     fs::create_dir(base.path().join("untracked")).expect("a directory");
     assert_eq!(history(&[("path", "untracked")]), none);
 }
