@@ -59,6 +59,7 @@ fn what_completed_is_undone_the_last_first_and_done_again_when_the_workflow_goes
     let expected = expected.into_iter().chain([("undo flight", "skipped"), ("undo hotel", "skipped")]);
     let expected: Vec<_> = expected.map(|(name, status)| (name.to_owned(), status.to_owned())).collect();
     assert_eq!(statuses(&shown), expected);
+    assert_eq!(shown["metrics"]["success_rate"], 1.0, "what was not needed is no failure");
     let undo = shown["tasks"].as_array().unwrap().iter().find(|task| task["name"] == "undo hotel").unwrap();
     assert_eq!(undo["status_reason"]["code"], "not_needed");
     let named = ["workflow", "rerun", "w", "--from", "undo hotel"];

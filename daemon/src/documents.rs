@@ -250,8 +250,8 @@ pub fn workflow(stored: StoredWorkflow, figures: &WorkflowFigures, now: Time) ->
     api::Workflow {
         id: record.id,
         name: record.name.to_string(),
-        paused: false,
         status: record.status,
+        paused: false,
         max_parallel: record.max_parallel,
         timeout: record.timeout,
         session: record.session,
@@ -269,7 +269,7 @@ pub fn workflow(stored: StoredWorkflow, figures: &WorkflowFigures, now: Time) ->
             min_task_duration: span(figures.shortest.unwrap_or(0)),
             peak_concurrency: figures.peak,
             parallel_efficiency: ratio(span(figures.used(now)).as_secs_f64(), busy),
-            success_rate: ratio(figures.completed as f64, figures.ended() as f64),
+            success_rate: ratio(figures.completed as f64, (figures.completed + figures.failed) as f64),
         },
     }
 }

@@ -209,6 +209,6 @@ pub struct WorkflowMetrics {
     pub peak_concurrency: usize,
     /// Sum of execution times / (total duration x peak concurrency), 0..1.
     pub parallel_efficiency: f64,
-    /// Completed / all that ended, 0..1.
+    /// Completed / (completed + failed), 0..1.
     pub success_rate: f64,
 }
