@@ -100,6 +100,7 @@ fn a_queued_run_begins_when_the_one_before_it_has_ended() {
 fn what_makes_no_sense_is_refused_and_an_operator_steers_the_rest() {
     let daemon = Daemon::start(1);
     let add = |rest: &[&str]| daemon.orchctl(&[&["schedule", "add"], rest].concat());
+    add(&["late", "--every", "1h", "--after", "99999999", "--", "true"]).fails_with(4, &["99999999"]);
     add(&["s", "--cron", "61 * * * *", "--", "true"]).fails_with(2, &["61 * * * *", "hint"]);
     add(&["s", "--cron", "0 0 30 2 *", "--", "true"]).fails_with(5, &["never comes", "0 0 30 2 *"]);
     add(&["s", "--cron", "@daily", "--tz", "Europe/Berlim", "--", "true"]).fails_with(2, &["Europe/Berlim"]);

@@ -4,7 +4,7 @@ use axum::Extension;
 use axum::extract::State;
 use orchd_api as api;
 use orchd_core::{Command, Core, NewSchedule, Reply, TickOutcome, Trigger};
-use orchd_model::{Code, Refusal, ScheduleSpec};
+use orchd_model::{Code, DependencyTarget, Refusal, ScheduleSpec};
 use orchd_store::StoredSchedule;
 use std::sync::Arc;
 
@@ -45,6 +45,7 @@ pub async fn add(
     let adds = Arc::new(adds);
     let added = Arc::clone(&adds);
     shell.look(move |core| check_claims(core, &added)).await??;
+    check_dependencies(&shell, &adds).await?;
     let sessions = adds.task.iter().filter_map(|task| task.session.as_ref());
     for session in sessions.chain(adds.workflow.iter().filter_map(|workflow| workflow.session.as_ref())) {
         named_session::resolve(&shell, &session.to_string()).await?;
@@ -59,6 +60,18 @@ pub async fn add(
     };
     let stored = shell.read(move |history| history.schedule(id)).await?;
     json(document(stored.ok_or_else(|| unknown(&id.to_string()))?)?)
+}
+
+/// Whether the tasks that what is added depends on by their ids are known.
+async fn check_dependencies(shell: &Arc<Shell>, adds: &ScheduleSpec) -> Result<(), Refusal> {
+    let tasks = adds.task.iter().map(|task| &**task).chain(adds.workflow.iter().flat_map(|w| &w.tasks));
+    for dependency in tasks.flat_map(|task| &task.dependencies) {
+        let DependencyTarget::Id(id) = dependency.task else { continue };
+        if shell.read(move |history| history.record(id)).await?.is_none() {
+            return Err(Refusal::unknown_dependency(id));
+        }
+    }
+    Ok(())
 }
 
 /// Whether what is added can ever have what it claims, as things are now.
