@@ -220,8 +220,8 @@ pub enum Command {
     },
     /// Let held tasks go.
     Release {
-        /// Which.
-        tasks: TaskRange,
+        /// Which; together, so that the first in order among them begins first.
+        tasks: Vec<TaskRange>,
     },
     /// Change the class of tasks.
     Reprioritize {

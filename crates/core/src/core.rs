@@ -165,7 +165,7 @@ impl Core {
             Command::Rerun(rerun) => self.rerun(*rerun, out),
             Command::Edit { task, new } => self.edit(task, &new, out),
             Command::Hold { tasks } => Ok(self.each(&[tasks], out, Self::hold)),
-            Command::Release { tasks } => Ok(self.each(&[tasks], out, Self::release)),
+            Command::Release { tasks } => Ok(self.each(&tasks, out, Self::release)),
             Command::Reprioritize { tasks, priority } => {
                 Ok(self.each(&[tasks], out, |core, id, out| core.reprioritize(id, priority, out)))
             }

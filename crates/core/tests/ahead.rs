@@ -252,7 +252,7 @@ impl Play {
                 pick(which).into_iter().for_each(|id| self.tell(Command::Hold { tasks: id.into() }));
             }
             Step::Release(which) => {
-                pick(which).into_iter().for_each(|id| self.tell(Command::Release { tasks: id.into() }));
+                pick(which).into_iter().for_each(|id| self.tell(Command::Release { tasks: vec![id.into()] }));
             }
             Step::Reprioritize(which, priority) => {
                 let change = |id: TaskId| Command::Reprioritize { tasks: id.into(), priority };
@@ -325,7 +325,7 @@ impl Play {
         }
         self.workers.clone().into_iter().for_each(|worker| self.rejoin(worker));
         for id in self.world.core.unfinished_tasks() {
-            self.tell(Command::Release { tasks: id.into() });
+            self.tell(Command::Release { tasks: vec![id.into()] });
         }
         while self.world.core.unfinished() > 0 {
             let first = self.hands.iter().find_map(|(id, hands)| Some((*id, *hands.running.first()?)));

@@ -118,7 +118,7 @@ impl Pair {
             }
             Step::Cancel(which) => self.operate(which, |task| Command::Cancel { tasks: vec![task.into()] }),
             Step::Hold(which) => self.operate(which, |task| Command::Hold { tasks: task.into() }),
-            Step::Release(which) => self.operate(which, |task| Command::Release { tasks: task.into() }),
+            Step::Release(which) => self.operate(which, |task| Command::Release { tasks: vec![task.into()] }),
             Step::Reprioritize(which, class) => {
                 self.operate(which, |task| Command::Reprioritize { tasks: task.into(), priority: *class });
             }
@@ -536,7 +536,7 @@ impl Pair {
         }
         for number in 0..self.naive.tasks.len() {
             if self.naive.tasks[number].hold && !self.naive.tasks[number].status().is_terminal() {
-                let (reply, out) = self.world.handle(Command::Release { tasks: id(number).into() });
+                let (reply, out) = self.world.handle(Command::Release { tasks: vec![id(number).into()] });
                 assert!(reply.is_ok(), "{reply:?}");
                 self.naive.tasks[number].hold = false;
                 self.naive.reach_milestone(number);

@@ -26,7 +26,10 @@ pub async fn release(
     State(shell): State<Arc<Shell>>,
     Body(request): Body<api::TaskIds>,
 ) -> Answered<Vec<api::OperationResult>> {
-    json(each(&shell, &request.ids, |tasks| Command::Release { tasks }).await?)
+    // In one step: one after the other the first would begin before a better one behind it.
+    let command = Command::Release { tasks: request.ids };
+    let reply = shell.ask(|answer| Request::Command { command, answer: Some(answer) }).await?;
+    json(results(&shell, reply).await?)
 }
 
 /// Changes the class of tasks.

@@ -165,7 +165,7 @@ impl Script {
                 Command::Cancel { tasks: names.iter().map(|name| self.range(name)).collect() }
             }
             ("hold", [name]) => Command::Hold { tasks: self.range(name) },
-            ("release", [name]) => Command::Release { tasks: self.range(name) },
+            ("release", names) => Command::Release { tasks: names.iter().map(|n| self.range(n)).collect() },
             ("reprioritize", [name, class]) => {
                 Command::Reprioritize { tasks: self.range(name), priority: class.parse().expect("a class") }
             }
