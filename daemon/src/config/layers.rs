@@ -239,7 +239,11 @@ impl Layers {
             match value {
                 Value::Object(inner) if is_table => self.check_table(inner, path),
                 _ if is_table => {
-                    self.wrong(path, &format!("{} must be a table", path.join(".")));
+                    // One of the keys beside which names of tables stand may be meant.
+                    let beside = words_below(&path[..path.len() - 1]);
+                    let near = nearest(key, beside.iter().copied());
+                    let hint = near.map(|near| format!("\n  hint: did you mean {near}?")).unwrap_or_default();
+                    self.wrong(path, &format!("{} must be a table{hint}", path.join(".")));
                 }
                 _ if known(path).is_some() => {}
                 _ => {

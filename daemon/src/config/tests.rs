@@ -40,6 +40,8 @@ fn unknown_keys_are_named_with_their_place_and_the_nearest_known_one() {
     assert_eq!(error, "c.toml:3:3: unknown key: scheduler.slot\n  hint: did you mean slots?");
     let error = toml("[resources.\"lock:a\"]\ncapasity = 1\n").unwrap_err().to_string();
     assert!(error.starts_with("c.toml:2:1: unknown key: resources.lock:a.capasity"), "{error}");
+    let error = toml("[resources]\ncpu_limt = 4\n").unwrap_err().to_string();
+    assert_eq!(error, "c.toml:2:1: resources.cpu_limt must be a table\n  hint: did you mean cpu_limit?");
     let error = read("c.yaml", "retention:\n  agee: 7d\n", &[], &Flags::default()).unwrap_err().to_string();
     assert_eq!(error, "c.yaml:2:3: unknown key: retention.agee\n  hint: did you mean age?");
     let error = read("c.json", "{\"handlers\": {\"a.b\":\n {\"comand\": []}}}", &[], &Flags::default());
