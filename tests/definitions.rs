@@ -121,6 +121,7 @@ fn the_configuration_and_its_directory_give_names_too() {
     daemon.orchctl(&["workflow", "put", "mine.yaml"]).fails_with(5, &["one", "workflows/one.yaml"]);
     daemon.orchctl(&["workflow", "remove", "one"]).fails_with(5, &["one"]);
     let shown = daemon.client().definition("inner").unwrap();
+    assert!(shown.definition.file.ends_with("/orchd.toml"), "{}", shown.definition.file);
     assert_eq!((shown.text, shown.spec.unwrap().tasks.len()), (None, 1));
     // SIGHUP reads the directory again.
     fs::remove_file(daemon.path("workflows/one.yaml")).unwrap();

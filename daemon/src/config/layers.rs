@@ -342,7 +342,8 @@ fn read_file(path: &Path) -> Result<Option<Read>, Vec<String>> {
     if text.trim().is_empty() {
         return Ok(None);
     }
-    let format = if is_toml { format!("{name}.toml") } else { name.clone() };
+    let is_named_so = path.extension().is_some_and(|ending| ending == "toml");
+    let format = if is_toml && !is_named_so { format!("{name}.toml") } else { name.clone() };
     let told = |errors: Vec<FileError>| -> Vec<String> {
         let renamed = errors.into_iter().map(|error| FileError { file: name.clone(), ..error });
         renamed.map(|error| error.to_string()).collect()
