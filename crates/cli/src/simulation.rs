@@ -11,12 +11,11 @@ use orchd_core::{
     Snapshot, Submission, WorkerNote,
 };
 use orchd_model::{
-    Amount, AttemptNumber, AttemptReport, Body, Claim, DependencyTarget, FailFast, Foreach, Indices,
-    NotBefore, Outcome, Refusal, ResourceName, ResourceSetting, RetryPolicy, Span, TaskId, TaskSpec, Time,
-    Token, WorkerId, WorkflowSpec, limits,
+    Amount, AttemptNumber, AttemptReport, Body, Claim, DependencyTarget, FailFast, Indices, NotBefore,
+    Outcome, Refusal, ResourceName, ResourceSetting, RetryPolicy, Span, TaskId, TaskSpec, Time, Token,
+    WorkerId, WorkflowSpec,
 };
-use orchd_workflow::{Estimate, Layout, Plan, Unsatisfiable};
-use serde_json::json;
+use orchd_workflow::{Estimate, Layout, Plan, Unsatisfiable, known_elements};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap};
 use std::sync::Arc;
@@ -77,7 +76,7 @@ pub(crate) fn try_out(plan: &mut Plan, spec: &WorkflowSpec, ground: &Ground) {
         let seconds = |task: &TaskSpec| plan.durations.get(&task.name).map_or(0.0, |known| known.seconds);
         let span = |task| Span::from_secs_f64(seconds(task)).unwrap_or_default();
         let durations = spec.tasks.iter().map(span).collect();
-        let lists: Vec<Option<List>> = spec.tasks.iter().map(|task| known_list(spec, task)).collect();
+        let lists: Vec<Option<List>> = spec.tasks.iter().map(|task| known_elements(spec, task)).collect();
         let elements: u64 = lists.iter().flatten().flatten().map(Indices::len).sum();
         if elements <= TASKS as u64 {
             plan.estimate = Run::new(spec, durations, &lists, ground).and_then(Run::go);
@@ -87,21 +86,6 @@ pub(crate) fn try_out(plan: &mut Plan, spec: &WorkflowSpec, ground: &Ground) {
 
 /// The elements of a task, if there are any.
 type List = Option<Indices>;
-
-/// The elements of a task, where they do not depend on results.
-fn known_list(spec: &WorkflowSpec, task: &TaskSpec) -> Option<List> {
-    let items = match task.foreach.as_ref()? {
-        Foreach::Items(items) => Arc::clone(items),
-        Foreach::Array { .. } => Arc::new([]),
-        Foreach::Expression(expression) => {
-            let parameters =
-                orchd_workflow::overlay(&json!({ "parameters": spec.parameters }), &task.parameters);
-            orchd_workflow::value_of(expression, &parameters).ok()?.as_array()?.clone().into()
-        }
-    };
-    let list = task.elements(items).and_then(|elements| elements.array);
-    list.is_none_or(|list| list.len() <= limits::FOREACH_ITEMS).then_some(list)
-}
 
 /// The tasks whose claims the scheduler refuses, each set of claims asked about once.
 fn unsatisfiable(spec: &WorkflowSpec, ground: &Ground) -> Vec<Unsatisfiable> {
@@ -398,6 +382,8 @@ tasks:
             ("a b c d f".into(), 5.0)
         );
         assert_eq!((&*plan.finally, plan.stages, plan.levels["f"]), (&["f".to_owned()][..], 5, 5));
+        // b has three elements and c two; e may run beside all of them, and has none.
+        assert_eq!((plan.total_tasks, plan.max_parallelism), (6 + 3 + 2, 4));
     }
 
     #[test]

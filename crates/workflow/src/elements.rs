@@ -1,12 +1,30 @@
 //! `foreach` and `array` of a task: what list it is done for.
 
-use orchd_model::{Foreach, Indices, TaskSpec};
+use orchd_model::{Foreach, Indices, TaskSpec, WorkflowSpec, limits};
+use serde_json::json;
+use std::sync::Arc;
 
 use crate::error::{Report, shown};
-use crate::expression::check_value_expression;
+use crate::expression::{check_value_expression, value_of};
 use crate::field::{parsed, wrong};
 use crate::jinja::is_template;
 use crate::node::{Content, Entry, Node};
+use crate::template::overlay;
+
+/// The indices of the elements of a task, where they do not depend on results; none inside: the list is empty.
+#[must_use]
+pub fn known_elements(spec: &WorkflowSpec, task: &TaskSpec) -> Option<Option<Indices>> {
+    let items = match task.foreach.as_ref()? {
+        Foreach::Items(items) => Arc::clone(items),
+        Foreach::Array { .. } => Arc::new([]),
+        Foreach::Expression(expression) => {
+            let parameters = overlay(&json!({ "parameters": spec.parameters }), &task.parameters);
+            value_of(expression, &parameters).ok()?.as_array()?.clone().into()
+        }
+    };
+    let list = task.elements(items).and_then(|elements| elements.array);
+    list.is_none_or(|list| list.len() <= limits::FOREACH_ITEMS).then_some(list)
+}
 
 /// Reads one of the two keys.
 pub(crate) fn read(spec: &mut TaskSpec, entry: &Entry, report: &mut Report) {

@@ -60,6 +60,7 @@ mod yaml;
 pub use configured::{Configured, Loaded, Wanted, configured, is_layout, load_all};
 pub use cost::{expression_may_cost, may_cost};
 pub use document::{Document, read_document};
+pub use elements::known_elements;
 pub use error::FileError;
 pub use expression::{check_value_expression, is_about_an_element, value_of};
 pub use file::{inspect, load};

@@ -6,6 +6,7 @@ use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
 
 use crate::drawing::{dot, mermaid};
+use crate::elements::known_elements;
 use crate::error::FileError;
 use crate::graph::Graph;
 use crate::width::width;
@@ -87,7 +88,7 @@ pub struct Plan {
     pub execution_order: Vec<Vec<String>>,
     /// How many stages there are.
     pub stages: usize,
-    /// How many tasks there are.
+    /// How many tasks there are, with the elements of lists that are known beforehand.
     pub total_tasks: usize,
     /// Every task after its dependencies, stage by stage.
     pub topological_order: Vec<String>,
@@ -101,8 +102,8 @@ pub struct Plan {
     pub critical_path: CriticalPath,
     /// How long each task is expected to take; of one that is done for each element of a list, one element.
     pub durations: BTreeMap<String, Duration>,
-    /// The most tasks that can run at once: the largest set of which none waits for another. Of a graph with
-    /// more than 4000 tasks, those of its widest stage.
+    /// The most tasks that can run at once: the largest set of which none waits for another, each element of a
+    /// list that is known beforehand for itself. Of a graph with more than 4000 tasks, those of its widest stage.
     pub max_parallelism: usize,
     /// Tasks whose claims can never be granted on the machine that the plan is for.
     pub unsatisfiable: Vec<Unsatisfiable>,
@@ -145,7 +146,10 @@ impl Plan {
         let between = (graph.before().len() > durations.len()).then_some(0.0);
         let seconds: Vec<f64> = durations.iter().map(|duration| duration.seconds).chain(between).collect();
         let (mut path, duration) = graph.critical_path(&stages, &seconds);
-        let max_parallelism = width(&graph, &stages);
+        let elements: Vec<usize> = spec.tasks.iter().map(|task| elements(spec, task)).collect();
+        // The node between the tasks and those at the end stands for itself.
+        let alike = elements.iter().map(|count| (*count).max(1)).chain(between.map(|_| 1));
+        let max_parallelism = width(&graph, &stages, &alike.collect::<Vec<_>>());
         let is_task = |node: &usize| *node < durations.len();
         path.retain(is_task);
         stages.retain(|stage| stage.iter().all(is_task));
@@ -159,7 +163,7 @@ impl Plan {
             errors: Vec::new(),
             warnings: Vec::new(),
             stages: stages.len(),
-            total_tasks: spec.tasks.len(),
+            total_tasks: spec.tasks.len() + elements.iter().sum::<usize>(),
             topological_order: stages.iter().flatten().map(name).collect(),
             levels: stages.iter().enumerate().flat_map(level).collect(),
             edges: links.iter().map(|(from, to, on)| Edge(name(from), name(to), *on)).collect(),
@@ -184,6 +188,12 @@ impl Plan {
     pub fn refused(errors: Vec<FileError>) -> Self {
         Self { errors, ..Self::default() }
     }
+}
+
+/// How many elements a task becomes, as far as that is known beforehand.
+fn elements(spec: &WorkflowSpec, task: &TaskSpec) -> usize {
+    let indices = known_elements(spec, task).flatten();
+    indices.map_or(0, |indices| usize::try_from(indices.len()).unwrap_or(usize::MAX))
 }
 
 fn expected(task: &TaskSpec, remembered: &BTreeMap<String, f64>) -> Duration {

@@ -12,14 +12,16 @@ pub(crate) const WIDTH_TASKS: usize = 4000;
 
 const WORD: usize = u64::BITS as usize;
 
-/// The width of a graph without cycles, given its stages; of one that is too large to say, its widest stage.
-pub(crate) fn width(graph: &Graph, stages: &[Vec<usize>]) -> usize {
-    let count = graph.before().len();
+/// The width of a graph without cycles, given its stages and as how many that run alike each task counts; of one that is
+/// too large to say, its widest stage.
+pub(crate) fn width(graph: &Graph, stages: &[Vec<usize>], alike: &[usize]) -> usize {
+    let count: usize = alike.iter().sum();
     if count > WIDTH_TASKS {
-        return stages.iter().map(Vec::len).max().unwrap_or(0);
+        let counted = |stage: &Vec<usize>| stage.iter().map(|task| alike[*task]).sum();
+        return stages.iter().map(counted).max().unwrap_or(0);
     }
     let mut matching = Matching {
-        later: later(graph, stages),
+        later: each_alike(later(graph, stages), alike),
         open: vec![u64::MAX; count.div_ceil(WORD)],
         matched: vec![None; count],
     };
@@ -42,6 +44,30 @@ fn later(graph: &Graph, stages: &[Vec<usize>]) -> Vec<Vec<u64>> {
         later[task] = row;
     }
     later
+}
+
+/// The same with so many in the place of each task, all of which come before and after the same others.
+fn each_alike(later: Vec<Vec<u64>>, alike: &[usize]) -> Vec<Vec<u64>> {
+    let count: usize = alike.iter().sum();
+    if count == later.len() {
+        return later;
+    }
+    let mut firsts = Vec::with_capacity(alike.len());
+    let mut next = 0;
+    for many in alike {
+        firsts.push(next);
+        next += many;
+    }
+    let mut all = Vec::with_capacity(count);
+    for (row, many) in later.iter().zip(alike) {
+        let mut wide = vec![0_u64; count.div_ceil(WORD)];
+        for after in (0..alike.len()).filter(|task| row[task / WORD] >> (task % WORD) & 1 == 1) {
+            (firsts[after]..firsts[after] + alike[after])
+                .for_each(|copy| wide[copy / WORD] |= 1 << (copy % WORD));
+        }
+        all.resize(all.len() + many, wide);
+    }
+    all
 }
 
 struct Matching {
@@ -114,7 +140,16 @@ mod tests {
     fn width_of(before: Vec<Vec<usize>>) -> usize {
         let graph = Graph::new(before);
         let stages = graph.stages();
-        width(&graph, &stages)
+        width(&graph, &stages, &vec![1; graph.before().len()])
+    }
+
+    #[test]
+    fn who_stands_for_several_counts_as_so_many() {
+        // 0 before 1 and 2, 2 before 3: the most is 1 with 3, or the five of 0.
+        let graph = Graph::new(vec![vec![], vec![0], vec![0], vec![2]]);
+        let width = |alike: &[usize]| width(&graph, &graph.stages(), alike);
+        assert_eq!((width(&[1, 1, 1, 1]), width(&[5, 1, 1, 1]), width(&[5, 70, 2, 1])), (2, 5, 72));
+        assert_eq!(width(&[WIDTH_TASKS, 9, 9, 1]), WIDTH_TASKS);
     }
 
     #[test]
