@@ -178,7 +178,24 @@ fn piped(input: &mut impl Read) -> std::io::Result<(String, Vec<u8>)> {
     } else {
         begins_as_json && serde_json::from_slice::<serde::de::IgnoredAny>(&bytes).is_ok()
     };
-    Ok((if is_json { "stdin.json" } else { "stdin.yaml" }.to_owned(), bytes))
+    let name = match is_json {
+        true => "stdin.json",
+        false if begins_as_toml(&bytes) => "stdin.toml",
+        false => "stdin.yaml",
+    };
+    Ok((name.to_owned(), bytes))
+}
+
+/// Whether the first line that says something is a table or a value of TOML, which no workflow in YAML begins with.
+fn begins_as_toml(bytes: &[u8]) -> bool {
+    let lines = bytes.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+    let Some(line) = lines.into_iter().find(|line| !line.is_empty() && !line.starts_with(b"#")) else {
+        return false;
+    };
+    let is_table = line.starts_with(b"[[") || (line.starts_with(b"[") && line.ends_with(b"]"));
+    let names = line.iter().position(|byte| *byte == b'=').map_or(&line[..0], |place| &line[..place]);
+    (is_table && !line.contains(&b','))
+        || (!names.is_empty() && !names.contains(&b':') && !names.contains(&b'{'))
 }
 
 #[cfg(test)]
@@ -226,7 +243,11 @@ mod tests {
             (name, bytes.len())
         };
         let named = |name: &str, text: &str| (name.to_owned(), text.len());
-        for text in ["{name: a, tasks: [{name: t}]}", "name: a\n", "", "[1]"] {
+        for text in ["name = 'a'\n", "# w\n\n[[tasks]]\nname = 'a'\n", "[workflow.a]\n"] {
+            assert_eq!(name(text), named("stdin.toml", text));
+        }
+        for text in ["{name: a, tasks: [{name: t}]}", "name: a\n", "", "[1, 2]", "name: 'a = b'", "{a: x=y}"]
+        {
             assert_eq!(name(text), named("stdin.yaml", text));
         }
         let small = " {\"name\": \"a\"}";
