@@ -73,16 +73,25 @@ fn list(context: &Context, hooks: &[Hook]) -> Result<Exit, Failure> {
 
 fn row(hook: &Hook) -> Vec<Piece> {
     let command = hook.command.as_ref().map(|words| words.join(" "));
-    let tells = command.or_else(|| hook.url.clone()).unwrap_or_default();
+    let tells = begun(text::plain(&command.or_else(|| hook.url.clone()).unwrap_or_default()));
     vec![
         Piece::text(text::plain(&hook.name)),
         Piece::text(text::plain(&hook.events.join(" "))),
-        Piece::text(text::plain(&tells)),
+        Piece::text(tells),
         Piece::number(hook.delivered),
         Piece::number(hook.failed_tries),
         Piece::number(hook.behind),
         Piece::number(hook.dead),
     ]
+}
+
+/// The beginning of what a hook runs: a script may be long. `--json` has all of it.
+fn begun(text: String) -> String {
+    const SHOWN: usize = 60;
+    match text.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
 }
 
 fn dead(context: &Context, letters: &[DeadLetter]) -> Result<Exit, Failure> {
@@ -123,4 +132,16 @@ fn tell(context: &Context, results: &[LetterResult], done: &str) -> Result<Exit,
     }
     let settled = results.iter().all(|result| result.error.is_none());
     Ok(if settled { Exit::DONE } else { Exit::UNSUCCESSFUL })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_long_script_the_beginning_is_shown() {
+        assert_eq!(begun("curl -s x".to_owned()), "curl -s x");
+        assert_eq!(begun("ä".repeat(60)), "ä".repeat(60));
+        assert_eq!(begun("ä".repeat(61)), "ä".repeat(60) + "…");
+    }
 }
