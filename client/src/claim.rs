@@ -118,7 +118,7 @@ impl Client {
                 Err(_) => {
                     drop((granted, wishes));
                     // Until the daemon has forgotten it, so that nobody sees it wait any more.
-                    let _ = timeout(settings.connect_timeout, &mut keeper).await;
+                    let _ = timeout(settings.connect_timeout.min(FORGOTTEN_IN), &mut keeper).await;
                     let refusal = Refusal::new(Code::TimedOut, "not granted in time");
                     return (Err(refusal.value(Span::from(wait).to_string()).into()), keeper);
                 }
@@ -129,6 +129,9 @@ impl Client {
         (grant.map(|grant| ClaimGuard { grant, wishes, loss, away }), keeper)
     }
 }
+
+/// Who gives up a claim that was not granted waits no longer until the daemon has forgotten it: it may be away.
+const FORGOTTEN_IN: Duration = Duration::from_millis(500);
 
 /// The name of the program that runs.
 fn program() -> String {

@@ -97,8 +97,16 @@ impl Core {
             Block::Short if !is_group => self.reserve_amount(index, variant, rank, need),
             _ => {}
         }
-        if let Block::Rate(until) | Block::Throttled(until) = block {
-            self.timers.set_earlier(Timer::Resource(need.resource), until);
+        let again = match block {
+            Block::Rate(until) | Block::Throttled(until) => Some(until),
+            Block::Behind(_) => {
+                let asker = self.asker(rank);
+                self.ledger.get(need.resource).tokens_for_all_at(need.mode, need.amount, &asker)
+            }
+            _ => None,
+        };
+        if let Some(at) = again {
+            self.timers.set_earlier(Timer::Resource(need.resource), at);
         }
         (need.resource, waits)
     }

@@ -235,10 +235,11 @@ impl Ledger {
     ) {
         let Need { resource, mode, amount } = need;
         let of_task = self.reservations.entry(rank.task).or_default();
+        let wanted = amount;
         let amount = short_since.map(|since| (amount, since));
         let is_it = |r: &Reservation| (r.resource, r.variant) == (resource, variant);
         let index = of_task.iter().position(is_it).unwrap_or_else(|| {
-            of_task.push(Reservation { resource, mode, rank, variant, amount, not_before });
+            of_task.push(Reservation { resource, mode, wanted, rank, variant, amount, not_before });
             self.reservations_changed.insert(rank.task);
             of_task.len() - 1
         });

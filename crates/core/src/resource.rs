@@ -108,8 +108,7 @@ pub(crate) struct Resource {
     pub users: u32,
     /// For how long queues have been parked on it.
     pub clock: Clock,
-    /// Reservations in read mode, and in the modes that share with nobody, each with the instant before which
-    /// it cannot be honoured, if one is known.
+    /// Reservations in read mode, and in the modes that share with nobody.
     reserved_shared: Turns,
     reserved_single: Turns,
     /// Those of the first kind that were short of an amount, which they have reserved since an instant.
@@ -119,8 +118,21 @@ pub(crate) struct Resource {
 /// Whose turn it is, and for which of its variants.
 type Turn = (Rank, u32);
 
-/// Turns, each with the instant before which its task is not going to start.
-type Turns = BTreeMap<Turn, Option<Time>>;
+/// Turns in their order, and what is known of each.
+type Turns = BTreeMap<Turn, Reserved>;
+
+/// What those must know of a turn who come after it.
+#[derive(Clone, Copy, Debug)]
+struct Reserved {
+    /// What a grant is going to take.
+    charge: Amount,
+    /// The instant before which its task is not going to start, if one is known.
+    not_before: Option<Time>,
+}
+
+fn turns_before(turns: &Turns, rank: Rank) -> impl Iterator<Item = (&Turn, &Reserved)> {
+    turns.range(..(rank, 0))
+}
 
 /// How many reservations are looked at for one that cannot be passed.
 const PASSED: usize = 64;
@@ -229,7 +241,7 @@ impl Resource {
         let beside = std::iter::once_with(move || self.beside_block(mode, amount, asker));
         let short = std::iter::once_with(move || self.short_block(mode, amount));
         let behind = std::iter::once_with(move || {
-            self.reserved_before(mode, asker).map(|first| Block::Behind(first.task))
+            self.reserved_before(mode, amount, asker).map(|first| Block::Behind(first.task))
         });
         let rate = std::iter::once_with(move || self.rate_block(mode, amount, asker.now));
         bars.chain(mode_block.chain(beside).chain(short).chain(behind).chain(rate).flatten())
@@ -269,27 +281,57 @@ impl Resource {
         (ready > now).then_some(Block::Rate(ready))
     }
 
-    /// The first reservation before this one that excludes a claim in `mode` and is not over before it can be
-    /// honoured. Tokens go strictly in order: those that one task draws would make another wait, whenever it ends.
-    fn reserved_before(&self, mode: Mode, asker: &Asker) -> Option<Rank> {
-        let has_rate = self.bucket.is_some();
-        let passes = |not_before: Option<Time>| {
-            !has_rate && asker.ends_by.zip(not_before).is_some_and(|(end, start)| end <= start)
-        };
-        let first = |turns: &Turns| {
-            let mut before = turns.range(..(asker.rank, 0)).enumerate();
-            before.find(|(at, (_, start))| *at == PASSED || !passes(**start)).map(|(_, ((rank, _), _))| *rank)
-        };
+    /// The first reservation before this one that keeps back a claim in `mode`: whoever has ended before it can be
+    /// honoured passes, and who leaves the tokens that are reserved.
+    fn reserved_before(&self, mode: Mode, amount: Amount, asker: &Asker) -> Option<Rank> {
+        let is_over =
+            |turn: &Reserved| asker.ends_by.zip(turn.not_before).is_some_and(|(end, start)| end <= start);
+        let before = |turns| turns_before(turns, asker.rank).take(PASSED + 1);
+        let excludes =
+            |(at, (_, reserved)): &(usize, (&Turn, &Reserved))| *at == PASSED || !is_over(reserved);
+        let first = |turns| before(turns).enumerate().find(excludes).map(|(_, ((rank, _), _))| *rank);
         let single = first(&self.reserved_single);
-        let shared = (mode != Mode::Read || has_rate).then(|| first(&self.reserved_shared)).flatten();
-        single.into_iter().chain(shared).min()
+        let shared = (mode != Mode::Read).then(|| first(&self.reserved_shared)).flatten();
+        single.into_iter().chain(shared).min().or_else(|| self.short_of_tokens_before(mode, amount, asker))
+    }
+
+    /// The first of those before this one that have reserved tokens, if too few are left for them all when the
+    /// first of them can start.
+    fn short_of_tokens_before(&self, mode: Mode, amount: Amount, asker: &Asker) -> Option<Rank> {
+        let (rate, bucket) = self.rate(asker.now)?;
+        let (first, reserved, needed_at) = self.tokens_before(asker)?;
+        let left = bucket.without(self.charge(mode, amount));
+        let is_enough = reserved <= rate.burst && left.ready_at(reserved, rate) <= needed_at;
+        (!is_enough).then_some(first)
+    }
+
+    /// The first of those before this one that have reserved tokens, how many that are in all, and when they may be
+    /// needed first. Of more than can be looked at, more than there will ever be.
+    fn tokens_before(&self, asker: &Asker) -> Option<(Rank, Amount, Time)> {
+        let turns =
+            [&self.reserved_shared, &self.reserved_single].map(|turns| turns_before(turns, asker.rank));
+        let turns: Vec<(&Turn, &Reserved)> = turns.into_iter().flat_map(|turns| turns.take(PASSED)).collect();
+        let first = turns.iter().map(|((rank, _), _)| *rank).min()?;
+        let needed_at = turns.iter().map(|(_, reserved)| reserved.not_before.unwrap_or(asker.now)).min()?;
+        let sum = turns.iter().fold(Amount::ZERO, |sum, (_, reserved)| sum + reserved.charge);
+        Some((first, if turns.len() < PASSED { sum } else { Amount::MAX }, needed_at))
+    }
+
+    /// When there are tokens for one that is kept back by those before it, and for them: the first instant after now
+    /// at which it is worth looking again.
+    pub fn tokens_for_all_at(&self, mode: Mode, amount: Amount, asker: &Asker) -> Option<Time> {
+        let (rate, bucket) = self.rate(asker.now)?;
+        let own = self.charge(mode, amount);
+        let (_, reserved, _) = self.tokens_before(asker)?;
+        let enough = [own, own + reserved].into_iter().filter(|tokens| *tokens <= rate.burst);
+        enough.map(|tokens| bucket.ready_at(tokens, rate)).find(|at| *at > asker.now)
     }
 
     /// The first reservation that excludes who shares, if whoever has ended by an instant may pass it; and that
     /// instant.
     pub fn passable(&self) -> Option<(Rank, Time)> {
-        let ((first, _), not_before) = self.reserved_single.first_key_value()?;
-        (*not_before).filter(|_| self.bucket.is_none()).map(|start| (*first, start))
+        let ((first, _), reserved) = self.reserved_single.first_key_value()?;
+        reserved.not_before.map(|start| (*first, start))
     }
 
     /// What those behind the first reservation of an amount can have: what is left beside it once all that
@@ -309,7 +351,7 @@ impl Resource {
             (free >= *wanted).then_some(at)
         });
         let amount = capacity.saturating_sub(*wanted).saturating_sub(later);
-        let not_before = self.reserved_shared.get(turn).copied().flatten();
+        let not_before = self.reserved_shared.get(turn).and_then(|reserved| reserved.not_before);
         let until = until.max(not_before);
         Some(Spare { behind: turn.0, amount, until })
     }
@@ -360,7 +402,9 @@ impl Resource {
     }
 
     pub fn insert_reservation(&mut self, reservation: &Reservation) {
-        self.reservations_of(reservation.mode).insert(reservation.turn(), reservation.not_before);
+        let Reservation { mode, wanted, not_before, .. } = *reservation;
+        let reserved = Reserved { charge: self.charge(mode, wanted), not_before };
+        self.reservations_of(mode).insert(reservation.turn(), reserved);
         if let Some(amount) = reservation.amount {
             self.reserved_amounts.insert(reservation.turn(), amount);
         }
@@ -396,6 +440,7 @@ impl Spare {
 pub(crate) struct Reservation {
     pub resource: ResourceIndex,
     pub mode: Mode,
+    pub wanted: Amount,
     pub rank: Rank,
     /// The place of the variant that it is for.
     pub variant: u32,

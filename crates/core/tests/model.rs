@@ -285,7 +285,7 @@ impl Pair {
             outputs.entry(at).or_default().push(out);
         }
         loop {
-            let next = self.naive.tasks.iter().flat_map(|task| self.instants(task));
+            let next = (0..self.naive.tasks.len()).flat_map(|id| self.instants(id));
             let Some(at) = next.filter(|at| *at > self.naive.now && *at <= to).min() else { break };
             self.naive.now = at;
             for task in 0..self.naive.tasks.len() {
@@ -306,15 +306,18 @@ impl Pair {
         self.compare(&Output::default());
     }
 
-    fn instants(&self, task: &Task) -> Vec<Time> {
+    fn instants(&self, id: usize) -> Vec<Time> {
+        let task = &self.naive.tasks[id];
         match task.state {
             State::Delayed(until) => vec![until],
             State::Ready(since) => {
                 let aging = [1, 2, 3].map(|steps| since + Span(self.naive.aging.0 * steps));
                 let refills = task.variants.iter().flatten().filter_map(|need| self.naive.refill(need));
+                let needs = task.variants.iter().flatten();
+                let tokens = needs.filter_map(|need| self.naive.tokens_for_all_at(id, need));
                 let throttles = self.naive.throttled.values().copied();
                 let reserves = [since + self.naive.reservation_delay];
-                aging.into_iter().chain(reserves).chain(throttles).chain(refills).collect()
+                aging.into_iter().chain(reserves).chain(throttles).chain(refills).chain(tokens).collect()
             }
             State::Waiting | State::Running(..) | State::Ended(_) => Vec::new(),
         }

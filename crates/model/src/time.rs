@@ -166,7 +166,7 @@ impl fmt::Display for Span {
         match (seconds, micros) {
             (0, 0) if self.0 > 0 => Ok(()),
             (_, 0) => write!(f, "{seconds}s"),
-            _ => write!(f, "{}s", seconds as f64 + micros as f64 / MICROS_PER_SECOND as f64),
+            _ => write!(f, "{seconds}.{}s", format!("{micros:06}").trim_end_matches('0')),
         }
     }
 }

@@ -6,7 +6,8 @@
 //! free. If that is held in a conflicting mode or reserved by a task before it, or has too few tokens, it reserves it,
 //! until it starts, ends, is held or paused; and if it is short of an amount, once it has been ready for the
 //! reservation delay. One with variants does so for each of them, and starts in the first that has all. While one
-//! with a reservation is throttled, those pass who have ended when that is over.
+//! with a reservation is throttled, those pass who have ended when that is over. Reserved tokens are kept: others
+//! draw what is left beside them.
 
 use orchd_model::{Amount, Claim, Mode, On, Priority, Span, Status, Time};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -14,6 +15,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 mod judge;
 pub mod steps;
 mod throttles;
+mod tokens;
 
 /// A resource, `workflow 1` or `session 1`; how; how much.
 pub type Need = (String, Mode, Amount);
@@ -395,13 +397,12 @@ impl Naive {
         let excludes = |task: &Task| {
             task.reserved.iter().filter(|(_, resource)| *resource == need.0).any(|(variant, resource)| {
                 let shares = (need.1, task.mode(*variant, resource)) == (Mode::Read, Some(Mode::Read));
-                let has_rate = self.buckets.contains_key(resource);
-                let passes = !has_rate && self.is_over_by(rank.2, self.throttled_until(task, *variant));
-                !passes && (!shares || has_rate)
+                !shares && !self.is_over_by(rank.2, self.throttled_until(task, *variant))
             })
         };
         let before = |id: usize| self.rank(id, classes).is_some_and(|other| other < rank);
-        let is_reserved = (0..self.tasks.len()).any(|id| excludes(&self.tasks[id]) && before(id));
+        let is_reserved = (0..self.tasks.len()).any(|id| excludes(&self.tasks[id]) && before(id))
+            || self.is_short_of_tokens(need, rank, classes);
         let held = self.held_block(need);
         let is_short = held == Some(Block::Short);
         if (is_short || held.is_none()) && !self.fits_beside(need, rank, classes, is_short) {
