@@ -24,8 +24,6 @@ use std::process::{Command, Stdio};
 
 use crate::StatePaths;
 
-/// Claims of fewer cores have nothing to share.
-const CPUS_LEAST: u64 = 2;
 /// More tokens may find no place in a pipe that nobody reads (pipe(7): it may have a single page).
 const CPUS_MOST: u64 = 4096;
 /// The descriptors of the pipe in the task: numbers that neither shells nor scripts use for themselves.
@@ -76,11 +74,12 @@ pub(crate) struct Jobservers {
 }
 
 impl Jobservers {
-    /// A jobserver for an attempt with these bounds; none when it has too few cores to share, or wants none.
+    /// A jobserver for an attempt with these bounds; none when it claims no cores, or wants none. One with a single
+    /// core has no token: one job at a time.
     /// `path` is what the task has in `PATH`, `fifo` where a fifo may be made.
     pub(crate) fn open(&mut self, bounds: Bounds, path: &str, fifo: &Path) -> io::Result<Option<Jobserver>> {
         let cpus = bounds.allotment.cpus();
-        if cpus < CPUS_LEAST {
+        if bounds.allotment.cpu.is_none() {
             return Ok(None);
         }
         let tokens = vec![b'+'; usize::try_from(cpus.min(CPUS_MOST) - 1).unwrap_or_default()];

@@ -2,7 +2,7 @@
 //!
 //! A command finds in its environment what it was given, and
 //! `ORCHD_TASK_ID`, `ORCHD_ATTEMPT`, `ORCHD_TOKEN`, `ORCHD_RESULT`, `ORCHD_INPUTS`, `ORCHD_SOCKET`,
-//! `ORCHD_CPUS`, `ORCHD_PROGRESS`; with a claim of several cores also `MAKEFLAGS`, unless it was given.
+//! `ORCHD_CPUS`, `ORCHD_PROGRESS`; with a claim on cores also `MAKEFLAGS`, unless it was given.
 
 use orchd_api::{Assignment, Work};
 use orchd_model::{Env, ErrorType, Outcome};

@@ -97,6 +97,10 @@ fn what_recipes_call_shares_the_claim_at_any_depth() {
         assert_eq!(report.outcome, Outcome::Succeeded, "{}", output(&bench, token));
         assert_eq!(jobs(&directory), (begun, 2), "make {arguments}");
         assert!(!output(&bench, token).contains("warning"), "{}", output(&bench, token));
+        // A single core is one job at a time.
+        let _ = std::fs::remove_file(directory.join("trace"));
+        bench.run(with_cpus(make(token + 4, &directory, &arguments), 1, JobserverStyle::Auto));
+        assert_eq!(jobs(&directory), (begun, 1), "make {arguments}: {}", output(&bench, token + 4));
     }
     // Who says a number means it, inside, too; and make tells so.
     let _ = std::fs::remove_file(directory.join("trace"));
@@ -118,11 +122,11 @@ fn a_number_of_jobs_counts_as_given() {
 }
 
 #[test]
-fn without_a_claim_of_several_cores_there_is_no_jobserver() {
+fn without_a_claim_of_cores_there_is_no_jobserver() {
     let bench = Bench::new(1);
     let script = "echo $ORCHD_CPUS $MAKEFLAGS $PATH";
     bench.run(shell(1, script));
-    bench.run(with_cpus(shell(2, script), 1, JobserverStyle::Auto));
+    bench.run(with_cpus(shell(2, script), 1, JobserverStyle::Off));
     bench.run(with_cpus(shell(3, script), 8, JobserverStyle::Off));
     let mut own = with_cpus(shell(4, script), 8, JobserverStyle::Auto);
     env(&mut own).insert("MAKEFLAGS".to_owned(), "-s".to_owned());
