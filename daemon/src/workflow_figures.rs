@@ -53,11 +53,6 @@ impl WorkflowFigures {
         self.running.values().fold(self.used, |sum, since| sum.saturating_add(now.since(*since).0))
     }
 
-    /// Tasks that have ended.
-    pub fn ended(&self) -> u64 {
-        self.completed + self.failed + self.skipped + self.cancelled
-    }
-
     fn count(&mut self, status: Status, tasks: u64, last: Option<u64>) {
         *match status {
             Status::Completed => &mut self.completed,
