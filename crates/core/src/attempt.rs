@@ -67,8 +67,10 @@ impl Core {
         self.last_progress(id, last_word, out);
         let task = self.task(id);
         let outcome = match (effective(outcome, stop), self.meta.told_to_wait.get(&token)) {
-            // It failed because it was told to come back later, and has said so.
-            (Outcome::Failed { .. }, Some(until)) if task.claimant().is_none() => {
+            // It failed because it was told to come back later, and has said so. What ran out of memory did not.
+            (Outcome::Failed { error_type, .. }, Some(until))
+                if error_type != ErrorType::OutOfMemory && task.claimant().is_none() =>
+            {
                 Outcome::Snoozed { delay: until.since(self.now) }
             }
             (outcome, _) => outcome,

@@ -53,8 +53,11 @@ impl Core {
         let rank = self.rank_of(id);
         let before = self.queues.all().filter_map(|(_, queue)| {
             let need = queue.waits_for(need.resource)?;
-            // Others of a workflow may end it, and a client that goes takes its claim with it.
-            let is_certain = queue.demand.workflow.is_none() && queue.demand.runner != Runner::Claimant;
+            // Others of a workflow may end it, a client that goes takes its claim with it, and another variant may
+            // draw nothing.
+            let is_certain = queue.demand.workflow.is_none()
+                && queue.demand.runner != Runner::Claimant
+                && queue.variants.len() == 1;
             let drawn = resource.charge(need.mode, need.amount).as_thousandths();
             is_certain.then(|| drawn.saturating_mul(self.tasks_before(queue, rank)))
         });
