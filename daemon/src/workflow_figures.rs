@@ -3,7 +3,7 @@
 //! Those of a workflow that was submitted while this daemon runs are kept up by its events, so that nobody reads a million
 //! tasks to say how far they have come. Those of any other are counted from its tasks and attempts.
 
-use orchd_core::{Event, Fact, Phase, TaskRecord};
+use orchd_core::{Event, Fact, TaskRecord};
 use orchd_model::{Status, TaskId, Time, WorkflowId};
 use orchd_store::StoredAttempt;
 use std::collections::BTreeMap;
@@ -41,7 +41,7 @@ impl WorkflowFigures {
             let (status, count) = (task.status(), task.range().len());
             figures.total += count;
             figures.count(status, count, last.get(&task.id).copied());
-            figures.running.extend(running_since(task).map(|since| (task.id, since)));
+            figures.running.extend(task.running_since().map(|since| (task.id, since)));
         }
         figures.used =
             attempts.iter().fold(0, |sum, (_, attempt)| sum.saturating_add(attempt.end.execution_time.0));
@@ -132,27 +132,13 @@ fn ended_as(fact: &Fact) -> Option<Status> {
     }
 }
 
-/// When the attempt that is under way started.
-fn running_since(task: &TaskRecord) -> Option<Time> {
-    match task.phase {
-        Phase::Running { started_at, .. } => Some(started_at),
-        Phase::Waiting
-        | Phase::Checking
-        | Phase::Computing
-        | Phase::Delayed { .. }
-        | Phase::Ready { .. }
-        | Phase::Ended(_)
-        | Phase::Skipped(_) => None,
-    }
-}
-
 /// The most tasks that ran at one instant.
 fn peak(tasks: &[TaskRecord], attempts: &[(TaskId, StoredAttempt)], now: Time) -> usize {
     let ended = attempts.iter().map(|(_, attempt)| {
         let started_at = attempt.end.started_at;
         (started_at, started_at + attempt.end.execution_time)
     });
-    let under_way = tasks.iter().filter_map(running_since).map(|since| (since, now));
+    let under_way = tasks.iter().filter_map(TaskRecord::running_since).map(|since| (since, now));
     let mut changes: Vec<(Time, i32)> = Vec::with_capacity(2 * attempts.len());
     for (from, until) in ended.chain(under_way) {
         changes.push((from, 1));

@@ -151,15 +151,7 @@ impl Core {
             workflow.unfinished += count;
             workflow.finally += if record.role.finally { count } else { 0 };
             workflow.compensations += u64::from(record.role.compensation.is_some());
-            match was {
-                Status::Failed => workflow.failed -= count,
-                Status::Cancelled => workflow.cancelled -= count,
-                Status::Pending
-                | Status::Running
-                | Status::Retrying
-                | Status::Completed
-                | Status::Skipped => {}
-            }
+            workflow.forget_end(was, count);
         }
         self.insert(record.clone());
         // Only now, so that their queue and the limit of their workflow stay if they were the last.

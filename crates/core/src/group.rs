@@ -144,15 +144,7 @@ impl Core {
         let Some(record) = self.record(id) else { return };
         let count = record.range().len();
         if let Some(workflow) = record.demand.workflow.and_then(|id| self.workflows.get_mut(&id)) {
-            match record.status() {
-                Status::Failed => workflow.failed -= count,
-                Status::Cancelled => workflow.cancelled -= count,
-                Status::Pending
-                | Status::Running
-                | Status::Retrying
-                | Status::Completed
-                | Status::Skipped => {}
-            }
+            workflow.forget_end(record.status(), count);
             workflow.grown.retain(|grown| !grown.range().contains(id));
         }
         let demand = Demand { workflow: None, ..(*record.demand).clone() };

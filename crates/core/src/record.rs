@@ -227,6 +227,12 @@ impl TaskRecord {
         )
     }
 
+    /// Since when the attempt that is under way runs, if one is.
+    #[must_use]
+    pub fn running_since(&self) -> Option<Time> {
+        if let Phase::Running { started_at, .. } = self.phase { Some(started_at) } else { None }
+    }
+
     /// The tasks that it stands for.
     #[must_use]
     pub fn range(&self) -> TaskRange {
@@ -327,6 +333,12 @@ impl WorkflowRecord {
         let first = Elements { first: self.first_task, count: self.task_count };
         let all = std::iter::once(first).chain(self.grown.iter().copied());
         all.flat_map(|part| (part.first.0..part.first.0 + part.count).map(TaskId))
+    }
+
+    /// So many of its tasks have no longer ended like this.
+    pub(crate) fn forget_end(&mut self, was: Status, count: u64) {
+        self.failed -= if was == Status::Failed { count } else { 0 };
+        self.cancelled -= if was == Status::Cancelled { count } else { 0 };
     }
 
     /// Unfinished tasks that do not wait for the others.
