@@ -37,8 +37,10 @@ impl Core {
                 is_looked_at || workers.is_free_for(&pool.runner)
             });
             let Some((queue, rank)) = candidate else { return };
+            self.watches.forget(queue);
             match self.first_fit(queue, rank) {
                 Ok(variant) if self.start(queue, variant, rank, out) => {
+                    self.note_all_taken(queue, variant);
                     // What it has taken, one that waits for a slot may now wait for, too.
                     if !self.queues.get(queue).needs_nothing() {
                         waits_for_slot.clear();
@@ -88,9 +90,10 @@ impl Core {
         };
         match block {
             // The first in order is not overtaken: a waiting writer stops later readers.
-            Block::Mode | Block::Rate(_) | Block::Behind(_) => {
-                let not_before = self.throttled_until(index, variant);
-                self.ledger.reserve(need, (rank, variant), None, not_before);
+            Block::Mode | Block::Rate(_) | Block::Behind(_) => self.reserve_turn(index, variant, rank, need),
+            Block::Throttled(_) => {
+                self.bear(rank.task, variant, Some(block));
+                self.watch(index, variant, rank);
             }
             _ if block.is_bar() => self.bear(rank.task, variant, Some(block)),
             // What a group may run is lent to the first in order, and reserved by nobody.
@@ -114,7 +117,7 @@ impl Core {
     /// No waiting for holders helps a task. What an operator or its own size keeps back must not keep others back.
     /// Who was told to wait keeps what he has reserved, and those pass who are over before he may go on.
     fn bear(&mut self, task: TaskId, variant: u32, bar: Option<Block>) {
-        if bar.is_none_or(|bar| matches!(bar, Block::Throttled(_))) {
+        if bar.is_none_or(Block::is_throttle) {
             let not_before = self.throttled_until(self.task(task).queue, variant);
             self.ledger.set_not_before(task, variant, not_before);
         } else {
@@ -127,6 +130,12 @@ impl Core {
         let needs = self.queues.get(index).variants.get(variant as usize)?.needs.iter();
         let ends = needs.filter_map(|need| self.ledger.get(need.resource).throttled_until);
         ends.filter(|until| *until > self.now).max()
+    }
+
+    /// The head of a queue has its turn on a resource from now on.
+    pub(crate) fn reserve_turn(&mut self, index: usize, variant: u32, rank: Rank, need: Need) {
+        let not_before = self.throttled_until(index, variant);
+        self.ledger.reserve(need, (rank, variant), None, not_before);
     }
 
     /// A task that is short of an amount has reserved it once it has been ready for long enough.
@@ -161,7 +170,8 @@ impl Core {
     }
 
     /// What keeps a task from starting in a variant. There it waits for one thing at a time: what no waiting
-    /// helps against comes first, then what it was found to wait for, until that lets it pass.
+    /// helps against comes first, throttles after what has no end; then what it was found to wait for, until that
+    /// lets it pass.
     fn first_block(&self, variant: &Variant, asker: &Asker) -> Option<(Need, Block)> {
         let block_of = |need: &Need| {
             let resource = self.ledger.get(need.resource);
@@ -170,16 +180,17 @@ impl Core {
         let mut blocks = variant.needs.iter().filter_map(block_of);
         let first = blocks.next()?;
         let former = |(need, _): &(Need, Block)| variant.waits_for == Some((asker.rank.task, need.resource));
-        let mut chosen = first;
+        let (mut chosen, mut throttle) = (first, None);
         for other in std::iter::once(first).chain(blocks) {
-            if other.1.is_bar() {
+            if other.1.is_throttle() {
+                throttle = throttle.or(Some(other));
+            } else if other.1.is_bar() {
                 return Some(other);
-            }
-            if former(&other) {
+            } else if former(&other) {
                 chosen = other;
             }
         }
-        Some(chosen)
+        throttle.or(Some(chosen))
     }
 
     /// Nothing but a slot can keep this task from starting. Without one it may be placed ahead; false when it
@@ -209,6 +220,13 @@ impl Core {
         let order = (rank.class, rank.since);
         out.effects.push(Effect::Assign { worker, task, attempt, token, order, allotment, variant });
         true
+    }
+
+    /// What the head of a queue has taken, others may wait for now who were told to wait for something else.
+    fn note_all_taken(&mut self, index: usize, variant: u32) {
+        let needs = self.queues.get(index).needs_in(Some(variant));
+        let taken: Vec<ResourceIndex> = needs.iter().map(|need| need.resource).collect();
+        taken.into_iter().for_each(|resource| self.note_taken(resource));
     }
 
     /// What a task of this queue holds of the machine itself when it starts.

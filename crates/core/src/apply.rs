@@ -214,6 +214,7 @@ impl Core {
     pub(crate) fn leave_queue(&mut self, queue: usize) {
         self.queues.leave(queue, &mut self.ledger);
         if !self.queues.exists(queue) {
+            self.watches.forget(queue);
             self.timers.clear(Timer::Aging(queue));
             self.timers.clear(Timer::Reservation(queue));
         }

@@ -24,6 +24,7 @@ use crate::session::Sessions;
 use crate::task::Task;
 use crate::timer::Timers;
 use crate::turns::Turns;
+use crate::watches::Watches;
 use crate::worker::Workers;
 
 /// Room for so many tasks is not worth giving back.
@@ -104,6 +105,7 @@ pub struct Core {
     pub(crate) workers: Workers,
     pub(crate) queues: Queues,
     pub(crate) ledger: Ledger,
+    pub(crate) watches: Watches,
     pub(crate) timers: Timers,
     /// What running attempts have said lately; forgotten with the process, but for what is in their records.
     pub(crate) said: BTreeMap<TaskId, Said>,

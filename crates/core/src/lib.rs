@@ -71,6 +71,7 @@ mod timer;
 mod turns;
 mod variant;
 mod view;
+mod watches;
 mod worker;
 
 pub use crate::core::{Config, Core, Output};

@@ -13,6 +13,7 @@ use crate::record::{Meta, Phase, Snapshot};
 use crate::session::Sessions;
 use crate::timer::{Timer, Timers};
 use crate::turns::Turns;
+use crate::watches::Watches;
 use crate::worker::Workers;
 
 /// Workers cannot be heard of more often than this.
@@ -43,6 +44,7 @@ impl Core {
             tokens: FxHashMap::default(),
             workers: Workers::new(ahead),
             ledger: Ledger::default(),
+            watches: Watches::default(),
             timers: Timers::default(),
             paused: false,
             draining: false,

@@ -73,7 +73,12 @@ pub(crate) enum Block {
 impl Block {
     /// Whether no waiting for holders helps.
     pub fn is_bar(self) -> bool {
-        matches!(self, Self::Paused | Self::Closed | Self::Throttled(_) | Self::Unsatisfiable)
+        self.is_throttle() || matches!(self, Self::Paused | Self::Closed | Self::Unsatisfiable)
+    }
+
+    /// Whether it is known by when it is over, and no reason to lose a turn.
+    pub fn is_throttle(self) -> bool {
+        matches!(self, Self::Throttled(_))
     }
 }
 
@@ -223,6 +228,16 @@ impl Resource {
         bars.into_iter().flatten()
     }
 
+    /// Whether what others hold, or have drawn, keeps a claim from it.
+    pub fn is_taken_from(&self, mode: Mode, amount: Amount, now: Time) -> bool {
+        self.excludes(mode) || self.rate_block(mode, amount, now).is_some()
+    }
+
+    /// Whether a holder shares with nobody, or this mode does not.
+    fn excludes(&self, mode: Mode) -> bool {
+        self.holders.values().next().is_some_and(|hold| !hold.mode.admits(mode))
+    }
+
     /// Why the need of this task cannot be granted now, if it cannot.
     pub fn block(&self, mode: Mode, amount: Amount, asker: &Asker) -> Option<Block> {
         self.blocks(mode, amount, asker).next()
@@ -235,9 +250,8 @@ impl Resource {
         amount: Amount,
         asker: &'a Asker,
     ) -> impl Iterator<Item = Block> + 'a {
-        let excluded = move || self.holders.values().next().is_some_and(|hold| !hold.mode.admits(mode));
         let bars = self.bars(mode, amount, asker.now);
-        let mode_block = std::iter::once_with(move || excluded().then_some(Block::Mode));
+        let mode_block = std::iter::once_with(move || self.excludes(mode).then_some(Block::Mode));
         let beside = std::iter::once_with(move || self.beside_block(mode, amount, asker));
         let short = std::iter::once_with(move || self.short_block(mode, amount));
         let behind = std::iter::once_with(move || {

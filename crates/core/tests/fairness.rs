@@ -202,6 +202,26 @@ fn meanwhile() -> impl Strategy<Value = Meanwhile> {
     ]
 }
 
+/// What a writer that needs a rate besides finds when it comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Begins {
+    /// A reader has the lock.
+    Untold,
+    /// So it is, and the rate is throttled.
+    ToldBehind,
+    /// The rate is throttled; the lock is free, and then the first reader takes it.
+    ToldBefore,
+}
+
+fn begins() -> impl Strategy<Value = Begins> {
+    prop_oneof![Just(Begins::Untold), Just(Begins::ToldBehind), Just(Begins::ToldBefore)]
+}
+
+fn throttle(world: &mut World, pause: Span) {
+    let command = Command::Throttle { resource: named("external_api:x"), pause, by: None, create: false };
+    assert!(world.handle(command).0.is_ok());
+}
+
 /// A writer that needs a rate besides, and all that comes after it.
 struct Waiting {
     world: World,
@@ -219,12 +239,20 @@ struct Waiting {
 
 impl Waiting {
     /// A reader has the lock, and the writer waits for it.
-    fn new() -> Self {
+    fn new(begins: Begins) -> Self {
         let mut world = world(64);
+        let mut throttled_until = Time(0);
+        if begins != Begins::Untold {
+            throttled_until = Time(5_000_000);
+            throttle(&mut world, Span::from_secs(5));
+        }
+        let writer = || claiming("writer", "lock:a:write,external_api:x");
+        let early = (begins == Begins::ToldBefore).then(|| add(&mut world, writer()));
         let reader = add(&mut world, claiming("first reader", "lock:a"));
-        let writer = add(&mut world, claiming("writer", "lock:a:write,external_api:x"));
+        assert_eq!(status(&world, reader), Status::Running);
+        let writer = early.unwrap_or_else(|| add(&mut world, writer()));
         let ends = BTreeMap::from([(reader, Time(3_000_000))]);
-        let (lives, timeouts, throttled_until) = Default::default();
+        let (lives, timeouts) = Default::default();
         Self { world, writer, ends, lives, timeouts, throttled_until, passed: Vec::new() }
     }
 
@@ -260,10 +288,8 @@ impl Waiting {
             }
             Meanwhile::Guard(life) => self.come_as_guard(*life),
             Meanwhile::Throttle(pause) => {
-                let (now, resource) = (self.world.now, named("external_api:x"));
-                let command = Command::Throttle { resource, pause: *pause, by: None, create: false };
-                assert!(self.world.handle(command).0.is_ok());
-                self.throttled_until = now + *pause;
+                throttle(&mut self.world, *pause);
+                self.throttled_until = self.world.now + *pause;
             }
             Meanwhile::Restart(life) => {
                 let attached = self.world.core.workers().iter().map(|view| view.id).collect();
@@ -306,12 +332,14 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// A writer waits for the readers that were there before it. Those who came later pass only if their timeouts say
-    /// that they are over before it may start. However often it is told to wait, and over a restart, too.
+    /// that they are over before it may start. However often it is told to wait, before it comes or after, and over a
+    /// restart, too.
     #[test]
     fn a_writer_that_is_told_to_wait_is_passed_by_those_alone_that_are_over_in_time(
+        begins in begins(),
         meanwhile in prop::collection::vec((0_u64..3_000, meanwhile()), 1..60),
     ) {
-        let mut waiting = Waiting::new();
+        let mut waiting = Waiting::new(begins);
         for (pause, what) in &meanwhile {
             waiting.pass(waiting.world.now + Span::from_millis(*pause));
             waiting.come(what);
@@ -349,9 +377,7 @@ proptest! {
                 spec_of(&mut task).priority = one.class;
                 spec_of(&mut task).timeout = one.timeout.map(Span::from_secs);
                 if let Some(pause) = one.throttle_ms {
-                    let (resource, pause) = (named("external_api:x"), Span::from_millis(pause));
-                    let command = Command::Throttle { resource, pause, by: None, create: false };
-                    prop_assert!(world.handle(command).0.is_ok());
+                    throttle(&mut world, Span::from_millis(pause));
                 }
                 lives.insert(add(&mut world, task), Span::from_millis(one.life_ms));
             }

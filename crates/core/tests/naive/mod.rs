@@ -5,8 +5,9 @@
 //! it, else for what it was found to wait for before, until that lets it pass, else for its first need that is not
 //! free. If that is held in a conflicting mode or reserved by a task before it, or has too few tokens, it reserves it,
 //! until it starts, ends, is held or paused; and if it is short of an amount, once it has been ready for the
-//! reservation delay. One with variants does so for each of them, and starts in the first that has all. While one
-//! with a reservation is throttled, those pass who have ended when that is over. Reserved tokens are kept: others
+//! reservation delay. One with variants does so for each of them, and starts in the first that has all. One that is
+//! throttled waits for that, and reserves each other need at once when it is held in a conflicting mode, or has too
+//! few tokens; those pass who have ended when the throttle is over. Reserved tokens are kept: others
 //! draw what is left beside them.
 
 use orchd_model::{Amount, Claim, Mode, On, Priority, Span, Status, Time};
@@ -16,6 +17,8 @@ mod judge;
 pub mod steps;
 mod throttles;
 mod tokens;
+
+use throttles::Watches;
 
 /// A resource, `workflow 1` or `session 1`; how; how much.
 pub type Need = (String, Mode, Amount);
@@ -124,6 +127,7 @@ pub struct Worker {
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Block {
     Barred,
+    Throttled,
     Mode,
     Short,
     Behind,
@@ -164,6 +168,7 @@ pub struct Naive {
     pub paused_all: bool,
     /// What the first task of a demand was found to wait for in each variant, and which task that was.
     waits_for: BTreeMap<Demand, (usize, Vec<String>)>,
+    watches: Watches,
     /// Counted resources of which nobody has said how much there is.
     pub missing: BTreeSet<String>,
     ended: VecDeque<usize>,
@@ -370,14 +375,21 @@ impl Naive {
         is_shut || self.whole(resource).is_some_and(|c| charge > c)
     }
 
+    /// Whether a holder's mode does.
+    fn excludes(&self, (resource, mode, _): &Need) -> bool {
+        self.holders(resource).iter().any(|(held, _)| !held.admits(*mode))
+    }
+
     fn held_block(&self, need: &Need) -> Option<Block> {
         let (resource, mode, amount) = need;
         let holders = self.holders(resource);
         let held = holders.iter().fold(Amount::ZERO, |sum, (_, amount)| sum + *amount);
         let wanted = held + self.charge(resource, *mode, *amount);
-        if self.is_barred(need) || self.is_throttled(need) {
+        if self.is_barred(need) {
             Some(Block::Barred)
-        } else if holders.iter().any(|(held, _)| !held.admits(*mode)) {
+        } else if self.is_throttled(need) {
+            Some(Block::Throttled)
+        } else if self.excludes(need) {
             Some(Block::Mode)
         } else if self.capacity.get(resource).is_some_and(|capacity| wanted > *capacity) {
             Some(Block::Short)
@@ -491,6 +503,7 @@ impl Naive {
         let task = &mut self.tasks[id];
         (task.state, task.started, task.variant) = (State::Running(worker, false), self.now, variant);
         task.unreserve();
+        self.note_taken();
     }
 
     fn drop_reservations(&mut self) {
@@ -519,6 +532,7 @@ impl Naive {
         if !is_open && (!is_served || waits_for_slot.contains(&pool)) {
             return None;
         }
+        self.watches.remove(&demand);
         let variants = 0..self.tasks[id].variants.len();
         let former = self.waits_for.get(&demand).filter(|(task, _)| *task == id);
         let former = former.map(|(_, resources)| resources.clone());
@@ -539,6 +553,7 @@ impl Naive {
                     task.reserved.insert((variant, need.clone()));
                 }
                 Block::Short if !is_group => self.reserve_amount(rank, variant, need),
+                Block::Throttled => self.watch(rank, variant),
                 Block::Short | Block::Barred | Block::Beside => {}
             }
         }
@@ -552,7 +567,8 @@ impl Naive {
         let needs = &self.tasks[rank.2].variants[variant];
         let blocks: Vec<(&Need, Block)> =
             needs.iter().filter_map(|n| Some((n, self.block(n, rank, &classes)?))).collect();
-        let chosen = blocks.iter().find(|(_, block)| *block == Block::Barred);
+        let stands = |one: Block| blocks.iter().find(move |(_, block)| *block == one);
+        let chosen = stands(Block::Barred).or_else(|| stands(Block::Throttled));
         let chosen = chosen.or_else(|| blocks.iter().find(|(need, _)| Some(need.0.as_str()) == former));
         chosen.or(blocks.first()).map(|(need, block)| (need.0.clone(), *block))
     }
@@ -571,6 +587,7 @@ impl Naive {
     /// After a restart all is reserved that was, and workers are away.
     pub fn restart(&mut self) {
         self.waits_for.clear();
+        self.watches.clear();
         self.workers.iter_mut().for_each(|worker| worker.attached = false);
     }
 }
