@@ -18,7 +18,7 @@ use crate::keys::Keys;
 use crate::ledger::Ledger;
 use crate::operate::Revival;
 use crate::progress::Said;
-use crate::queue::Queues;
+use crate::queues::Queues;
 use crate::record::{Counters, Meta, ScheduleRecord, Scope, TaskRecord, WorkflowRecord};
 use crate::session::Sessions;
 use crate::task::Task;

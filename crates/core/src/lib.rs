@@ -56,6 +56,7 @@ mod place;
 mod pool;
 mod progress;
 mod queue;
+mod queues;
 mod rank;
 mod record;
 mod rerun;

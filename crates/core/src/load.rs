@@ -8,7 +8,7 @@ use crate::command::Effect;
 use crate::core::{Config, Core, Output};
 use crate::keys::Keys;
 use crate::ledger::Ledger;
-use crate::queue::Queues;
+use crate::queues::Queues;
 use crate::record::{Meta, Phase, Snapshot};
 use crate::session::Sessions;
 use crate::timer::{Timer, Timers};

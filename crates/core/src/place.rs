@@ -19,7 +19,7 @@ use orchd_model::{Allotment, Code, Refusal, Span, Time, Token, WorkerId};
 use crate::command::{Effect, Reply};
 use crate::core::{Core, Output};
 use crate::event::Fact;
-use crate::queue::Queues;
+use crate::queues::Queues;
 use crate::rank::{Rank, aged, next_aging};
 use crate::record::{Phase, Placement, Recall, Stop};
 use crate::timer::Timer;

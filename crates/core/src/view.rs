@@ -101,7 +101,7 @@ impl Core {
     fn waiting(&self, is_asked_for: impl Fn(ResourceIndex) -> bool) -> BTreeMap<ResourceIndex, u64> {
         let mut waiting = BTreeMap::new();
         for (_, queue) in self.queues.all() {
-            let Some(rank) = queue.rank() else { continue };
+            let Some(rank) = queue.rank else { continue };
             let asker = self.asker(rank);
             let is_blocked = |need: &&Need| {
                 is_asked_for(need.resource)

@@ -92,7 +92,7 @@ impl Core {
     fn watching(&self, index: usize, variant: u32) -> Option<Rank> {
         let queue = self.queues.get(index);
         let ((since, task), _) = self.watches.by_queue.get(&index)?;
-        let rank = queue.rank().filter(|rank| (rank.since, rank.task) == (*since, *task))?;
+        let rank = queue.rank.filter(|rank| (rank.since, rank.task) == (*since, *task))?;
         let is_barred = |need: &Need| {
             let bar = self.ledger.get(need.resource).bar(need.mode, need.amount, self.now);
             bar.is_some_and(|bar| !bar.is_throttle())
