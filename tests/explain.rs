@@ -152,7 +152,7 @@ fn five_others_are_told_of_a_task_that_is_first_of_all_in_a_workflow() {
     for part in [
         "\n  held\n",
         "\n  paused (all)\n",
-        &format!("\n  workflow {} runs its limit of 1 at once\n", flow.workflow),
+        &format!("\n  workflow flow ({}) runs its limit of 1 at once\n", flow.workflow),
         "\n  none of its variants fits:\n",
         "\n    variant 0: gpu:system_gpu\n      short of gpu:system_gpu: wants 1 read, 0 free\n",
         &format!("\n        held by {kept} ("),

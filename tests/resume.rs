@@ -129,7 +129,7 @@ fn a_paused_workflow_starts_nothing_until_it_is_resumed() {
     until("what ran has ended", || daemon.stats().running == 0);
     daemon.kill_and_restart();
     let why = daemon.orchctl(&["why", "3"]).succeeds().out.clone();
-    assert!(why.contains("paused (workflow 1)"), "{why}");
+    assert!(why.contains("paused (workflow three (1))"), "{why}");
     daemon.orchctl(&["workflow", "rerun", "three", "--from", "c"]).fails_with(5, &["has not ended"]);
     daemon.orchctl(&["workflow", "resume", "three"]).succeeds();
     assert_eq!(daemon.lines("ran"), ["a", "b", "c7"]);

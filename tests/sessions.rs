@@ -34,7 +34,7 @@ fn a_session_is_made_shown_listed_used_and_closed() {
     let second = add(&daemon, &["--session", "1", "--", "true"]);
     daemon.until_status(first, Status::Running);
     let why = daemon.orchctl(&["why", &second.to_string()]).succeeds().out.clone();
-    assert!(why.contains("session 1 runs its limit of 1 at once"), "{why}");
+    assert!(why.contains("session nightly runs its limit of 1 at once"), "{why}");
     // It is there after a restart, with its limit.
     daemon.kill_and_restart();
     let shown = daemon.orchctl(&["session", "show", "nightly", "--json"]).json();

@@ -20,6 +20,7 @@ use std::sync::Arc;
 use crate::command::{Effect, Join, NewClaim, NewTask, Reply};
 use crate::core::{Core, Output};
 use crate::event::Fact;
+use crate::explain::paused;
 use crate::ledger::Ledger;
 use crate::rank::Rank;
 use crate::record::{Phase, TaskRecord, WorkerRecord};
@@ -102,16 +103,16 @@ impl Core {
     fn would_wait(&self, new: &NewTask) -> Option<Reason> {
         let priority = new.spec.priority;
         if self.paused {
-            return Some(Reason::Paused { scope: "all".to_owned() });
+            return Some(paused("all".to_owned()));
         }
         if self.draining {
-            return Some(Reason::Paused { scope: "draining".to_owned() });
+            return Some(paused("draining".to_owned()));
         }
         if let Some(because) = &self.held_back {
             return Some(Reason::Guard { because: because.clone() });
         }
         if self.queues.is_class_paused(priority) {
-            return Some(Reason::Paused { scope: format!("priority {priority}") });
+            return Some(paused(format!("priority {priority}")));
         }
         let rank = Rank { class: priority, since: self.now, task: self.meta.next_task };
         let asker = Asker { rank, now: self.now, ends_by: None };

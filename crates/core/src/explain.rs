@@ -89,14 +89,14 @@ impl Core {
         };
         reasons.extend(until.map(|until| Reason::Delayed { until }));
         if self.paused {
-            reasons.push(Reason::Paused { scope: "all".to_owned() });
+            reasons.push(paused("all".to_owned()));
         }
         if self.draining {
-            reasons.push(Reason::Paused { scope: "draining".to_owned() });
+            reasons.push(paused("draining".to_owned()));
         }
         let guard_place = reasons.len();
         if self.queues.is_class_paused(task.base_class()) {
-            reasons.push(Reason::Paused { scope: format!("priority {}", task.base_class()) });
+            reasons.push(paused(format!("priority {}", task.base_class())));
         }
         if let Some((session, first, _)) = self.behind(id) {
             let name = self.session(session).map_or_else(|| session.to_string(), |s| s.name.to_string());
@@ -180,17 +180,17 @@ impl Core {
                 reasons.dedup();
                 return reasons;
             }
-            ResourceKey::Workflow(id) => format!("workflow {id}"),
-            ResourceKey::Session(id) => format!("session {id}"),
+            ResourceKey::Workflow(id) => Scope::Workflow(*id),
+            ResourceKey::Session(id) => Scope::Session(*id),
         };
-        blocks.map(|block| group_reason(block, resource, group.clone())).collect()
+        blocks.map(|block| group_reason(block, resource, &group, self.name_of(&group))).collect()
     }
 
     fn block_reason(&self, block: Block, need: &Need, resource: &Resource, name: &ResourceName) -> Reason {
         let wants = resource.charge(need.mode, need.amount);
         let name = name.clone();
         match block {
-            Block::Paused => Reason::Paused { scope: format!("resource {name}") },
+            Block::Paused => paused(format!("resource {name}")),
             Block::Unsatisfiable => Reason::Unsatisfiable {
                 resource: name,
                 wants,
@@ -317,6 +317,15 @@ impl Core {
         (first.into_iter().map(|rank| self.task_ahead(rank.task)).collect(), count)
     }
 
+    /// The name of a workflow or session in memory.
+    fn name_of(&self, group: &Scope) -> Option<String> {
+        match group {
+            Scope::Workflow(id) => self.workflow(*id).map(|workflow| workflow.name.to_string()),
+            Scope::Session(id) => self.session(*id).map(|session| session.name.to_string()),
+            Scope::All | Scope::Priority(_) | Scope::Resource(_) => None,
+        }
+    }
+
     /// What is paused, as text.
     #[must_use]
     pub fn describe_scope(scope: &Scope) -> String {
@@ -330,11 +339,17 @@ impl Core {
     }
 }
 
-fn group_reason(block: Block, resource: &Resource, group: String) -> Reason {
+/// That something is paused which has no name but this.
+pub(crate) fn paused(scope: String) -> Reason {
+    Reason::Paused { scope, name: None }
+}
+
+fn group_reason(block: Block, resource: &Resource, group: &Scope, name: Option<String>) -> Reason {
     let limit =
         resource.capacity().map_or(0, |c| u32::try_from(c.as_thousandths() / 1000).unwrap_or(u32::MAX));
+    let group = Core::describe_scope(group);
     match block {
-        Block::Paused => Reason::Paused { scope: group },
-        _ => Reason::MaxParallel { group, limit },
+        Block::Paused => Reason::Paused { scope: group, name },
+        _ => Reason::MaxParallel { group, name, limit },
     }
 }

@@ -138,6 +138,9 @@ pub enum Reason {
     Paused {
         /// `all`, `priority low`, `workflow 3`, ….
         scope: String,
+        /// The name of the workflow or session.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        name: Option<String>,
     },
     /// The load of the machine holds back every start.
     Guard {
@@ -148,6 +151,9 @@ pub enum Reason {
     MaxParallel {
         /// `workflow 3`.
         group: String,
+        /// Its name.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        name: Option<String>,
         /// How many may run at once.
         limit: u32,
     },
@@ -177,6 +183,15 @@ pub enum Reason {
 impl Reason {
     /// Lists inside a reason are cut to this many entries; a count tells the rest.
     pub const SHOWN: usize = 10;
+}
+
+/// A workflow or a session as people call it: `workflow etl (3)`, as others may have this name, or `session nightly`.
+fn named(group: &str, name: Option<&str>) -> String {
+    match (name, group.split_once(' ')) {
+        (Some(name), Some(("session", _))) => format!("session {name}"),
+        (Some(name), Some((noun, id))) => format!("{noun} {name} ({id})"),
+        (Some(_), None) | (None, _) => group.to_owned(),
+    }
 }
 
 fn plural(count: usize, noun: &str) -> String {
@@ -236,9 +251,11 @@ impl fmt::Display for Reason {
             }
             Self::NoWorker { handler } => write!(f, "no worker for {handler}"),
             Self::NoSlot { slots } => write!(f, "no free slot ({})", plural(*slots as usize, "slot")),
-            Self::Paused { scope } => write!(f, "paused ({scope})"),
+            Self::Paused { scope, name } => write!(f, "paused ({})", named(scope, name.as_deref())),
             Self::Guard { because } => write!(f, "held back by the load guard: {because}"),
-            Self::MaxParallel { group, limit } => write!(f, "{group} runs its limit of {limit} at once"),
+            Self::MaxParallel { group, name, limit } => {
+                write!(f, "{} runs its limit of {limit} at once", named(group, name.as_deref()))
+            }
             Self::Turn { session, behind } => {
                 write!(f, "behind {} ({}): session {session} keeps an order", behind.task, behind.name)
             }
