@@ -202,12 +202,10 @@ fn who_does_not_come_back_within_the_lease_has_lost_it() {
     let held = kit::program::Running::start_open(holding(lock, "lock:a:exclusive"));
     until("it holds", || holders(&daemon, "lock:a").len() == 1);
     let id = holders(&daemon, "lock:a")[0].task;
-    let guard = claim_soon(&daemon, &["lock:a:exclusive"], named("guard"));
-    until_waiting(&daemon, "lock:a", 1);
     daemon.kill();
     drop(held);
     daemon.start_again();
-    let guard = guard.recv().unwrap().unwrap();
+    let guard = daemon.client().claim_with(claims(&["lock:a:exclusive"]), named("guard")).unwrap();
     let lost = daemon.ended_task(id);
     assert_eq!(lost.result.unwrap().error_type, Some(ErrorType::WorkerLost));
     assert!(matches!(lost.status_reason.unwrap().reason, StatusReason::Failed { .. }));

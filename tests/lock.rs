@@ -125,6 +125,24 @@ fn a_daemon_that_comes_back_changes_nothing_for_the_command() {
 }
 
 #[test]
+fn who_waits_and_is_stopped_for_longer_than_the_lease_is_told_that_it_waits_anew() {
+    let mut daemon = Daemon::configured(1, "[scheduler]\nlease = 0.2\n");
+    daemon.orchctl(&["resources", "close", "lock:a", "--create"]).succeeds();
+    let waits = lock(&daemon, &["--claim", "lock:a:exclusive"], "echo ran");
+    until("it waits", || daemon.stats().pending == 1);
+    process::send(waits.pid(), Signal::STOP);
+    daemon.kill_and_restart();
+    until("its place is lost", || daemon.stats().pending == 0);
+    process::send(waits.pid(), Signal::CONT);
+    until("it waits anew", || daemon.stats().pending == 1);
+    daemon.orchctl(&["resources", "open", "lock:a"]).succeeds();
+    let said = waits.ended();
+    assert_eq!((said.code, &*said.out), (Some(0), "ran\n"));
+    assert_eq!(said.err, "orchctl: lost its place: silent for longer than the lease; queued anew\n");
+    daemon.assert_nothing_is_held();
+}
+
+#[test]
 fn a_daemon_that_is_away_waits_for_nobody_whose_process_has_ended() {
     let mut daemon = Daemon::configured(1, "[scheduler]\nlease = \"1h\"\n");
     let hour = "1h";

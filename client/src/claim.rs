@@ -64,7 +64,8 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// A refusal (`unsatisfiable`, `not_configured`, …), or no connection.
+    /// A refusal (`unsatisfiable`, `not_configured`, …, or `stale_token`: see [`claim_with`](Self::claim_with)), or no
+    /// connection.
     pub async fn claim(&self, claims: impl IntoIterator<Item = Claim>) -> Result<ClaimGuard, Error> {
         self.claim_with(claims, ClaimOptions::default()).await
     }
@@ -89,7 +90,9 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// A refusal, `timed_out` when it is not granted in time, or no connection.
+    /// A refusal, `timed_out` when it is not granted in time, `stale_token` when the place in the queue was lost while
+    /// it waited (this process was stopped while the daemon was restarted, say, for longer than the lease), or no
+    /// connection.
     pub async fn claim_with(
         &self,
         claims: impl IntoIterator<Item = Claim>,
@@ -106,7 +109,8 @@ impl Client {
     ) -> (Result<ClaimGuard, Error>, JoinHandle<()>) {
         let ClaimOptions { name, priority, wait } = options;
         let name = name.unwrap_or_else(program);
-        let request = ClaimRequest { name, claims, priority, wait: wait != Some(Duration::ZERO) };
+        let request =
+            ClaimRequest { name, claims, priority, wait: wait != Some(Duration::ZERO), returns: false };
         let settings = self.transport.settings();
         let (keeper, ends) = Keeper::new(self.transport.socket().to_owned(), settings, request);
         let Ends { mut granted, wishes, loss, away } = ends;

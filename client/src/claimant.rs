@@ -208,7 +208,12 @@ impl Keeper {
         let mut impatient_since: Option<Instant> = None;
         loop {
             let error = match self.connect().await {
-                Ok(session) => return Ok(session),
+                Ok(session) => {
+                    if let Some(claim) = &mut self.hello.claim {
+                        claim.returns = true;
+                    }
+                    return Ok(session);
+                }
                 Err(Error::Refused(refusal)) if !passes(refusal.code) => return Err(refusal.into()),
                 Err(error) => error,
             };

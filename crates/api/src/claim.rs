@@ -21,6 +21,10 @@ pub struct ClaimRequest {
     /// Whether it waits for what is not free; if not it is refused then.
     #[serde(default = "waits")]
     pub wait: bool,
+    /// Whether this client was welcomed before: if it is not known any more it is refused, and takes no new place
+    /// behind the others.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub returns: bool,
 }
 
 fn waits() -> bool {

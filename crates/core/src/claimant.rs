@@ -50,13 +50,17 @@ impl Core {
 
     /// A client claims something, or comes back to what it claimed.
     pub(crate) fn claim(&mut self, claim: NewClaim, out: &mut Output) -> Result<Reply, Refusal> {
-        let NewClaim { join, task: new, owner, waits } = claim;
+        let NewClaim { join, task: new, owner, waits, returns } = claim;
         if let Some(id) = self.workers.known_claimant(join.incarnation) {
             self.come_back(id, &join, out);
             return Ok(Reply::Joined(id));
         }
         if let Some(token) = join.holds.first() {
             return Err(stale(*token).hint("the lease was over before the client came back"));
+        }
+        if returns {
+            let refusal = Refusal::new(Code::StaleToken, "lost its place: silent for longer than the lease");
+            return Err(refusal.hint("claim again, to wait behind those that came meanwhile"));
         }
         if new.spec.claims.is_empty() {
             return Err(Refusal::new(Code::Malformed, "nothing is claimed"));

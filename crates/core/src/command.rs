@@ -135,6 +135,8 @@ pub struct NewClaim {
     pub owner: u32,
     /// Whether it waits for what is not free.
     pub waits: bool,
+    /// Whether it stood in the order before, and means to stand there still.
+    pub returns: bool,
 }
 
 /// A schedule to add.

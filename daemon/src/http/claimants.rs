@@ -18,7 +18,7 @@ pub fn is_claimant(hello: &WorkerHello) -> bool {
 /// # Errors
 /// `malformed` or `too_large` when it names no claim, or one that cannot be.
 pub fn new_claim(hello: &WorkerHello, join: Join, peer: Peer) -> Result<Box<NewClaim>, Refusal> {
-    let Some(ClaimRequest { name, claims, priority, wait }) = hello.claim.clone() else {
+    let Some(ClaimRequest { name, claims, priority, wait, returns }) = hello.claim.clone() else {
         return Err(Refusal::new(Code::Malformed, "a claimant says what it claims").value("claim"));
     };
     let claims = orchd_model::merge_claims(claims);
@@ -35,5 +35,5 @@ pub fn new_claim(hello: &WorkerHello, join: Join, peer: Peer) -> Result<Box<NewC
     };
     let note = absent::note(&join.note.kind, peer.pid);
     let join = Join { slots: 1, process: false, handlers: Vec::new(), note, ..join };
-    Ok(Box::new(NewClaim { join, task, owner: peer.uid, waits: wait }))
+    Ok(Box::new(NewClaim { join, task, owner: peer.uid, waits: wait, returns }))
 }

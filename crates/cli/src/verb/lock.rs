@@ -4,13 +4,13 @@
 
 use clap::{Args, ValueEnum};
 use orchd_client::api::StopCause;
-use orchd_client::{Claim, ClaimGuard, ClaimOptions, Loss, Priority};
-use orchd_model::{ErrorType, Outcome, Span};
+use orchd_client::{Claim, ClaimGuard, ClaimOptions, Client, Error, Loss, Priority};
+use orchd_model::{Code, ErrorType, Outcome, Span};
 use rustix::process::Signal;
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::command_line::PROGRAM;
 use crate::context::Context;
@@ -64,7 +64,7 @@ impl Lock {
         // From here on none is missed: what comes when the claims are there is meant for the command.
         let mut signals = Signals::listen()?;
         let guard = tokio::select! {
-            guard = client.claim_with(self.claim.clone(), options) => guard?,
+            guard = self.claim(&client, options) => guard?,
             signal = signals.next() => return Ok(gave_up(signal)),
         };
         let task = guard.task();
@@ -103,6 +103,20 @@ impl Lock {
             context.screen.json(&client.get(task).await?)?;
         }
         Ok(exit)
+    }
+
+    /// Waits for the claims; when its place is lost, behind those that came meanwhile.
+    async fn claim(&self, client: &Client, mut options: ClaimOptions) -> Result<ClaimGuard, Error> {
+        let (begun, wait) = (Instant::now(), options.wait);
+        loop {
+            match client.claim_with(self.claim.clone(), options.clone()).await {
+                Err(Error::Refused(refusal)) if refusal.code == Code::StaleToken => {
+                    tell(&format!("{}; queued anew", refusal.message));
+                    options.wait = wait.map(|wait| wait.saturating_sub(begun.elapsed()));
+                }
+                ended => return ended,
+            }
+        }
     }
 
     /// Waits for the end of the command, and passes on what is meant for it.

@@ -23,7 +23,7 @@ impl World {
         let (handlers, note) = (Vec::new(), WorkerNote::default());
         let join = Join { incarnation, slots: 1, process: false, handlers, holds: Vec::new(), note };
         let id = self.core.meta().next_task;
-        let (reply, out) = self.claim(NewClaim { join, task, owner: 1000, waits });
+        let (reply, out) = self.claim(NewClaim { join, task, owner: 1000, waits, returns: false });
         (id, reply, out)
     }
 
@@ -31,6 +31,7 @@ impl World {
     pub fn come_back(&mut self, client: WorkerId, holds: Vec<Token>) -> (Result<Reply, Refusal>, Output) {
         let mut claim = self.claims[&client].clone();
         claim.join.holds = holds;
+        claim.returns = true;
         self.claim(claim)
     }
 }
