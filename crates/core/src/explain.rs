@@ -290,16 +290,21 @@ impl Core {
             |need: &&Need| self.ledger.get(need.resource).block(need.mode, need.amount, &asker).is_some();
         let blocking: Vec<usize> = own.needs().filter(blocks).map(|need| need.resource).collect();
         let competes = |queue: &Queue| {
-            if blocking.is_empty() {
+            if !std::ptr::eq(queue, own) && self.is_kept_back(queue) {
+                false
+            } else if blocking.is_empty() {
                 queue.pool == own.pool
             } else {
                 queue.needs().any(|need| blocking.contains(&need.resource))
             }
         };
+        let competing = |class: &Priority| {
+            !self.queues.is_class_paused(*class) || self.queues.is_class_paused(task.base_class())
+        };
         let mut first: Vec<Rank> = Vec::new();
         let mut count = 0;
         for (_, queue) in self.queues.all().filter(|(_, queue)| competes(queue)) {
-            for class in Priority::ALL {
+            for class in Priority::ALL.into_iter().filter(competing) {
                 let ranks = queue.ready[class.index()].iter().map(|(since, task)| Rank {
                     class: aged(class, *since, self.now, self.config.aging),
                     since: *since,
@@ -315,6 +320,16 @@ impl Core {
         first.sort_unstable();
         first.truncate(Reason::SHOWN);
         (first.into_iter().map(|rank| self.task_ahead(rank.task)).collect(), count)
+    }
+
+    /// Whether an operator, or their own size, keeps back all tasks of a queue in each of their variants: they keep
+    /// nobody else back, so they stand before nobody.
+    fn is_kept_back(&self, queue: &Queue) -> bool {
+        let keeps = |need: &Need| {
+            let bar = self.ledger.get(need.resource).bar(need.mode, need.amount, self.now);
+            bar.is_some_and(|bar| !matches!(bar, Block::Throttled(_)))
+        };
+        queue.variants.iter().all(|variant| variant.needs.iter().any(keeps))
     }
 
     /// The name of a workflow or session in memory.
