@@ -147,9 +147,10 @@ impl FromStr for Amount {
         let text = text.trim();
         let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
         let refuse = || {
-            Refusal::new(Code::Malformed, "not an amount")
-                .value(text)
-                .hint("write a number above 0, or a size such as 512MiB or 8GB")
+            let is_negative = text.strip_prefix('-').is_some_and(|rest| rest.parse::<Self>().is_ok());
+            let what = if is_negative { "an amount is not negative" } else { "not an amount" };
+            let hint = "write a number, such as 2 or 0.5, or a size, such as 512MiB or 8GB";
+            Refusal::new(Code::Malformed, what).value(text).hint(hint)
         };
         let number: f64 = text[..end].parse().map_err(|_| refuse())?;
         let scale = match text[end..].trim_start().to_ascii_lowercase().as_str() {
@@ -187,7 +188,7 @@ impl<'de> Deserialize<'de> for Amount {
             type Value = Amount;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an amount: a number above 0, or a size such as \"512MiB\"")
+                f.write_str("an amount: a number such as 2 or 0.5, or a size such as \"512MiB\"")
             }
 
             fn visit_u64<E: de::Error>(self, units: u64) -> Result<Amount, E> {

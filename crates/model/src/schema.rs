@@ -36,7 +36,7 @@ fn reads(generator: &SchemaGenerator) -> bool {
 schema! {
     Amount => |generator| if reads(generator) {
         json_schema!({
-            "description": "Units (cores, bytes, tokens): a number above 0, or a size such as \"512MiB\".",
+            "description": "Units (cores, bytes, tokens): a number such as 2 or 0.5, or a size such as \"512MiB\".",
             "type": ["number", "string"],
             "minimum": 0,
         })
