@@ -128,8 +128,8 @@ fn endless() -> Vec<(&'static str, String, &'static str)> {
         ("nest.yaml", nest(), "a name has 1 to 256 bytes: "),
         (
             "parameters.json",
-            format!("{{\"parameters\": {{{}}}, \"tasks\": []}}", counted(300_000, |n| format!("\"{n}\": 0"))),
-            "there are at most 10000 parameters: 300000",
+            format!("{{\"parameters\": {{{}}}, \"tasks\": []}}", counted(50_000, |n| format!("\"{n}\": 0"))),
+            "there are at most 10000 parameters: 50000",
         ),
         (
             "layout.json",
@@ -162,10 +162,31 @@ fn large() -> Vec<(&'static str, String, &'static str)> {
             "unknown key of a workflow: a0",
         ),
         ("values.json", values(), "unknown dependency: nobody"),
+    ]
+}
+
+/// Those with tasks, or values, without end.
+fn crowded() -> Vec<(&'static str, String, &'static str)> {
+    let tasks = |count, task: fn(usize) -> String| format!("{{\"tasks\": [{}]}}", counted(count, task));
+    let unknown = |n| format!("{{\"name\":\"t{n}\",\"dependencies\":[\"x{n}\"]}}");
+    let with_metadata = |n| format!("{{\"name\":\"t{n}\",\"metadata\":{{\"a\":1}}}}");
+    let wrong = |n| format!("{{\"nam\":\"t{n}\",\"dep\":[],\"x\":0,\"y\":0}}");
+    let keys = counted(100_001, |n| format!("\"{n}\":0"));
+    vec![
+        ("unknown.json", tasks(300_000, unknown), "and a part that was not looked at"),
+        ("same.json", tasks(300_000, |_| "{\"name\":\"t\"}".to_owned()), "and a part that was not looked at"),
+        ("wrong.json", tasks(1_000_000, wrong), "and a part that was not looked at"),
+        ("many.json", tasks(1_300_000, with_metadata), "a file has at most 1000000 tasks\n  hint: a program"),
         (
-            "wrong.json",
-            format!("{{\"tasks\": [{}{{}}]}}", "{\"name\":\"a\",\"x\":1},".repeat(100_000)),
-            "and a part that was not looked at",
+            "keys.json",
+            tasks(1, |_| String::new()).replace("[]", &format!("[{{{keys}}}]")),
+            "at most 100000 keys",
+        ),
+        ("blank.json", format!("{{\"tasks\": [[{}]]}}", " ".repeat(17 << 20)), "in at most 16777216 bytes"),
+        (
+            "beside.json",
+            format!("{{\"x\":[{}0]}}", "0,".repeat(1_000_000)),
+            "more than 1000000 values in one",
         ),
     ]
 }
@@ -173,7 +194,7 @@ fn large() -> Vec<(&'static str, String, &'static str)> {
 #[test]
 fn each_is_refused_with_its_reason_and_in_little_memory() {
     let daemon = Daemon::stopped(1, "");
-    for (name, text, words) in [hostile(), endless(), large()].concat() {
+    for (name, text, words) in [hostile(), endless(), large(), crowded()].concat() {
         daemon.write(name, text);
         let said = bounded(&daemon, &["workflow", "check", name]);
         said.fails_with(1, &[name, words]);

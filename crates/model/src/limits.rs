@@ -38,6 +38,8 @@ pub const FOREACH_ITEMS: u64 = 10_000;
 pub const COLLECTED_BYTES: usize = 4 << 20;
 /// Tasks in one workflow.
 pub const WORKFLOW_TASKS: usize = 2_000_000;
+/// Tasks in one workflow file: whoever reads it has each of them in memory, with a kilobyte or two.
+pub const FILE_TASKS: usize = 1_000_000;
 /// What a workflow, or tasks that are added all or none, may send line by line: two million tasks of 500 bytes.
 pub const WORKFLOW_BYTES: usize = 1 << 30;
 /// A workflow file that is kept: what people write; larger ones are run from where they are.
@@ -75,6 +77,7 @@ pub const OUTPUT_LEAST_BYTES: u64 = 64 << 10;
 const _: () = assert!(SPEC_BYTES < FRAME_BYTES && RESULT_BYTES < FRAME_BYTES && FRAME_BYTES <= BODY_BYTES);
 // Every character may be written as six.
 const _: () = assert!(DEFINITION_BYTES * 6 + FILE_NAME_BYTES * 6 < BODY_BYTES);
+const _: () = assert!(FILE_TASKS <= WORKFLOW_TASKS);
 const _: () = assert!(FOREACH_ITEMS <= RANGE_EDGES && COLLECTED_BYTES < FRAME_BYTES);
 /// Schedules: each is looked at whenever one is due.
 pub const SCHEDULES: usize = 10_000;

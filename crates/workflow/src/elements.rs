@@ -55,7 +55,7 @@ fn foreach(node: &Node, report: &mut Report) -> Option<Foreach> {
                 None
             }
         },
-        Content::Null | Content::Bool(_) | Content::Number(..) | Content::Map(_) => {
+        Content::Null | Content::Bool(_) | Content::Number(..) | Content::Map(_) | Content::Items(_) => {
             wrong(node, "foreach", "a list, or an expression that gives one", report);
             None
         }
@@ -72,6 +72,6 @@ fn refuse_templates(node: &Node, report: &mut Report) {
         ),
         Content::List(items) => items.iter().for_each(|item| refuse_templates(item, report)),
         Content::Map(entries) => entries.iter().for_each(|entry| refuse_templates(&entry.node, report)),
-        Content::Null | Content::Bool(_) | Content::Number(..) | Content::Text(_) => {}
+        Content::Null | Content::Bool(_) | Content::Number(..) | Content::Text(_) | Content::Items(_) => {}
     }
 }

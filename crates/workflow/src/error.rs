@@ -11,9 +11,9 @@ use std::fmt;
 use crate::node::Position;
 
 /// Mistakes kept of one file: more than anybody reads, and a bound for files that are wrong everywhere.
-const ERRORS: usize = 200;
-/// Names that are compared with unknown ones before hints are given up: some tenths of a second.
-const COMPARED: usize = 200_000;
+pub(crate) const ERRORS: usize = 200;
+/// Names that are compared with unknown ones before hints are given up: a tenth or two of a second.
+const COMPARED: usize = 100_000;
 /// Longer text is not looked at for a near name: no name is that long.
 const SUGGESTED_BYTES: usize = 64;
 /// Characters of an offending value that are repeated.

@@ -7,16 +7,22 @@ use std::collections::{BTreeMap, HashMap};
 use crate::configured::{Configured, Loaded, Wanted, load_all};
 use crate::each::Known;
 use crate::error::{FileError, Report, shown};
-use crate::field::{list, map, number, parsed, text, unknown_key, wrong};
+use crate::field::{map, number, parsed, text, unknown_key, wrong};
 use crate::graph::Graph;
 use crate::handlers::Handlers;
+use crate::items::Walk;
+use crate::names::Names;
 use crate::node::{Content, Entry, Node, Position};
 use crate::parameters::{Declarations, Given};
 use crate::subworkflow::SubWorkflows;
+use crate::taken::Taken;
 use crate::task::{self, Defaults, Draft, Shared};
 
 /// Tasks of a cycle that an error names; of a longer one it names both ends.
 const CYCLE_SHOWN: usize = 12;
+
+/// Tasks that are read before there is room for all of them: they may be wrong everywhere.
+const FEW: usize = 10_000;
 
 pub(crate) const KEYS: [&str; 13] = [
     "on_event",
@@ -117,7 +123,7 @@ pub(crate) fn workflow(
     let sets = find("workflows").map(|entry| SubWorkflows::read(&entry.node, &shared.defaults, report));
     let tasks = task_lists(entries, document.at, "a workflow", report);
     let finally = find("finally").map(|entry| &entry.node);
-    shared.lists = tasks.iter().copied().chain(finally).collect();
+    shared.names = Names::of(tasks.iter().copied().chain(finally).collect());
     let names = shared.parameters.clone();
     let drafts = tasks_of(&tasks, finally, shared, report);
     let all = names.iter().all(|name| spec.parameters.contains_key(name));
@@ -206,8 +212,11 @@ pub(crate) fn task_lists<'n>(
 fn tasks_of(lists: &[&Node], finally: Option<&Node>, shared: Shared<'_>, report: &mut Report) -> Vec<Draft> {
     let mut drafts = read_all(lists, &shared, report);
     let shared = Shared { finally: true, ..shared };
-    let at_the_end = finally.map(|node| list(node, report, |item, report| task::read(item, &shared, report)));
-    drafts.extend(at_the_end.unwrap_or_default());
+    match finally.map(|node| (node, Walk::of(node))) {
+        Some((_, Some(walk))) => drafts.extend(read_each(walk, &shared, report)),
+        Some((node, None)) => drafts.extend(task::read(node, &shared, report)),
+        None => {}
+    }
     check_graph(&drafts, report);
     drafts
 }
@@ -222,30 +231,35 @@ pub(crate) fn read_all(lists: &[&Node], shared: &Shared<'_>, report: &mut Report
 }
 
 fn read_list(node: &Node, shared: &Shared<'_>, report: &mut Report) -> Vec<Draft> {
-    let Content::List(items) = &node.content else {
+    let Some(walk) = Walk::of(node) else {
         wrong(node, "tasks", "a list of tasks", report);
         return Vec::new();
     };
-    if items.is_empty() {
+    if walk.len() == 0 {
         report.add(node.at, "a workflow has at least one task");
     }
-    if items.len() > limits::WORKFLOW_TASKS {
-        report.add(
-            node.at,
-            format!("a workflow has at most {} tasks: {}", limits::WORKFLOW_TASKS, items.len()),
-        );
-        return Vec::new();
-    }
-    // Not grown: that would take up to twice the place, of which a task has nearly a kilobyte.
-    let mut drafts = Vec::with_capacity(items.len());
-    for item in items {
+    read_each(walk, shared, report)
+}
+
+fn read_each(mut walk: Walk<'_>, shared: &Shared<'_>, report: &mut Report) -> Vec<Draft> {
+    let mut drafts = Vec::with_capacity(walk.len().min(FEW));
+    let mut taken = Taken::new(&shared.names);
+    while let Some(item) = walk.next(report) {
         // Those that are wrong everywhere shall cost no more than others.
-        if report.is_full() {
+        if report.is_full() || taken.is_hopeless() {
             report.cut();
             break;
         }
-        drafts.extend(task::read(item, shared, report));
+        if drafts.len() == FEW {
+            // Not grown bit by bit: that would take up to twice the place, of which a task has nearly a kilobyte.
+            drafts.reserve_exact(walk.len() - FEW);
+        }
+        if let Some(draft) = task::read(&item, shared, report) {
+            drafts.push(draft);
+            taken.note(&drafts);
+        }
     }
+    taken.tell(&drafts, report);
     drafts
 }
 
@@ -271,6 +285,9 @@ pub(crate) fn check_graph(drafts: &[Draft], report: &mut Report) {
                 format!("the first one is in line {}", drafts[first].at.line),
             );
         }
+    }
+    if report.is_full() {
+        return;
     }
     let mut before: Vec<Vec<usize>> = vec![Vec::new(); drafts.len()];
     for (index, draft) in drafts.iter().enumerate() {

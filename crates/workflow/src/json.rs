@@ -1,12 +1,22 @@
 //! JSON text to a tree of nodes. serde_json checks the text, strictly, and reads its scalars; what lies between
 //! them is walked over once, so that the place of each is known and a deep document costs no more than a flat one.
 
+use orchd_model::limits;
 use serde::de::IgnoredAny;
 use serde_json::Value;
+use std::sync::Arc;
 
 use crate::error::Report;
+use crate::items::Items;
 use crate::key::{Key, Keys};
 use crate::node::{Content, DEPTH, Entry, NODES, Node, Position, Text, report_duplicates};
+
+/// Keys of one map: more than a task of the largest size can have.
+const KEYS: usize = 100_000;
+/// Values beside the tasks, or in one of them.
+const VALUES: usize = 1_000_000;
+/// What one task may be written in, with its blanks and escapes: some times what it may say.
+const TASK_BYTES: usize = 16 * limits::SPEC_BYTES;
 
 /// Reads one JSON document; `None` and a mistake in the report when it is none.
 pub(crate) fn read(text: &str, report: &mut Report) -> Option<Node> {
@@ -23,14 +33,33 @@ pub(crate) fn read(text: &str, report: &mut Report) -> Option<Node> {
         report.add(Position { line: 1, column: 1 }, format!("more than {NODES} values in one file"));
         return None;
     }
-    let mut reader = Reader { text, offset: 0, place: Place::default(), keys: Keys::default(), report };
-    match reader.node(0) {
-        Ok(node) => Some(node),
-        Err(Fault { at, message }) => {
-            report.add(at, message);
-            None
-        }
-    }
+    let mut keys = Keys::default();
+    let (place, shared) = (Place::default(), None);
+    let mut reader =
+        Reader { text, offset: 0, place, keys: &mut keys, report, shared, task_count: 0, value_count: 0 };
+    let read = reader.node(0, Part::Workflow);
+    told(read, report)
+}
+
+/// Reads a value that begins here, in a text that is known to be JSON.
+pub(crate) fn read_at(
+    text: &str,
+    (offset, at): (u32, Position),
+    depth: usize,
+    keys: &mut Keys,
+    report: &mut Report,
+) -> Option<Node> {
+    let offset = offset as usize;
+    let place = Place { offset, line: at.line - 1, column: at.column - 1 };
+    let mut reader =
+        Reader { text, offset, place, keys, report, shared: None, task_count: 0, value_count: 0 };
+    let read = reader.node(depth, Part::Other);
+    told(read, report)
+}
+
+fn told(read: Result<Node, Fault>, report: &mut Report) -> Option<Node> {
+    read.map_err(|Fault { at, message, hint }| report.add_with(at, || (message, hint.map(str::to_owned))))
+        .ok()
 }
 
 /// At least as many values as a text that is JSON holds, of those that are not empty: each list and map, and what a comma
@@ -59,6 +88,34 @@ fn words(error: &serde_json::Error) -> String {
 struct Fault {
     at: Position,
     message: String,
+    hint: Option<&'static str>,
+}
+
+fn fault<T>(at: Position, message: impl Into<String>) -> Result<T, Fault> {
+    Err(Fault { at, message: message.into(), hint: None })
+}
+
+/// What a part of a document may be, by the keys that lead to it: where lists of tasks may stand.
+#[derive(Clone, Copy)]
+enum Part {
+    /// A workflow, or what has workflows.
+    Workflow,
+    /// Workflows by their names.
+    Workflows,
+    /// The tasks of one.
+    Tasks,
+    Other,
+}
+
+impl Part {
+    fn at(self, key: &str) -> Self {
+        match (self, key) {
+            (Self::Workflows, _) | (Self::Workflow, "dag") => Self::Workflow,
+            (Self::Workflow, "workflow" | "workflows") => Self::Workflows,
+            (Self::Workflow, "tasks" | "steps" | "finally") => Self::Tasks,
+            (Self::Workflow | Self::Tasks | Self::Other, _) => Self::Other,
+        }
+    }
 }
 
 /// Walks over a text that is known to be JSON.
@@ -67,8 +124,12 @@ struct Reader<'t, 'r> {
     /// Where the next byte is read.
     offset: usize,
     place: Place,
-    keys: Keys,
+    keys: &'r mut Keys,
     report: &'r mut Report,
+    /// The text, for lists that are read later.
+    shared: Option<Arc<str>>,
+    task_count: usize,
+    value_count: usize,
 }
 
 /// The last place that was asked for. Places are asked for in the order of the text, so finding all of
@@ -112,16 +173,21 @@ impl<'t> Reader<'t, '_> {
         }
     }
 
-    fn node(&mut self, depth: usize) -> Result<Node, Fault> {
+    fn node(&mut self, depth: usize, part: Part) -> Result<Node, Fault> {
         let first = self.next();
         let at = self.position();
         if depth > DEPTH {
-            return Err(Fault { at, message: format!("nested deeper than {DEPTH} levels") });
+            return fault(at, format!("nested deeper than {DEPTH} levels"));
         }
-        let content = match first {
-            Some(b'{') => self.map(depth)?,
-            Some(b'[') => self.list(depth)?,
-            Some(b'"') => Content::Text(Text { text: self.text_scalar(at)?, is_block: false }),
+        self.value_count += 1;
+        if self.value_count > VALUES {
+            return fault(at, format!("more than {VALUES} values in one task, or beside the tasks"));
+        }
+        let content = match (first, part) {
+            (Some(b'{'), _) => self.map(depth, part)?,
+            (Some(b'['), Part::Tasks) => self.tasks(depth)?,
+            (Some(b'['), _) => self.list(depth)?,
+            (Some(b'"'), _) => Content::Text(Text { text: self.text_scalar(at)?, is_block: false }),
             _ => self.plain(at)?,
         };
         Ok(Node { at, content })
@@ -131,7 +197,7 @@ impl<'t> Reader<'t, '_> {
         self.pass(b'[');
         let mut items = Vec::new();
         while self.next() != Some(b']') {
-            items.push(self.node(depth + 1)?);
+            items.push(self.node(depth + 1, Part::Other)?);
             self.pass(b',');
         }
         self.pass(b']');
@@ -140,14 +206,46 @@ impl<'t> Reader<'t, '_> {
         Ok(Content::List(items))
     }
 
-    fn map(&mut self, depth: usize) -> Result<Content, Fault> {
+    /// Finds where each task begins.
+    fn tasks(&mut self, depth: usize) -> Result<Content, Fault> {
+        self.pass(b'[');
+        let mut starts = Vec::new();
+        while self.next() != Some(b']') {
+            let (start, at) = (self.offset, self.position());
+            self.task_count += 1;
+            if self.task_count > limits::FILE_TASKS {
+                return Err(Fault {
+                    at,
+                    message: format!("a file has at most {} tasks", limits::FILE_TASKS),
+                    hint: Some("a program submits larger graphs line by line: POST /v1/workflows"),
+                });
+            }
+            self.offset += length(self.rest());
+            if self.offset - start > TASK_BYTES {
+                return fault(at, format!("a task is written in at most {TASK_BYTES} bytes"));
+            }
+            // The largest file is far smaller than that.
+            starts.push((u32::try_from(start).unwrap_or(u32::MAX), at));
+            self.pass(b',');
+        }
+        self.pass(b']');
+        starts.shrink_to_fit();
+        let text = self.shared.get_or_insert_with(|| self.text.into());
+        Ok(Content::Items(Box::new(Items { text: Arc::clone(text), depth: depth + 1, starts })))
+    }
+
+    fn map(&mut self, depth: usize, part: Part) -> Result<Content, Fault> {
         self.pass(b'{');
         let mut entries = Vec::new();
         while self.next() != Some(b'}') {
             let at = self.position();
+            if entries.len() == KEYS {
+                return fault(at, format!("a map has at most {KEYS} keys"));
+            }
             let key = self.key(at)?;
             self.pass(b':');
-            entries.push(Entry { key, at, node: self.node(depth + 1)? });
+            let part = part.at(&key);
+            entries.push(Entry { key, at, node: self.node(depth + 1, part)? });
             self.pass(b',');
         }
         self.pass(b'}');
@@ -201,14 +299,32 @@ impl<'t> Reader<'t, '_> {
 
 /// A scalar; it may be written as JSON wants it and yet be none, as half of a surrogate pair.
 fn parsed<T: serde::de::DeserializeOwned>(written: &str, at: Position) -> Result<T, Fault> {
-    let wrong = |error| Fault { at, message: format!("not valid JSON: {}", words(&error)) };
-    serde_json::from_str(written).map_err(wrong)
+    serde_json::from_str(written).or_else(|error| fault(at, format!("not valid JSON: {}", words(&error))))
+}
+
+/// How long the value is that this begins with.
+fn length(text: &[u8]) -> usize {
+    let (mut open, mut in_text, mut is_escaped) = (0_usize, false, false);
+    for (place, byte) in text.iter().enumerate() {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' => is_escaped = in_text,
+            b'"' => in_text = !in_text,
+            _ if in_text => {}
+            b'[' | b'{' => open += 1,
+            b',' | b']' | b'}' if open == 0 => return place,
+            b']' | b'}' => open -= 1,
+            _ => {}
+        }
+    }
+    text.len()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::document::tests::parse;
+    use crate::items::Walk;
     use proptest::prelude::*;
 
     #[test]
@@ -229,6 +345,21 @@ mod tests {
         }
         let flat = format!("[{}0]", "0,".repeat(NODES));
         assert!(parse("f.json", &flat).unwrap_err().contains("more than 8000000 values"));
+    }
+
+    #[test]
+    fn a_mistake_within_a_task_has_its_place() {
+        for (task, told) in [
+            ("{\"name\": \"a\",\n \"name\": \"b\"}", "f.json:3:2: duplicate key: name"),
+            ("\"\\ud83d\"", "f.json:2:1: not valid JSON"),
+            (&format!("{}{}", "[".repeat(64), "]".repeat(64)), "f.json:2:64: nested deeper than 64 levels"),
+        ] {
+            let node = parse("f.json", &format!("{{\"tasks\": [\n{task}]}}")).unwrap();
+            let Content::Map(entries) = &node.content else { panic!("a map") };
+            let (mut walk, mut report) = (Walk::of(&entries[0].node).unwrap(), Report::new("f.json"));
+            while walk.next(&mut report).is_some() {}
+            assert!(report.into_errors()[0].to_string().starts_with(told), "{task}");
+        }
     }
 
     #[test]
@@ -256,7 +387,10 @@ mod tests {
         fn every_document_is_read_as_serde_json_reads_it(text in json_text(), spaced in any::<bool>()) {
             let value: Value = serde_json::from_str(&text).unwrap();
             let text = if spaced { serde_json::to_string_pretty(&value).unwrap() } else { text };
-            prop_assert_eq!(parse("f.json", &text).unwrap().to_json(), value);
+            prop_assert_eq!(parse("f.json", &text).unwrap().to_json(), value.clone());
+            let tasks = format!("{{\"workflow\": {{\"a\": {{\"steps\": [ {text},0 , {text} ]}}}}}}");
+            let value = serde_json::json!({"workflow": {"a": {"steps": [value, 0, value]}}});
+            prop_assert_eq!(parse("f.json", &tasks).unwrap().to_json(), value);
         }
 
         #[test]

@@ -196,7 +196,12 @@ pub(crate) fn is_list_of_tasks(entry: &Entry) -> bool {
 pub(crate) fn entries(node: &Node) -> &[Entry] {
     match &node.content {
         Content::Map(entries) => entries,
-        Content::Null | Content::Bool(_) | Content::Number(..) | Content::Text(_) | Content::List(_) => &[],
+        Content::Null
+        | Content::Bool(_)
+        | Content::Number(..)
+        | Content::Text(_)
+        | Content::List(_)
+        | Content::Items(_) => &[],
     }
 }
 

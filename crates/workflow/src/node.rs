@@ -7,6 +7,7 @@ use serde_json::{Map, Number, Value};
 use std::collections::HashMap;
 
 use crate::error::{Report, shown};
+use crate::items::Items;
 use crate::key::Key;
 
 /// How deep lists and maps may nest: far beyond any real file, and little stack to walk.
@@ -38,6 +39,8 @@ pub(crate) enum Content {
     Number(Number, Key),
     Text(Text),
     List(Vec<Node>),
+    /// Tasks that are read one by one: only where a workflow of a file in JSON has its tasks.
+    Items(Box<Items>),
     Map(Vec<Entry>),
 }
 
@@ -64,7 +67,7 @@ impl Node {
             Content::Bool(_) => "true or false",
             Content::Number(..) => "a number",
             Content::Text(_) => "text",
-            Content::List(_) => "a list",
+            Content::List(_) | Content::Items(_) => "a list",
             Content::Map(_) => "a map",
         }
     }
@@ -81,7 +84,7 @@ impl Node {
             Content::Bool(false) => Some("false"),
             Content::Number(_, written) => Some(written),
             Content::Text(text) => Some(&text.text),
-            Content::Null | Content::List(_) | Content::Map(_) => None,
+            Content::Null | Content::List(_) | Content::Items(_) | Content::Map(_) => None,
         }
     }
 
@@ -93,6 +96,7 @@ impl Node {
             Content::Number(number, _) => Value::Number(number.clone()),
             Content::Text(text) => Value::String(text.text.clone()),
             Content::List(items) => items.iter().map(Self::to_json).collect(),
+            Content::Items(items) => items.to_json(),
             Content::Map(entries) => Value::Object(to_object(entries)),
         }
     }
@@ -103,6 +107,7 @@ impl Node {
             Content::Null | Content::Bool(_) | Content::Number(..) => 8,
             Content::Text(text) => text.text.len(),
             Content::List(items) => items.iter().map(Self::text_bytes).sum(),
+            Content::Items(items) => items.text_bytes(),
             Content::Map(entries) => entries.iter().map(|e| e.key.len() + e.node.text_bytes()).sum(),
         }
     }

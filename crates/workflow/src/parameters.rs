@@ -449,7 +449,7 @@ fn refuse_templates(node: &Node, name: &str, report: &mut Report) {
         ),
         Content::List(items) => items.iter().for_each(|item| refuse_templates(item, name, report)),
         Content::Map(entries) => entries.iter().for_each(|entry| refuse_templates(&entry.node, name, report)),
-        Content::Null | Content::Bool(_) | Content::Number(..) | Content::Text(_) => {}
+        Content::Null | Content::Bool(_) | Content::Number(..) | Content::Text(_) | Content::Items(_) => {}
     }
 }
 

@@ -10,7 +10,7 @@ use crate::code::parts;
 use crate::error::{Report, did_you_mean, shown};
 use crate::expression::check_value_expression;
 use crate::jinja::{check_template, is_template};
-use crate::layout::entries;
+use crate::names::Names;
 use crate::node::{Content, Entry, Node, Position};
 use crate::reference::{Reference, expression_references, references};
 use crate::template::check_expression;
@@ -28,8 +28,8 @@ pub(crate) struct Scope<'s> {
     pub(crate) parameters: &'s HashSet<String>,
     /// What it waits for.
     pub(crate) dependencies: &'s [Dependency],
-    /// The lists of the tasks beside it.
-    pub(crate) lists: &'s [&'s Node],
+    /// The tasks beside it.
+    pub(crate) beside: &'s Names<'s>,
     /// Whether it is done for each element of a list.
     pub(crate) element: bool,
     /// Whether it runs at the end of the workflow.
@@ -147,26 +147,14 @@ impl Scope<'_> {
         self.dependencies.iter().any(|d| name_of(d) == Some(name))
     }
 
-    /// The names of the tasks beside it.
-    fn tasks(&self) -> impl Iterator<Item = &str> {
-        let tasks = self.lists.iter().filter_map(|list| match &list.content {
-            Content::List(tasks) => Some(tasks),
-            _ => None,
-        });
-        tasks
-            .flatten()
-            .filter_map(|task| entries(task).iter().find(|entry| entry.key == "name")?.node.as_text())
-    }
-
     /// A task whose results are not there.
     fn refuse_task(&self, name: &str, at: Position, report: &mut Report) {
         // Looking for it among all others is worth it only if it is told.
-        let is_of_another_name =
-            |known: &str| known.strip_prefix(name).is_some_and(|rest| rest.starts_with('-'));
-        if report.is_full() || self.tasks().any(|known| known == name || is_of_another_name(known)) {
+        if report.is_full() || self.beside.have(name) {
             report.add_with(at, || self.not_a_dependency(name));
         } else {
-            report.unknown(at, "a template names a task that does not exist", name, self.tasks());
+            let known = self.beside.all().iter().map(String::as_str);
+            report.unknown(at, "a template names a task that does not exist", name, known);
         }
     }
 
@@ -200,7 +188,7 @@ fn collect_templates<'n>(node: &'n Node, found: &mut Vec<&'n Node>) {
         Content::Text(text) if is_template(&text.text) => found.push(node),
         Content::List(items) => items.iter().for_each(|item| collect_templates(item, found)),
         Content::Map(entries) => entries.iter().for_each(|e| collect_templates(&e.node, found)),
-        Content::Null | Content::Bool(_) | Content::Number(..) | Content::Text(_) => {}
+        Content::Null | Content::Bool(_) | Content::Number(..) | Content::Text(_) | Content::Items(_) => {}
     }
 }
 

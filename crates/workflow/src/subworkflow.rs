@@ -19,6 +19,7 @@ use crate::field::{map, text, unknown_key};
 use crate::file::{check_graph, path, read_all, task_lists};
 use crate::graph::Graph;
 use crate::handlers::Handlers;
+use crate::names::Names;
 use crate::node::{Entry, Node, Position};
 use crate::parameters::Declarations;
 use crate::scope::Scope;
@@ -235,8 +236,9 @@ fn set(entry: &Entry, defaults: &Defaults, report: &mut Report) -> Option<Set> {
     }
     shared.defaults.take_from(defaults);
     let handlers = find("handlers").map(|node| Handlers::read(node, report)).unwrap_or_default();
-    shared.lists = task_lists(keys, entry.at, "a sub-workflow", report);
-    let mut drafts = read_all(&shared.lists, &shared, report);
+    let tasks = task_lists(keys, entry.at, "a sub-workflow", report);
+    shared.names = Names::of(tasks.clone());
+    let mut drafts = read_all(&tasks, &shared, report);
     for draft in &drafts {
         let undoes = draft.spec.compensates.is_some();
         let has_none = [

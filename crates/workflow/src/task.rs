@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, HashSet};
 use crate::elements;
 use crate::error::{Report, shown};
 use crate::field::{flag, list, map, number, object, parsed, text, texts, unknown_key, wrong};
+use crate::names::Names;
 use crate::node::{Content, Entry, Node, Position};
 use crate::scope::Scope;
 use crate::subworkflow::{self, Call};
@@ -88,8 +89,8 @@ pub(crate) struct Shared<'n> {
     /// The names of its parameters.
     pub(crate) parameters: HashSet<String>,
     pub(crate) defaults: Defaults,
-    /// The lists of its tasks.
-    pub(crate) lists: Vec<&'n Node>,
+    /// The names of its tasks.
+    pub(crate) names: Names<'n>,
     /// Whether they run when all else has ended.
     pub(crate) finally: bool,
 }
@@ -113,7 +114,7 @@ impl Defaults {
             own: &Map::new(),
             parameters,
             dependencies: &[],
-            lists: &[],
+            beside: &Names::default(),
             element: false,
             finally: false,
         };
@@ -258,7 +259,7 @@ fn check_names(
         own: &spec.parameters,
         parameters: &shared.parameters,
         dependencies: &spec.dependencies,
-        lists: &shared.lists,
+        beside: &shared.names,
         element: spec.foreach.is_some(),
         finally: spec.finally,
     };
@@ -312,7 +313,7 @@ fn place_of(entry: &Entry, value: Option<&str>) -> Position {
     match &entry.node.content {
         Content::Map(parts) => parts.iter().find(|part| Some(part.key.as_str()) == value).map(|part| part.at),
         Content::List(parts) => parts.iter().find(|part| part.as_text() == value).map(|part| part.at),
-        Content::Null | Content::Bool(_) | Content::Number(..) | Content::Text(_) => None,
+        Content::Null | Content::Bool(_) | Content::Number(..) | Content::Text(_) | Content::Items(_) => None,
     }
     .unwrap_or(entry.at)
 }

@@ -209,7 +209,7 @@ fn levels(node: &Node) -> usize {
     match &node.content {
         Content::List(items) => 1 + items.iter().map(levels).max().unwrap_or(0),
         Content::Map(entries) => 1 + entries.iter().map(|e| levels(&e.node)).max().unwrap_or(0),
-        Content::Null | Content::Bool(_) | Content::Number(..) | Content::Text(_) => 0,
+        Content::Null | Content::Bool(_) | Content::Number(..) | Content::Text(_) | Content::Items(_) => 0,
     }
 }
 
@@ -220,7 +220,9 @@ fn copied_bytes(node: &Node) -> usize {
             Content::Map(entries) => {
                 entries.iter().map(|e| NODE_BYTES + e.key.len() + copied_bytes(&e.node)).sum()
             }
-            Content::Null | Content::Bool(_) | Content::Number(..) | Content::Text(_) => node.text_bytes(),
+            Content::Null | Content::Bool(_) | Content::Number(..) | Content::Text(_) | Content::Items(_) => {
+                node.text_bytes()
+            }
         }
 }
 
