@@ -285,8 +285,11 @@ impl Pair {
             outputs.entry(at).or_default().push(out);
         }
         loop {
-            let next = (0..self.naive.tasks.len()).flat_map(|id| self.instants(id));
-            let Some(at) = next.filter(|at| *at > self.naive.now && *at <= to).min() else { break };
+            let known = (0..self.naive.tasks.len()).flat_map(|id| self.instants(id));
+            // What tasks have reserved, and so when their tokens are there, only the exact comparison knows.
+            let judged = outputs.keys().copied().filter(|_| !self.exact);
+            let next = known.filter(|at| *at > self.naive.now && *at <= to).chain(judged).min();
+            let Some(at) = next else { break };
             self.naive.now = at;
             for task in 0..self.naive.tasks.len() {
                 if self.naive.tasks[task].state == State::Delayed(at) {
