@@ -13,7 +13,7 @@ use crate::resource::{Block, Need};
 impl Core {
     /// The instant before which a task cannot start: delays, throttles and the tokens that it and those before it draw
     /// are known. Holders may end at any time, so they tell nothing here. Of several variants the first counts, and
-    /// whatever is closed may be opened, which ends a throttle, too. `more` are elements before it of its own array.
+    /// whatever is closed or too small may be changed, which ends a throttle, too. `more` are elements before it of its own array.
     pub(crate) fn earliest_start(
         &self,
         id: TaskId,
@@ -21,7 +21,8 @@ impl Core {
         variant: Option<u32>,
         reasons: &[Reason],
     ) -> Option<Time> {
-        if reasons.iter().any(|reason| matches!(reason, Reason::Closed { .. })) {
+        if reasons.iter().any(|reason| matches!(reason, Reason::Closed { .. } | Reason::Unsatisfiable { .. }))
+        {
             return None;
         }
         let needs = self.queues.get(self.task(id).queue).needs_in(variant);
@@ -53,17 +54,24 @@ impl Core {
         let rank = self.rank_of(id);
         let before = self.queues.all().filter_map(|(_, queue)| {
             let need = queue.waits_for(need.resource)?;
-            // Others of a workflow may end it, a client that goes takes its claim with it, and another variant may
-            // draw nothing.
+            // Others of a workflow may end it, a client that goes takes its claim with it, another variant may draw
+            // nothing, and nobody is served who cannot be until an operator says something else.
             let is_certain = queue.demand.workflow.is_none()
                 && queue.demand.runner != Runner::Claimant
-                && queue.variants.len() == 1;
+                && queue.variants.len() == 1
+                && !queue.needs().any(|need| self.is_barred(need));
             let drawn = resource.charge(need.mode, need.amount).as_thousandths();
             is_certain.then(|| drawn.saturating_mul(self.tasks_before(queue, rank)))
         });
         let before = before.fold(own.as_thousandths().saturating_mul(more), u64::saturating_add);
         let ready = bucket.ready_at(own + Amount::thousandths(before), rate);
         (ready > self.now).then_some(ready)
+    }
+
+    /// Whether nothing but an operator can let anybody have it.
+    pub(crate) fn is_barred(&self, need: &Need) -> bool {
+        let bar = self.ledger.get(need.resource).bar(need.mode, need.amount, self.now);
+        bar.is_some_and(|bar| !bar.is_throttle())
     }
 
     /// How many tasks of a queue stand before a rank, and have no deadline.

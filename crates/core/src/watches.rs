@@ -10,7 +10,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::core::Core;
 use crate::ledger::ResourceIndex;
 use crate::rank::Rank;
-use crate::resource::Need;
 
 /// What a grant is going to take, the queue, and the place of its variant.
 type Watch = (Amount, usize, u32);
@@ -93,10 +92,7 @@ impl Core {
         let queue = self.queues.get(index);
         let ((since, task), _) = self.watches.by_queue.get(&index)?;
         let rank = queue.rank.filter(|rank| (rank.since, rank.task) == (*since, *task))?;
-        let is_barred = |need: &Need| {
-            let bar = self.ledger.get(need.resource).bar(need.mode, need.amount, self.now);
-            bar.is_some_and(|bar| !bar.is_throttle())
-        };
-        (!queue.needs_in(Some(variant)).iter().any(is_barred)).then_some(rank)
+        let is_barred = queue.needs_in(Some(variant)).iter().any(|need| self.is_barred(need));
+        (!is_barred).then_some(rank)
     }
 }
