@@ -91,12 +91,17 @@ impl Core {
         let task = self.claimant(token, &resource)?;
         let index = self.resource(&resource);
         let held = self.ledger.get(index);
-        if held.bucket.is_none() {
+        let Some((rate, bucket)) = held.rate(self.now) else {
             let refusal =
                 Refusal::new(Code::WrongState, "only a rate is settled, and this resource has none");
             return Err(refusal.value(resource.to_string()));
-        }
+        };
         let drawn = held.holders.get(&task).map_or(Amount::ZERO, |hold| hold.amount);
+        let paid_at = bucket.with(drawn, rate).without(used).ready_at(Amount::ZERO, rate);
+        if paid_at.since(self.now) > Span::MAX {
+            let refusal = Refusal::new(Code::Malformed, "so many tokens do not come in a hundred years");
+            return Err(refusal.value(used.to_string()).hint(format!("{resource} gets {rate}")));
+        }
         self.emit(out, Fact::Settled { resource, task, drawn, used });
         Ok(Reply::Done)
     }

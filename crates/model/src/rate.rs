@@ -17,6 +17,16 @@ pub struct Rate {
     pub burst: Amount,
 }
 
+impl Rate {
+    /// How long an empty bucket takes to fill; none if that is more than [`Span::MAX`].
+    #[must_use]
+    pub fn fills_in(&self) -> Option<Span> {
+        let tokens = u128::from(self.tokens.as_thousandths()).max(1);
+        let micros = (u128::from(self.burst.as_thousandths()) * u128::from(self.per.0)).div_ceil(tokens);
+        u64::try_from(micros).ok().map(Span).filter(|span| *span <= Span::MAX)
+    }
+}
+
 impl fmt::Display for Rate {
     /// `60 per 1m`, with the burst where it is another number.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -96,6 +96,10 @@ impl ResourceSetting {
                     .hint(format!("to start nothing that needs it: orchctl resources close {name}")));
             }
         }
+        if let Some(rate) = self.rate().filter(|rate| rate.fills_in().is_none()) {
+            let refusal = Refusal::new(Code::Malformed, "so many tokens do not come in a hundred years");
+            return Err(refusal.value(rate.burst.to_string()).hint(format!("{name} gets {rate}")));
+        }
         match kind {
             ResourceKind::Quantity if rated => wrong("a quantity has no rate", "give it a capacity"),
             ResourceKind::Quantity if self.capacity.is_none() => {

@@ -31,11 +31,13 @@ impl Time {
         Span(self.0.saturating_sub(earlier.0))
     }
 
-    /// This instant as RFC 3339 text in UTC, with microseconds.
+    /// This instant as RFC 3339 text in UTC, with microseconds. RFC 3339 ends with the year 9999: what is later is
+    /// written as the last instant that there is.
     #[must_use]
     pub fn to_rfc3339(self) -> String {
         let micros = i64::try_from(self.0).unwrap_or(i64::MAX);
-        jiff::Timestamp::from_microsecond(micros).map_or_else(|_| self.0.to_string(), |t| format!("{t:.6}"))
+        let instant = jiff::Timestamp::from_microsecond(micros).unwrap_or(jiff::Timestamp::MAX);
+        format!("{instant:.6}")
     }
 }
 
@@ -277,6 +279,15 @@ mod tests {
         }
         for text in ["", "s", "1x", "-1", "nan", "inf", "1e3", "1..2s", "999999999w"] {
             assert!(text.parse::<Span>().is_err(), "{text:?} should be refused");
+        }
+    }
+
+    #[test]
+    fn an_instant_after_the_last_that_can_be_written_is_written_as_that_one() {
+        for instant in [Time(u64::MAX), Time(i64::MAX.unsigned_abs()), Time(300_000_000_000_000_000)] {
+            let read: Time = instant.to_rfc3339().parse().unwrap();
+            assert_eq!(read.to_rfc3339(), instant.to_rfc3339());
+            assert!(read < instant && instant.to_rfc3339().starts_with("9999-12-30"), "{instant}");
         }
     }
 
