@@ -21,15 +21,12 @@ impl Core {
         if former.aging != self.config.aging {
             self.set_aging();
         }
-        let is_set = |name: &ResourceName| self.meta.resources.iter().any(|(set, _)| set == name);
         let changed: Vec<_> =
             self.config.resources.iter().filter(|new| !former.resources.contains(new)).cloned().collect();
         let kept = |name: &ResourceName| self.config.resources.iter().any(|(other, _)| other == name);
-        let gone = former.resources.iter().map(|(name, _)| name).filter(|name| !kept(name));
-        let gone: Vec<_> = gone.filter(|name| !is_set(name)).map(|name| (name.clone(), None)).collect();
-        let changed = changed.into_iter().map(|(name, setting)| (name, Some(setting)));
-        let all: Vec<_> = changed.chain(gone).collect();
-        for (name, setting) in all {
+        let gone = former.resources.iter().map(|(name, _)| name.clone()).filter(|name| !kept(name));
+        let gone: Vec<_> = gone.map(|name| (name, None)).collect();
+        for (name, setting) in changed.into_iter().map(|(name, setting)| (name, Some(setting))).chain(gone) {
             self.reconfigure_resource(&name, setting);
         }
     }

@@ -167,10 +167,15 @@ impl Resource {
         matches!(&self.key, ResourceKey::Named(own) if own == name)
     }
 
-    /// Whether nobody has said how much of it there is, though without that there is none.
-    fn is_missing(&self) -> bool {
-        let is_counted = |key: &ResourceKey| matches!(key, ResourceKey::Named(name) if name.counted_as() != ResourceKind::Lock);
-        !self.configured && is_counted(&self.key)
+    /// Whether nobody has said how much of it there is, though without that there is none: not even who said a part
+    /// of it, such as the burst of a rate.
+    pub fn is_missing(&self) -> bool {
+        let ResourceKey::Named(name) = &self.key else { return false };
+        match name.counted_as() {
+            ResourceKind::Lock => false,
+            ResourceKind::Quantity => self.setting.capacity.is_none(),
+            ResourceKind::Rate => self.setting.rate().is_none() && self.setting.concurrency.is_none(),
+        }
     }
 
     /// Units that can be held at once.

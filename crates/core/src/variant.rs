@@ -87,7 +87,7 @@ impl Core {
     pub(crate) fn check_claim(&self, claim: &Claim) -> Result<(), Refusal> {
         let resource =
             self.ledger.find(&ResourceKey::Named(claim.resource.clone())).map(|i| self.ledger.get(i));
-        let resource = resource.filter(|r| r.configured);
+        let resource = resource.filter(|resource| !resource.is_missing());
         let Some(resource) = resource else {
             let hint = match claim.resource.counted_as() {
                 ResourceKind::Lock => return Ok(()),
