@@ -179,7 +179,8 @@ impl Core {
         };
         let mut blocks = variant.needs.iter().filter_map(block_of);
         let first = blocks.next()?;
-        let former = |(need, _): &(Need, Block)| variant.waits_for == Some((asker.rank.task, need.resource));
+        let Rank { since, task, .. } = asker.rank;
+        let former = |(need, _): &(Need, Block)| variant.waits_for == Some((since, task, need.resource));
         let (mut chosen, mut throttle) = (first, None);
         for other in std::iter::once(first).chain(blocks) {
             if other.1.is_throttle() {

@@ -378,7 +378,7 @@ impl Queues {
         let Some(rank) = queue.rank else { return };
         queue.place = Place::Parked;
         for (variant, (resource, waits)) in queue.variants.iter_mut().zip(blocked) {
-            variant.waits_for = Some((rank.task, *resource));
+            variant.waits_for = Some((rank.since, rank.task, *resource));
             variant.parked = Some((*resource, *waits));
         }
         let (pool, timeout) = (queue.pool, queue.timeout);

@@ -7,7 +7,7 @@
 //!
 //! Invariant: a running task holds what it claims in its variant, and nothing else.
 
-use orchd_model::{Amount, Claim, Code, Mode, Refusal, ResourceKind, TaskId, TaskSpec};
+use orchd_model::{Amount, Claim, Code, Mode, Refusal, ResourceKind, TaskId, TaskSpec, Time};
 
 use crate::core::Core;
 use crate::demand::Demand;
@@ -21,8 +21,8 @@ use crate::resource::{Need, ResourceKey};
 pub(crate) struct Variant {
     /// The groups that they belong to, and what they claim; groups first.
     pub needs: Box<[Need]>,
-    /// The task that was last found at the head and had to wait, and for what.
-    pub waits_for: Option<(TaskId, ResourceIndex)>,
+    /// The task that was last found at the head and had to wait, since when it was ready, and for what.
+    pub waits_for: Option<(Time, TaskId, ResourceIndex)>,
     /// Where the queue is parked for it, if it is.
     pub parked: Option<(ResourceIndex, Waits)>,
 }

@@ -166,8 +166,9 @@ pub struct Naive {
     pub paused: BTreeSet<String>,
     pub paused_classes: BTreeSet<Priority>,
     pub paused_all: bool,
-    /// What the first task of a demand was found to wait for in each variant, and which task that was.
-    waits_for: BTreeMap<Demand, (usize, Vec<String>)>,
+    /// What the first task of a demand was found to wait for in each variant, which task that was, and since when it
+    /// was ready.
+    waits_for: BTreeMap<Demand, (Time, usize, Vec<String>)>,
     watches: Watches,
     /// Counted resources of which nobody has said how much there is.
     pub missing: BTreeSet<String>,
@@ -534,8 +535,8 @@ impl Naive {
         }
         self.watches.remove(&demand);
         let variants = 0..self.tasks[id].variants.len();
-        let former = self.waits_for.get(&demand).filter(|(task, _)| *task == id);
-        let former = former.map(|(_, resources)| resources.clone());
+        let former = self.waits_for.get(&demand).filter(|(since, task, _)| (*since, *task) == (rank.1, id));
+        let former = former.map(|(.., resources)| resources.clone());
         let former = |variant: usize| former.as_ref().map(|resources| resources[variant].as_str());
         let blocks: Vec<_> = variants.map(|variant| self.block_in(rank, variant, former(variant))).collect();
         if let Some(variant) = blocks.iter().position(Option::is_none) {
@@ -557,7 +558,7 @@ impl Naive {
                 Block::Short | Block::Barred | Block::Beside => {}
             }
         }
-        self.waits_for.insert(demand, (id, blocks.into_iter().map(|(need, _)| need).collect()));
+        self.waits_for.insert(demand, (rank.1, id, blocks.into_iter().map(|(need, _)| need).collect()));
         None
     }
 
