@@ -66,6 +66,42 @@ fn a_list_is_narrowed_by_each_filter() {
 }
 
 #[test]
+fn a_long_list_is_written_as_it_comes_and_whoever_has_read_enough_is_asked_for_nothing() {
+    let daemon = Daemon::start(1);
+    daemon.orchctl(&["pause"]).succeeds();
+    let ids = daemon.submit_many((0..2500).map(|i| named(&daemon, &format!("task-{}", "x".repeat(i % 30)))));
+    let all: Vec<String> = ids.iter().map(ToString::to_string).collect();
+    assert_eq!(daemon.orchctl(&["list", "--limit", "0", "-q"]).succeeds().out.lines().count(), all.len());
+    let document = daemon.orchctl(&["list", "--limit", "0", "--json"]).json();
+    let listed = document.as_array().unwrap().iter().map(|task| task["id"].to_string());
+    assert!(listed.eq(all.iter().cloned()));
+    let said = daemon.orchctl(&["list", "--limit", "0"]);
+    let table: Vec<&str> = said.succeeds().out.lines().collect();
+    assert_eq!((table.len(), table[0].starts_with("ID ")), (all.len() + 1, true), "{}", table[0]);
+    let place = |line: &str| line.find("pending");
+    assert!(table[1..].iter().all(|line| place(line) == place(table[1])), "columns stand below each other");
+    assert_eq!(listed_by(&daemon, &["list", "--limit", "2400", "-q"]), 2400);
+    for form in ["-q", "--json", "--color=never"] {
+        let mut list = daemon.program("/bin/sh");
+        list.args(["-c", "orchctl list --limit 0 $0 | head -c 5; echo end", form]);
+        list.env("PATH", programs());
+        let said = kit::program::run(list, b"");
+        assert_eq!((said.succeeds().out.len(), said.err.as_str()), (9, ""), "{said:?}");
+    }
+}
+
+/// How many lines a verb writes.
+fn listed_by(daemon: &Daemon, arguments: &[&str]) -> usize {
+    daemon.orchctl(arguments).succeeds().out.lines().count()
+}
+
+/// Where programs are looked for, ours first.
+fn programs() -> String {
+    let ours = std::path::Path::new(env!("CARGO_BIN_EXE_orchctl")).parent().unwrap();
+    format!("{}:/usr/bin:/bin", ours.display())
+}
+
+#[test]
 fn the_output_of_a_task_that_waits_is_followed_as_soon_as_it_runs() {
     let daemon = Daemon::start(1);
     let id = daemon.submit(TaskSpec { hold: true, ..daemon.shell("echo out; echo err >&2; exit 3") });

@@ -34,6 +34,7 @@ mod error;
 mod events;
 mod handle;
 mod hooks;
+mod listing;
 mod logs;
 mod publish;
 mod report;
@@ -52,6 +53,7 @@ pub use client::{Client, Settings};
 pub use error::Error;
 pub use events::Events;
 pub use handle::TaskHandle;
+pub use listing::Listing;
 pub use logs::{LogItem, Logs};
 pub use socket::default_socket;
 

@@ -9,7 +9,9 @@ use http_body_util::{BodyExt, StreamBody, combinators::UnsyncBoxBody};
 use hyper::body::{Frame, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use orchd_client::api::{EventQuery, LogChunk, LogQuery, LogStream, Problem, Selector, WaitRequest};
+use orchd_client::api::{
+    EventQuery, ListQuery, LogChunk, LogQuery, LogStream, Problem, Selector, WaitRequest,
+};
 use orchd_client::model::{AttemptNumber, Code, Refusal, Status, TaskId, TaskSpec};
 use orchd_client::{Client, Error, LogItem, Settings};
 use serde_json::json;
@@ -234,6 +236,30 @@ async fn a_wait_goes_on_after_the_connection_broke() {
 }
 
 #[tokio::test]
+async fn a_list_is_read_as_it_comes_and_one_without_end_is_an_error() {
+    let task = json!({
+        "id": 7, "name": "a", "status": "pending", "priority": "normal", "reasons": [], "status_reason": null,
+        "parameters": {}, "env": [], "cwd": null, "hold": false, "key": null, "when": null, "claims": [],
+        "dependencies": [], "timeout": null, "deadline": null, "max_retries": 0, "retry_delay": 1.0,
+        "backoff": 1.0, "max_delay": 1.0, "jitter": 0.0, "retry_count": 0, "attempts": 0,
+        "created_at": "2030-01-31T18:00:00Z", "started_at": null, "finished_at": null, "wait_time": null,
+        "execution_time": null, "total_time": null, "result": null, "tags": [], "metadata": {},
+        "session": null, "workflow": null, "owner": 0, "worker": null,
+    });
+    let (whole, cut) = (format!("[{task},{task}]"), format!("[{task},"));
+    let fake = Fake::start(move |_, _, seen| Reply::Stream([&whole, &cut, &cut][seen].clone(), seen < 2));
+    let client = fake.client().await;
+    let mut all = client.listing(ListQuery::default()).await.unwrap();
+    assert_eq!(all.next().await.unwrap().unwrap().len(), 2);
+    assert!(all.next().await.is_none());
+    for what in ["an end without a bracket", "a broken connection"] {
+        let mut part = client.listing(ListQuery::default()).await.unwrap();
+        assert_eq!(part.next().await.unwrap().unwrap()[0].id, TaskId(7), "{what}");
+        assert!(part.next().await.unwrap().is_err(), "{what}");
+    }
+}
+
+#[tokio::test]
 async fn a_client_finds_the_daemon_again_after_a_restart() {
     let directory = tempfile::tempdir().unwrap();
     let socket = directory.path().join("s");
@@ -296,7 +322,7 @@ async fn output_goes_on_at_the_byte_where_it_broke() {
 #[tokio::test]
 async fn a_query_is_encoded() {
     let fake = Fake::start(|_, _, _| Reply::Answer(200, "[]".into()));
-    let query = orchd_client::api::ListQuery {
+    let query = ListQuery {
         tag: Some("a&b=c d/ü".into()),
         since: Some("90s".parse().unwrap()),
         ..Default::default()

@@ -207,31 +207,31 @@ impl Screen {
         io::stdout().lock().write_all(&line)
     }
 
+    /// Writes elements of one JSON array, which ends with its bracket on the same line.
+    pub(crate) fn json_elements(self, elements: &[impl Serialize], is_first: bool) -> io::Result<()> {
+        let mut text = Vec::new();
+        for (position, element) in elements.iter().enumerate() {
+            text.push(if is_first && position == 0 { b'[' } else { b',' });
+            serde_json::to_writer(&mut text, element)?;
+        }
+        io::stdout().lock().write_all(&text)
+    }
+
     /// Writes a table that fits the terminal; elsewhere lines are as long as they are. On a terminal that is too narrow
     /// for what cannot be done without, each row is a few lines, with everything.
-    pub(crate) fn table(self, columns: &[&str], rows: Vec<Vec<Piece>>) -> io::Result<()> {
-        let Some(width) = self.width() else {
-            let least = widths(columns, &rows, LONG_WORD);
-            return self.arranged(columns, rows, &least, None);
-        };
-        let columns = columns.to_vec();
-        let left_out = dispensable(&columns, &rows, usize::from(width));
-        let is_kept = |column: &usize| !left_out.contains(column);
-        let fitting = [LONG_WORD, WORD].into_iter().find_map(|long| {
-            let all = widths(&columns, &rows, long).into_iter().enumerate();
-            let least: Vec<usize> =
-                all.filter(|(column, _)| is_kept(column)).map(|(_, least)| least).collect();
-            (least.iter().sum::<usize>() <= usize::from(width)).then_some(least)
-        });
-        let Some(least) = fitting else { return self.records(&columns, &rows, usize::from(width)) };
-        let (columns, rows) = without(columns, rows, &left_out);
-        self.arranged(&columns, rows, &least, Some(width))
+    pub(crate) fn table(self, columns: &[&'static str], rows: Vec<Vec<Piece>>) -> io::Result<()> {
+        self.rows(columns).write(rows)
+    }
+
+    /// A table whose rows are written as they come.
+    pub(crate) fn rows(self, columns: &[&'static str]) -> Rows {
+        Rows { screen: self, columns: columns.to_vec(), layout: None }
     }
 
     /// Writes a table whose columns are at least so wide each, within a width if there is one.
     fn arranged(
         self,
-        columns: &[&str],
+        columns: Option<&[&str]>,
         rows: Vec<Vec<Piece>>,
         least: &[usize],
         width: Option<u16>,
@@ -250,7 +250,9 @@ impl Screen {
         } else {
             table.force_no_tty();
         }
-        table.set_header(columns.iter().map(Cell::new));
+        if let Some(columns) = columns {
+            table.set_header(columns.iter().map(Cell::new));
+        }
         for row in rows {
             table.add_row(row.into_iter().map(Cell::from));
         }
@@ -280,6 +282,76 @@ impl Screen {
         }
         Ok(())
     }
+}
+
+/// A table that is being written, some rows at a time. The first ones decide how it is laid out; the columns of those
+/// that follow may only be wider.
+pub(crate) struct Rows {
+    screen: Screen,
+    columns: Vec<&'static str>,
+    layout: Option<Layout>,
+}
+
+/// How a table is laid out.
+enum Layout {
+    /// In lines as long as they are, with columns of at least so much.
+    Free(Vec<usize>),
+    /// In so many columns of the terminal.
+    Fitted { width: u16, left_out: Vec<usize>, least: Vec<usize> },
+    /// Each row in lines of its own.
+    Records(usize),
+}
+
+impl Rows {
+    /// Writes the next rows, below the names of the columns if they are the first.
+    pub(crate) fn write(&mut self, rows: Vec<Vec<Piece>>) -> io::Result<()> {
+        let is_first = self.layout.is_none();
+        let layout = self.layout.take().unwrap_or_else(|| self.lay_out(&rows));
+        let (screen, columns) = (self.screen, &self.columns);
+        let layout = self.layout.insert(layout);
+        match layout {
+            Layout::Free(least) => {
+                for (least, taken) in least.iter_mut().zip(taken(&rows, columns.len())) {
+                    *least = taken.max(*least);
+                }
+                screen.arranged(is_first.then_some(columns), rows, least, None)
+            }
+            Layout::Fitted { width, left_out, least } => {
+                let (columns, rows) = without(columns.clone(), rows, left_out);
+                screen.arranged(is_first.then_some(&columns), rows, least, Some(*width))
+            }
+            Layout::Records(width) => {
+                if !is_first {
+                    screen.line("")?;
+                }
+                screen.records(columns, &rows, *width)
+            }
+        }
+    }
+
+    fn lay_out(&self, rows: &[Vec<Piece>]) -> Layout {
+        let columns = &self.columns;
+        let Some(width) = self.screen.width() else { return Layout::Free(widths(columns, rows, LONG_WORD)) };
+        let left_out = dispensable(columns, rows, usize::from(width));
+        let is_kept = |column: &usize| !left_out.contains(column);
+        let fitting = [LONG_WORD, WORD].into_iter().find_map(|long| {
+            let all = widths(columns, rows, long).into_iter().enumerate();
+            let least: Vec<usize> =
+                all.filter(|(column, _)| is_kept(column)).map(|(_, least)| least).collect();
+            (least.iter().sum::<usize>() <= usize::from(width)).then_some(least)
+        });
+        match fitting {
+            Some(least) => Layout::Fitted { width, left_out, least },
+            None => Layout::Records(usize::from(width)),
+        }
+    }
+}
+
+/// How wide each column is whose rows are these, with the gap after it, if there is one.
+fn taken(rows: &[Vec<Piece>], columns: usize) -> Vec<usize> {
+    let widest = |column: usize| rows.iter().map(|row| wrap::visible_width(&row[column].text)).max();
+    let gap = |column: usize| if column + 1 == columns { 0 } else { usize::from(GAP) };
+    (0..columns).map(|column| widest(column).unwrap_or(0) + gap(column)).collect()
 }
 
 /// A table without the columns that can be done without, until no word of the others needs to be broken.

@@ -7,7 +7,7 @@ use std::io::{self, Write};
 
 use crate::command_line::PROGRAM;
 use crate::context::Context;
-use crate::screen::{Piece, Tint};
+use crate::screen::{Piece, Rows, Tint};
 use crate::{Exit, Failure, text, words};
 
 #[derive(Debug, Args)]
@@ -58,25 +58,71 @@ impl List {
             // One more tells whether there are more.
             limit: Some(if limit == 0 { 0 } else { limit.saturating_add(1) }),
         };
-        let mut tasks = context.client().await?.list(query).await?;
-        let has_more = limit > 0 && tasks.len() > limit;
-        if has_more {
-            tasks.truncate(limit);
-        }
-        if context.json {
-            context.screen.json(&tasks)?;
-        } else if context.quiet {
-            tasks.iter().try_for_each(|task| context.screen.line(task.tasks().to_string()))?;
-        } else if tasks.is_empty() {
-            context.screen.line("no tasks")?;
-        } else {
-            context.screen.table(&COLUMNS, tasks.iter().map(row).collect())?;
-            if has_more {
-                writeln!(io::stderr(), "{PROGRAM}: there are more than {limit}\nhint: --limit 0 lists all")
-                    .ok();
+        let mut listing = context.client().await?.listing(query).await?;
+        let mut shown = Shown::begin(context);
+        let mut left = if limit == 0 { usize::MAX } else { limit };
+        let mut page: Vec<Task> = Vec::new();
+        let mut has_more = false;
+        while let Some(tasks) = listing.next().await {
+            let mut tasks = tasks?;
+            has_more = tasks.len() > left;
+            tasks.truncate(left);
+            left -= tasks.len();
+            page.append(&mut tasks);
+            if page.len() >= PAGE {
+                shown.page(&std::mem::take(&mut page))?;
             }
         }
+        shown.page(&page)?;
+        shown.end()?;
+        if has_more && !context.json && !context.quiet {
+            writeln!(io::stderr(), "{PROGRAM}: there are more than {limit}\nhint: --limit 0 lists all").ok();
+        }
         Ok(Exit::DONE)
+    }
+}
+
+/// Tasks that are written at once: a list of millions takes no more memory than these, and begins at once.
+const PAGE: usize = 1000;
+
+/// A list that is being written.
+struct Shown<'a> {
+    context: &'a Context,
+    rows: Rows,
+    is_empty: bool,
+}
+
+impl<'a> Shown<'a> {
+    fn begin(context: &'a Context) -> Self {
+        Self { context, rows: context.screen.rows(&COLUMNS), is_empty: true }
+    }
+
+    /// Writes the next tasks. One JSON array has them all.
+    fn page(&mut self, tasks: &[Task]) -> Result<(), Failure> {
+        if tasks.is_empty() {
+            return Ok(());
+        }
+        let is_first = std::mem::take(&mut self.is_empty);
+        let screen = self.context.screen;
+        if self.context.json {
+            screen.json_elements(tasks, is_first)?;
+        } else if self.context.quiet {
+            let ids: Vec<String> = tasks.iter().map(|task| task.tasks().to_string()).collect();
+            screen.line(ids.join("\n"))?;
+        } else {
+            self.rows.write(tasks.iter().map(row).collect())?;
+        }
+        Ok(())
+    }
+
+    fn end(self) -> Result<(), Failure> {
+        let (screen, is_empty) = (self.context.screen, self.is_empty);
+        match (self.context.json, self.context.quiet) {
+            (true, _) => screen.line(if is_empty { "[]" } else { "]" })?,
+            (false, false) if is_empty => screen.line("no tasks")?,
+            (false, _) => {}
+        }
+        Ok(())
     }
 }
 

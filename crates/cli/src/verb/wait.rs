@@ -67,7 +67,10 @@ async fn tasks_of(
     session: Option<String>,
 ) -> Result<Vec<TaskRange>, Failure> {
     let query = ListQuery { workflow, session, limit: Some(0), ..ListQuery::default() };
-    let mut tasks: Vec<TaskRange> = client.list(query).await?.iter().map(Task::tasks).collect();
+    let (mut tasks, mut listing) = (Vec::new(), client.listing(query).await?);
+    while let Some(listed) = listing.next().await {
+        tasks.extend(listed?.iter().map(Task::tasks));
+    }
     tasks.sort_unstable();
     Ok(tasks)
 }
