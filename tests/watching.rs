@@ -102,6 +102,24 @@ fn programs() -> String {
 }
 
 #[test]
+fn who_watches_is_told_that_the_daemon_has_gone_and_goes_on_with_the_next() {
+    let mut daemon = Daemon::start(1);
+    daemon.submit(daemon.shell("true"));
+    let mut events = daemon.program("/bin/sh");
+    events.args(["-c", "exec orchctl events --since 0 -q > seen 2> said"]).env("PATH", programs());
+    let events = Running::start(events, b"");
+    until("it has begun", || !daemon.lines("seen").is_empty());
+    daemon.terminate();
+    let told = "orchctl: connection to the daemon lost: trying to get it back for 30s";
+    until("it is told", || daemon.lines("said") == [told]);
+    daemon.start_again();
+    let last = daemon.orchctl(&["publish", "custom.again"]).succeeds().out.trim().to_owned();
+    until("it goes on", || daemon.lines("seen").contains(&last));
+    drop(events);
+    assert_eq!(daemon.lines("said"), [told]);
+}
+
+#[test]
 fn the_output_of_a_task_that_waits_is_followed_as_soon_as_it_runs() {
     let daemon = Daemon::start(1);
     let id = daemon.submit(TaskSpec { hold: true, ..daemon.shell("echo out; echo err >&2; exit 3") });

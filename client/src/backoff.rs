@@ -11,16 +11,22 @@ pub(crate) struct Backoff {
     give_up_after: Duration,
     delay: Duration,
     outage_since: Option<Instant>,
+    is_told: bool,
 }
 
 impl Backoff {
     pub(crate) fn new(give_up_after: Duration) -> Self {
-        Self { give_up_after, delay: FIRST, outage_since: None }
+        Self { give_up_after, delay: FIRST, outage_since: None, is_told: false }
     }
 
     /// The daemon was there: the next failure begins a new outage.
     pub(crate) fn reset(&mut self) {
         *self = Self::new(self.give_up_after);
+    }
+
+    /// Whether nothing was said yet of this outage; only once.
+    pub(crate) fn is_news(&mut self) -> bool {
+        !std::mem::replace(&mut self.is_told, true)
     }
 
     /// Waits for the next try; false when the outage has lasted too long.

@@ -89,6 +89,12 @@ impl Client {
         self.transport.socket()
     }
 
+    /// Does this whenever a connection is lost and the daemon is looked for (as long as [`Settings::reconnect_for`]
+    /// says), once in an outage, in place of what was to be done before: somebody may wonder why nothing happens.
+    pub fn on_outage(&self, tell: impl Fn() + Send + Sync + 'static) {
+        self.transport.on_outage(Arc::new(tell));
+    }
+
     /// Adds a task. When the reply is lost it is asked for again only if the spec has a key, because only
     /// then the same request cannot add two tasks.
     ///

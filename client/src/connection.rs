@@ -29,7 +29,7 @@ use std::io;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::net::UnixStream;
 use tokio::time::{sleep, timeout};
@@ -136,11 +136,17 @@ pub(crate) struct Transport {
     met: AtomicBool,
     /// The first request goes out before anything has answered.
     lazy: bool,
+    /// Who is told that a connection is lost.
+    on_outage: Mutex<Option<OnOutage>>,
 }
+
+/// What is done when a connection is lost that is to be got back.
+pub(crate) type OnOutage = Arc<dyn Fn() + Send + Sync>;
 
 impl Transport {
     pub(crate) fn new(socket: PathBuf, settings: Settings) -> Self {
-        Self { socket, settings, idle: Mutex::default(), met: AtomicBool::new(false), lazy: false }
+        let (idle, on_outage) = (Mutex::default(), Mutex::default());
+        Self { socket, settings, idle, met: AtomicBool::new(false), lazy: false, on_outage }
     }
 
     /// Connections that are opened for the first request, and not asked before it.
@@ -158,6 +164,21 @@ impl Transport {
 
     pub(crate) fn backoff(&self) -> Backoff {
         Backoff::new(self.settings.reconnect_for)
+    }
+
+    /// From now on this is done at the beginning of each outage.
+    pub(crate) fn on_outage(&self, tell: OnOutage) {
+        *self.on_outage.lock().unwrap_or_else(PoisonError::into_inner) = Some(tell);
+    }
+
+    /// The daemon is away and will be looked for: that is told once in an outage.
+    pub(crate) fn tell_outage(&self, backoff: &mut Backoff) {
+        let tell = self.on_outage.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(tell) = tell
+            && backoff.is_news()
+        {
+            tell();
+        }
     }
 
     /// Whether an outage may end: there was a daemon before.
@@ -313,6 +334,7 @@ impl Transport {
                 Fault::Final(error) if call.patient && error.code() == Some(Code::ShuttingDown) => error,
                 Fault::Unsent(error) | Fault::Lost(error) | Fault::Final(error) => return Err(error),
             };
+            self.tell_outage(&mut backoff);
             if !backoff.pause().await {
                 return Err(error);
             }

@@ -77,7 +77,10 @@ impl Source {
                     return Ok(Next::Event(event));
                 }
                 Ok(None) => return Ok(Next::End),
-                Err(Error::Io(error)) => self.interrupt(error).await?,
+                Err(Error::Io(error)) => {
+                    self.client.transport.tell_outage(&mut self.backoff);
+                    self.interrupt(error).await?;
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -106,7 +109,11 @@ impl Source {
                 Err(Fault::Final(error)) => return Err(error),
                 Err(Fault::Unsent(error) | Fault::Lost(error)) => error,
             };
-            if !transport.has_met_daemon() || !self.backoff.pause().await {
+            if !transport.has_met_daemon() {
+                return Err(error);
+            }
+            transport.tell_outage(&mut self.backoff);
+            if !self.backoff.pause().await {
                 return Err(error);
             }
         }

@@ -236,6 +236,29 @@ async fn a_wait_goes_on_after_the_connection_broke() {
 }
 
 #[tokio::test]
+async fn an_outage_is_told_once_however_often_the_daemon_is_looked_for() {
+    let fake = Fake::start(|_, _, _| Reply::Answer(200, r#"{"done": true, "tasks": []}"#.into()));
+    let (client, told) = (fake.client().await, Arc::new(AtomicUsize::new(0)));
+    let counts = Arc::clone(&told);
+    client.on_outage(move || {
+        counts.fetch_add(1, Ordering::Relaxed);
+    });
+    client.clone().wait(wait_for(3)).await.unwrap();
+    assert_eq!(told.load(Ordering::Relaxed), 0);
+    let fake = Fake::start(|_, _, _| Reply::Break);
+    let settings = Settings { reconnect_for: Duration::from_millis(100), ..quick() };
+    let client = Client::connect_with(&fake.socket, settings).await.unwrap();
+    let counts = Arc::clone(&told);
+    client.on_outage(move || {
+        counts.fetch_add(1, Ordering::Relaxed);
+    });
+    std::fs::remove_file(&fake.socket).unwrap();
+    client.wait(wait_for(3)).await.unwrap_err();
+    // One for the connection that broke in the middle, and one for the daemon that is not there.
+    assert!((1..=2).contains(&told.load(Ordering::Relaxed)), "{told:?}");
+}
+
+#[tokio::test]
 async fn a_list_is_read_as_it_comes_and_one_without_end_is_an_error() {
     let task = json!({
         "id": 7, "name": "a", "status": "pending", "priority": "normal", "reasons": [], "status_reason": null,

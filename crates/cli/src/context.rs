@@ -1,8 +1,11 @@
 //! What a verb works with: the screen, the wishes that all verbs share, and a client when it needs one.
 
 use orchd_client::{Client, Settings, default_socket};
+use orchd_model::Span;
+use std::io::{self, Write};
 use std::path::PathBuf;
 
+use crate::command_line::PROGRAM;
 use crate::screen::Screen;
 use crate::{Failure, GlobalOptions};
 
@@ -13,6 +16,20 @@ pub(crate) struct Context {
     pub(crate) global: GlobalOptions,
 }
 
+/// Says when the daemon goes while somebody waits for it, and that it is not given up yet.
+fn told(client: Client, settings: Settings) -> Client {
+    let patience = Span::from(settings.reconnect_for);
+    client.on_outage(move || {
+        // When standard error is closed there is nobody to tell.
+        writeln!(
+            io::stderr(),
+            "{PROGRAM}: connection to the daemon lost: trying to get it back for {patience}"
+        )
+        .ok();
+    });
+    client
+}
+
 impl Context {
     pub(crate) fn new(global: GlobalOptions) -> Self {
         Self { screen: Screen::new(global.color), json: global.json, quiet: global.quiet, global }
@@ -21,13 +38,13 @@ impl Context {
     /// Connects to the daemon; verbs that need none do not call this.
     pub(crate) async fn client(&self) -> Result<Client, Failure> {
         let (socket, settings) = self.daemon();
-        Ok(Client::connect_with(socket, settings).await?)
+        Ok(told(Client::connect_with(socket, settings).await?, settings))
     }
 
     /// A client for a verb that has one request and is used a thousand times in a loop.
     pub(crate) fn client_for_one(&self) -> Client {
         let (socket, settings) = self.daemon();
-        Client::lazy(socket, settings)
+        told(Client::lazy(socket, settings), settings)
     }
 
     /// Where the daemon is, and how long it is waited for.

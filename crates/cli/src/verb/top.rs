@@ -54,6 +54,8 @@ impl Top {
             return Err(Failure::Usage("--every is longer than nothing: 0s\nhint: 1s".to_owned()));
         }
         let client = context.client().await?;
+        // It is told on the screen.
+        client.on_outage(|| {});
         let mut interrupt = Interrupt::listen()?;
         let terminal = ratatui::try_init()?;
         let ended = tokio::select! {
