@@ -113,8 +113,9 @@ fn a_damaged_store_is_found() {
         (&diagnosis["healthy"], &check(&diagnosis, "store")["verdict"]),
         (&json!(false), &json!("failed"))
     );
-    let text = daemon.orchctl(&["doctor", "-q"]);
+    let text = daemon.orchctl(&["doctor"]);
     assert!(text.out.contains("failed   store"), "{text:?}");
+    assert_eq!(daemon.orchctl(&["doctor", "-q"]).out, "store\n", "nothing but names of what has failed");
     // The same is found when the daemon is gone.
     daemon.kill();
     let diagnosis = daemon.orchctl(&["doctor", "--json"]).json();

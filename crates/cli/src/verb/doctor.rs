@@ -62,15 +62,17 @@ fn print(context: &Context, diagnosis: &Diagnosis) -> Result<(), Failure> {
         context.screen.json(diagnosis)?;
         return Ok(());
     }
+    if context.quiet {
+        let mut failed = diagnosis.checks.iter().filter(|check| check.verdict == Verdict::Failed);
+        failed.try_for_each(|check| context.screen.line(check.name))?;
+        return Ok(());
+    }
     for check in &diagnosis.checks {
         let (word, tint) = match check.verdict {
             Verdict::Ok => ("ok", Tint::Good),
             Verdict::Warning => ("warning", Tint::Waiting),
             Verdict::Failed => ("failed", Tint::Bad),
         };
-        if context.quiet && check.verdict == Verdict::Ok {
-            continue;
-        }
         let word = context.screen.tinted(tint, &format!("{word:8}"));
         let head = format!("{word} {:10} ", check.name);
         context.screen.beside(&head, COLUMNS, &text::plain(&check.found))?;
