@@ -287,7 +287,7 @@ fn values_below_zero_are_told_like_any_other_that_makes_no_sense() {
         ),
         (&["list", "--limit", "-3"], &["'-3'", "--limit <N>", "not a whole number of at least 0"]),
         (&["reprioritize", "1", "-3"], &["'-3'", "<CLASS>", "hint: one of critical"]),
-        (&["shutdown", "--wait", "--cancel"], &["Usage: orchctl shutdown [--wait | --cancel]"]),
+        (&["shutdown", "--wait", "--cancel"], &["Usage: orchctl shutdown [--wait | --cancel | --abort]"]),
     ] {
         daemon.orchctl(arguments).fails_with(2, words);
     }

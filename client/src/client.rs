@@ -420,7 +420,7 @@ impl Client {
         self.transport.ask(Call::post(routes::STORE_CHECK, &nothing)?.patient().repeatable(true)).await
     }
 
-    /// Ends the daemon.
+    /// Ends the daemon, or lets one go on that waits for running tasks before it ends.
     ///
     /// # Errors
     /// A refusal, or no connection.

@@ -394,6 +394,7 @@ pub fn stats(figures: &Statistics, now: Time, started_at: Time) -> api::Stats {
         uptime: now.since(started_at),
         backlog: picture.backlog,
         paused: picture.paused,
+        shutting_down: false,
         store: api::StoreStats { bytes: 0, sequence: figures.sequence },
     }
 }

@@ -401,7 +401,8 @@ impl Engine {
                 .hint("free some space in the state directory's file system"));
         }
         if self.core.is_draining() {
-            return Err(Refusal::new(Code::ShuttingDown, "the daemon is stopping"));
+            return Err(Refusal::new(Code::ShuttingDown, "the daemon is shutting down")
+                .hint("orchctl shutdown --abort lets it go on, while it waits for running tasks"));
         }
         Ok(())
     }

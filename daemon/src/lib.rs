@@ -49,6 +49,7 @@ mod run;
 mod schedules;
 mod serve;
 mod sessions;
+mod shutdown;
 mod socket;
 mod statistics;
 mod sweeper;

@@ -8,7 +8,6 @@
 
 use anyhow::{Context, Result};
 use crossbeam_channel::bounded;
-use orchd_api::{ShutdownMode, ToWorker};
 use orchd_core::{Command, Core, Output, Snapshot};
 use orchd_model::limits;
 use orchd_store::{SqliteStore, StateDir, Store, StoreError};
@@ -17,10 +16,10 @@ use parking_lot::RwLock;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 
 use crate::absent;
 use crate::aside::Aside;
@@ -44,24 +43,13 @@ use crate::outbox::Outbox;
 use crate::readers::Readers;
 use crate::schedules::{self, Nudge};
 use crate::sessions::Sessions;
+use crate::shutdown::{self, Wishes};
 use crate::statistics::Statistics;
 use crate::sweeper;
 use crate::systemd;
 use crate::transformer::{Transformer, Unmade};
 use crate::trimming::Trimming;
 use crate::writer::Writer;
-
-/// Asks the daemon to end.
-#[derive(Clone)]
-pub struct Shutdown(mpsc::Sender<ShutdownMode>);
-
-impl Shutdown {
-    /// Asks; one that waits can be asked again to cancel or to leave what runs.
-    pub fn ask(&self, mode: ShutdownMode) {
-        // A daemon that ends already need not be asked again.
-        let _ = self.0.try_send(mode);
-    }
-}
 
 /// The configured state directory.
 ///
@@ -134,7 +122,7 @@ pub struct Running {
     listener: std::os::unix::net::UnixListener,
     socket: PathBuf,
     shell: Arc<Shell>,
-    asked: mpsc::Receiver<ShutdownMode>,
+    asked: Wishes,
     stop: watch::Sender<bool>,
     worker: LocalWorker,
     asks: Asks,
@@ -220,7 +208,7 @@ impl Running {
             listener,
             socket,
             shell,
-            mut asked,
+            asked,
             stop,
             worker,
             asks,
@@ -241,14 +229,7 @@ impl Running {
         // Not joined: it waits for the worker, which may outlive the daemon.
         drop(supervisor.spawn(supervise).context("cannot start the worker's supervisor")?);
         tokio::pin!(interrupted);
-        let mode = tokio::select! {
-            mode = asked.recv() => mode.unwrap_or_default(),
-            () = &mut interrupted => ShutdownMode::Leave,
-        };
-        if is_service {
-            systemd::stopping();
-        }
-        finish_running(&shell, mode, &mut asked, &mut interrupted, &stopping).await;
+        asked.wait(&shell, &mut interrupted, &stopping, is_service).await;
         // Gone before the lock, so that the next daemon never takes it for a live one's.
         if let Err(error) = std::fs::remove_file(&socket) {
             tracing::warn!(%error, socket = %socket.display(), "the socket stays");
@@ -300,59 +281,6 @@ fn look_through(shell: &Arc<Shell>, marker: &Arc<Marker>) -> Result<()> {
     thread.context("cannot start the check of the store").map(drop)
 }
 
-/// What becomes of running tasks: they stay, or are waited for, or are cancelled. A second signal cuts the
-/// wait short.
-async fn finish_running(
-    shell: &Arc<Shell>,
-    mode: ShutdownMode,
-    asked: &mut mpsc::Receiver<ShutdownMode>,
-    interrupted: &mut (impl Future<Output = ()> + Unpin),
-    stopping: &AtomicBool,
-) {
-    let mut feed = shell.feed.subscribe();
-    if shell.send(Request::Drain(true)).await.is_err() {
-        stopping.store(true, Ordering::Relaxed);
-        return;
-    }
-    if mode == ShutdownMode::Cancel {
-        cancel_running(shell).await;
-    }
-    if mode != ShutdownMode::Leave {
-        while shell.look(running_tasks).await.is_ok_and(|tasks| !tasks.is_empty()) {
-            tokio::select! {
-                // Whatever happened, the question is asked again.
-                _ = feed.recv() => {}
-                () = &mut *interrupted => break,
-                // Who waits may lose patience.
-                again = asked.recv() => match again {
-                    Some(ShutdownMode::Cancel) => cancel_running(shell).await,
-                    Some(ShutdownMode::Wait) => {}
-                    Some(ShutdownMode::Leave) | None => break,
-                },
-            }
-        }
-    }
-    // Not before: while tasks are waited for somebody must notice the death of the worker that has them.
-    stopping.store(true, Ordering::Relaxed);
-    if let Ok(tasks) = shell.look(running_tasks).await
-        && tasks.is_empty()
-    {
-        shell.sessions.send_to_all(&ToWorker::Exit);
-    }
-}
-
-async fn cancel_running(shell: &Arc<Shell>) {
-    if let Ok(tasks) = shell.look(running_tasks).await {
-        let tasks = tasks.into_iter().map(Into::into).collect();
-        let command = Command::Cancel { tasks };
-        drop(shell.send(Request::Command { command, answer: None }).await);
-    }
-}
-
-fn running_tasks(core: &Core) -> Vec<orchd_model::TaskId> {
-    core.workers().into_iter().flat_map(|worker| worker.tasks).collect()
-}
-
 /// A worker that died with the last daemon is buried before anything new starts.
 fn bury_worker(state_dir: &Path, engine: &crossbeam_channel::Sender<Request>) -> Result<()> {
     let began = local_worker::bury(state_dir, engine)?;
@@ -374,13 +302,8 @@ struct Threads {
     last_end: LastEnd,
 }
 
-type Started = (
-    crossbeam_channel::Sender<Request>,
-    Arc<Shell>,
-    Vec<JoinHandle<()>>,
-    mpsc::Receiver<ShutdownMode>,
-    watch::Sender<bool>,
-);
+type Started =
+    (crossbeam_channel::Sender<Request>, Arc<Shell>, Vec<JoinHandle<()>>, Wishes, watch::Sender<bool>);
 
 impl Threads {
     fn start(self) -> Result<Started> {
@@ -435,7 +358,7 @@ impl Threads {
             spawn("outbox", move || outbox_thread.run(errands))?,
             transformer_thread,
         ];
-        let ((ask, asked), (stop, stopping)) = (mpsc::channel(1), watch::channel(false));
+        let ((shutdown, asked), (stop, stopping)) = (shutdown::channel(), watch::channel(false));
         let shell = Shell {
             engine: engine.clone(),
             readers,
@@ -447,7 +370,7 @@ impl Threads {
             live,
             state_dir,
             fence,
-            shutdown: Shutdown(ask),
+            shutdown,
             schedules,
             stopping,
         };

@@ -28,6 +28,11 @@ pub fn reloading() {
     }
 }
 
+/// What it does, for people.
+pub fn status(status: &str) {
+    tell(&[NotifyState::Status(status)]);
+}
+
 /// The daemon ends.
 pub fn stopping() {
     tell(&[NotifyState::Stopping, NotifyState::Status("stopping")]);

@@ -33,9 +33,10 @@ pub use hook::{DeadLetter, Hook, LetterResult, LettersRequest};
 pub use log::{LogChunk, LogEnd, LogQuery, LogStream};
 pub use named_session::{CloseMode, CloseRequest, Session, SessionQuery, SessionResource, SessionStatistics};
 pub use operate::{
-    Backup, BackupRequest, CloseResource, Daemon, DrainReply, DrainRequest, OperationResult, PauseRequest,
-    ProgressRequest, ReprioritizeRequest, ResourceNamed, ResourceRequest, Selector, SettleRequest,
-    ShutdownMode, ShutdownRequest, StoreCheck, TaskIds, ThrottleRequest, WaitReply, WaitRequest,
+    Backup, BackupRequest, CloseResource, Daemon, DaemonState, DrainReply, DrainRequest, OperationResult,
+    PauseRequest, ProgressRequest, ReprioritizeRequest, ResourceNamed, ResourceRequest, Selector,
+    SettleRequest, ShutdownMode, ShutdownRequest, StoreCheck, TaskIds, ThrottleRequest, WaitReply,
+    WaitRequest,
 };
 pub use orchd_model::DefinitionRun;
 pub use orchd_model::{EVENT_TYPES, EventType, NOTICES, OWN_EVENTS, check_own_type, check_pattern, matches};

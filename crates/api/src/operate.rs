@@ -271,6 +271,8 @@ pub enum ShutdownMode {
     Wait,
     /// They are cancelled.
     Cancel,
+    /// The daemon goes on after all: a shutdown that waits for running tasks is ended.
+    Abort,
 }
 
 /// End the daemon.
@@ -279,6 +281,19 @@ pub struct ShutdownRequest {
     /// What becomes of running tasks.
     #[serde(default)]
     pub mode: ShutdownMode,
+}
+
+/// Whether a daemon starts new tasks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DaemonState {
+    /// It does.
+    #[default]
+    Serving,
+    /// Everything is paused, by a pause or a drain.
+    Paused,
+    /// It ends as soon as the running tasks have ended.
+    ShuttingDown,
 }
 
 /// Who answers on the socket.
@@ -290,6 +305,12 @@ pub struct Daemon {
     pub pid: u32,
     /// Its state directory.
     pub state_dir: String,
+    /// Whether new tasks start.
+    #[serde(default)]
+    pub state: DaemonState,
+    /// How many tasks run.
+    #[serde(default)]
+    pub running: u64,
     /// Names of what this daemon can do beyond the first version.
     pub features: Vec<String>,
 }

@@ -59,6 +59,9 @@ pub struct Stats {
     /// Whether new starts are paused.
     #[serde(default)]
     pub paused: bool,
+    /// Whether the daemon ends as soon as the running tasks have ended; nothing new starts.
+    #[serde(default)]
+    pub shutting_down: bool,
     /// The store.
     pub store: StoreStats,
 }

@@ -110,7 +110,7 @@ impl Core {
             return Some(paused("all".to_owned()));
         }
         if self.draining {
-            return Some(paused("draining".to_owned()));
+            return Some(paused("shutting down".to_owned()));
         }
         if let Some(because) = &self.held_back {
             return Some(Reason::Guard { because: because.clone() });

@@ -92,7 +92,7 @@ impl Core {
             reasons.push(paused("all".to_owned()));
         }
         if self.draining {
-            reasons.push(paused("draining".to_owned()));
+            reasons.push(paused("shutting down".to_owned()));
         }
         let guard_place = reasons.len();
         if self.queues.is_class_paused(task.base_class()) {

@@ -69,8 +69,8 @@ use crate::local_worker::Fence;
 use crate::peer::Peer;
 use crate::readers::Readers;
 use crate::schedules::Nudge;
-use crate::serve::Shutdown;
 use crate::sessions::Sessions;
+use crate::shutdown::Shutdown;
 use crate::statistics::Statistics;
 
 /// A client must send its request's head within this time; a silent connection holds nothing but itself.

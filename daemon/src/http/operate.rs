@@ -19,7 +19,18 @@ pub const OPEN: [Status; 3] = [Status::Pending, Status::Running, Status::Retryin
 
 /// Who answers.
 pub async fn daemon(State(shell): State<Arc<Shell>>) -> Answered<api::Daemon> {
+    let (paused, running) = {
+        let figures = shell.statistics.read();
+        (figures.picture.paused, figures.picture.counters.by_status[Status::Running.index()])
+    };
+    let state = match shell.shutdown.is_under_way() {
+        true => api::DaemonState::ShuttingDown,
+        false if paused => api::DaemonState::Paused,
+        false => api::DaemonState::Serving,
+    };
     json(api::Daemon {
+        state,
+        running,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: std::process::id(),
         state_dir: shell.state_dir.display().to_string(),
@@ -179,6 +190,7 @@ pub async fn stats(State(shell): State<Arc<Shell>>) -> Answered<api::Stats> {
     stats.resources = resources.into_iter().map(documents::resource).collect();
     stats.slowest = documents::slowest(&slowest, names);
     stats.store.bytes = bytes;
+    stats.shutting_down = shell.shutdown.is_under_way();
     json(stats)
 }
 
@@ -189,11 +201,11 @@ pub async fn resources(State(shell): State<Arc<Shell>>) -> Answered<Vec<api::Res
     json(resources.into_iter().map(documents::resource).collect())
 }
 
-/// Ends the daemon; answers before it does.
+/// Ends the daemon, or lets it go on after all; answers before it ends.
 pub async fn shutdown(
     State(shell): State<Arc<Shell>>,
     Body(request): Body<api::ShutdownRequest>,
 ) -> Answered<()> {
-    shell.shutdown.ask(request.mode);
+    shell.shutdown.ask(request.mode).await?;
     json(())
 }

@@ -1,6 +1,7 @@
 //! `doctor`: whether all that orchd needs is there, with or without a daemon that answers.
 
 use clap::Args;
+use orchd_api::DaemonState;
 use orchd_client::{Client, Error, default_socket};
 use orchd_model::Code;
 use std::path::PathBuf;
@@ -29,6 +30,7 @@ impl Doctor {
             let daemon = client.daemon().await?;
             (place, pid) = (Some(PathBuf::from(&daemon.state_dir)), Some(daemon.pid));
             checks.push(version(&daemon.version, daemon.pid));
+            checks.push(starts(daemon.state, daemon.running));
         }
         let enforced = match &reached {
             Ok(client) => enforced(client).await,
@@ -112,6 +114,23 @@ fn version(daemon: &str, pid: u32) -> Check {
         return Check::ok("versions", found);
     }
     Check::warning("versions", found).hint("they speak the same API, but one of the two is older: upgrade it")
+}
+
+/// Whether new tasks start.
+fn starts(state: DaemonState, running: u64) -> Check {
+    let running = text::count(usize::try_from(running).unwrap_or(usize::MAX), "task");
+    match state {
+        DaemonState::Serving => Check::ok("daemon", format!("serving, {running} running")),
+        DaemonState::Paused => {
+            let check = Check::warning("daemon", format!("everything is paused, {running} running"));
+            check.hint("orchctl resume ends it")
+        }
+        DaemonState::ShuttingDown => {
+            let check =
+                Check::warning("daemon", format!("shutting down: nothing new starts, {running} running"));
+            check.hint("orchctl shutdown --abort lets it go on")
+        }
+    }
 }
 
 /// A daemon that is not well may refuse what it is asked; that is a finding, too.

@@ -26,8 +26,9 @@ impl Drain {
         if reply.done {
             return Ok(Exit::DONE);
         }
-        let running = usize::try_from(reply.running).unwrap_or(usize::MAX);
-        writeln!(io::stderr(), "{PROGRAM}: timed out, still running: {}", text::count(running, "task")).ok();
+        let running = text::count(usize::try_from(reply.running).unwrap_or(usize::MAX), "task");
+        let hint = "hint: nothing new starts until: orchctl resume";
+        writeln!(io::stderr(), "{PROGRAM}: timed out, still running: {running}\n{hint}").ok();
         Ok(Exit::TIMED_OUT)
     }
 }

@@ -1,7 +1,8 @@
 //! `list`: tasks in a table.
 
 use clap::Args;
-use orchd_api::{ListQuery, StopCause, Task};
+use orchd_api::{DaemonState, ListQuery, StopCause, Task};
+use orchd_client::Client;
 use orchd_model::{Glob, Priority, Span, Status};
 use std::io::{self, Write};
 
@@ -58,7 +59,8 @@ impl List {
             // One more tells whether there are more.
             limit: Some(if limit == 0 { 0 } else { limit.saturating_add(1) }),
         };
-        let mut listing = context.client().await?.listing(query).await?;
+        let client = context.client().await?;
+        let mut listing = client.listing(query).await?;
         let mut shown = Shown::begin(context);
         let mut left = if limit == 0 { usize::MAX } else { limit };
         let mut page: Vec<Task> = Vec::new();
@@ -78,8 +80,24 @@ impl List {
         if has_more && !context.json && !context.quiet {
             writeln!(io::stderr(), "{PROGRAM}: there are more than {limit}\nhint: --limit 0 lists all").ok();
         }
+        if !context.json && !context.quiet {
+            tell_state(&client).await?;
+        }
         Ok(Exit::DONE)
     }
+}
+
+/// A daemon that starts nothing says so: what is listed as pending stays so.
+async fn tell_state(client: &Client) -> Result<(), Failure> {
+    let daemon = client.daemon().await?;
+    let state = match daemon.state {
+        DaemonState::Serving => return Ok(()),
+        DaemonState::Paused => "everything is paused, until: orchctl resume",
+        DaemonState::ShuttingDown => "shutting down, unless: orchctl shutdown --abort",
+    };
+    let running = text::count(usize::try_from(daemon.running).unwrap_or(usize::MAX), "task");
+    writeln!(io::stderr(), "{PROGRAM}: the daemon starts nothing, {running} running: {state}").ok();
+    Ok(())
 }
 
 /// Tasks that are written at once: a list of millions takes no more memory than these, and begins at once.

@@ -69,7 +69,7 @@ impl Verb {
     /// Whether the verb itself decides what an interrupt means; the others just end by it.
     pub(crate) fn minds_interrupts(&self) -> bool {
         match self {
-            Self::Run(_) | Self::Edit(_) | Self::Lock(_) | Self::Top(_) => true,
+            Self::Run(_) | Self::Edit(_) | Self::Lock(_) | Self::Top(_) | Self::Shutdown(_) => true,
             Self::Add(add) => add.0.minds_interrupts(),
             Self::Workflow(workflow) => workflow.0.minds_interrupts(),
             _ => false,

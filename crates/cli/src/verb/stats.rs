@@ -90,7 +90,12 @@ fn print(context: &Context, figures: &Figures) -> Result<(), Failure> {
         "throughput",
         &format!("{:.2}/s over 1 min, {:.2}/s over 5 min, {:.2}/s over 15 min", rate.m1, rate.m5, rate.m15),
     )?;
-    let paused = if figures.paused { screen.tinted(Tint::Waiting, ", paused") } else { String::new() };
+    let state = match figures {
+        _ if figures.shutting_down => ", shutting down after what runs",
+        _ if figures.paused => ", paused",
+        _ => "",
+    };
+    let paused = screen.tinted(Tint::Waiting, state);
     let workers = text::count(figures.workers, "worker");
     let slots = format!("{} of {} used, {workers}{paused}", figures.slots.used, figures.slots.total);
     screen.fact("slots", &slots)?;
