@@ -42,7 +42,9 @@ impl Core {
         }
         if record.array.is_some() {
             let refusal = wrong_state(format!("task {id} shares its spec with its array"));
-            return Err(refusal.hint("cancel it and add another one"));
+            return Err(refusal.hint(
+                "no task of an array is changed alone: cancel it and add another one; hold and reprioritize do work",
+            ));
         }
         if self.placed_token(record.id).is_some() {
             let refusal = Refusal::new(Code::Busy, "it is about to start");

@@ -88,7 +88,8 @@ fn check_editable(task: &Task) -> Result<(), Refusal> {
         return Err(wrong_state("has started").value(task.status.as_str()).hint(add_another));
     }
     if task.array.is_some() {
-        return Err(wrong_state("shares its spec with its array").hint(add_another));
+        let hint = "no task of an array is changed alone: cancel it and add another one; hold and reprioritize do work";
+        return Err(wrong_state("shares its spec with its array").hint(hint));
     }
     Ok(())
 }
