@@ -6,8 +6,9 @@
 mod kit;
 
 use kit::{Daemon, gate};
+use orchd_client::api::{PROTOCOL, ToWorker, WorkerHello};
 use orchd_client::model::{Code, DependencyTarget, Span, limits};
-use orchd_client::{Status, TaskId, TaskSpec};
+use orchd_client::{Status, TaskId, TaskSpec, worker};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Adds one task and gives its id.
@@ -355,4 +356,38 @@ fn a_run_exits_as_its_command_or_by_the_signal_that_ended_it() {
     kit::until("it runs", || daemon.stats().running == 1);
     daemon.orchctl(&["cancel", "--all"]).succeeds();
     assert_eq!(run.ended().code, Some(143), "somebody cancelled it");
+}
+
+#[test]
+fn what_is_named_for_a_handler_reaches_the_program_that_is_it() {
+    let daemon = Daemon::start(1);
+    let hello = WorkerHello {
+        protocol: PROTOCOL,
+        features: Vec::new(),
+        incarnation: 1,
+        kind: "service".to_owned(),
+        pid: 1,
+        slots: 1,
+        handlers: vec!["m.x".to_owned()],
+        labels: Vec::new(),
+        attempts: Vec::new(),
+        claim: None,
+    };
+    daemon.write("input", "text");
+    let options =
+        ["--handler", "m.x", "--params", "{\"p\": 1}", "--env", "A=b", "--cwd", "/tmp", "--stdin", "input"];
+    add(&daemon, &options);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let work = runtime.block_on(async {
+        let mut session = worker::connect(&daemon.socket(), hello).await.unwrap();
+        loop {
+            if let ToWorker::Assign { assignments } = session.receiver.receive().await.unwrap() {
+                break serde_json::to_value(&assignments[0].work).unwrap();
+            }
+        }
+    });
+    let expected = serde_json::json!({
+        "kind": "handler", "handler": "m.x", "parameters": { "p": 1 }, "env": { "A": "b" }, "cwd": "/tmp", "stdin": "text",
+    });
+    assert_eq!(work, expected);
 }

@@ -117,7 +117,10 @@ impl Desk {
                 let handler = spec.body.handler().unwrap_or_default();
                 match policy.bound_command(&handler) {
                     Some(argv) => Work::Command { argv, env, cwd, stdin },
-                    None => Work::Handler { handler, parameters: spec.parameters.clone() },
+                    None => {
+                        let parameters = spec.parameters.clone();
+                        Work::Handler { handler, parameters, env, cwd, stdin }
+                    }
                 }
             }
             Body::Milestone if known.is_claim => Work::Claim,

@@ -282,9 +282,23 @@ pub enum Work {
         handler: String,
         /// Its parameters.
         parameters: Map<String, Value>,
+        /// The variables that its task names; what they mean is the handler's.
+        #[schemars(with = "BTreeMap<String, String>")]
+        #[serde(default, skip_serializing_if = "no_variables")]
+        env: Env,
+        /// The directory that its task names.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cwd: Option<String>,
+        /// The text that its task names as standard input.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        stdin: Option<String>,
     },
     /// Hold what is claimed, until it is released.
     Claim,
+}
+
+fn no_variables(env: &Env) -> bool {
+    env.is_empty()
 }
 
 /// Why an attempt is ended from outside.
