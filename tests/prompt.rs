@@ -253,6 +253,26 @@ fn the_figures_are_shown_again_and_again_until_an_interrupt() {
 }
 
 #[test]
+fn what_cannot_be_written_is_no_silent_failure() {
+    let daemon = Daemon::start(1);
+    for arguments in [
+        &["stats"][..],
+        &["--json", "resources"],
+        &["add", "--", "true"],
+        &["--help"],
+        &["completions", "bash"],
+    ] {
+        let mut full = daemon.program("/bin/sh");
+        full.arg("-c")
+            .arg("exec \"$0\" \"$@\" > /dev/full")
+            .arg(env!("CARGO_BIN_EXE_orchctl"))
+            .args(arguments);
+        let said = kit::program::run(full, b"");
+        said.fails_with(1, &["orchctl: cannot write to standard output: No space left on device"]);
+    }
+}
+
+#[test]
 fn a_mistake_is_told_with_the_usage_of_its_own_verb() {
     let daemon = Daemon::stopped(1, "");
     daemon.orchctl(&["workflow"]).fails_with(2, &["Usage: orchctl workflow", "longest chain"]);

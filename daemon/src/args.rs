@@ -1,5 +1,6 @@
 //! The command line of `orchd`.
 
+use anyhow::Context;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -223,7 +224,7 @@ fn check_config(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
     match std::io::stdout().write_all(text.as_bytes()) {
         // Whoever reads it has seen enough.
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {}
-        written => written?,
+        written => written.context("cannot write to standard output")?,
     }
     for warning in &config.warnings {
         eprintln!("orchd: {warning}");

@@ -12,7 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::context::Context;
 use crate::interrupt::undisturbed;
 use crate::verb::Verb;
-use crate::{Color, Exit, Failure};
+use crate::{Color, Exit, Failure, output};
 
 /// The name that stands before messages.
 pub(crate) const PROGRAM: &str = "orchctl";
@@ -89,8 +89,7 @@ fn ended(result: Result<Exit, Failure>) -> Exit {
 /// Help and version go to standard output; anything else is told the way all our errors are.
 fn usage(error: &clap::Error, words: impl Iterator<Item = String>) -> Exit {
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
-        error.print().ok();
-        return Exit::DONE;
+        return ended(error.print().map(|()| Exit::DONE).map_err(|error| output::failed(error).into()));
     }
     let bare = [ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand, ErrorKind::MissingSubcommand];
     if bare.contains(&error.kind()) {

@@ -2,10 +2,10 @@
 
 use clap::{Args, Command};
 use clap_complete::Shell;
-use std::io::{self, Write};
+use std::io;
 use std::path::PathBuf;
 
-use crate::Failure;
+use crate::{Failure, output};
 
 /// For which shell.
 #[derive(Debug, Args)]
@@ -22,7 +22,7 @@ impl CompletionsArgs {
     pub fn print(&self, mut command: Command, program: &str) -> Result<(), Failure> {
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut command, program, &mut script);
-        Ok(io::stdout().lock().write_all(&script)?)
+        Ok(output::write(&script)?)
     }
 }
 

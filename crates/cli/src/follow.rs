@@ -7,7 +7,7 @@ use std::io::{self, Write};
 
 use crate::command_line::PROGRAM;
 use crate::interrupt::Interrupt;
-use crate::{Exit, Failure};
+use crate::{Exit, Failure, output};
 
 /// How a task that was followed ended.
 #[derive(Clone, Debug)]
@@ -106,9 +106,7 @@ async fn copy(client: &Client, id: TaskId, query: LogQuery, quiet_stdout: bool) 
 pub(crate) fn write(chunk: &LogChunk, quiet_stdout: bool) -> io::Result<()> {
     let bytes = chunk.bytes().unwrap_or_default();
     if chunk.stream == LogStream::Stdout && !quiet_stdout {
-        let mut out = io::stdout().lock();
-        out.write_all(&bytes)?;
-        out.flush()
+        output::write_now(&bytes)
     } else {
         io::stderr().lock().write_all(&bytes)
     }

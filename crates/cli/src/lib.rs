@@ -20,6 +20,7 @@ mod interrupt;
 mod last_words;
 mod machine;
 mod operations;
+mod output;
 mod progress;
 mod report;
 mod result_file;

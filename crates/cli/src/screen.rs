@@ -4,9 +4,9 @@ use clap::ValueEnum;
 use comfy_table::{Cell, CellAlignment, ColumnConstraint, ContentArrangement, Table, Width, presets};
 use orchd_model::{Priority, Status};
 use serde::Serialize;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 
-use crate::wrap;
+use crate::{output, wrap};
 
 /// When to use colours.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -155,14 +155,12 @@ impl Screen {
 
     /// Writes a line; a reader that went away is an error like any other here.
     pub(crate) fn line(self, text: impl AsRef<str>) -> io::Result<()> {
-        let mut out = io::stdout().lock();
-        out.write_all(text.as_ref().as_bytes())?;
-        out.write_all(b"\n")
+        output::write(format!("{}\n", text.as_ref()).as_bytes())
     }
 
     /// Writes the sequence that clears a terminal, on a terminal that knows it.
     pub(crate) fn clear(self, sequence: &str) -> io::Result<()> {
-        if self.can_clear { io::stdout().lock().write_all(sequence.as_bytes()) } else { Ok(()) }
+        if self.can_clear { output::write_now(sequence.as_bytes()) } else { Ok(()) }
     }
 
     /// How many columns the terminal has, or `COLUMNS` says, where lines are to fit it.
@@ -204,7 +202,7 @@ impl Screen {
     pub(crate) fn json(self, document: &impl Serialize) -> io::Result<()> {
         let mut line = serde_json::to_vec(document)?;
         line.push(b'\n');
-        io::stdout().lock().write_all(&line)
+        output::write(&line)
     }
 
     /// Writes elements of one JSON array, which ends with its bracket on the same line.
@@ -214,7 +212,7 @@ impl Screen {
             text.push(if is_first && position == 0 { b'[' } else { b',' });
             serde_json::to_writer(&mut text, element)?;
         }
-        io::stdout().lock().write_all(&text)
+        output::write(&text)
     }
 
     /// Writes a table that fits the terminal; elsewhere lines are as long as they are. On a terminal that is too narrow

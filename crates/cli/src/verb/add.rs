@@ -20,7 +20,7 @@ use crate::command_line::PROGRAM;
 use crate::context::Context;
 use crate::interrupt::Interrupt;
 use crate::spec_options::{SpecOptions, spec_of, with_defaults};
-use crate::{Exit, Failure, Submitter, follow, text};
+use crate::{Exit, Failure, Submitter, follow, output, text};
 
 /// Specs that are handed on together when they are there; what is not there is not waited for.
 const BATCH: usize = 256;
@@ -137,7 +137,7 @@ impl Printer {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        let written = io::stdout().lock().write_all(&self.text);
+        let written = output::write(&self.text);
         self.text.clear();
         written
     }

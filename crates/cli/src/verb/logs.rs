@@ -4,11 +4,10 @@ use clap::Args;
 use orchd_api::{LogQuery, LogStream};
 use orchd_client::LogItem;
 use orchd_model::{AttemptNumber, TaskId};
-use std::io::{self, Write};
 
 use crate::context::Context;
 use crate::documents::OutputPiece;
-use crate::{Exit, Failure, follow};
+use crate::{Exit, Failure, follow, output};
 
 #[derive(Debug, Args)]
 pub(crate) struct Logs {
@@ -45,9 +44,7 @@ impl Logs {
                 LogItem::Chunk(chunk) if context.json => context.screen.json(&OutputPiece::from(&chunk))?,
                 LogItem::Chunk(chunk) if self.both => follow::write(&chunk, false)?,
                 LogItem::Chunk(chunk) => {
-                    let mut out = io::stdout().lock();
-                    out.write_all(&chunk.bytes().unwrap_or_default())?;
-                    out.flush()?;
+                    output::write_now(&chunk.bytes().unwrap_or_default())?;
                 }
                 LogItem::End(_) => break,
             }

@@ -14,7 +14,7 @@ use crate::context::Context;
 use crate::last_words::last_words;
 use crate::report::{Drawn, page, trace};
 use crate::screen::{Piece, Screen, Tint};
-use crate::{Exit, Failure, text};
+use crate::{Exit, Failure, output, text};
 
 /// Rows of each table; `--json` has all that there are.
 const ROWS: usize = 10;
@@ -117,7 +117,7 @@ fn is_stdout(file: &Path) -> bool {
 fn write(file: &Path, fill: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Failure> {
     if is_stdout(file) {
         let mut to = BufWriter::new(io::stdout().lock());
-        return Ok(fill(&mut to).and_then(|()| to.flush())?);
+        return Ok(fill(&mut to).and_then(|()| to.flush()).map_err(output::failed)?);
     }
     let written = File::create(file).and_then(|opened| {
         let mut to = BufWriter::new(opened);
