@@ -101,6 +101,29 @@ fn a_very_narrow_terminal_shows_everything_in_lines_that_fit() {
 }
 
 #[test]
+fn what_is_said_of_a_task_fits_and_no_name_in_it_is_broken() {
+    let daemon = Daemon::start(1);
+    let names = ["lock:a-rather-long-name-of-a-lock", "database:production-main"];
+    let held = daemon.client().claim(claims(&[&format!("{}:exclusive", names[0])])).unwrap();
+    let spec =
+        TaskSpec { claims: claims(&names), tags: ["nightly".to_owned()].into(), ..daemon.shell("true") };
+    let id = daemon.submit(spec).to_string();
+    for columns in [48, 60, 80] {
+        for verb in ["show", "why"] {
+            let shown = without_colours(&on_terminal(&daemon, columns, &[verb, &id]));
+            for line in shown.lines() {
+                let words = line.trim_start();
+                let width = if words.contains(' ') { line.chars().count() } else { 0 };
+                assert!(width <= usize::from(columns), "{verb} at {columns}: {width} in {line:?}");
+            }
+            assert!(shown.contains(names[0]), "{shown}");
+            assert!(verb == "why" || shown.contains(names[1]), "{shown}");
+        }
+    }
+    held.release().unwrap();
+}
+
+#[test]
 fn colours_are_for_terminals_unless_it_is_said_otherwise() {
     let daemon = Daemon::start(1);
     let id = daemon.submit(daemon.shell("true"));

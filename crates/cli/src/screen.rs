@@ -179,13 +179,14 @@ impl Screen {
     }
 
     /// Writes what there is to say beside a head that is so many columns wide. On a terminal that is too narrow for both,
-    /// it stands below.
+    /// or for a word of it, it stands below.
     pub(crate) fn beside(self, head: &str, columns: usize, said: &str) -> io::Result<()> {
         let Some(width) = self.width().map(usize::from) else {
             return self.line(format!("{head}{said}"));
         };
         let (mut head, mut indent) = (head, columns);
-        if width < columns + LONG_WORD {
+        let longest = said.split(' ').map(wrap::visible_width).max().unwrap_or(0);
+        if width < columns + longest.max(LONG_WORD) {
             if !head.trim().is_empty() {
                 self.line(head.trim_end())?;
             }

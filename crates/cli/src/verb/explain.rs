@@ -31,7 +31,11 @@ impl Explain {
             text::plain(&explanation.name),
             class(&explanation)
         ))?;
-        lines(&explanation).iter().try_for_each(|line| context.screen.line(format!("  {line}")))?;
+        for line in lines(&explanation) {
+            let inner = line.trim_start();
+            let indent = 2 + line.len() - inner.len();
+            context.screen.beside(&" ".repeat(indent), indent + 2, inner)?;
+        }
         Ok(Exit::DONE)
     }
 }

@@ -38,22 +38,18 @@ impl Show {
         let facts = facts(&task);
         let width = facts.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
         for (name, value) in &facts {
-            context.screen.line(format!("  {name:width$}  {value}"))?;
+            context.screen.beside(&format!("  {name:width$}  "), width + 4, value)?;
         }
         for attempt in task.attempt_list.iter().flatten() {
-            context.screen.line(format!("  {}", sentence(attempt)))?;
+            context.screen.beside("  ", 4, &sentence(attempt))?;
         }
         if !events.is_empty() {
             context.screen.line("  events:")?;
         }
         for event in &events {
-            context.screen.line(format!(
-                "    {:>6}  {}  {}{}",
-                event.sequence,
-                text::instant(event.time),
-                text::plain(&event.kind),
-                details(&event.data)
-            ))?;
+            let head = format!("    {:>6}  {}  ", event.sequence, text::instant(event.time));
+            let said = format!("{}{}", text::plain(&event.kind), details(&event.data));
+            context.screen.beside(&head, head.len(), &said)?;
         }
         Ok(Exit::DONE)
     }
