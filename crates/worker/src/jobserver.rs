@@ -5,6 +5,7 @@
 //! Each attempt gets a pipe of its own, so one that was killed while it held tokens costs the next none, and
 //! what has run away from an earlier one cannot touch them. Two ways to announce it are in use, and nothing
 //! understands both but newer makes and cargo; which one is taken depends on the make that the task would find.
+//! That make is read, not run: a program in a task's `PATH` may do anything, and for any length of time.
 //!
 //! To make, `-j` without a number means to leave the jobserver and run without a limit. A script that stands
 //! before it in the task's `PATH` leaves that option out.
@@ -15,12 +16,12 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::pipe::PipeFlags;
+use std::collections::BTreeMap;
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use crate::StatePaths;
 
@@ -28,8 +29,12 @@ use crate::StatePaths;
 const CPUS_MOST: u64 = 4096;
 /// The descriptors of the pipe in the task: numbers that neither shells nor scripts use for themselves.
 pub(crate) const DESCRIPTORS: [i32; 2] = [100, 101];
-/// The first make that understands a fifo.
-const FIFO_SINCE: (u32, u32) = (4, 4);
+/// The name of an option of make that came with the fifo, in 4.4. Its program has it as text.
+const FIFO_OPTION: &[u8] = b"jobserver-style";
+/// As much of a make is read: GNU make has less than one MiB, with what debuggers want some.
+const MAKE_BYTES: u64 = 16 << 20;
+/// Makes that are remembered: one of each `PATH` that tasks have, and those are few.
+const MAKES: usize = 64;
 /// What make is called.
 const NAMES: [&str; 2] = ["make", "gmake"];
 const SCRIPT: &str = include_str!("make.sh");
@@ -66,11 +71,14 @@ impl Jobserver {
     }
 }
 
+/// What changes when a file is replaced or written: its device and number, when (seconds and nanoseconds) and size.
+type Version = (u64, u64, i64, i64, u64);
+
 /// Makes jobservers, and knows which kind of them the installed make understands.
 #[derive(Default)]
 pub(crate) struct Jobservers {
-    /// The make that was asked last, as it was then, and whether it takes a fifo.
-    asked: Option<(PathBuf, (u64, i64), bool)>,
+    /// The makes that were read, as they were then, and whether they take a fifo.
+    read: BTreeMap<PathBuf, (Version, bool)>,
 }
 
 impl Jobservers {
@@ -116,29 +124,27 @@ impl Jobservers {
         let is_program = |metadata: &fs::Metadata| metadata.is_file() && metadata.mode() & 0o111 != 0;
         let mut programs = found
             .filter_map(|path| fs::metadata(&path).ok().filter(is_program).map(|metadata| (path, metadata)));
-        let Some((program, metadata)) = programs.next() else { return true };
-        let version = (metadata.ino(), metadata.mtime());
-        if let Some((_, _, takes)) = self.asked.as_ref().filter(|(p, v, _)| (p, *v) == (&program, version)) {
+        let Some((program, found)) = programs.next() else { return true };
+        let version = (found.dev(), found.ino(), found.mtime(), found.mtime_nsec(), found.len());
+        if let Some((_, takes)) = self.read.get(&program).filter(|(then, _)| *then == version) {
             return *takes;
         }
-        let told = Command::new(&program).arg("--version").env_clear().stdin(Stdio::null()).output();
-        let takes = told.is_ok_and(|told| {
-            version_of(&String::from_utf8_lossy(&told.stdout)).is_none_or(|version| version >= FIFO_SINCE)
-        });
+        // One that cannot be read gets the pipe: nearly all that is called make understands it.
+        let takes = has_fifo_option(&program).unwrap_or(false);
         tracing::info!(make = %program.display(), fifo = takes, "this make gets its jobserver in this way");
-        self.asked = Some((program, version, takes));
+        if self.read.len() >= MAKES {
+            self.read.clear();
+        }
+        self.read.insert(program, (version, takes));
         takes
     }
 }
 
-/// The version in what `make --version` says; none when it is another make, which takes no notice of either.
-fn version_of(text: &str) -> Option<(u32, u32)> {
-    let mut numbers = text.lines().next()?.strip_prefix("GNU Make ")?.split('.');
-    let mut number = || {
-        let part = numbers.next()?;
-        part.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
-    };
-    Some((number()?, number()?))
+/// Whether a make knows the option that came with the fifo.
+fn has_fifo_option(program: &Path) -> io::Result<bool> {
+    let mut bytes = Vec::new();
+    fs::File::open(program)?.take(MAKE_BYTES).read_to_end(&mut bytes)?;
+    Ok(bytes.windows(FIFO_OPTION.len()).any(|part| part == FIFO_OPTION))
 }
 
 fn open_fifo(path: &Path) -> io::Result<OwnedFd> {
@@ -181,18 +187,4 @@ pub(crate) fn write_scripts(paths: &StatePaths) -> io::Result<()> {
 pub(crate) fn path_with_scripts(scripts: &Path, path: &str) -> Option<String> {
     let scripts = scripts.as_os_str().to_str().filter(|scripts| !scripts.contains(':'))?;
     Some(format!("{scripts}:{path}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_version_of_make_is_read_from_its_first_line() {
-        assert_eq!(version_of("GNU Make 4.3\nBuilt for x86_64"), Some((4, 3)));
-        assert_eq!(version_of("GNU Make 4.4.1\n"), Some((4, 4)));
-        assert_eq!(version_of("GNU Make 5.0rc1\n"), Some((5, 0)));
-        assert_eq!(version_of("bmake 2024"), None);
-        assert_eq!(version_of(""), None);
-    }
 }

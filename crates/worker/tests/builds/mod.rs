@@ -191,3 +191,42 @@ fn tasks_without_a_jobserver_inherit_nothing_of_others() {
     bench.ended(1);
     assert_eq!(output(&bench, 3), output(&bench, 1));
 }
+
+#[test]
+fn nothing_of_a_task_s_path_is_run_before_the_task() {
+    let bench = Bench::new(1);
+    let ran = bench.path("ran");
+    bench.executable("make", &format!("#!/bin/sh\n: > {}\nexec sleep 100\n", ran.display()));
+    let path = format!("{}:/usr/bin:/bin", bench.path("").display());
+    let mut task = with_cpus(shell(1, "echo $MAKEFLAGS"), 2, JobserverStyle::Auto);
+    env(&mut task).insert("PATH".to_owned(), path);
+    assert_eq!(bench.run(task).outcome, Outcome::Succeeded);
+    assert_eq!(output(&bench, 1), "-j2 --jobserver-auth=100,101\n");
+    assert!(!ran.exists());
+}
+
+#[test]
+fn a_make_that_knows_the_fifo_s_option_gets_a_fifo() {
+    let bench = Bench::new(1);
+    let path = bench.path("").display().to_string();
+    let flags = |token: u64| {
+        let mut task =
+            with_cpus(assignment(token, &["/bin/sh", "-c", "echo $MAKEFLAGS"]), 2, JobserverStyle::Auto);
+        env(&mut task).insert("PATH".to_owned(), path.clone());
+        bench.run(task);
+        output(&bench, token)
+    };
+    let fifo = format!("-j2 --jobserver-auth=fifo:{}\n", bench.paths().slot(0).join("jobserver").display());
+    let pipe = "-j2 --jobserver-auth=100,101\n";
+    // Without a make, all there is takes a fifo.
+    assert_eq!(flags(1), fifo);
+    bench.executable("gmake", "a program with --jobserver-auth");
+    assert_eq!(flags(2), pipe);
+    bench.executable("make", "a program with --jobserver-auth and --jobserver-style");
+    assert_eq!(flags(3), fifo);
+    // It is read again once it is another one.
+    bench.executable("make", "an older program with --jobserver-auth");
+    assert_eq!(flags(4), pipe);
+    bench.executable("make", &format!("{}--jobserver-style", "x".repeat(70_000)));
+    assert_eq!(flags(5), fifo);
+}
