@@ -32,6 +32,13 @@ fn send(daemon: &Daemon, lines: &[Value]) -> (String, Value) {
     exchange(daemon, &format!("{HEAD}content-length: {}\r\n\r\n{body}", body.len()))
 }
 
+fn post(daemon: &Daemon, path: &str, body: &Value) -> (String, Value) {
+    let body = body.to_string();
+    let kind = "host: x\r\nconnection: close\r\ncontent-type: application/json";
+    let length = body.len();
+    exchange(daemon, &format!("POST {path} HTTP/1.1\r\n{kind}\r\ncontent-length: {length}\r\n\r\n{body}"))
+}
+
 #[test]
 fn what_the_head_says_holds_for_all_commands_that_do_not_say_otherwise() {
     let daemon = Daemon::start(2);
@@ -84,15 +91,7 @@ fn a_workflow_with_a_line_that_is_wrong_or_missing_is_not_added() {
 #[test]
 fn what_a_workflow_does_not_have_is_refused_and_named_wherever_one_is_posted() {
     let daemon = Daemon::start(1);
-    let post = |path: &str, body: &Value| {
-        let body = body.to_string();
-        let kind = "host: x\r\nconnection: close\r\ncontent-type: application/json";
-        let length = body.len();
-        exchange(
-            &daemon,
-            &format!("POST {path} HTTP/1.1\r\n{kind}\r\ncontent-length: {length}\r\n\r\n{body}"),
-        )
-    };
+    let post = |path: &str, body: &Value| post(&daemon, path, body);
     let tasks = json!([{ "name": "a", "shell": "true" }]);
     for (key, hint) in [
         ("fail_fastt", "did you mean fail_fast?"),
@@ -137,4 +136,37 @@ fn what_a_query_does_not_have_is_refused_and_named() {
         );
         assert!(problem["hint"].as_str().unwrap().starts_with(near), "{path}: {problem}");
     }
+}
+
+#[test]
+fn what_would_wait_for_its_own_end_is_refused_however_it_is_sent() {
+    let daemon = Daemon::start(1);
+    let task = |name: &str, more: Value| {
+        let mut task = json!({ "name": name, "shell": "true" });
+        task.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        task
+    };
+    for tasks in [
+        vec![task("a", json!({ "finally": true })), task("b", json!({ "dependencies": ["a"] }))],
+        vec![
+            task("x", json!({})),
+            task("a", json!({ "compensates": "x" })),
+            task("b", json!({ "dependencies": [{ "task": "a", "on": "completion" }] })),
+        ],
+        vec![
+            task("b", json!({ "dependencies": ["a"] })),
+            task("a", json!({ "finally": true, "dependencies": ["c"] })),
+            task("c", json!({ "finally": true })),
+        ],
+    ] {
+        let whole = json!({ "name": "w", "tasks": tasks });
+        let lines: Vec<Value> = std::iter::once(json!({ "name": "w" })).chain(tasks).collect();
+        for (status, problem) in [post(&daemon, "/v1/workflows", &whole), send(&daemon, &lines)] {
+            assert_eq!((status.as_str(), &problem["value"]), ("400", &json!("a")), "{problem}");
+            let told = &problem["message"];
+            assert_eq!(told, "task b: depends on a task that runs at the end", "{problem}");
+            assert_eq!(problem["hint"], "only finally tasks come after finally tasks");
+        }
+    }
+    assert!(daemon.client().workflows().unwrap().is_empty());
 }

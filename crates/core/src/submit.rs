@@ -196,6 +196,12 @@ impl Core {
                 EdgeTarget::Id(id) if self.standing_for(*id).is_none() && !ended.contains_key(id) => {
                     return Err(Refusal::unknown_dependency(id));
                 }
+                EdgeTarget::Index(other) if all[*other].spec.finally && !task.spec.finally => {
+                    // Each would wait for the other, for ever.
+                    let refusal = Refusal::new(Code::Malformed, "depends on a task that runs at the end");
+                    let hint = "only finally tasks come after finally tasks";
+                    return Err(refusal.value(&all[*other].spec.name).hint(hint));
+                }
                 EdgeTarget::Index(other) if all[*other].count() > limits::RANGE_EDGES => {
                     let message =
                         format!("an array that others depend on has at most {}", limits::RANGE_EDGES);
