@@ -170,3 +170,25 @@ fn what_would_wait_for_its_own_end_is_refused_however_it_is_sent() {
     }
     assert!(daemon.client().workflows().unwrap().is_empty());
 }
+
+#[test]
+fn a_name_that_elements_of_another_task_have_is_refused_however_it_is_sent() {
+    let daemon = Daemon::start(1);
+    let other = json!({ "name": "a[0]", "shell": "true" });
+    for list in [json!({ "foreach": [1, 2] }), json!({ "foreach": "range(2)" }), json!({ "array": "0-1" })] {
+        let mut task = json!({ "name": "a", "shell": "true" });
+        task.as_object_mut().unwrap().extend(list.as_object().unwrap().clone());
+        let whole = json!({ "name": "w", "tasks": [task, other] });
+        let (status, problem) = post(&daemon, "/v1/workflows", &whole);
+        assert_eq!((status.as_str(), &problem["value"]), ("409", &json!("a[0]")), "{problem}");
+        daemon.write("w.json", whole.to_string());
+        let words = ["a second task of this name: a[0]", "a is a task for each element"];
+        daemon.orchctl(&["workflow", "run", "w.json"]).fails_with(2, &words);
+    }
+    let alone = json!({ "name": "w", "tasks": [{ "name": "a", "shell": "true" }, other] });
+    assert_eq!(post(&daemon, "/v1/workflows", &alone).0, "200", "a has no elements");
+    let set = json!({ "s": { "tasks": [{ "name": "a", "shell": "true", "foreach": [1] }] } });
+    let beside = json!([{ "name": "n", "workflow": "s" }, { "name": "n.a[0]", "shell": "true" }]);
+    daemon.write("w.json", json!({ "name": "w", "workflows": set, "tasks": beside }).to_string());
+    daemon.orchctl(&["workflow", "run", "w.json"]).fails_with(2, &["a second task of this name: n.a[0]"]);
+}

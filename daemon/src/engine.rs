@@ -11,6 +11,7 @@ use crossbeam_channel::{Receiver, Sender, select};
 use orchd_core::{Command, Core, Event, NewClaim, NewTask, NewWorkflow, Output, Reply, Submission};
 use orchd_model::{
     AttemptReport, Code, Refusal, Sequence, TaskId, TaskRange, TaskSpec, Time, Token, WorkerId, WorkflowId,
+    task_of_element,
 };
 use orchd_store::{Batch, DefinitionChange, History, HookChange};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -473,6 +474,7 @@ impl Engine {
                     .value(&spec.name));
             }
         }
+        refuse_element_names(&specs, &places)?;
         let policy = self.live.policy();
         let mut ended = BTreeMap::new();
         let tasks: Result<Vec<NewTask>, Refusal> =
@@ -507,6 +509,20 @@ impl Engine {
                 .hint("not with one workflow: at least one task needs another key")),
         }
     }
+}
+
+/// Refuses names that elements of a task have, or would have if there were more.
+fn refuse_element_names(specs: &[Arc<TaskSpec>], places: &HashMap<&str, usize>) -> Result<(), Refusal> {
+    for spec in specs {
+        let Some(whole) = task_of_element(&spec.name) else { continue };
+        let place = places.get(whole).map(|place| &specs[*place]);
+        if place.is_some_and(|task| task.foreach.is_some() || task.array.is_some()) {
+            let refusal = Refusal::new(Code::Conflict, "two tasks of a workflow have the same name");
+            let hint = format!("{whole} is a task for each element, and those are named like this");
+            return Err(refusal.value(&spec.name).hint(hint));
+        }
+    }
+    Ok(())
 }
 
 /// Everything that is wrong with a request of which nothing is added: what was refused at once, and what the scheduler

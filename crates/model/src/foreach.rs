@@ -28,6 +28,14 @@ pub enum Foreach {
     },
 }
 
+/// The task that a name such as `a[3]` names an element of, if that has any.
+#[must_use]
+pub fn task_of_element(name: &str) -> Option<&str> {
+    let (task, index) = name.strip_suffix(']')?.rsplit_once('[')?;
+    let is_number = !index.is_empty() && index.bytes().all(|byte| byte.is_ascii_digit());
+    (is_number && !task.is_empty()).then_some(task)
+}
+
 impl TaskSpec {
     /// Whether its result is not what a process or a handler leaves, but is worked out by the daemon: from
     /// its elements, its parameters or the results of others.

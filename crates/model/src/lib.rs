@@ -52,7 +52,7 @@ pub use dependency::{Dependency, DependencyTarget, On};
 pub use env::Env;
 pub use event_type::{EVENT_TYPES, EventType, NOTICES, OWN_EVENTS, check_own_type, check_pattern, matches};
 pub use field_error::of_field;
-pub use foreach::Foreach;
+pub use foreach::{Foreach, task_of_element};
 pub use glob::{Glob, Reached};
 pub use hook::HookSpec;
 pub use id::{AttemptNumber, ScheduleId, Sequence, SessionId, TaskId, Token, WorkerId, WorkflowId};

@@ -1,8 +1,8 @@
 //! A workflow file as a whole: its keys, its tasks, and the checks that need all of them.
 
-use orchd_model::{DependencyTarget, FailFast, Span, WorkflowSpec, limits};
+use orchd_model::{DependencyTarget, FailFast, Span, WorkflowSpec, limits, task_of_element};
 use serde_json::{Map, Value};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::configured::{Configured, Loaded, Wanted, load_all};
 use crate::each::Known;
@@ -286,6 +286,7 @@ pub(crate) fn check_graph(drafts: &[Draft], report: &mut Report) {
             );
         }
     }
+    refuse_element_names(drafts, report);
     if report.is_full() {
         return;
     }
@@ -338,6 +339,25 @@ pub(crate) fn check_graph(drafts: &[Draft], report: &mut Report) {
                 Some("remove one of them".to_owned()),
             )
         });
+    }
+}
+
+/// Refuses names that elements of a list have, or would have if it were longer.
+pub(crate) fn refuse_element_names(drafts: &[Draft], report: &mut Report) {
+    let has_elements = |draft: &&Draft| draft.spec.foreach.is_some();
+    let lists: HashSet<&str> = drafts.iter().filter(has_elements).map(|draft| &*draft.spec.name).collect();
+    if lists.is_empty() {
+        return;
+    }
+    for draft in drafts {
+        let Some(list) = task_of_element(&draft.spec.name).filter(|task| lists.contains(task)) else {
+            continue;
+        };
+        report.add_hint(
+            draft.at,
+            format!("a second task of this name: {}", shown(&draft.spec.name)),
+            format!("{} is a task for each element, and those are named like this", shown(list)),
+        );
     }
 }
 

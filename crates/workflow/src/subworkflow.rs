@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, HashSet};
 use crate::each::{self, Known};
 use crate::error::{Report, shown};
 use crate::field::{map, text, unknown_key};
-use crate::file::{check_graph, path, read_all, task_lists};
+use crate::file::{check_graph, path, read_all, refuse_element_names, task_lists};
 use crate::graph::Graph;
 use crate::handlers::Handlers;
 use crate::names::Names;
@@ -340,6 +340,7 @@ fn refuse_names(drafts: &[Draft], report: &mut Report) {
             report.add_hint(draft.at, words, "a task of a sub-workflow is named TASK.NAME");
         }
     }
+    refuse_element_names(drafts, report);
 }
 
 #[cfg(test)]
