@@ -6,11 +6,13 @@
 #[expect(dead_code, reason = "each test uses a part of the kit")]
 mod kit;
 
+use kit::program::Running;
 use kit::{Daemon, claims, gate, process, until};
-use orchd_client::api::Task;
+use orchd_client::api::{PROTOCOL, Task, Worker, WorkerHello};
 use orchd_client::model::{ErrorType, Time};
-use orchd_client::{Status, TaskId, TaskSpec};
+use orchd_client::{Status, TaskId, TaskSpec, worker};
 use rustix::process::Signal;
+use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The first attempt starts processes that shall not outlive it, in its group, and in sessions of their own,
@@ -189,4 +191,72 @@ fn what_a_task_leaves_behind_is_ended_and_not_those_that_come_after_it() {
     for id in after.into_iter().chain([first]) {
         assert_eq!(daemon.task(id).status, Status::Completed, "{:?}", daemon.task(id).result);
     }
+}
+
+/// Not a test: others start this program again with this alone, to be a service that takes a task and does nothing
+/// about it. It closes its connection when it is told to, and stays.
+#[test]
+fn service_process() {
+    if std::env::var_os(SERVICE).is_none() {
+        return;
+    }
+    let socket = std::env::var_os("ORCHD_SOCKET").unwrap();
+    let hello = WorkerHello {
+        protocol: PROTOCOL,
+        features: Vec::new(),
+        incarnation: u64::from(std::process::id()),
+        kind: "service".to_owned(),
+        pid: std::process::id(),
+        slots: 1,
+        handlers: vec!["k.*".to_owned()],
+        labels: Vec::new(),
+        attempts: Vec::new(),
+        claim: None,
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let session = runtime.block_on(worker::connect(Path::new(&socket), hello)).unwrap();
+    std::io::stdin().read_line(&mut String::new()).unwrap();
+    drop(session);
+    std::io::stdin().read_line(&mut String::new()).unwrap();
+}
+
+const SERVICE: &str = "ORCHD_TEST_SERVICE";
+
+fn service(daemon: &Daemon) -> Running {
+    let mut command = daemon.program(std::env::current_exe().unwrap().to_str().unwrap());
+    command.args(["service_process", "--exact", "--nocapture"]).env(SERVICE, "1");
+    Running::start_open(command)
+}
+
+fn assert_is_lost(daemon: &Daemon, id: TaskId) {
+    until("its attempt is lost", || outcomes(&daemon.task(id)) == ["worker_lost"]);
+    daemon.assert_nothing_is_held();
+    let after = TaskSpec { claims: claims(&["lock:h:exclusive"]), ..daemon.shell("true") };
+    assert_eq!(daemon.ended_task(daemon.submit(after)).status, Status::Completed);
+}
+
+#[test]
+fn a_service_that_is_killed_is_lost_at_once_and_one_that_only_hangs_up_is_not() {
+    // The lease is so long that nothing is found out by it.
+    let daemon = Daemon::configured(1, "[scheduler]\nlease = '1h'\nmax_worker_losses = 0");
+    let held = || {
+        let handler = TaskSpec::handler("k", "a", serde_json::Map::new());
+        daemon.submit(TaskSpec { claims: claims(&["lock:h:exclusive"]), ..handler })
+    };
+    let killed = service(&daemon);
+    let task = held();
+    daemon.until_status(task, Status::Running);
+    process::send(killed.pid(), Signal::KILL);
+    assert_is_lost(&daemon, task);
+
+    let hangs_up = service(&daemon);
+    let task = held();
+    daemon.until_status(task, Status::Running);
+    hangs_up.write(b"\n");
+    let is_away = |worker: &Worker| worker.kind == "service" && worker.connected_at.is_none();
+    until("it has hung up", || daemon.client().workers().unwrap().iter().any(is_away));
+    assert_eq!(daemon.status(task), Status::Running, "it may come back");
+    // It has the time of the lease, as long as it lives.
+    process::send(hangs_up.pid(), Signal::KILL);
+    assert_is_lost(&daemon, task);
 }

@@ -1,5 +1,5 @@
-//! Clients with ad-hoc claims that are not connected, since the daemon was away. They have a lease to come back in; for
-//! those whose process has ended nobody waits.
+//! Those that are not connected and have a lease to come back in: clients with ad-hoc claims, since the daemon was away,
+//! and workers of services, since their connection broke. For those whose process has ended nobody waits.
 //!
 //! A process is known by its number in this PID namespace (pid_namespaces(7)), as the kernel has told it when it
 //! connected. Of one that could not be seen from here, or from where an earlier daemon was, nothing is concluded. That a
@@ -17,6 +17,44 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use crate::engine::Request;
+use crate::peer::Peer;
+
+/// Between two looks at a process whose connection has ended, doubling up to [`LOOK_LONGEST`]: one that was killed closes
+/// its files a little before it is dead.
+const LOOK_FIRST: Duration = Duration::from_millis(1);
+const LOOK_LONGEST: Duration = Duration::from_millis(250);
+
+/// The process at the other end of a connection: this one, whoever has its number later (pidfd_open(2)).
+pub struct PeerProcess(OwnedFd);
+
+impl PeerProcess {
+    /// To be asked for while it is connected. None where it cannot be seen from here.
+    pub fn of(peer: Peer) -> Option<Self> {
+        let pid = i32::try_from(peer.pid?).ok().and_then(Pid::from_raw)?;
+        pidfd_open(pid, PidfdFlags::empty()).ok().map(Self)
+    }
+
+    /// Waits until it has ended; false when `lease` is over before.
+    pub async fn ends_within(&self, lease: Duration) -> bool {
+        let (since, mut pause) = (Instant::now(), LOOK_FIRST);
+        loop {
+            if self.has_ended() {
+                return true;
+            }
+            if since.elapsed() >= lease {
+                return false;
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LOOK_LONGEST);
+        }
+    }
+
+    fn has_ended(&self) -> bool {
+        let mut look = [PollFd::new(&self.0, PollFlags::IN)];
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        poll(&mut look, Some(&now)).is_ok_and(|ready| ready > 0)
+    }
+}
 
 /// What is remembered of a client with an ad-hoc claim; `pid` as the kernel tells it.
 pub fn note(kind: &str, pid: Option<u32>) -> WorkerNote {

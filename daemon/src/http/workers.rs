@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 
 use super::answer::{Answered, json, refused_with};
 use super::{Shell, claimants};
+use crate::absent::PeerProcess;
 use crate::engine::{Joining, Request};
 use crate::peer::Peer;
 use crate::sessions::{SessionLink, is_resizable};
@@ -78,6 +79,8 @@ async fn talk(shell: Arc<Shell>, mut socket: WebSocket, peer: Peer) -> Result<()
         None => return Ok(()),
     };
     let (is_process, is_claimant) = (hello.kind == "process", claimants::is_claimant(&hello));
+    // What a worker of ours leaves is ended before its claims are free; of a claimant nothing is left.
+    let process = if is_process || is_claimant { None } else { PeerProcess::of(peer) };
     // One that was started by an earlier daemon may have been given another number.
     let slots =
         Some(shell.live.config().slots).filter(|_| is_resizable(&hello)).filter(|s| *s != hello.slots);
@@ -113,8 +116,29 @@ async fn talk(shell: Arc<Shell>, mut socket: WebSocket, peer: Peer) -> Result<()
         if is_process {
             shell.fence.disconnected(worker);
         }
+        if let Some(process) = process {
+            tokio::spawn(lose_with(shell, worker, process));
+        }
     }
     ended
+}
+
+/// Loses a worker that is not connected when its process ends; if it is not back by then, and its lease not over.
+async fn lose_with(shell: Arc<Shell>, worker: WorkerId, process: PeerProcess) {
+    let mut stopping = shell.stopping.clone();
+    let has_ended = tokio::select! {
+        has_ended = process.ends_within(shell.sessions.lease.into()) => has_ended,
+        () = super::until_stopped(&mut stopping) => false,
+    };
+    if !has_ended || shell.sessions.hello(worker).is_some() {
+        return;
+    }
+    tracing::info!(%worker, "the process of a worker has ended");
+    let command = Command::Lose { worker, began: None };
+    let lost = shell.ask(|answer| Request::Command { command, answer: Some(answer) }).await;
+    if let Err(refusal) = lost.map(drop).or_else(not_known) {
+        tracing::warn!(%worker, %refusal, "a worker could not be given up: its lease decides");
+    }
 }
 
 /// A worker that has gone with its last task is not known any more.
