@@ -11,7 +11,7 @@ use crate::{Exit, Failure, words};
 #[derive(Debug, Args)]
 #[command(group(ArgGroup::new("scope").args(["priority", "resource", "session", "workflow"])))]
 struct Scope {
-    /// Only tasks of this class
+    /// Only tasks of this class; one that a task of a better class depends on counts as of that class
     #[arg(long, short, value_name = "CLASS", value_parser = words::class())]
     priority: Option<Priority>,
     /// Only tasks that claim this resource
