@@ -40,18 +40,15 @@ fn shown(instant: &Value) -> String {
 fn five_things_at_once_are_told_with_all_that_is_known_of_each() {
     let config = "[resources.gpu]\ncapacity = 4\n[resources.\"external_api:y\"]\nconcurrency = 9\n";
     let mut daemon = Daemon::configured(4, config);
-    let kept = added(
-        &daemon,
-        &["--name", "kept", "--claim", "gpu=3", "--timeout", "1h", "--shell", "--", &gate("end")],
-    );
+    let (gate, options) =
+        (gate("end"), "--name kept --claim gpu=3 --claim lock:l:exclusive --timeout 1h --shell --");
+    let kept = added(&daemon, &Vec::from_iter(options.split(' ').chain([&*gate])));
     daemon.until_status(kept, Status::Running);
     let first = added(&daemon, &["--name", "first", "--hold", "--", "true"]);
     daemon.orchctl(&["resources", "throttle", "external_api:y", "3h"]).succeeds();
-    let after = first.to_string();
-    let id = added(
-        &daemon,
-        &["--in", "2h", "--after", &after, "--claim", "gpu=2", "--claim", "external_api:y", "--", "true"],
-    );
+    let options =
+        format!("--in 2h --after {first} --claim gpu=2 --claim external_api:y --claim lock:l -- true");
+    let id = added(&daemon, &Vec::from_iter(options.split(' ')));
     daemon.orchctl(&["resources", "set", "gpu", "capacity=1"]).succeeds();
 
     let before = why(&daemon, id);
@@ -62,12 +59,12 @@ fn five_things_at_once_are_told_with_all_that_is_known_of_each() {
     assert_eq!((&of(0)["tasks"], &of(0)["count"]), (&needed, &json!(1)));
     assert_eq!(of(2)["resource"], "external_api:y");
     assert_eq!((&of(3)["wants"], &of(3)["capacity"]), (&json!(2), &json!(1)));
-    assert_eq!((&of(4)["wants"], &of(4)["free"], &of(4)["mode"]), (&json!(2), &json!(0), &json!("read")));
+    assert_eq!((&of(4)["wants"], &of(4)["free"], &of(4)["mode"]), (&json!(1), &Value::Null, &json!("read")));
     let holder = &of(4)["holders"][0];
     assert_eq!((&holder["task"], &holder["name"]), (&json!(kept), &json!("kept")));
-    assert_eq!((&holder["mode"], &holder["amount"]), (&json!("read"), &json!(3)));
-    // The last of what is known is when the throttle ends.
-    assert_eq!(before["earliest_start"], of(2)["until"]);
+    assert_eq!((&holder["mode"], &holder["amount"]), (&json!("exclusive"), &json!(1)));
+    // As long as it cannot have what it wants at all, no instant is certain.
+    assert_eq!(before["earliest_start"], Value::Null);
 
     let until_shown = |number: usize| shown(&of(number)["until"]);
     let expected = [
@@ -76,13 +73,12 @@ fn five_things_at_once_are_told_with_all_that_is_known_of_each() {
         format!("  delayed until {}", until_shown(1)),
         format!("  external_api:y is throttled until {}", until_shown(2)),
         "  wants 2 of gpu:system_gpu, which has only 1 in all".to_owned(),
-        "  short of gpu:system_gpu: wants 2 read, 0 free".to_owned(),
+        "  short of lock:l: wants 1 read".to_owned(),
         format!(
-            "    held by {kept} (kept): 3 read since {}, until {} at the latest",
+            "    held by {kept} (kept): 1 exclusive since {}, until {} at the latest",
             shown(&holder["since"]),
             shown(&holder["until"])
         ),
-        format!("  may start at the earliest: {}", shown(&before["earliest_start"])),
     ];
     assert_eq!(lines(&daemon, id), expected);
     let list = daemon.orchctl(&["list", "--status", "pending"]).out;
@@ -98,11 +94,14 @@ fn five_things_at_once_are_told_with_all_that_is_known_of_each() {
     let steps: [(&[&str], &[&str]); 3] = [
         (&["resources", "set", "gpu", "capacity=2"], &["dependencies", "delayed", "throttled"]),
         (&["resources", "open", "external_api:y"], &["dependencies", "delayed"]),
-        (&["release", &after], &["delayed"]),
+        (&["release", &first.to_string()], &["delayed"]),
     ];
     for (step, left) in steps {
         daemon.orchctl(step).succeeds();
         until("one is over", || codes(&why(&daemon, id)) == left);
+        // The last of what is known: when the throttle ends, and then the delay.
+        let now = why(&daemon, id);
+        assert_eq!(now["earliest_start"], now["reasons"][left.len() - 1]["until"]);
     }
 }
 

@@ -171,7 +171,10 @@ impl Core {
     /// Everything that stands against one need.
     pub(crate) fn block_reasons(&self, need: &Need, asker: &Asker) -> Vec<Reason> {
         let resource = self.ledger.get(need.resource);
-        let blocks = resource.blocks(need.mode, need.amount, asker);
+        let is_too_large = resource.blocks(need.mode, need.amount, asker).any(|b| b == Block::Unsatisfiable);
+        // What is more than there is in all is more than is free.
+        let is_told = |block: &Block| !(is_too_large && *block == Block::Short);
+        let blocks = resource.blocks(need.mode, need.amount, asker).filter(is_told);
         let group = match &resource.key {
             ResourceKey::Named(name) => {
                 let mut reasons: Vec<Reason> =
