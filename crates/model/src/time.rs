@@ -121,8 +121,7 @@ impl Span {
     /// `malformed` with the offending number.
     pub fn from_secs_f64(seconds: f64) -> Result<Self, Refusal> {
         if !(0.0..=Self::MAX.as_secs_f64()).contains(&seconds) {
-            return Err(Refusal::new(Code::Malformed, "a duration must be between 0 and 100 years")
-                .value(seconds.to_string()));
+            return Err(out_of_range().value(seconds.to_string()));
         }
         Ok(Self((seconds * MICROS_PER_SECOND as f64).round() as u64))
     }
@@ -138,6 +137,10 @@ impl Span {
     pub fn scale(self, factor: f64) -> Self {
         Self(((self.0 as f64 * factor) as u64).min(Self::MAX.0))
     }
+}
+
+fn out_of_range() -> Refusal {
+    Refusal::new(Code::Malformed, format!("a duration must be between 0 and {} (100 years)", Span::MAX))
 }
 
 impl From<Span> for Duration {
@@ -187,7 +190,8 @@ impl FromStr for Span {
         };
         let trimmed = text.trim();
         if trimmed.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
-            return trimmed.parse().map_err(|_| refuse()).and_then(Self::from_secs_f64);
+            let seconds = trimmed.parse().map_err(|_| refuse())?;
+            return Self::from_secs_f64(seconds).map_err(|refusal| refusal.value(text));
         }
         let mut seconds = 0.0;
         let mut rest = trimmed;
@@ -204,12 +208,19 @@ impl FromStr for Span {
                 "h" => 3600.0,
                 "d" => 86_400.0,
                 "w" => 604_800.0,
+                "mo" | "month" | "months" | "y" | "yr" | "year" | "years" => {
+                    let hint = "months and years differ in length: write days";
+                    return Err(refuse().hint(format!("{hint}, at most {}", Self::MAX)));
+                }
                 _ => return Err(refuse()),
             };
             seconds += number * scale;
             rest = unit_and_more[end..].trim_start();
         }
-        if trimmed.is_empty() { Err(refuse()) } else { Self::from_secs_f64(seconds) }
+        if trimmed.is_empty() {
+            return Err(refuse());
+        }
+        Self::from_secs_f64(seconds).map_err(|refusal| refusal.value(text))
     }
 }
 
@@ -289,6 +300,19 @@ mod tests {
             assert_eq!(read.to_rfc3339(), instant.to_rfc3339());
             assert!(read < instant && instant.to_rfc3339().starts_with("9999-12-30"), "{instant}");
         }
+    }
+
+    #[test]
+    fn a_span_that_is_too_long_is_told_how_long_it_may_be() {
+        let said = |text: &str| text.parse::<Span>().unwrap_err();
+        assert_eq!(said("1y").hint.unwrap(), "months and years differ in length: write days, at most 36600d");
+        assert!(said("6months").hint.unwrap().ends_with("at most 36600d"));
+        for text in ["36601d", "3162240001", "1d36600d"] {
+            let refusal = said(text);
+            assert_eq!(refusal.message, "a duration must be between 0 and 36600d (100 years)");
+            assert_eq!(refusal.value.unwrap(), text);
+        }
+        assert_eq!("36600d".parse(), Ok(Span::MAX));
     }
 
     #[test]

@@ -61,7 +61,7 @@ fn a_wrong_value_stands_behind_what_it_is_not_and_before_what_would_help() {
         ),
         (
             "[scheduler]\ngrace = -1\n",
-            "c.toml:2:1: scheduler.grace: a duration must be between 0 and 100 years: -1",
+            "c.toml:2:1: scheduler.grace: a duration must be between 0 and 36600d (100 years): -1",
         ),
         (
             "[enforcement]\ncpu = \"limits\"\n",
