@@ -180,7 +180,8 @@ impl Core {
                 let mut reasons: Vec<Reason> =
                     blocks.map(|block| self.block_reason(block, need, resource, name)).collect();
                 // A holder's mode and what it leaves are the same reason.
-                reasons.dedup();
+                let is_of_holders = |reason: &Reason| matches!(reason, Reason::Resource { .. });
+                reasons.dedup_by(|next, first| is_of_holders(next) && is_of_holders(first));
                 return reasons;
             }
             ResourceKey::Workflow(id) => Scope::Workflow(*id),
@@ -217,6 +218,7 @@ impl Core {
                 free: resource.free(),
                 holders: self.holders(resource),
                 holder_count: resource.holders.len(),
+                concurrency: resource.setting.concurrency.filter(|_| block == Block::Crowded),
             },
         }
     }

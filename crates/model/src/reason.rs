@@ -93,6 +93,9 @@ pub enum Reason {
         holders: Vec<Holder>,
         /// How many holders there are.
         holder_count: usize,
+        /// How many there may be at once, if there are as many.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        concurrency: Option<u32>,
     },
     /// There are too few tokens.
     Rate {
@@ -198,6 +201,11 @@ fn plural(count: usize, noun: &str) -> String {
     if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
 }
 
+fn all_taken(places: u32) -> String {
+    let taken = if places == 1 { "its only place is".to_owned() } else { format!("all {places} places are") };
+    format!("{taken} taken (concurrency {places})")
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -215,25 +223,20 @@ impl fmt::Display for Reason {
                 }
                 f.write_str(if *count > tasks.len() { ", …" } else { "" })
             }
-            Self::Resource { resource, mode, wants, free, holders, holder_count } => {
-                let [wants, free] = match free {
-                    Some(free) => {
+            Self::Resource { resource, mode, wants, free, holders, holder_count, concurrency } => {
+                let lack = match (concurrency, free) {
+                    (Some(limit), _) => all_taken(*limit),
+                    (None, Some(free)) => {
                         let [wants, free] = resource.shown_apart(*wants, *free);
-                        [wants, format!(", {free} free")]
+                        format!("wants {wants} {mode}, {free} free")
                     }
-                    None => [resource.shown(*wants), String::new()],
+                    (None, None) => format!("wants {} {mode}", resource.shown(*wants)),
                 };
-                write!(f, "short of {resource}: wants {wants} {mode}{free}")?;
+                write!(f, "short of {resource}: {lack}")?;
                 for (i, holder) in holders.iter().enumerate() {
-                    let before = if i == 0 { "; held by" } else { "," };
-                    write!(
-                        f,
-                        "{before} {} ({}, {} {}",
-                        holder.task,
-                        holder.name,
-                        resource.shown(holder.amount),
-                        holder.mode
-                    )?;
+                    f.write_str(if i == 0 { "; held by " } else { ", " })?;
+                    let Holder { task, name, mode, amount, .. } = holder;
+                    write!(f, "{task} ({name}, {} {mode}", resource.shown(*amount))?;
                     if let Some(until) = holder.until {
                         write!(f, ", until {until} at the latest")?;
                     }
