@@ -4,11 +4,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
+use unicode_general_category::{GeneralCategory, get_general_category};
 
 use crate::{Amount, Code, Rate, Refusal, Span, bytes, limits};
 
-/// `type:identifier`, for example `database:main`. Both parts are checked: no colon, equals sign or white
-/// space, no mode word as the identifier.
+/// `type:identifier`, for example `database:main`. Both parts are checked: no colon, comma, equals sign or white
+/// space, nothing that cannot be seen, no mode word as the identifier.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 pub struct ResourceName {
@@ -229,10 +230,28 @@ fn check_part(what: &str, part: &str) -> Result<(), Refusal> {
         )
         .value(part));
     }
-    if let Some(c) = part.chars().find(|c| matches!(c, ':' | '=') || c.is_whitespace() || c.is_control()) {
-        return Err(Refusal::new(Code::Malformed, format!("a {what} must not contain {c:?}")).value(part));
+    let is_wrong = |c: &char| matches!(c, ':' | ',' | '=') || c.is_whitespace() || is_unseen(*c);
+    if let Some(c) = part.chars().find(is_wrong) {
+        return Err(Refusal::new(Code::Malformed, format!("a {what} must not contain {}", said(c)))
+            .value(part.chars().flat_map(shown).collect::<String>()));
     }
     Ok(())
+}
+
+/// Whether it leaves no trace of its own, or turns the others round: two names would look like one.
+fn is_unseen(c: char) -> bool {
+    matches!(get_general_category(c), GeneralCategory::Control | GeneralCategory::Format)
+}
+
+/// A character as a message names it.
+fn said(c: char) -> String {
+    if is_unseen(c) { format!("the invisible character {c:?}") } else { format!("{c:?}") }
+}
+
+/// A character as it can be shown.
+fn shown(c: char) -> impl Iterator<Item = char> {
+    let (plain, escaped) = if is_unseen(c) { (None, Some(c.escape_unicode())) } else { (Some(c), None) };
+    plain.into_iter().chain(escaped.into_iter().flatten())
 }
 
 impl fmt::Display for ResourceName {
@@ -263,5 +282,40 @@ impl TryFrom<String> for ResourceName {
 impl From<ResourceName> for String {
     fn from(name: ResourceName) -> Self {
         name.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(text: &str) -> Refusal {
+        text.parse::<ResourceName>().unwrap_err()
+    }
+
+    #[test]
+    fn names_that_would_look_alike_are_refused_and_say_why() {
+        for unseen in
+            ['\u{200b}', '\u{202e}', '\u{2066}', '\u{ad}', '\u{feff}', '\u{e0041}', '\u{7}', '\u{9f}']
+        {
+            for text in [format!("lock:a{unseen}b"), format!("lo{unseen}ck:ab")] {
+                let refusal = refused(&text);
+                let escaped = unseen.escape_unicode().to_string();
+                assert_eq!(refusal.code, Code::Malformed);
+                assert!(refusal.message.contains("the invisible character"), "{refusal}");
+                let value = refusal.value.unwrap();
+                assert!(value.contains(&escaped) && !value.contains(unseen), "{value:?}");
+            }
+        }
+        for text in ["lock:größe", "lock:鍵", "ключ:a-b_c.d/e@f"] {
+            assert_eq!(text.parse::<ResourceName>().unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn what_separates_claims_is_in_no_name() {
+        for text in ["lock:a,b", "lo,ck:a"] {
+            assert_eq!(refused(text).message.rsplit_once(' ').unwrap().1, "','");
+        }
     }
 }
