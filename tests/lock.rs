@@ -14,6 +14,8 @@ use orchd_client::api::{
 use orchd_client::model::{AttemptNumber, Code, ErrorType, Kept, StatusReason};
 use orchd_client::{Status, worker};
 use rustix::process::Signal;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixListener;
 use std::process::Stdio;
 
 fn lock(daemon: &Daemon, options: &[&str], line: &str) -> Running {
@@ -224,4 +226,24 @@ fn an_interrupt_is_never_lost_whenever_it_comes() {
         assert_eq!(said.code, Some(130), "{said:?}");
     }
     until("the last one has let go", || holders(&daemon, "lock:a").is_empty());
+}
+
+#[test]
+fn a_daemon_that_dies_right_after_its_first_answer_is_waited_for() {
+    let mut daemon = Daemon::stopped(1, "");
+    std::fs::create_dir(daemon.path("run")).unwrap();
+    let listener = UnixListener::bind(daemon.socket()).unwrap();
+    let running = lock(&daemon, &["--claim", "lock:a:exclusive"], "echo held");
+    let (mut stream, _) = listener.accept().unwrap();
+    let mut asked = Vec::new();
+    while !asked.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap();
+        asked.extend(byte);
+    }
+    drop(listener);
+    stream.write_all(b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}").unwrap();
+    drop(stream);
+    daemon.start_again();
+    assert_eq!(running.ended().succeeds().out, "held\n");
 }

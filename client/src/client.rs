@@ -71,7 +71,7 @@ impl Client {
     /// [`Error::Unreachable`] when no daemon answers there.
     pub async fn connect_with(socket: impl Into<PathBuf>, settings: Settings) -> Result<Self, Error> {
         let transport = Transport::new(socket.into(), settings);
-        let connection = transport.connection().await?;
+        let connection = transport.first_connection().await?;
         transport.give_back(connection);
         Ok(Self { transport: Arc::new(transport) })
     }

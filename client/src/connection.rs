@@ -233,13 +233,29 @@ impl Transport {
             let mut connection = self.dial().await?;
             let probe = Call::get(routes::DAEMON).request()?;
             let answer = connection.send_request(probe).await.map_err(|error| self.unanswered(error))?;
-            checked(answer).await.map_err(Fault::into_error)?.into_body().collect().await.map_err(broken)?;
+            let answer = checked(answer).await.map_err(Fault::into_error)?;
+            // From here on a connection that breaks is an outage.
+            self.met.store(true, Ordering::Relaxed);
+            answer.into_body().collect().await.map_err(broken)?;
             connection.ready().await.map_err(broken)?;
             Ok(connection)
         };
-        let connection = self.within_time(connecting).await?;
-        self.met.store(true, Ordering::Relaxed);
-        Ok(connection)
+        self.within_time(connecting).await
+    }
+
+    /// A first connection. A daemon that has answered and dies at once is waited for as in any outage.
+    pub(crate) async fn first_connection(&self) -> Result<Connection, Error> {
+        let mut backoff = self.backoff();
+        loop {
+            match self.connection().await {
+                Err(error @ (Error::Unreachable { .. } | Error::Io(_))) if self.has_met_daemon() => {
+                    if !backoff.pause().await {
+                        return Err(error);
+                    }
+                }
+                ended => return ended,
+            }
+        }
     }
 
     /// The error of the first request on a connection.
