@@ -8,6 +8,7 @@ mod kit;
 use kit::{Daemon, claims, gate, until};
 use orchd_client::api::{Report, ReportQuery, Verdict};
 use orchd_client::{Status, TaskSpec};
+use orchd_model::WorkflowId;
 use std::time::Instant;
 
 fn report(daemon: &Daemon) -> Report {
@@ -34,6 +35,17 @@ fn counts_failures_and_their_reasons_are_those_of_the_tasks() {
     assert!(found.to >= found.from && found.from.is_some());
     let later = ReportQuery { since: Some("0s".parse().unwrap()), ..ReportQuery::default() };
     assert_eq!(daemon.client().report(later).unwrap().tasks.total, 0);
+}
+
+#[test]
+fn no_more_run_at_once_than_there_are_slots_however_late_it_is_told() {
+    let daemon = Daemon::start(2);
+    daemon.write("w.yaml", "tasks: [{ name: a, array: 0-4999, command: ['true'] }]\n");
+    daemon.orchctl(&["workflow", "run", "-q", "w.yaml"]).succeeds();
+    let found = report(&daemon);
+    assert_eq!((found.attempts, found.peak_concurrency), (5000, 2));
+    let metrics = daemon.client().workflow(WorkflowId(1)).unwrap().metrics;
+    assert_eq!(metrics.peak_concurrency, 2);
 }
 
 #[test]

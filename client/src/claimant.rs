@@ -412,7 +412,8 @@ fn released(grant: Grant, since: Instant, outcome: Outcome) -> FromWorker {
         execution_time: since.elapsed().into(),
         ..AttemptReport::new(grant.task, orchd_model::AttemptNumber(1), grant.token, outcome)
     };
-    FromWorker::Report { started: Vec::new(), ended: vec![report], unbegun: Vec::new(), progress: Vec::new() }
+    let (started, unbegun, progress) = (Vec::new(), Vec::new(), Vec::new());
+    FromWorker::Report { started, ended: vec![report], unbegun, progress, said: None }
 }
 
 /// Closes a session, and waits until the daemon has: then it has let go of what was claimed. One that breaks

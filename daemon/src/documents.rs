@@ -244,7 +244,7 @@ pub fn workflow(stored: StoredWorkflow, figures: &WorkflowFigures, now: Time) ->
     let finished_at = stored.finished_at;
     let this_run = finished_at.map_or(now.since(record.run_at), |_| Span::default());
     let total_duration = Span(record.ran.0.saturating_add(this_run.0));
-    let busy = total_duration.as_secs_f64() * figures.peak as f64;
+    let busy = total_duration.as_secs_f64() * figures.peak() as f64;
     let ratio = |part: f64, whole: f64| if whole > 0.0 { (part / whole).min(1.0) } else { 0.0 };
     let count = |tasks: u64| usize::try_from(tasks).unwrap_or(usize::MAX);
     api::Workflow {
@@ -267,7 +267,7 @@ pub fn workflow(stored: StoredWorkflow, figures: &WorkflowFigures, now: Time) ->
             avg_task_duration: span(figures.sum.checked_div(figures.timed).unwrap_or(0)),
             max_task_duration: span(figures.longest),
             min_task_duration: span(figures.shortest.unwrap_or(0)),
-            peak_concurrency: figures.peak,
+            peak_concurrency: count(figures.peak()),
             parallel_efficiency: ratio(span(figures.used(now)).as_secs_f64(), busy),
             success_rate: ratio(figures.completed as f64, (figures.completed + figures.failed) as f64),
         },

@@ -334,7 +334,8 @@ impl Engine {
 
     fn take_reports(&mut self, worker: WorkerId, told: Told, link: SessionLink, gathering: &mut Gathering) {
         let now = self.clock.now();
-        let (before, ended) = told.commands(worker, now);
+        let said_at = told.said.map_or(now, |said| self.clock.on_monotonic(said));
+        let (before, ended) = told.commands(worker, said_at);
         for command in before {
             if let Err(refusal) = self.core.handle(now, command, &mut gathering.output) {
                 tracing::debug!(%worker, %refusal, "a worker speaks of an attempt that is over");

@@ -12,6 +12,7 @@
 mod absent;
 mod args;
 mod aside;
+mod at_once;
 mod batch;
 mod calendar;
 mod clock;

@@ -8,6 +8,8 @@ use orchd_model::{Status, TaskId, Time, WorkflowId};
 use orchd_store::StoredAttempt;
 use std::collections::BTreeMap;
 
+use crate::at_once::AtOnce;
+
 /// The figures of one workflow. Times are in microseconds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WorkflowFigures {
@@ -21,8 +23,7 @@ pub struct WorkflowFigures {
     pub sum: u64,
     pub longest: u64,
     pub shortest: Option<u64>,
-    /// The most tasks that ran at one instant.
-    pub peak: usize,
+    at_once: AtOnce,
     /// What all attempts that have ended took: who had to be tried again has used its share more than once.
     used: u64,
     /// Since when attempts are under way.
@@ -34,7 +35,14 @@ pub struct WorkflowFigures {
 impl WorkflowFigures {
     /// Counts them.
     pub fn of(tasks: &[TaskRecord], attempts: &[(TaskId, StoredAttempt)], now: Time) -> Self {
-        let mut figures = Self { peak: peak(tasks, attempts, now), ..Self::default() };
+        let mut figures = Self::default();
+        for (_, attempt) in attempts {
+            let started_at = attempt.end.started_at;
+            figures.at_once.ran(started_at, started_at + attempt.end.execution_time);
+        }
+        for since in tasks.iter().filter_map(TaskRecord::running_since) {
+            figures.at_once.ran(since, now);
+        }
         let last: BTreeMap<TaskId, u64> =
             attempts.iter().map(|(task, attempt)| (*task, attempt.end.execution_time.0)).collect();
         for task in tasks {
@@ -51,6 +59,11 @@ impl WorkflowFigures {
     /// What all attempts took so far.
     pub fn used(&self, now: Time) -> u64 {
         self.running.values().fold(self.used, |sum, since| sum.saturating_add(now.since(*since).0))
+    }
+
+    /// The most tasks that ran at one instant.
+    pub fn peak(&self) -> u64 {
+        self.at_once.most()
     }
 
     fn count(&mut self, status: Status, tasks: u64, last: Option<u64>) {
@@ -73,12 +86,15 @@ impl WorkflowFigures {
             Fact::Submitted { record, .. } => self.total += record.range().len(),
             Fact::Started { task, at, .. } => {
                 self.running.insert(*task, *at);
-                self.peak = self.peak.max(self.running.len());
+                self.at_once.begins(*at);
+                self.at_once.settle();
             }
             fact => {
                 let Some(task) = fact.task() else { return };
                 if let Some(end) = fact.attempt_end() {
-                    self.running.remove(&task);
+                    if self.running.remove(&task).is_some() {
+                        self.at_once.ends(end.started_at + end.execution_time);
+                    }
                     self.used = self.used.saturating_add(end.execution_time.0);
                     self.tried.insert(task, end.execution_time.0);
                 }
@@ -130,26 +146,4 @@ fn ended_as(fact: &Fact) -> Option<Status> {
         Fact::Skipped { .. } => Some(Status::Skipped),
         _ => None,
     }
-}
-
-/// The most tasks that ran at one instant.
-fn peak(tasks: &[TaskRecord], attempts: &[(TaskId, StoredAttempt)], now: Time) -> usize {
-    let ended = attempts.iter().map(|(_, attempt)| {
-        let started_at = attempt.end.started_at;
-        (started_at, started_at + attempt.end.execution_time)
-    });
-    let under_way = tasks.iter().filter_map(TaskRecord::running_since).map(|since| (since, now));
-    let mut changes: Vec<(Time, i32)> = Vec::with_capacity(2 * attempts.len());
-    for (from, until) in ended.chain(under_way) {
-        changes.push((from, 1));
-        changes.push((until, -1));
-    }
-    // An end sorts before a start at the same instant.
-    changes.sort_unstable();
-    let mut running = 0_i32;
-    let peak = changes.into_iter().map(|(_, change)| {
-        running += change;
-        running
-    });
-    usize::try_from(peak.max().unwrap_or(0)).unwrap_or(0)
 }

@@ -113,6 +113,10 @@ pub enum FromWorker {
         /// How far attempts have come, those that end with this message, too.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         progress: Vec<AttemptProgress>,
+        /// When this is said, on the monotonic clock of the machine (`CLOCK_MONOTONIC`): a message that is read late is
+        /// about what was. Not given: as it is read.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        said: Option<Span>,
     },
     /// The lease of everything it holds shall go on.
     Heartbeat,

@@ -15,6 +15,7 @@ use rustix::fd::OwnedFd;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::hash::{BuildHasher, RandomState};
+use std::sync::OnceLock;
 use std::time::Duration;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
@@ -296,11 +297,12 @@ struct Told {
     ended: Vec<AttemptReport>,
     unbegun: Vec<Token>,
     progress: Vec<AttemptProgress>,
+    said: Option<Span>,
 }
 
 /// Sends what has happened, in as many messages as the size of the reports asks for.
 async fn send(sender: &mut Sender, told: Told) -> Result<(), SessionError> {
-    let Told { mut started, ended, unbegun, mut progress } = told;
+    let Told { mut started, ended, unbegun, mut progress, said } = told;
     let mut message = Vec::new();
     let mut with_data = 0;
     for report in ended {
@@ -309,14 +311,14 @@ async fn send(sender: &mut Sender, told: Told) -> Result<(), SessionError> {
         if with_data == REPORTS_WITH_DATA || message.len() == REPORTS {
             let ended = std::mem::take(&mut message);
             let (started, progress) = (std::mem::take(&mut started), std::mem::take(&mut progress));
-            sender.send(&FromWorker::Report { started, ended, unbegun: Vec::new(), progress }).await?;
+            sender.send(&FromWorker::Report { started, ended, unbegun: Vec::new(), progress, said }).await?;
             with_data = 0;
         }
     }
     if message.is_empty() && started.is_empty() && unbegun.is_empty() && progress.is_empty() {
         return Ok(());
     }
-    sender.send(&FromWorker::Report { started, ended: message, unbegun, progress }).await
+    sender.send(&FromWorker::Report { started, ended: message, unbegun, progress, said }).await
 }
 
 /// Moves the ends among `events` from the runner's hands into the ledger.
@@ -333,12 +335,25 @@ fn note(runner: &Runner, ledger: &mut Ledger, events: &[AttemptEvent]) {
     }
 }
 
+/// What the monotonic clock of the machine shows at an instant.
+fn on_monotonic(instant: std::time::Instant) -> Span {
+    // Looked at once: else what passes between two looks would come and go.
+    static SEEN: OnceLock<(std::time::Instant, Duration)> = OnceLock::new();
+    let (seen, shown) = SEEN.get_or_init(|| {
+        let shown = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+        (std::time::Instant::now(), Duration::try_from(shown).unwrap_or_default())
+    });
+    (*shown + instant.saturating_duration_since(*seen)).into()
+}
+
 fn sort(events: impl Iterator<Item = AttemptEvent>) -> Told {
-    let mut told = Told::default();
+    let now = std::time::Instant::now();
+    let mut told = Told { said: Some(on_monotonic(now)), ..Told::default() };
     for event in events {
         match event {
             AttemptEvent::Started(attempt, at) => {
-                told.started.push(StartedAttempt { ago: Span::from(at.elapsed()), ..attempt });
+                told.started
+                    .push(StartedAttempt { ago: Span::from(now.saturating_duration_since(at)), ..attempt });
             }
             AttemptEvent::Ended(report) => told.ended.push(report),
             AttemptEvent::Unbegun(token) => told.unbegun.push(token),

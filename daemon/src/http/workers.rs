@@ -214,12 +214,13 @@ async fn take(
             return Ok(());
         }
         FromWorker::Heartbeat => Request::Command { command: Command::Heartbeat { worker }, answer: None },
-        FromWorker::Report { started, ended, unbegun, progress } => {
+        FromWorker::Report { started, ended, unbegun, progress, said } => {
             for attempt in &started {
                 shell.sessions.started(attempt.token, attempt.spool);
             }
             let begun = started.iter().map(|attempt| (attempt.token, attempt.ago)).collect();
-            Request::Reports { worker, told: Told { begun, ended, unbegun, progress }, link: link.clone() }
+            let told = Told { said, begun, ended, unbegun, progress };
+            Request::Reports { worker, told, link: link.clone() }
         }
     };
     shell.send(request).await.map_err(|refusal| refusal.to_string())

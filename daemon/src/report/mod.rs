@@ -17,6 +17,7 @@ use orchd_model::{Span, TaskId, Time};
 use orchd_store::{Filter, History, StoreError, StoredAttempt, StoredTask};
 use std::collections::BTreeMap;
 
+use crate::at_once::AtOnce;
 use claims::Uses;
 use failures::Failed;
 use life::{Life, each};
@@ -42,7 +43,7 @@ struct Gathered {
     uses: Uses,
     holdings: Holdings,
     lives: Vec<Life>,
-    busy: Vec<(Time, i32)>,
+    at_once: AtOnce,
 }
 
 impl Gathered {
@@ -61,7 +62,7 @@ impl Gathered {
         let stretches = life::stretches(record, attempts, now);
         self.attempts += stretches.len() as u64;
         if record.demand.runner != Runner::Claimant {
-            self.busy.extend(stretches.iter().flat_map(|stretch| [(stretch.from, 1), (stretch.ran_to, -1)]));
+            stretches.iter().for_each(|stretch| self.at_once.ran(stretch.from, stretch.ran_to));
         }
         self.failed.note(task);
         self.uses.note(record, attempts);
@@ -75,17 +76,6 @@ impl Gathered {
             self.slowest.insert(place, (task, time));
             self.slowest.truncate(SLOWEST);
         }
-    }
-
-    fn peak_concurrency(&mut self) -> u64 {
-        // An end sorts before a start at the same instant.
-        self.busy.sort_unstable();
-        let mut running = 0_i64;
-        let counts = self.busy.iter().map(|(_, change)| {
-            running += i64::from(*change);
-            running
-        });
-        counts.max().unwrap_or(0).cast_unsigned()
     }
 }
 
@@ -105,7 +95,7 @@ pub fn report(history: &mut dyn History, filter: &Filter, scene: &Scene) -> Resu
     if let (Some(from), Some(to)) = (turns().map(|turn| turn.from).min(), turns().map(|turn| turn.to).max()) {
         note_others(history, filter, &mut gathered, life::Turn { from, to }, scene.now)?;
     }
-    let peak_concurrency = gathered.peak_concurrency();
+    let peak_concurrency = std::mem::take(&mut gathered.at_once).most();
     let holdings = std::mem::take(&mut gathered.holdings);
     let (waits, longest_waits) = longest_waits(&gathered.lives, &ready, &waiting, holdings, scene);
     let path = match filter.workflow {
