@@ -64,6 +64,8 @@ fn figures_survive_restarts_with_more_events_than_are_counted_again() {
 #[test]
 fn the_wait_of_a_task_that_was_pending_over_a_restart_counts_from_its_submission() {
     let mut daemon = Daemon::start(1);
+    // Else the first task waits for the worker, and perhaps longer than the second one for it.
+    daemon.worker();
     let first = daemon.submit(daemon.shell(gate("end")));
     let waiting = daemon.submit(daemon.shell("true"));
     daemon.until_status(first, Status::Running);
