@@ -49,6 +49,22 @@ fn no_more_run_at_once_than_there_are_slots_however_late_it_is_told() {
 }
 
 #[test]
+fn who_may_not_run_beside_the_others_of_its_workflow_or_session_waited_for_that() {
+    let daemon = Daemon::start(4);
+    let tasks = "[{ name: a, shell: 'sleep 0.1' }, { name: b, shell: 'sleep 0.1' }]\n";
+    daemon.write("w.yaml", format!("max_parallel: 1\ntasks: {tasks}"));
+    daemon.write("v.yaml", format!("tasks: {tasks}"));
+    daemon.orchctl(&["session", "create", "s", "--max-parallel", "1"]).succeeds();
+    daemon.orchctl(&["workflow", "run", "-q", "w.yaml"]).succeeds();
+    daemon.orchctl(&["workflow", "run", "-q", "--session", "s", "v.yaml"]).succeeds();
+    let mut longest = report(&daemon).longest_waits;
+    longest.retain(|wait| wait.name == "b");
+    let mut on: Vec<&str> = longest.iter().map(|wait| wait.on[0].resource.as_str()).collect();
+    on.sort_unstable();
+    assert_eq!(on, ["max_parallel", "max_parallel of the session"]);
+}
+
+#[test]
 fn who_waited_longest_is_named_with_what_it_waited_on() {
     let daemon = Daemon::start(2);
     // Else the first task waits for the worker.

@@ -7,6 +7,7 @@
 mod claims;
 mod failures;
 mod life;
+mod limits;
 mod path;
 mod times;
 mod waits;
@@ -22,6 +23,7 @@ use claims::Uses;
 use failures::Failed;
 use life::{Life, each};
 pub use life::{page_of, wanted};
+use limits::Limits;
 use times::times;
 pub use waits::Scene;
 use waits::{Holdings, longest_waits};
@@ -97,7 +99,9 @@ pub fn report(history: &mut dyn History, filter: &Filter, scene: &Scene) -> Resu
     }
     let peak_concurrency = std::mem::take(&mut gathered.at_once).most();
     let holdings = std::mem::take(&mut gathered.holdings);
-    let (waits, longest_waits) = longest_waits(&gathered.lives, &ready, &waiting, holdings, scene);
+    let waiters = waiting.iter().map(|place| &*gathered.lives[*place].demand);
+    let limits = Limits::read(history, waiters)?;
+    let (waits, longest_waits) = longest_waits(&gathered.lives, &ready, &waiting, holdings, (scene, &limits));
     let path = match filter.workflow {
         Some(_) => path::critical(&gathered.lives, scene.now),
         None => Vec::new(),

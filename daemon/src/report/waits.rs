@@ -10,6 +10,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::life::{Life, Stretch, Turn};
+use super::limits::{Group, Limits};
 
 /// Tasks whose waiting is looked into: those that waited longest.
 const LOOKED_AT: usize = 1000;
@@ -45,6 +46,7 @@ impl From<&ResourceView> for Bounds {
 #[derive(Default)]
 pub struct Holdings {
     by_resource: BTreeMap<ResourceName, Vec<Change>>,
+    by_group: BTreeMap<Group, Vec<Change>>,
     slots: Vec<Change>,
 }
 
@@ -73,6 +75,12 @@ impl Holdings {
                     let amount = claim.amount.as_thousandths().min(i64::MAX as u64 >> 20).cast_signed();
                     push(changes, held.iter().copied(), amount, claim.mode != Mode::Read);
                 }
+            }
+        }
+        if demand.runner != Runner::Claimant {
+            for group in Group::of(demand) {
+                let held = stretches.iter().map(|stretch| (stretch.from, stretch.held_to));
+                push(self.by_group.entry(group).or_default(), held, 0, false);
             }
         }
         if demand.runner == Runner::Process {
@@ -286,11 +294,14 @@ pub fn longest_waits(
     turns: &[Option<Turn>],
     waiting: &[usize],
     holdings: Holdings,
-    scene: &Scene,
+    (scene, limits): (&Scene, &Limits),
 ) -> (Vec<ResourceWait>, Vec<LongWait>) {
     let slots = Timeline::new(holdings.slots);
     let by_resource: BTreeMap<ResourceName, Timeline> =
         holdings.by_resource.into_iter().map(|(name, changes)| (name, Timeline::new(changes))).collect();
+    let limited = holdings.by_group.into_iter().filter(|(group, _)| limits.get(*group).is_some());
+    let by_group: BTreeMap<Group, Timeline> =
+        limited.map(|(group, changes)| (group, Timeline::new(changes))).collect();
     let waiters = waiters(lives, turns);
     let mut sums: BTreeMap<String, Span> = BTreeMap::new();
     let mut longest = Vec::new();
@@ -304,6 +315,11 @@ pub fn longest_waits(
         if life.demand.runner == Runner::Process && scene.slots > 0 {
             let all = i64::from(scene.slots);
             note(SLOTS.to_owned(), slots.parts(turn, |step| step.holders >= all));
+        }
+        for group in Group::of(&life.demand) {
+            if let (Some(all), Some(ran)) = (limits.get(group), by_group.get(&group)) {
+                note(group.limit_name().to_owned(), ran.parts(turn, |step| step.holders >= all));
+            }
         }
         let claims = claims_of(&life.demand, life.variant);
         for claim in &*claims {
