@@ -1,5 +1,5 @@
-//! A workflow that is followed and of which nothing runs: what it waits for is said, each thing once, so that nobody
-//! looks at a screen that will not change.
+//! A workflow that is followed and does not go on: what it waits for is said, each thing once, so that nobody looks at a
+//! screen that will not change. While some of its tasks run, only what somebody has to see to.
 
 use orchd_api::{ListQuery, ReasonText, Task};
 use orchd_client::Client;
@@ -12,6 +12,8 @@ use crate::{Failure, text};
 
 /// Nothing has to run for so long until the daemon is asked why.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// While others run, what a task waits for has to be the same after so long.
+const LONG: Duration = Duration::from_secs(3);
 /// It is asked less and less often, but not less often than this.
 const LONGEST: Duration = Duration::from_secs(30);
 /// So many tasks are asked about: those that were submitted first, which the others mostly wait for.
@@ -24,11 +26,25 @@ pub(crate) struct Waiting {
     next: Instant,
     pause: Duration,
     told: HashSet<(TaskId, Discriminant<Reason>)>,
+    /// While others run: when to ask, the pause before that, what was seen when it was last asked, and what was said.
+    next_beside: Instant,
+    pause_beside: Duration,
+    seen: HashSet<(TaskId, Discriminant<Reason>)>,
+    said: HashSet<String>,
 }
 
 impl Waiting {
     pub(crate) fn new() -> Self {
-        Self { next: Instant::now() + PATIENCE, pause: PATIENCE, told: HashSet::new() }
+        let now = Instant::now();
+        Self {
+            next: now + PATIENCE,
+            pause: PATIENCE,
+            told: HashSet::new(),
+            next_beside: now + LONG,
+            pause_beside: LONG,
+            seen: HashSet::new(),
+            said: HashSet::new(),
+        }
     }
 
     /// Something has happened, or runs.
@@ -46,16 +62,42 @@ impl Waiting {
         if Instant::now() < self.next {
             return Ok(Vec::new());
         }
-        let query = ListQuery {
-            workflow: Some(workflow.to_string()),
-            status: Some("pending,retrying".to_owned()),
-            limit: Some(ASKED),
-            ..ListQuery::default()
-        };
-        let tasks = client.list(query).await?;
+        let tasks = waiting(client, workflow).await?;
         self.pause = (self.pause * 2).min(LONGEST);
         self.next = Instant::now() + self.pause;
         Ok(self.lines(&tasks))
+    }
+
+    /// The same while other tasks of it run.
+    pub(crate) async fn follow_beside(
+        &mut self,
+        client: &Client,
+        workflow: WorkflowId,
+    ) -> Result<Vec<String>, Failure> {
+        self.note();
+        if Instant::now() < self.next_beside {
+            return Ok(Vec::new());
+        }
+        let tasks = waiting(client, workflow).await?;
+        self.pause_beside = (self.pause_beside * 2).min(LONGEST);
+        self.next_beside = Instant::now() + self.pause_beside;
+        Ok(self.lines_beside(&tasks))
+    }
+
+    /// What somebody has to see to, once each: what was there when it was asked before, too.
+    fn lines_beside(&mut self, tasks: &[Task]) -> Vec<String> {
+        let mut stuck = tasks.to_vec();
+        stuck.iter_mut().for_each(|task| task.reasons.retain(|reason| wants_somebody(&reason.reason)));
+        let kept = stuck.iter().flat_map(|task| task.reasons.iter().map(|reason| (task.id, reason)));
+        let now = kept.map(|(id, reason)| (id, discriminant(&reason.reason))).collect();
+        let before = std::mem::replace(&mut self.seen, now);
+        for task in &mut stuck {
+            task.reasons.retain(|reason| {
+                before.contains(&(task.id, discriminant(&reason.reason))) && !self.said.contains(&reason.text)
+            });
+        }
+        self.said.extend(stuck.iter().flat_map(|task| &task.reasons).map(|reason| reason.text.clone()));
+        self.lines(&stuck)
     }
 
     /// What was not said before, each reason with the tasks that it keeps.
@@ -86,6 +128,41 @@ impl Waiting {
     }
 }
 
+/// Tasks of a workflow that wait.
+async fn waiting(client: &Client, workflow: WorkflowId) -> Result<Vec<Task>, Failure> {
+    let query = ListQuery {
+        workflow: Some(workflow.to_string()),
+        status: Some("pending,retrying".to_owned()),
+        limit: Some(ASKED),
+        ..ListQuery::default()
+    };
+    Ok(client.list(query).await?)
+}
+
+/// Whether it stays so until somebody does something.
+fn wants_somebody(reason: &Reason) -> bool {
+    match reason {
+        Reason::Held
+        | Reason::Closed { .. }
+        | Reason::NoWorker { .. }
+        | Reason::Paused { .. }
+        | Reason::Unsatisfiable { .. } => true,
+        Reason::Variants { variants } => {
+            variants.iter().all(|variant| variant.reasons.iter().any(wants_somebody))
+        }
+        Reason::Delayed { .. }
+        | Reason::Dependencies { .. }
+        | Reason::Resource { .. }
+        | Reason::Rate { .. }
+        | Reason::Throttled { .. }
+        | Reason::Reservation { .. }
+        | Reason::NoSlot { .. }
+        | Reason::Guard { .. }
+        | Reason::MaxParallel { .. }
+        | Reason::Turn { .. } => false,
+    }
+}
+
 /// What waits for others of those that wait is no news: these say what they wait for.
 fn is_worth_it(reason: &Reason, waiting: &HashSet<TaskId>) -> bool {
     match reason {
@@ -103,6 +180,23 @@ mod tests {
         let mut task = crate::top::tests::task(id, &format!("t{id}"), "pending");
         task.reasons = serde_json::from_value(reasons).unwrap();
         task
+    }
+
+    #[test]
+    fn beside_others_that_run_only_what_somebody_has_to_see_to_is_told_and_each_reason_once() {
+        let none = json!([{ "code": "no_worker", "text": "no worker for a.b", "handler": "a.b" }]);
+        let slots = json!([{ "code": "no_slot", "text": "all 2 slots are taken", "slots": 2 }]);
+        let mut waiting = Waiting::new();
+        let mut tasks = vec![task(1, none.clone()), task(2, slots), task(3, none.clone())];
+        assert_eq!(waiting.lines_beside(&tasks), [""; 0], "it may pass");
+        let told = waiting.lines_beside(&tasks);
+        assert_eq!(told[0], "waiting: t1, t3: no worker for a.b");
+        assert!(told[1].starts_with("hint: bind a command") && told.len() == 2, "{told:?}");
+        tasks.push(task(4, none));
+        assert_eq!(waiting.lines_beside(&tasks), [""; 0]);
+        assert_eq!(waiting.lines_beside(&tasks), [""; 0]);
+        let told = waiting.lines(&tasks);
+        assert_eq!(told[..2], ["waiting: t2: all 2 slots are taken", "waiting: t4: no worker for a.b"]);
     }
 
     #[test]

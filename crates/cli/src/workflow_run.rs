@@ -102,12 +102,12 @@ pub async fn run_workflow(
             }
             _ = tick.tick() => {
                 run.progress.tick();
-                if run.progress.is_idle() {
-                    let lines = waiting.follow(client, added.workflow).await?;
-                    lines.iter().for_each(|line| run.progress.note(line));
+                let lines = if run.progress.is_idle() {
+                    waiting.follow(client, added.workflow).await?
                 } else {
-                    waiting.note();
-                }
+                    waiting.follow_beside(client, added.workflow).await?
+                };
+                lines.iter().for_each(|line| run.progress.note(line));
                 if let Some(file) = &mut file {
                     file.follow(client, added.workflow).await?;
                 }
