@@ -7,6 +7,12 @@ mod kit;
 
 use kit::{Daemon, gate, until};
 use orchd_client::Status;
+use orchd_client::blocking::Client;
+use rustix::fs::{FlockOperation, fcntl_lock};
+use rustix::process::Signal;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
 
 #[test]
 fn a_socket_in_use_is_refused_before_anything_is_made() {
@@ -16,6 +22,29 @@ fn a_socket_in_use_is_refused_before_anything_is_made() {
     assert!(!one.path("other").exists());
     let pid = one.pid().to_string();
     one.orchd(&[]).fails_with(1, &["in use by process", &pid]);
+}
+
+#[test]
+fn the_next_daemon_may_be_started_while_the_last_one_ends() {
+    let mut daemon = Daemon::start(1);
+    for signal in [Signal::TERM, Signal::KILL].repeat(5) {
+        daemon.replace(signal);
+    }
+    // By hand, as one that takes long to end: the file of a holder that ends is empty.
+    daemon.terminate();
+    let lock = File::options().write(true).truncate(true).open(daemon.state_dir().join("lock")).unwrap();
+    fcntl_lock(&lock, FlockOperation::NonBlockingLockExclusive).unwrap();
+    let mut next = daemon.program(env!("CARGO_BIN_EXE_orchd"));
+    // Ended with everything else that belongs to the test.
+    let mut next = next.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let (mut said, mut told) = (BufReader::new(next.stderr.take().unwrap()), String::new());
+    said.read_line(&mut told).unwrap();
+    assert!(told.contains(&format!("waiting for process {}", std::process::id())), "{told}");
+    assert!(Client::connect(daemon.socket()).is_err());
+    drop(lock);
+    until("it answers", || Client::connect(daemon.socket()).is_ok());
+    next.kill().unwrap();
+    next.wait().unwrap();
 }
 
 #[test]

@@ -53,6 +53,7 @@ mod sessions;
 mod shutdown;
 mod socket;
 mod statistics;
+mod succession;
 mod sweeper;
 mod systemd;
 mod tether;

@@ -8,7 +8,7 @@ use clap::Args;
 use orchd_api::WorkflowQuery;
 use orchd_client::Client;
 use orchd_model::{Code, Refusal, WorkflowSpec, WorkflowStatus};
-use orchd_store::{SqliteStore, StateDir, Store};
+use orchd_store::{SqliteStore, Store};
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,6 +18,7 @@ use std::sync::Arc;
 use crate::config::{Config, Flags};
 use crate::hooks;
 use crate::serve::{Running, runtime};
+use crate::succession;
 use orchd_cli::{Exit, Failure, RunOptions, Submission, WorkflowFile, run_workflow, show_ended};
 
 /// The workflow that a kept directory was last used for.
@@ -130,7 +131,7 @@ fn look_at(directory: &Path, spec: &WorkflowSpec, resume: bool) -> Result<bool> 
     if !directory.exists() {
         return Ok(false);
     }
-    let lock = StateDir::open(directory)?;
+    let lock = succession::open(directory)?;
     let snapshot = SqliteStore::open(&lock)?.load()?;
     let note = directory.join(WORKFLOW);
     let noted: Option<Value> = fs::read(&note).ok().and_then(|text| serde_json::from_slice(&text).ok());

@@ -45,6 +45,7 @@ use crate::schedules::{self, Nudge};
 use crate::sessions::Sessions;
 use crate::shutdown::{self, Wishes};
 use crate::statistics::Statistics;
+use crate::succession;
 use crate::sweeper;
 use crate::systemd;
 use crate::transformer::{Transformer, Unmade};
@@ -114,7 +115,7 @@ pub fn runtime() -> Result<tokio::runtime::Runtime> {
 /// A daemon whose threads run, and that is ready to listen.
 pub struct Running {
     /// Held until the end. Dropped last.
-    _lock: StateDir,
+    lock: StateDir,
     marker: Arc<Marker>,
     last_end: LastEnd,
     engine: crossbeam_channel::Sender<Request>,
@@ -140,7 +141,7 @@ impl Running {
             // Nothing is made that will not be used. Where there is one, its lock tells more.
             crate::socket::refuse_live(&socket)?;
         }
-        let lock = StateDir::open(&state_dir)?;
+        let lock = succession::open(&state_dir)?;
         let mut store = SqliteStore::open(&lock)?;
         let (marker, last_end) = Marker::begin(&state_dir)?;
         if last_end == LastEnd::Lost {
@@ -173,7 +174,7 @@ impl Running {
         let listener = crate::socket::bind(&socket, live.config().access.lets_others_in())?;
         let stopping = Arc::new(AtomicBool::new(false));
         Ok(Self {
-            _lock: lock,
+            lock,
             marker: Arc::new(marker),
             last_end,
             engine,
@@ -200,7 +201,7 @@ impl Running {
     /// When a thread cannot be started or the engine has failed.
     pub async fn serve(self, interrupted: impl Future<Output = ()>) -> Result<()> {
         let Self {
-            _lock,
+            lock,
             marker,
             last_end,
             engine,
@@ -230,6 +231,7 @@ impl Running {
         drop(supervisor.spawn(supervise).context("cannot start the worker's supervisor")?);
         tokio::pin!(interrupted);
         asked.wait(&shell, &mut interrupted, &stopping, is_service).await;
+        lock.leave();
         // Gone before the lock, so that the next daemon never takes it for a live one's.
         if let Err(error) = std::fs::remove_file(&socket) {
             tracing::warn!(%error, socket = %socket.display(), "the socket stays");

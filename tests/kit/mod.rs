@@ -69,12 +69,29 @@ impl Daemon {
     /// Starts the daemon again in the same state directory.
     pub fn start_again(&mut self) {
         assert!(self.process.is_none(), "it runs");
+        self.launch();
+        self.until_it_answers();
+    }
+
+    /// Sends a signal to the daemon and starts the next one without a look at what became of it.
+    pub fn replace(&mut self, signal: Signal) {
+        process::send(self.pid(), signal);
+        let mut former = self.process.take().unwrap();
+        self.launch();
+        until("the last daemon has ended", || former.try_wait().unwrap().is_some());
+        self.until_it_answers();
+    }
+
+    fn launch(&mut self) {
         let log = fs::File::options().create(true).append(true).open(self.path("daemon.log")).unwrap();
         let mut command = self.program(env!("CARGO_BIN_EXE_orchd"));
         if self.slots > 0 {
             command.args(["--slots", &self.slots.to_string()]);
         }
         self.process = Some(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap());
+    }
+
+    fn until_it_answers(&mut self) {
         until("the daemon answers", || {
             let process = self.process.as_mut().unwrap();
             if let Some(status) = process.try_wait().unwrap() {

@@ -3,14 +3,15 @@
 //! Invariant: as long as a [`StateDir`] lives, nobody else has one of the same directory. The lock is a POSIX record
 //! lock (fcntl(2), `F_SETLK`) on the file `lock`. The kernel drops it with its holder however that dies, tells whose it
 //! is, and gives it to one process: a child that is about to become another program does not keep it. The process id in
-//! that file is for people and decides nothing.
+//! that file is for people and does not decide who holds it. A holder that ends empties the file, so that the next one
+//! waits for it.
 
 use rustix::fs::{FlockOperation, fcntl_lock};
 use rustix::io::Errno;
 use rustix::process::{Flock, FlockType, fcntl_getlk};
 use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, Permissions};
-use std::io::{Seek, Write};
+use std::io::{ErrorKind, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -28,7 +29,7 @@ static HELD: Mutex<BTreeSet<(u64, u64)>> = Mutex::new(BTreeSet::new());
 #[derive(Clone, Debug)]
 pub struct StateDir {
     path: PathBuf,
-    _lock: Arc<Lock>,
+    lock: Arc<Lock>,
 }
 
 impl StateDir {
@@ -46,13 +47,20 @@ impl StateDir {
             .map_err(|e| StoreError::io("create the state directory", &path, e))?;
         check_private(&path)?;
         let lock = take_lock(&path)?;
-        Ok(Self { path, _lock: Arc::new(lock) })
+        Ok(Self { path, lock: Arc::new(lock) })
     }
 
     /// Where it is.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Says that this process is about to give the directory up. Whoever finds it locked can tell by that.
+    pub fn leave(&self) {
+        if let Some(Err(error)) = self.lock.file.as_ref().map(|file| file.set_len(0)) {
+            tracing::warn!(%error, "the next daemon cannot tell that this one ends");
+        }
     }
 }
 
@@ -103,13 +111,18 @@ fn number(metadata: &Metadata) -> (u64, u64) {
     (metadata.dev(), metadata.ino())
 }
 
+/// Whether a process has been killed and is being taken apart: it has no program any more (proc_pid_exe(5)).
+fn is_dying(pid: u32) -> bool {
+    fs::read_link(format!("/proc/{pid}/exe")).is_err_and(|error| error.kind() == ErrorKind::NotFound)
+}
+
 fn take_lock(dir: &Path) -> Result<Lock, StoreError> {
     let path = dir.join("lock");
     let failed = |e| StoreError::io("lock", &path, e);
     let mut held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
     // Asked before it is opened: closing it again would give up the lock.
     if fs::metadata(&path).is_ok_and(|found| held.contains(&number(&found))) {
-        return Err(StoreError::Locked { path: dir.to_owned(), pid: Some(std::process::id()) });
+        return Err(StoreError::Locked { path: dir.to_owned(), pid: Some(std::process::id()), ends: false });
     }
     let mut file = OpenOptions::new()
         .read(true)
@@ -128,7 +141,12 @@ fn take_lock(dir: &Path) -> Result<Lock, StoreError> {
                 fcntl_getlk(&file, &Flock::from(FlockType::WriteLock)).map_err(|e| failed(e.into()))?;
             let pid = holder.and_then(|lock| lock.pid);
             let pid = pid.map(|pid| pid.as_raw_nonzero().get().unsigned_abs());
-            return Err(StoreError::Locked { path: dir.to_owned(), pid });
+            let is_left = file.metadata().map_err(failed)?.len() == 0;
+            return Err(StoreError::Locked {
+                path: dir.to_owned(),
+                pid,
+                ends: is_left || pid.is_some_and(is_dying),
+            });
         }
         Err(error) => return Err(failed(error.into())),
     }
@@ -152,7 +170,7 @@ mod tests {
     fn a_process_that_has_the_file_open_does_not_keep_the_lock_of_a_dead_holder() {
         let directory = tempfile::tempdir().unwrap();
         let held = StateDir::open(directory.path()).unwrap();
-        let file = held._lock.file.as_ref().unwrap().try_clone().unwrap();
+        let file = held.lock.file.as_ref().unwrap().try_clone().unwrap();
         let mut child = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::from(file)).spawn().unwrap();
         drop(held);
         let again = StateDir::open(directory.path());

@@ -14,6 +14,8 @@ pub enum StoreError {
         path: PathBuf,
         /// The process that holds it, if it has said so yet.
         pid: Option<u32>,
+        /// Whether that process gives it up soon: it has said so, or is dying.
+        ends: bool,
     },
     /// The state directory may not be trusted.
     #[error("the state directory {} {problem}", path.display())]
