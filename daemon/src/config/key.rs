@@ -84,11 +84,12 @@ pub const KEYS: [Key; 59] = [
 ];
 
 /// Variables that mean a key beside `ORCHD_` and its name.
-pub const VARIABLES: [(&str, &str); 5] = [
+pub const VARIABLES: [(&str, &str); 6] = [
     ("ORCHD_STATE_DIR", "daemon.state_dir"),
     ("ORCHD_SOCKET", "daemon.socket"),
     ("LOG_LEVEL", "log.level"),
     ("MAX_PARALLEL_TASKS", "scheduler.slots"),
+    ("ORCHD_WORKFLOW_MANAGER_MAX_PARALLEL_TASKS", "scheduler.slots"),
     ("WORKFLOW_TIMEOUT", "dag.execution.timeout_seconds"),
 ];
 

@@ -22,11 +22,16 @@ pub fn read(layers: &mut Layers, machine: &Machine) -> Vec<(ResourceName, Resour
             found.insert(name, (ResourceSetting::capacity(Amount::units(units)), Source::Machine));
         }
     }
-    read_limits(layers, &mut found);
+    let given = read_limits(layers, &mut found);
     for (name, content) in layers.table(&["resources"]) {
         if content.is_object() {
             read_one(layers, &name, &mut found);
         }
+    }
+    for (name, capacity, source) in given {
+        let (setting, from) =
+            found.entry(name).or_insert_with(|| (ResourceSetting::capacity(capacity), source.clone()));
+        (setting.capacity, *from) = (Some(capacity), source);
     }
     for (name, (setting, source)) in &found {
         for (key, value) in [
@@ -44,16 +49,19 @@ pub fn read(layers: &mut Layers, machine: &Machine) -> Vec<(ResourceName, Resour
     found.into_iter().map(|(name, (setting, _))| (name, setting)).collect()
 }
 
-/// `cpu_limit`, `memory_limit_gb` and `disk_space_gb`: other words for three capacities.
-fn read_limits(layers: &mut Layers, found: &mut Found) {
+/// `cpu_limit`, `memory_limit_gb` and `disk_space_gb`: other words for three capacities. Gives those of the environment,
+/// which win over whatever the file says.
+fn read_limits(layers: &mut Layers, found: &mut Found) -> Vec<(ResourceName, Amount, Source)> {
+    let mut given = Vec::new();
     for (key, kind, unit) in
         [("cpu_limit", "cpu", 1.0), ("memory_limit_gb", "memory", GIB), ("disk_space_gb", "disk", GIB)]
     {
-        let path = ["resources", key];
-        let Some((number, source)) = layers.find_in_file::<f64>(&path) else { continue };
+        let (path, dotted) = (["resources", key], format!("resources.{key}"));
+        let Some((number, source)) = layers.find::<f64>(&dotted) else { continue };
         let name = ResourceName::new(kind, None);
         let amount = Amount::scaled(number, unit).and_then(|amount| check_amount(amount, number));
         match name.and_then(|name| Ok((name, amount?))) {
+            Ok((name, amount)) if matches!(source, Source::Variable(_)) => given.push((name, amount, source)),
             Ok((name, amount)) => {
                 let written = [kind.to_owned(), name.to_string()];
                 if let Some(other) = layers.table(&["resources"]).keys().find(|key| written.contains(key)) {
@@ -63,9 +71,16 @@ fn read_limits(layers: &mut Layers, found: &mut Found) {
                 let setting = ResourceSetting::capacity(amount);
                 found.insert(name, (setting, source));
             }
-            Err(refusal) => layers.wrong(&path, &format!("resources.{key}: {}: {number}", refusal.message)),
+            Err(refusal) => {
+                let message = format!("{dotted}: {}: {number}", refusal.message);
+                match source {
+                    Source::Variable(_) => layers.errors.push(format!("{source}: {message}")),
+                    _ => layers.wrong(&path, &message),
+                }
+            }
         }
     }
+    given
 }
 
 fn check_amount(amount: Amount, written: f64) -> Result<Amount, Refusal> {

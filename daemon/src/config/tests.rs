@@ -141,6 +141,45 @@ fn every_simple_key_can_be_given_by_a_variable_of_its_name() {
 }
 
 #[test]
+fn the_variable_of_every_key_is_heard() {
+    let values = ["7", "1", "0", "1GiB", "false", "json", "off", "debug", "/x"];
+    for key in key::KEYS.iter().map(|key| key.name).filter(|key| !key.contains('*')) {
+        let name = key::variable(key);
+        let heard = |value: &str| match read("c.toml", "", &[(&name, value)], &Flags::default()) {
+            Ok(config) => {
+                assert!(config.warnings.iter().all(|warning| !warning.contains(&name)), "{name}");
+                config.settings.iter().any(|setting| setting.source == Source::Variable(name.clone()))
+            }
+            Err(Mistakes(_)) => false,
+        };
+        assert!(values.into_iter().any(heard), "{name} changes nothing");
+        match read("c.toml", "", &[(&name, "@@")], &Flags::default()) {
+            Ok(_) => assert!(heard("@@"), "{name}=@@ is overheard"),
+            Err(error) => assert!(error.to_string().starts_with(&name), "{name}: {error}"),
+        }
+    }
+}
+
+#[test]
+fn a_limit_in_the_environment_wins_over_the_file_however_that_says_it() {
+    for text in [
+        "[resources]\ncpu_limit = 4",
+        "[resources.cpu]\ncapacity = 4",
+        "[resources.\"cpu:system_cpu\"]\ncapacity = 4",
+    ] {
+        let config =
+            read("c.toml", text, &[("ORCHD_RESOURCES_CPU_LIMIT", "2.5")], &Flags::default()).unwrap();
+        let found: Vec<_> = config.core.resources.iter().filter(|(name, _)| name.kind() == "cpu").collect();
+        let [(_, cpu)] = &found[..] else { panic!("{found:?}") };
+        assert_eq!(cpu.capacity.map(Amount::as_f64), Some(2.5), "{text}");
+    }
+    let error = read("c.toml", "", &[("ORCHD_RESOURCES_DISK_SPACE_GB", "0")], &Flags::default()).unwrap_err();
+    let expected =
+        "ORCHD_RESOURCES_DISK_SPACE_GB: resources.disk_space_gb: a capacity must be more than nothing: 0";
+    assert_eq!(error.to_string(), expected);
+}
+
+#[test]
 fn a_bad_variable_is_named_with_its_value() {
     for (name, value) in [
         ("LOG_LEVEL", "LOUD"),
