@@ -65,6 +65,32 @@ fn what_cannot_be_understood_is_a_mistake_of_usage_and_adds_nothing() {
 }
 
 #[test]
+fn the_largest_id_is_as_unknown_as_any_other() {
+    let daemon = Daemon::start(1);
+    let held = daemon.orchctl(&["add", "--hold", "--", "true"]).succeeds().out.trim().to_owned();
+    let (largest, all) = (u64::MAX.to_string(), format!("{held}-{}", u64::MAX));
+    for arguments in [
+        &["cancel", &largest][..],
+        &["hold", &largest],
+        &["release", &largest],
+        &["reprioritize", &largest, "low"],
+        &["retry", &largest],
+        &["show", &largest],
+    ] {
+        let said = daemon.orchctl(arguments);
+        let told = [&*said.out, &*said.err].concat();
+        assert!(told.contains("no such task") && told.contains(&largest), "{:?}", said.fails_with(4, &[]));
+    }
+    // What is there of a range is served, and the rest is named to its end.
+    let rest = format!("2-{}", u64::MAX);
+    for arguments in [&["reprioritize", &all, "low"][..], &["cancel", &all]] {
+        let said = daemon.orchctl(arguments);
+        assert!(said.fails_with(4, &[]).out.contains(&rest), "{said:?}");
+    }
+    assert_eq!(daemon.status(held.parse().unwrap()), Status::Cancelled);
+}
+
+#[test]
 fn what_cannot_be_granted_is_refused_with_what_there_is() {
     let daemon = Daemon::configured(1, "[resources.cpu]\ncapacity = 4\n");
     for (arguments, code, words) in [

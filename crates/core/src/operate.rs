@@ -32,10 +32,11 @@ fn not_in_memory(tasks: TaskRange) -> Refusal {
     Refusal::new(Code::NotFound, "no such unfinished task").value(tasks.to_string())
 }
 
-/// The answer about tasks from `from` to before `to` that are not in memory, if there are any.
-fn gap(from: TaskId, to: TaskId) -> Option<(TaskRange, Result<Status, Refusal>)> {
-    let range = TaskRange { first: from, last: TaskId(to.0.wrapping_sub(1)) };
-    (from < to).then(|| (range, Err(not_in_memory(range))))
+/// The answer about tasks that are not in memory, if `last` is not before `first`. Both ends are included: behind the
+/// largest id there is none.
+fn gap(first: TaskId, last: TaskId) -> Option<(TaskRange, Result<Status, Refusal>)> {
+    let range = TaskRange { first, last };
+    (first <= last).then(|| (range, Err(not_in_memory(range))))
 }
 
 /// How tasks begin again.
@@ -80,12 +81,14 @@ impl Core {
         for range in ranges {
             let mut next = range.first;
             for id in self.cut_out(*range, out) {
-                results.extend(gap(next, id));
+                if next < id {
+                    results.extend(gap(next, TaskId(id.0 - 1)));
+                }
                 let record = TaskRange::from_first(id, self.task(id).more());
                 results.push((record, act(self, id, out)));
                 next = record.last.next();
             }
-            results.extend(gap(next, TaskId(range.last.0.saturating_add(1))));
+            results.extend(gap(next, range.last));
         }
         Reply::Tasks(results)
     }
