@@ -46,6 +46,8 @@ fn what_cannot_be_understood_is_a_mistake_of_usage_and_adds_nothing() {
         (&["cancel", "-1"], &["-1"]),
         (&["logs", "18446744073709551616"], &["18446744073709551616"]),
         (&["add", "--timeout", "soon", "--", "true"], &["soon"]),
+        (&["add", "--at", "9999-12-31T23:59:59Z", "--", "true"], &["9999-12-31", "must be between 1970"]),
+        (&["add", "--at", "2030-01-31T18:00:00+25:00", "--", "true"], &["+25:00", "less than 24 hours"]),
         (&["add", "--timeout", "-1", "--", "true"], &["-1"]),
         (&["add", "--max-retries", "1", "--max-attempts", "5", "--", "true"], &["max_"]),
         (&["add", "--jitter", "2", "--", "true"], &["jitter"]),

@@ -68,13 +68,40 @@ impl FromStr for Time {
 
     /// Reads RFC 3339 text.
     fn from_str(text: &str) -> Result<Self, Refusal> {
-        let parsed: Option<jiff::Timestamp> = text.parse().ok();
-        parsed.and_then(|t| u64::try_from(t.as_microsecond()).ok()).map(Self).ok_or_else(|| {
-            Refusal::new(Code::Malformed, "not a time")
-                .value(text)
-                .hint("write RFC 3339, such as 2030-01-31T18:00:00Z")
-        })
+        let refuse = |message: &str| Refusal::new(Code::Malformed, message).value(text);
+        let (local, offset) = split_offset(text);
+        if offset_hours(offset) > 23 {
+            return Err(refuse("a time's offset from UTC must be less than 24 hours"));
+        }
+        // Both halves make sense, but not together.
+        let is_far = || {
+            let is_offset = format!("2000-01-01T00:00:00{offset}").parse::<jiff::Timestamp>().is_ok();
+            is_offset && local.parse::<jiff::civil::DateTime>().is_ok()
+        };
+        match text.parse::<jiff::Timestamp>().map(|parsed| u64::try_from(parsed.as_microsecond())) {
+            Ok(Ok(micros)) => Ok(Self(micros)),
+            Err(_) if !is_far() => {
+                Err(refuse("not a time").hint("write RFC 3339, such as 2030-01-31T18:00:00Z"))
+            }
+            Ok(Err(_)) | Err(_) => {
+                Err(refuse("a time must be between 1970-01-01T00:00:00Z and 9999-12-30T22:00:00Z"))
+            }
+        }
     }
+}
+
+/// The date and time of day of a time, and its offset, which begins with a sign or is `Z`; empty when there is none.
+fn split_offset(text: &str) -> (&str, &str) {
+    // A date has signs of its own.
+    let clock = text.find(['T', 't', ' ']).unwrap_or(text.len());
+    let end = text[clock..].find(['+', '-', 'Z', 'z']).map_or(text.len(), |found| clock + found);
+    text.split_at(end)
+}
+
+/// The whole hours of an offset; 0 when there are none.
+fn offset_hours(offset: &str) -> u32 {
+    let digits: String = offset.chars().skip(1).take_while(char::is_ascii_digit).take(2).collect();
+    digits.parse().unwrap_or(0)
 }
 
 impl Serialize for Time {
@@ -332,6 +359,33 @@ mod tests {
         assert_eq!(serde_json::from_str::<Time>("\"2023-11-14T22:13:20.123456Z\"").unwrap(), time);
         let bytes = postcard::to_stdvec(&(time, Span(5))).unwrap();
         assert_eq!(postcard::from_bytes::<(Time, Span)>(&bytes).unwrap(), (time, Span(5)));
+    }
+
+    #[test]
+    fn a_time_out_of_bounds_is_told_from_what_is_no_time() {
+        for (text, part) in [
+            ("9999-12-31T23:59:59Z", "between 1970"),
+            ("9999-12-31T23:59:59+01:00", "between 1970"),
+            ("0000-01-01T00:00:00Z", "between 1970"),
+            ("1969-12-31T23:59:59Z", "between 1970"),
+            ("2030-01-31T18:00:00+25:00", "less than 24 hours"),
+            ("2030-01-31T18:00:00-2400", "less than 24 hours"),
+            ("2030-01-31T18:00:00", "not a time"),
+            ("2030-13-31T18:00:00Z", "not a time"),
+            ("9999-99-99T00:00:00Z", "not a time"),
+            ("2030-01-31T18:00:00+23:60", "not a time"),
+            ("soon", "not a time"),
+            ("ü", "not a time"),
+            ("", "not a time"),
+        ] {
+            let refusal = text.parse::<Time>().unwrap_err();
+            assert!(refusal.message.contains(part), "{text}: {refusal}");
+            assert_eq!(refusal.value.as_deref(), Some(text));
+        }
+        let last = "9999-12-30T22:00:00Z".parse::<Time>().unwrap();
+        assert_eq!(last.to_rfc3339(), "9999-12-30T22:00:00.000000Z");
+        let east = "2030-01-31T18:00:00+23:59".parse::<Time>().unwrap();
+        assert_eq!(east, "2030-01-30T18:01:00Z".parse().unwrap());
     }
 
     #[test]
