@@ -80,6 +80,38 @@ fn a_cancelled_workflow_is_undone_too() {
 }
 
 #[test]
+fn the_first_cancel_spares_what_undoes_also_when_it_comes_late_and_the_second_does_not() {
+    let mut daemon = Daemon::start(2);
+    let tasks = json!([
+        { "name": "a", "shell": "true" },
+        { "name": "pay", "shell": "exit 1", "dependencies": ["a"] },
+        { "name": "undo a", "shell": format!("echo began >> done; {} echo undone >> done", gate("go")), "compensates": "a" },
+    ]);
+    let end = json!([{ "name": "end", "shell": "echo end >> done" }]);
+    daemon.write("w.json", json!({ "name": "w", "tasks": tasks, "finally": end }).to_string());
+    daemon.orchctl(&["workflow", "run", "w.json", "--detach"]).succeeds();
+    until("it is being undone", || daemon.lines("done") == ["began"]);
+    let cancel = ["cancel", "--workflow", "w"];
+    let said = daemon.orchctl(&cancel);
+    assert!(said.succeeds().out.contains("once more cancels that, too"), "{said:?}");
+    daemon.kill_and_restart();
+    daemon.write("go", "");
+    daemon.orchctl(&["wait", "--workflow", "w"]).fails_with(1, &[]);
+    assert_eq!(daemon.lines("done"), ["began", "undone", "end"]);
+    std::fs::remove_file(daemon.path("go")).unwrap();
+    daemon.orchctl(&["workflow", "run", "w.json", "--detach"]).succeeds();
+    until("it is being undone", || daemon.lines("done").len() == 4);
+    daemon.orchctl(&cancel).succeeds();
+    daemon.kill_and_restart();
+    daemon.orchctl(&cancel).succeeds();
+    daemon.orchctl(&["wait", "--workflow", "w"]).fails_with(1, &[]);
+    assert_eq!(daemon.lines("done")[3..], ["began"]);
+    let shown = daemon.orchctl(&["workflow", "show", "w", "--json"]).json();
+    let expected = [("a", "completed"), ("end", "cancelled"), ("pay", "failed"), ("undo a", "cancelled")];
+    assert_eq!(statuses(&shown), expected.map(|(name, status)| (name.to_owned(), status.to_owned())));
+}
+
+#[test]
 fn what_cannot_be_undone_is_refused() {
     let daemon = Daemon::start(1);
     let undo = |more: &str| format!("tasks:\n- {{name: a}}\n- {{name: b}}\n- {{name: u, {more}}}\n");

@@ -89,7 +89,10 @@ fn live_workflows(daemon: &Daemon) {
         "bad.yaml",
         "name: bad\nfail_fast: true\ntasks: [{ name: a, shell: exit 1 }, { name: b, shell: 'true', dependencies: [a] }]\n",
     );
-    daemon.write("long.yaml", "name: long\ntasks: [{ name: a, shell: sleep 600 }]\n");
+    daemon.write(
+        "long.yaml",
+        "name: long\ntasks: [{ name: a, shell: sleep 600 }]\nfinally: [{ name: end, shell: 'true' }]\n",
+    );
     daemon.write("late.yaml", "name: late\ntimeout: 0.01\ntasks: [{ name: a, shell: sleep 600 }]\n");
     let run = |file: &str| daemon.orchctl(&["workflow", "run", file]);
     run("good.yaml").succeeds();

@@ -210,6 +210,7 @@ pub fn kind(fact: &Fact) -> Option<&str> {
         Fact::WorkflowStopped { .. } => "workflow.stopped",
         Fact::WorkflowEnded { status, .. } => workflow_kind(*status),
         Fact::WorkflowReopened { .. } => "workflow.reopened",
+        Fact::WorkflowCancelling { .. } => "workflow.cancelling",
         Fact::Paused { scope } => paused_kind(scope, true),
         Fact::Resumed { scope } => paused_kind(scope, false),
         Fact::ResourceSet { .. } => "resource.set",
@@ -297,6 +298,7 @@ fn data(fact: &Fact) -> Value {
         | Fact::Armed { .. }
         | Fact::Replaced { .. }
         | Fact::Readied { .. }
+        | Fact::WorkflowCancelling { .. }
         | Fact::Held { .. }
         | Fact::Released { .. }
         | Fact::Recalling { .. }

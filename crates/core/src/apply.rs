@@ -62,6 +62,7 @@ impl Core {
             Fact::WorkflowEnded { workflow, status } => {
                 self.apply_workflow_ended(event, *workflow, *status);
             }
+            Fact::WorkflowCancelling { workflow } => self.apply_workflow_cancelling(*workflow),
             Fact::Paused { scope } => self.apply_paused(scope, true),
             Fact::Resumed { scope } => self.apply_paused(scope, false),
             Fact::ScheduleAdded { .. }

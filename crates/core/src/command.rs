@@ -193,6 +193,14 @@ pub enum Command {
         /// Which.
         tasks: Vec<TaskRange>,
     },
+    /// End tasks for good, but for those that are for the end of their workflow.
+    CancelSparing {
+        /// Which.
+        tasks: Vec<TaskRange>,
+        /// Whether all of their workflows is meant: what is done at the end is spared once, and then not. Else it is
+        /// spared as long as it waits for others.
+        whole: bool,
+    },
     /// Run ended tasks again; records come from the store.
     Retry {
         /// The tasks that were asked for.

@@ -160,6 +160,7 @@ impl Core {
         match command {
             Command::Submit(submission) => self.submit(submission, out),
             Command::Cancel { tasks } => Ok(self.each(&tasks, out, Self::cancel)),
+            Command::CancelSparing { tasks, whole } => Ok(self.cancel_sparing(tasks, whole, out)),
             Command::Retry { wanted, tasks, skipped, workflows, ended } => {
                 self.step_on();
                 Ok(self.revive(&wanted, Revival { tasks, skipped, workflows, ended }, out))

@@ -422,6 +422,11 @@ pub enum Fact {
         /// The element.
         task: TaskId,
     },
+    /// A workflow is cancelled for the first time: what it does at its end is spared.
+    WorkflowCancelling {
+        /// The workflow.
+        workflow: WorkflowId,
+    },
 }
 
 impl Fact {
@@ -465,6 +470,7 @@ impl Fact {
             | Self::WorkflowStopped { .. }
             | Self::WorkflowEnded { .. }
             | Self::WorkflowReopened { .. }
+            | Self::WorkflowCancelling { .. }
             | Self::Paused { .. }
             | Self::Resumed { .. }
             | Self::ResourceSet { .. }
@@ -517,7 +523,9 @@ impl Fact {
     pub fn workflow(&self) -> Option<WorkflowId> {
         match self {
             Self::WorkflowSubmitted { record } | Self::WorkflowReopened { record } => Some(record.id),
-            Self::WorkflowStopped { workflow, .. } | Self::WorkflowEnded { workflow, .. } => Some(*workflow),
+            Self::WorkflowStopped { workflow, .. }
+            | Self::WorkflowEnded { workflow, .. }
+            | Self::WorkflowCancelling { workflow } => Some(*workflow),
             Self::Published { news } => news.workflow,
             _ => None,
         }

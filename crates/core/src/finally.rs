@@ -4,9 +4,12 @@
 //! the workflow ends when they have. What undoes what others did comes before them.
 
 use orchd_model::{Reason, TaskId, TaskRange, UnmetDependency, WorkflowId};
+use std::collections::BTreeSet;
 
+use crate::command::Reply;
 use crate::core::{Core, Output};
-use crate::record::{Phase, WorkflowRecord};
+use crate::event::Fact;
+use crate::record::{Phase, Scope, WorkflowRecord};
 
 impl Core {
     /// Whether a task waits for the rest of its workflow.
@@ -20,13 +23,42 @@ impl Core {
         self.task(id).role().finally
     }
 
-    /// Without those that wait for the rest of their workflow: they are what is to run when it is cancelled.
-    #[must_use]
-    pub fn sparing_finally(&self, ranges: Vec<TaskRange>) -> Vec<TaskRange> {
+    /// Cancels tasks, but for those that are to run when their workflow is cancelled: of workflows that are meant as a
+    /// whole these are spared the first time. A pause would keep them from running, and ends.
+    pub(crate) fn cancel_sparing(&mut self, tasks: Vec<TaskRange>, whole: bool, out: &mut Output) -> Reply {
+        let tasks = match whole {
+            true => {
+                let first = self.first_cancelled(&tasks);
+                let left = self.sparing(tasks, |core, id| {
+                    core.is_finally(id) && core.workflow_of(id).is_some_and(|record| !record.cancelling)
+                });
+                for workflow in first {
+                    self.emit(out, Fact::WorkflowCancelling { workflow });
+                    let scope = Scope::Workflow(workflow);
+                    if self.meta.paused.contains(&scope) {
+                        self.emit(out, Fact::Resumed { scope });
+                    }
+                }
+                left
+            }
+            false => self.sparing(tasks, Self::waits_for_others),
+        };
+        self.each(&tasks, out, Self::cancel)
+    }
+
+    /// The workflows of these tasks that have something to do at their end and were not cancelled yet.
+    fn first_cancelled(&self, tasks: &[TaskRange]) -> BTreeSet<WorkflowId> {
+        let ids = tasks.iter().flat_map(|range| self.records_in(*range));
+        let workflows = ids.filter_map(|id| self.workflow_of(id));
+        let first = workflows.filter(|record| !record.cancelling && record.finally > 0);
+        first.map(|record| record.id).collect()
+    }
+
+    fn sparing(&self, ranges: Vec<TaskRange>, is_spared: impl Fn(&Self, TaskId) -> bool) -> Vec<TaskRange> {
         let mut left = Vec::with_capacity(ranges.len());
         for range in ranges {
             let mut first = range.first;
-            for id in self.records_in(range).into_iter().filter(|id| self.waits_for_others(*id)) {
+            for id in self.records_in(range).into_iter().filter(|id| is_spared(self, *id)) {
                 if first < id {
                     left.push(TaskRange { first, last: TaskId(id.0 - 1) });
                 }
@@ -37,6 +69,12 @@ impl Core {
             }
         }
         left
+    }
+
+    pub(crate) fn apply_workflow_cancelling(&mut self, id: WorkflowId) {
+        if let Some(record) = self.workflows.get_mut(&id) {
+            record.cancelling = true;
+        }
     }
 
     /// Whether the result of a running task is made into another one before it is kept.

@@ -321,7 +321,7 @@ impl Core {
         if let Some(id) = record.demand.workflow {
             let stored = workflows.iter().find(|w| w.id == id);
             let reopened = match self.workflows.get(&id) {
-                Some(live) if live.stop.is_none() && live.unfinished > 0 => None,
+                Some(live) if live.stop.is_none() && live.unfinished > 0 && !live.cancelling => None,
                 Some(live) => Some(live.clone()),
                 None => stored.cloned(),
             };
@@ -333,7 +333,8 @@ impl Core {
                     Span::default()
                 };
                 let ran = Span(workflow.ran.0.saturating_add(ran.0));
-                let record = Box::new(WorkflowRecord { stop: None, run_at: self.now, ran, ..workflow });
+                let (stop, cancelling, run_at) = (None, false, self.now);
+                let record = Box::new(WorkflowRecord { stop, cancelling, run_at, ran, ..workflow });
                 self.emit(out, Fact::WorkflowReopened { record });
             }
         }

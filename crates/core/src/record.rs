@@ -325,6 +325,8 @@ pub struct WorkflowRecord {
     pub compensations: u64,
     /// Tasks that some of its tasks were expanded into; they are beside those that it was submitted with.
     pub grown: Vec<Elements>,
+    /// Whether it was cancelled: what it does at its end was spared, and is not spared again.
+    pub cancelling: bool,
 }
 
 impl WorkflowRecord {

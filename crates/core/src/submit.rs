@@ -242,6 +242,7 @@ impl Core {
             finally,
             compensations,
             grown: Vec::new(),
+            cancelling: false,
         };
         self.emit(out, Fact::WorkflowSubmitted { record: Box::new(record) });
         id

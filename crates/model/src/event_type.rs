@@ -58,6 +58,7 @@ pub const EVENT_TYPES: &[EventType] = &[
     of("workflow.paused", "nothing of it starts", &["scope"]),
     of("workflow.resumed", "the pause is over", &["scope"]),
     of("workflow.stopped", "nothing new of it starts: failure or timeout", &["cause", "task"]),
+    of("workflow.cancelling", "it is cancelled, but for what it does at its end", &[]),
     of("workflow.completed", "its last task ended, all is well", &["status"]),
     of("workflow.failed", "its last task ended, some have failed", &["status"]),
     of("workflow.cancelled", "its last task ended, some were cancelled", &["status"]),

@@ -106,6 +106,7 @@ impl<'a> Touch<'a> {
             | Fact::WorkflowStopped { .. }
             | Fact::WorkflowEnded { .. }
             | Fact::WorkflowReopened { .. }
+            | Fact::WorkflowCancelling { .. }
             | Fact::Paused { .. }
             | Fact::Resumed { .. }
             | Fact::ResourceSet { .. }

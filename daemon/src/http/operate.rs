@@ -76,12 +76,9 @@ pub async fn cancel(
 ) -> Answered<Vec<api::OperationResult>> {
     let is_named = !selector.ids.is_empty();
     // What a workflow does at its end is done also when it is cancelled.
-    let spares = !is_named && !selector.all;
-    let mut tasks = select(&shell, selector).await?;
-    if spares {
-        tasks = shell.look(move |core| core.sparing_finally(tasks)).await?;
-    }
-    let command = Command::Cancel { tasks };
+    let (spares, whole) = (!is_named && !selector.all, selector.tag.is_none());
+    let tasks = select(&shell, selector).await?;
+    let command = if spares { Command::CancelSparing { tasks, whole } } else { Command::Cancel { tasks } };
     let reply = shell.ask(|answer| Request::Command { command, answer: Some(answer) }).await?;
     let mut results = results(&shell, reply).await?;
     if !is_named {

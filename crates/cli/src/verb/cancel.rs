@@ -1,8 +1,9 @@
 //! `cancel`: by ids, or everything of a tag, session, workflow, or all, that has not ended.
 
 use clap::{ArgGroup, Args};
-use orchd_api::{OperationResult, Selector};
-use orchd_model::{Code, Status, TaskRange};
+use orchd_api::{OperationResult, Selector, WorkflowQuery};
+use orchd_client::Client;
+use orchd_model::{Code, Status, TaskRange, WorkflowStatus};
 
 use crate::context::Context;
 use crate::{Exit, Failure, operations};
@@ -30,6 +31,7 @@ pub(crate) struct Cancel {
 
 impl Cancel {
     pub(crate) async fn run(self, context: &Context) -> Result<Exit, Failure> {
+        let workflow = self.workflow.clone();
         let select = Selector {
             ids: self.ids,
             tag: self.tag,
@@ -37,16 +39,32 @@ impl Cancel {
             workflow: self.workflow,
             all: self.all,
         };
-        let results = context.client().await?.cancel(select).await?;
+        let client = context.client().await?;
+        let results = client.cancel(select).await?;
         if results.is_empty() && !context.json {
             if !context.quiet {
-                context.screen.line("nothing to cancel")?;
+                context.screen.line(nothing(&client, workflow).await?)?;
             }
         } else {
             operations::tell(context, &results, done, "not cancelled")?;
         }
         Ok(exit(&results))
     }
+}
+
+/// Why nothing was cancelled.
+async fn nothing(client: &Client, workflow: Option<String>) -> Result<&'static str, Failure> {
+    let query = WorkflowQuery { name: workflow.clone(), limit: Some(1), ..WorkflowQuery::default() };
+    let is_open = workflow.is_some()
+        && client
+            .list_workflows(query)
+            .await?
+            .iter()
+            .any(|workflow| workflow.status == WorkflowStatus::Running);
+    Ok(match is_open {
+        true => "nothing to cancel but what is done at the end of the workflow: once more cancels that, too",
+        false => "nothing to cancel",
+    })
 }
 
 fn done(result: &OperationResult) -> String {

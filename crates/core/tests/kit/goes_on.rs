@@ -1,6 +1,6 @@
 //! Workflows that go on, and tasks that undo others, in scenarios.
 
-use orchd_core::{EdgeTarget, NewTask};
+use orchd_core::{Command, EdgeTarget, NewTask, TaskRecord};
 use orchd_model::{On, TaskId};
 
 use super::script::Script;
@@ -14,6 +14,14 @@ impl Script {
         let id = self.workflows[*workflow];
         let (reply, out) = self.world().rerun(id, (!from.is_empty()).then_some(from));
         self.answer(reply, &out)
+    }
+
+    /// `cancel workflow NAME`
+    pub(super) fn cancel_workflow(&mut self, name: &str) -> Command {
+        let workflow = Some(self.workflows[name]);
+        let tasks = self.world().store.tasks.values().filter(|task| task.demand.workflow == workflow);
+        let open = tasks.filter(|task| !task.status().is_terminal());
+        Command::CancelSparing { tasks: open.map(TaskRecord::range).collect(), whole: true }
     }
 }
 

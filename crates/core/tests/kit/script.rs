@@ -161,6 +161,7 @@ impl Script {
 
     fn simple_command(&mut self, verb: &str, words: &[&str]) -> Command {
         match (verb, words) {
+            ("cancel", ["workflow", name]) => self.cancel_workflow(name),
             ("cancel", names) => {
                 Command::Cancel { tasks: names.iter().map(|name| self.range(name)).collect() }
             }

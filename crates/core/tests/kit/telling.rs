@@ -161,6 +161,7 @@ impl Script {
             | Fact::WorkflowStopped { .. }
             | Fact::WorkflowEnded { .. }
             | Fact::WorkflowReopened { .. }
+            | Fact::WorkflowCancelling { .. }
             | Fact::SessionCreated { .. }
             | Fact::SessionClosing { .. }
             | Fact::SessionClosed { .. } => self.of_workflow(&event.fact),
@@ -215,6 +216,9 @@ impl Script {
                 format!("workflow {} {status}", self.workflow_name(*workflow))
             }
             Fact::WorkflowReopened { record } => format!("workflow {} goes on", record.name),
+            Fact::WorkflowCancelling { workflow } => {
+                format!("workflow {} is cancelled, but for its end", self.workflow_name(*workflow))
+            }
             other => self.of_session(other),
         }
     }

@@ -321,6 +321,7 @@ impl World {
             finally: 0,
             compensations: id.0 % 2,
             grown: Vec::new(),
+            cancelling: id.0.is_multiple_of(3),
         };
         self.workflows.insert(id, record.clone());
         self.parameters.push((id, format!("{{\"rows\":{id}}}")));
