@@ -228,3 +228,29 @@ tasks:
     daemon.wait(&[tasks["tell"].id]);
     assert_eq!(daemon.lines("deployed"), ["alarm", "late"]);
 }
+
+#[test]
+fn an_array_of_sub_workflows_has_its_indices_as_any_array() {
+    let daemon = Daemon::start(2);
+    let text = r#"
+workflows:
+  s:
+    parameters: { v: { type: integer }, i: { type: integer }, text: { type: string }, number: { type: integer } }
+    tasks:
+      - { name: t, shell: 'echo "[{{ parameters.v }}, {{ parameters.i }}, \"{{ parameters.text }}\", {{ parameters.number }}]" > $ORCHD_RESULT' }
+tasks:
+  - name: sub
+    workflow: s
+    array: 3-7/2
+    when: "index != 7"
+    parameters: { v: "{{ item }}", i: "{{ index }}", text: "no {index} of {{ 7 }}", number: "{index}" }
+"#;
+    let file = daemon.write("w.yaml", text);
+    daemon.orchctl(&["workflow", "run", file.to_str().unwrap()]).succeeds();
+    let tasks = by_name(&daemon);
+    let statuses = ["sub[3].t", "sub[5].t", "sub[7].t"].map(|name| tasks[name].status);
+    assert_eq!(statuses, [Status::Completed, Status::Completed, Status::Skipped]);
+    let data = |name: &str| tasks[name].result.as_ref().unwrap().data.clone().unwrap_or(Value::Null);
+    assert_eq!(data("sub[3].t"), json!([3, 3, "no 3 of 7", 3]));
+    assert_eq!(data("sub[5].t"), json!([5, 5, "no 5 of 7", 5]));
+}

@@ -256,7 +256,7 @@ impl TaskSpec {
         spec.env.values_mut().for_each(fill);
         spec.cwd.iter_mut().for_each(fill);
         spec.stdin.iter_mut().for_each(fill);
-        spec.parameters.values_mut().for_each(|value| fill_value(value, &index));
+        spec.parameters.values_mut().for_each(|value| fill_index(value, &index));
         spec.env.insert(INDEX_VARIABLE.to_owned(), index);
         spec
     }
@@ -273,12 +273,13 @@ fn filled(text: &str, index: &str) -> String {
     filled
 }
 
-/// Values are nested only as deep as the JSON reader allows.
-fn fill_value(value: &mut serde_json::Value, index: &str) {
+/// Puts an index in the place of `{index}` in the texts of a value.
+// Values are nested only as deep as the JSON reader allows.
+pub fn fill_index(value: &mut serde_json::Value, index: &str) {
     match value {
         serde_json::Value::String(text) => *text = filled(text, index),
-        serde_json::Value::Array(items) => items.iter_mut().for_each(|item| fill_value(item, index)),
-        serde_json::Value::Object(map) => map.values_mut().for_each(|item| fill_value(item, index)),
+        serde_json::Value::Array(items) => items.iter_mut().for_each(|item| fill_index(item, index)),
+        serde_json::Value::Object(map) => map.values_mut().for_each(|item| fill_index(item, index)),
         serde_json::Value::Null | serde_json::Value::Bool(_) | serde_json::Value::Number(_) => {}
     }
 }

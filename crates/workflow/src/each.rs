@@ -8,8 +8,9 @@
 //! the list of their results. A graph is submitted as a whole, so the list has to be known then: what a task leaves comes too
 //! late.
 
-use orchd_model::{Body, Dependency, DependencyTarget, Foreach, On, TaskSpec, limits};
+use orchd_model::{Body, Dependency, DependencyTarget, Foreach, Indices, On, TaskSpec, fill_index, limits};
 use serde_json::{Map, Value, json};
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::code::{Token, parts, tokens};
@@ -74,10 +75,7 @@ pub(crate) fn resolve(drafts: &mut [Draft], known: Known<'_>, report: &mut Repor
     for draft in drafts.iter_mut().filter(|draft| draft.call.is_some()) {
         let (at, items) = match &draft.spec.foreach {
             Some(Foreach::Expression(list)) => (draft.at, list_of(list, known)),
-            Some(Foreach::Array { array }) if array.len() <= limits::FOREACH_ITEMS => {
-                (draft.at, Ok((0..array.len()).map(|place| array.at(place).into()).collect()))
-            }
-            Some(Foreach::Array { array }) => (
+            Some(Foreach::Array { array }) if array.len() > limits::FOREACH_ITEMS => (
                 draft.at,
                 Err((format!("at most {} elements", limits::FOREACH_ITEMS), array.len().to_string())),
             ),
@@ -85,7 +83,7 @@ pub(crate) fn resolve(drafts: &mut [Draft], known: Known<'_>, report: &mut Repor
                 draft.at,
                 Err((format!("at most {} elements", limits::FOREACH_ITEMS), items.len().to_string())),
             ),
-            Some(Foreach::Items(_)) | None => continue,
+            Some(Foreach::Items(_) | Foreach::Array { .. }) | None => continue,
         };
         match items {
             Ok(items) => draft.spec.foreach = Some(Foreach::Items(items)),
@@ -133,14 +131,40 @@ fn list_of(list: &str, known: Known<'_>) -> Result<Arc<[Value]>, (String, String
 pub(crate) fn count(draft: &Draft) -> usize {
     match &draft.spec.foreach {
         Some(Foreach::Items(items)) => items.len(),
-        _ => 1,
+        Some(Foreach::Array { array }) => usize::try_from(array.len()).unwrap_or(usize::MAX),
+        Some(Foreach::Expression(_)) | None => 1,
     }
 }
 
 /// The calls for the elements of a list, and the task that ends with the list of their results.
 pub(crate) fn elements(call: Draft, items: &[Value]) -> Vec<Draft> {
-    let mut drafts: Vec<Draft> =
-        items.iter().enumerate().map(|(index, item)| element(&call, index, item)).collect();
+    let drafts = (0..).zip(items).map(|(index, item)| element(&call, index, item)).collect();
+    with_whole(call, drafts)
+}
+
+/// The same for an array: the element is the index itself, which takes the place of `{index}` as in any array.
+pub(crate) fn array(call: Draft, array: Indices) -> Vec<Draft> {
+    let element = |place| {
+        let index = array.at(place);
+        let mut draft = element(&call, index, &Value::from(index));
+        draft.spec.parameters.values_mut().for_each(|value| fill_index(value, &index.to_string()));
+        draft
+    };
+    let drafts = (0..array.len()).map(element).collect();
+    with_whole(call, drafts)
+}
+
+/// The parameters of a call, with the first index where it is one for each of an array.
+pub(crate) fn shown_parameters(call: &Draft) -> Cow<'_, Map<String, Value>> {
+    let mut parameters = Cow::Borrowed(&call.spec.parameters);
+    if let Some(Foreach::Array { array }) = call.spec.foreach {
+        let index = array.at(0).to_string();
+        parameters.to_mut().values_mut().for_each(|value| fill_index(value, &index));
+    }
+    parameters
+}
+
+fn with_whole(call: Draft, mut drafts: Vec<Draft>) -> Vec<Draft> {
     let Draft { spec, at, .. } = call;
     let mut dependencies: Vec<Dependency> = drafts
         .iter()
@@ -149,7 +173,8 @@ pub(crate) fn elements(call: Draft, items: &[Value]) -> Vec<Draft> {
     // What rules out all of them rules out the whole, and an empty list has nothing else to wait for.
     dependencies.extend(spec.dependencies);
     let (mut transform, mut when) = (spec.transform, None);
-    if items.is_empty() {
+    let is_empty = drafts.is_empty();
+    if is_empty {
         transform = Some(transform.map_or_else(|| "[]".to_owned(), |made| put(&made, &[("result", "([])")])));
         when = spec.when.filter(|when| !is_about_an_element(when));
     }
@@ -162,7 +187,7 @@ pub(crate) fn elements(call: Draft, items: &[Value]) -> Vec<Draft> {
             when,
             tags: spec.tags,
             metadata: spec.metadata,
-            collect: !items.is_empty(),
+            collect: !is_empty,
             within: spec.within,
             finally: spec.finally,
             ..TaskSpec::new(Body::Milestone)
@@ -172,7 +197,7 @@ pub(crate) fn elements(call: Draft, items: &[Value]) -> Vec<Draft> {
     drafts
 }
 
-fn element(call: &Draft, index: usize, item: &Value) -> Draft {
+fn element(call: &Draft, index: u64, item: &Value) -> Draft {
     let (place, item) = (index.to_string(), format!("({})", literal(item)));
     let names = [("item", item.as_str()), ("index", place.as_str())];
     let mut draft = call.clone();

@@ -134,6 +134,9 @@ impl SubWorkflows {
                 (Some(_), Some(Foreach::Items(items))) => {
                     open.extend(each::elements(draft, &items).into_iter().rev());
                 }
+                (Some(_), Some(Foreach::Array { array })) => {
+                    open.extend(each::array(draft, array).into_iter().rev());
+                }
                 (Some(set), _) => open.extend(set.instance(draft, known, report).into_iter().rev()),
                 (None, _) => expanded.push(draft),
             }
@@ -146,7 +149,7 @@ impl SubWorkflows {
         for draft in drafts {
             let Some(call) = &draft.call else { continue };
             match self.0.get(&call.name) {
-                Some(set) => set.declared.check_call(&draft.spec.parameters, draft.at, report),
+                Some(set) => set.declared.check_call(&each::shown_parameters(draft), draft.at, report),
                 None => {
                     let known = self.0.keys().map(String::as_str);
                     report.unknown(call.at, "no such sub-workflow", &call.name, known);
