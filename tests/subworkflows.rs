@@ -254,3 +254,29 @@ tasks:
     assert_eq!(data("sub[3].t"), json!([3, 3, "no 3 of 7", 3]));
     assert_eq!(data("sub[5].t"), json!([5, 5, "no 5 of 7", 5]));
 }
+
+#[test]
+fn a_list_of_sub_workflows_keeps_what_a_failed_one_has_done_as_a_single_one_does() {
+    let daemon = Daemon::start(4);
+    let text = r#"
+workflows:
+  s:
+    parameters: { ok: false }
+    tasks: [{ name: t, shell: 'echo 5 > $ORCHD_RESULT' }, { name: u, shell: '{{ parameters.ok | lower }} || exit 3', dependencies: [t] }]
+  outer: { tasks: [{ name: in, workflow: s }] }
+tasks:
+  - { name: one, workflow: s, transform: result.t }
+  - { name: nested, workflow: outer }
+  - { name: many, workflow: s, foreach: [1, 2, 3], when: item != 2, parameters: { ok: "{{ item == 3 }}" }, transform: result | length }
+  - { name: told, dependencies: [{ task: many, on: completion }], shell: 'echo {{ tasks.many.output[0].t }} > $ORCHD_RESULT' }
+"#;
+    let file = daemon.write("w.yaml", text);
+    daemon.orchctl(&["workflow", "run", file.to_str().unwrap()]).fails_with(1, &[]);
+    let tasks = by_name(&daemon);
+    let data = |name: &str| tasks[name].result.as_ref().unwrap().data.clone().unwrap_or(Value::Null);
+    let kept = json!({ "t": 5, "u": null });
+    assert_eq!(data("one"), kept, "transform is about a success");
+    assert_eq!(data("nested"), json!({ "in": kept }));
+    assert_eq!(data("many"), json!([kept, null, kept]));
+    assert_eq!(data("told"), json!(5));
+}

@@ -168,7 +168,8 @@ fn of_calls(inputs: &mut Inputs, name: &str, elements: &[(u64, TaskId)]) -> Resu
 }
 
 fn output(end: TaskEnd) -> (TaskId, Value) {
-    let data = end.result.filter(|_| end.status == Status::Completed).and_then(|result| result.data);
+    // What was skipped has none; what failed may have left one, as the templates of other tasks see it.
+    let data = end.result.filter(|_| end.status != Status::Skipped).and_then(|result| result.data);
     (end.id, data.unwrap_or(Value::Null))
 }
 
