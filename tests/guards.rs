@@ -213,6 +213,21 @@ fn who_does_not_come_back_within_the_lease_has_lost_it() {
     daemon.assert_nothing_is_held();
 }
 
+#[test]
+fn a_guard_that_has_outlived_its_runtime_holds_nothing_and_knows_it() {
+    let daemon = Daemon::start(1);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let guard = runtime.block_on(async {
+        let client = orchd_client::Client::connect(daemon.socket()).await.unwrap();
+        client.claim(claims(&["lock:a:exclusive"])).await.unwrap()
+    });
+    assert!(guard.is_held() && guard.loss().is_none());
+    drop(runtime);
+    assert!(!guard.is_held());
+    assert!(matches!(guard.loss(), Some(orchd_client::Loss::Gone(_))));
+    until("it is free", || holders(&daemon, "lock:a").is_empty());
+}
+
 fn holding(mut orchctl: std::process::Command, claim: &str) -> std::process::Command {
     orchctl.args(["lock", "--claim", claim, "--", "sleep", "1000"]);
     orchctl

@@ -166,13 +166,17 @@ impl ClaimGuard {
     /// Whether it is held, as far as is known: while the daemon is away it is.
     #[must_use]
     pub fn is_held(&self) -> bool {
-        !matches!(*self.loss.borrow(), Some(Loss::Gone(_)))
+        !matches!(self.loss(), Some(Loss::Gone(_)))
     }
 
     /// Why it does not, or should not, protect any more.
     #[must_use]
     pub fn loss(&self) -> Option<Loss> {
-        self.loss.borrow().clone()
+        let loss = self.loss.borrow().clone();
+        // What keeps the claims has ended with the runtime that they were made in.
+        let is_kept = self.loss.has_changed().is_ok();
+        loss.filter(|loss| is_kept || matches!(loss, Loss::Gone(_)))
+            .or_else(|| (!is_kept).then(|| Loss::Gone(gone())))
     }
 
     /// Waits until the claims are lost, or wanted back. The future may be dropped and made again.
