@@ -64,6 +64,26 @@ fn a_watchdog_is_fed_as_long_as_the_engine_answers() {
 }
 
 #[test]
+fn a_log_file_is_rotated_at_the_size_that_is_asked_for_and_no_line_is_lost_or_cut() {
+    let mut daemon =
+        Daemon::stopped(1, "[log]\nfile = \"own.log\"\nlevel = \"DEBUG\"\nmax_bytes = \"16KiB\"\n");
+    daemon.start_again();
+    daemon.orchctl(&["pause"]).succeeds();
+    let ids = daemon.submit_many((0..150).map(|_| daemon.shell("true")));
+    let files = ["own.log.3", "own.log.2", "own.log.1", "own.log"];
+    let lines = || files.iter().flat_map(|file| daemon.lines(file)).collect::<Vec<_>>();
+    let is_told = |lines: &[String]| {
+        ids.iter().all(|id| {
+            let words = format!(" task={id} data=");
+            lines.iter().filter(|line| line.contains("task.submitted") && line.contains(&words)).count() == 1
+        })
+    };
+    until("each task is told once", || is_told(&lines()));
+    assert!(!daemon.lines("own.log.1").is_empty(), "the first file was full");
+    assert!(lines().iter().all(|line| line.starts_with("20") && line.contains('Z')), "lines are whole");
+}
+
+#[test]
 fn the_log_goes_to_the_file_that_is_asked_for_and_its_level_can_change() {
     let mut daemon = Daemon::stopped(1, "[log]\nfile = \"own.log\"\nlevel = \"ERROR\"\n");
     daemon.start_again();

@@ -13,8 +13,6 @@ use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
 
 use crate::config::{LogFormat, LogSettings};
 
-/// A file that has grown to this gets another name; some hundred thousand lines.
-const FILE_BYTES: u64 = 32 << 20;
 /// Files kept beside the one that is written to: `PATH.1` is the latest.
 const FORMER_FILES: u32 = 3;
 
@@ -32,7 +30,7 @@ pub struct Logs {
 pub fn start(settings: &LogSettings, usual: &'static str) -> Result<Logs> {
     let (filter, handle) = reload::Layer::new(filter(settings, usual)?);
     let opened = settings.file.as_ref().map(|path| {
-        let file = RotatingFile::open(path, FILE_BYTES);
+        let file = RotatingFile::open(path, settings.max_bytes);
         file.with_context(|| format!("cannot open the log: {}", path.display()))
     });
     let file = opened.transpose()?.map(|file| Arc::new(Mutex::new(file)));

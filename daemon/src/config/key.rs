@@ -21,12 +21,13 @@ const fn fixed(name: &'static str, default: &'static str) -> Key {
 }
 
 /// All of them.
-pub const KEYS: [Key; 59] = [
+pub const KEYS: [Key; 60] = [
     fixed("daemon.state_dir", "the usual place"),
     fixed("daemon.socket", "the usual place"),
     key("log.level", "info"),
     fixed("log.format", "text"),
     fixed("log.file", "none: standard error"),
+    fixed("log.max_bytes", "32MiB"),
     key("scheduler.slots", "the machine's cores"),
     key("scheduler.aging", "10m"),
     key("scheduler.reservation_delay", "10s"),

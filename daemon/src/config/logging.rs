@@ -1,6 +1,7 @@
 //! What is logged, how, and where to.
 
 use clap::ValueEnum;
+use orchd_model::Amount;
 use serde::Deserialize;
 use serde_json::Value;
 use std::path::PathBuf;
@@ -37,7 +38,14 @@ pub struct LogSettings {
     pub format: LogFormat,
     /// The file; none: standard error.
     pub file: Option<PathBuf>,
+    /// A file that has grown to this is given another name.
+    pub max_bytes: u64,
 }
+
+/// Some hundred thousand lines.
+const MAX_BYTES: Amount = Amount::units(32 << 20);
+/// Less would be no log.
+const LEAST_BYTES: u64 = 4096;
 
 /// The least important lines that are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,6 +110,11 @@ impl LogSettings {
             }
             None => layers.optional("log.file"),
         };
-        Self { filter, format, file }
+        let max_bytes = layers.value("log.max_bytes", MAX_BYTES).as_thousandths() / 1000;
+        if max_bytes < LEAST_BYTES {
+            let message = format!("log.max_bytes must be at least {LEAST_BYTES}: {max_bytes}");
+            layers.wrong_value("log.max_bytes", &message);
+        }
+        Self { filter, format, file, max_bytes }
     }
 }

@@ -173,6 +173,7 @@ impl Config {
         self.hooks.clone_from(&former.hooks);
         self.log.format = former.log.format;
         self.log.file.clone_from(&former.log.file);
+        self.log.max_bytes = former.log.max_bytes;
         let fixed = |key: &str| key::KEYS.iter().any(|known| !known.reloads && known.name == key);
         for setting in self.settings.iter_mut().filter(|setting| fixed(&setting.key)) {
             if let Some(former) = former.settings.iter().find(|other| other.key == setting.key) {
