@@ -70,11 +70,16 @@ struct Answer {
 
 /// Sends one request on a connection of its own, closes the sending side, and reads until the end.
 fn ask(daemon: &Daemon, method: &str, path: &str, body: &str) -> Answer {
+    ask_with(daemon, method, path, "application/json", body)
+}
+
+fn ask_with(daemon: &Daemon, method: &str, path: &str, kind: &str, body: &str) -> Answer {
     let mut stream = UnixStream::connect(daemon.socket()).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let length = body.len();
     let head = format!(
-        "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n"
+        "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: {kind}\r\n\
+         content-length: {length}\r\n\r\n"
     );
     stream.write_all((head + body).as_bytes()).unwrap();
     stream.shutdown(Shutdown::Write).unwrap();
@@ -131,6 +136,35 @@ fn what_is_served_is_documented_and_what_is_documented_is_served() {
         }
     }
     assert_eq!(ask(&daemon, "GET", "/v1/workers/session", "").status, 426);
+    assert_eq!(daemon.stats().total_tasks, 0);
+}
+
+#[test]
+fn no_body_has_a_field_that_nobody_reads() {
+    let daemon = Daemon::start(1);
+    let document = document(&daemon);
+    let mut count = 0;
+    for (path, method) in documented(&document) {
+        let content = &document["paths"][&path][&method]["requestBody"]["content"];
+        let Some(media) = content.as_object().and_then(|content| content.keys().next()) else { continue };
+        let target = path.replace("{id}", "4711");
+        for (body, value) in [("{\"nobody_reads_this\": 1}", "nobody_reads_this"), ("{\"allx\": 1}", "allx")]
+        {
+            let answer = ask_with(&daemon, &method.to_uppercase(), &target, media, body);
+            let what = format!("{method} {path}: {answer:?}");
+            let problem: Value = serde_json::from_str(&answer.body).expect(&what);
+            assert_eq!(
+                (&problem["code"], &problem["value"]),
+                (&json!("unknown_field"), &json!(value)),
+                "{what}"
+            );
+            // A task has too many for a line.
+            let is_task = problem["message"] == "a task spec has no such field";
+            assert!(is_task || problem["hint"].is_string(), "{what}");
+        }
+        count += 1;
+    }
+    assert!(count > 20, "{count}");
     assert_eq!(daemon.stats().total_tasks, 0);
 }
 

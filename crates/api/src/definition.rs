@@ -48,6 +48,7 @@ pub struct ShownDefinition {
 
 /// Keeps the workflows of a file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct DefinitionRequest {
     /// The name of the file, whose ending tells the format: `.json`, `.toml`, else YAML.
     pub file: String,
@@ -60,6 +61,7 @@ pub struct DefinitionRequest {
 
 /// Names a definition.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct DefinitionNamed {
     /// Its name.
     pub name: String,

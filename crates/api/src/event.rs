@@ -67,6 +67,7 @@ pub struct EventQuery {
 
 /// An event that a user publishes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct PublishRequest {
     /// Its type: `custom.NAME`.
     #[serde(rename = "type")]

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 /// Which tasks are meant: `ids`, or `all`, or a label; several labels mean the tasks that have them all. Anything but
 /// `ids` selects only what has not ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Selector {
     /// These; one or a range each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -80,6 +81,7 @@ impl OperationResult {
 
 /// Tasks that an operator names.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct TaskIds {
     /// The tasks; one or a range each.
     pub ids: Vec<TaskRange>,
@@ -87,6 +89,7 @@ pub struct TaskIds {
 
 /// Another class for tasks that have not ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct ReprioritizeRequest {
     /// The tasks; one or a range each.
     pub ids: Vec<TaskRange>,
@@ -180,6 +183,7 @@ pub struct SettleRequest {
 
 /// Start nothing new, and wait until nothing runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct DrainRequest {
     /// Stop waiting after this time; nothing new starts all the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -197,6 +201,7 @@ pub struct DrainReply {
 
 /// Wait until every task of a selection has ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(from = "WaitFields")]
 pub struct WaitRequest {
     /// Which tasks; `all` means all that have not ended now.
     #[serde(flatten)]
@@ -204,6 +209,36 @@ pub struct WaitRequest {
     /// Give up after this time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Span>,
+}
+
+/// A [`WaitRequest`] as it is written. Of a flattened part serde cannot tell which fields there are.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct WaitFields {
+    /// These; one or a range each.
+    #[serde(default)]
+    ids: Vec<TaskRange>,
+    /// Those with this label.
+    #[serde(default)]
+    tag: Option<String>,
+    /// Those of this session (name or id).
+    #[serde(default)]
+    session: Option<String>,
+    /// Those of this workflow (name or id).
+    #[serde(default)]
+    workflow: Option<String>,
+    /// All that have not ended now.
+    #[serde(default)]
+    all: bool,
+    /// Give up after this time.
+    #[serde(default)]
+    timeout: Option<Span>,
+}
+
+impl From<WaitFields> for WaitRequest {
+    fn from(WaitFields { ids, tag, session, workflow, all, timeout }: WaitFields) -> Self {
+        Self { select: Selector { ids, tag, session, workflow, all }, timeout }
+    }
 }
 
 /// How the tasks of a wait ended.
@@ -217,6 +252,7 @@ pub struct WaitReply {
 
 /// What to pause or resume; nothing given: everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct PauseRequest {
     /// A class.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -237,6 +273,7 @@ pub struct PauseRequest {
 
 /// Copy the store to a new file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct BackupRequest {
     /// The file, an absolute path; the daemon writes it, and it must not be there yet.
     pub path: String,
@@ -277,6 +314,7 @@ pub enum ShutdownMode {
 
 /// End the daemon.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct ShutdownRequest {
     /// What becomes of running tasks.
     #[serde(default)]

@@ -88,6 +88,7 @@ pub struct WorkflowAdded {
 
 /// Where a workflow begins again.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct RerunRequest {
     /// Tasks of it, by their names or ids; at least one.
     pub from: Vec<String>,

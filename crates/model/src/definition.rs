@@ -9,6 +9,7 @@ use crate::SessionRef;
 
 /// Runs a definition.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct DefinitionRun {
     /// Its name.
     pub name: String,
