@@ -112,6 +112,42 @@ fn the_first_cancel_spares_what_undoes_also_when_it_comes_late_and_the_second_do
 }
 
 #[test]
+fn what_a_sub_workflow_did_is_undone_by_tasks_of_its_own() {
+    let mut daemon = Daemon::start(2);
+    let text = r#"
+name: w
+workflows:
+  trip:
+    parameters: { to: { type: string } }
+    tasks:
+      - { name: flight, shell: 'echo "\"a flight to {{ parameters.to }}\"" > $ORCHD_RESULT; echo flight {{ parameters.to }} >> done' }
+      - { name: undo, compensates: flight, shell: 'echo undo {{ tasks.flight.output }}, {{ parameters.to }} >> done' }
+      - { name: hotel, shell: 'true', dependencies: [flight] }
+tasks:
+  - { name: trips, workflow: trip, foreach: [rome, oslo], parameters: { to: "{{ item }}" } }
+  - { name: one, workflow: trip, dependencies: [trips], parameters: { to: "bonn" } }
+  - { name: told, dependencies: [one], shell: 'echo {{ tasks.one.output | json | quote }} >> done' }
+  - { name: pay, dependencies: [told], shell: "GATE [ -e paid ]" }
+"#;
+    daemon.write("w.yaml", text.replace("GATE", &gate("go")));
+    daemon.orchctl(&["workflow", "run", "w.yaml", "--detach"]).succeeds();
+    until("it pays", || daemon.lines("done").len() == 4);
+    assert_eq!(daemon.lines("done")[2..], ["flight bonn", r#"{"flight":"a flight to bonn","hotel":null}"#]);
+    daemon.kill_and_restart();
+    daemon.write("go", "");
+    daemon.orchctl(&["wait", "--workflow", "w"]).fails_with(1, &[]);
+    let done = daemon.lines("done");
+    assert_eq!(done[4], "undo a flight to bonn, bonn", "the last first");
+    let mut others = done[5..].to_vec();
+    others.sort();
+    assert_eq!(others, ["undo a flight to oslo, oslo", "undo a flight to rome, rome"]);
+    daemon.write("paid", "");
+    daemon.orchctl(&["workflow", "resume", "w"]).succeeds();
+    assert_eq!(daemon.lines("done").len(), 11, "what was undone is done again");
+    daemon.assert_nothing_is_held();
+}
+
+#[test]
 fn what_cannot_be_undone_is_refused() {
     let daemon = Daemon::start(1);
     let undo = |more: &str| format!("tasks:\n- {{name: a}}\n- {{name: b}}\n- {{name: u, {more}}}\n");

@@ -78,7 +78,9 @@ impl Inputs {
         };
         let within = known.spec.within.as_ref().map(|within| format!("{within}."));
         let mut tasks = Map::new();
-        for found in self.history.results(&known.dependencies).map_err(|error| error.to_string())? {
+        let mut dependencies = known.dependencies.clone();
+        dependencies.extend(self.start_of_undone(known)?);
+        for found in self.history.results(&dependencies).map_err(|error| error.to_string())? {
             let result = found.result.unwrap_or_default();
             let name: &str = match &within {
                 Some(within) => found.name.strip_prefix(within.as_str()).unwrap_or(&found.name),
@@ -103,6 +105,20 @@ impl Inputs {
             inputs["workflow"] = so_far(&stored);
         }
         Ok(inputs)
+    }
+
+    /// What the parameters come from of a task of a sub-workflow that undoes another one: it waits for that one alone,
+    /// and that one has them.
+    fn start_of_undone(&mut self, known: &Known) -> Result<Option<TaskId>, String> {
+        let (Some(within), Some(_)) = (&known.spec.within, &known.spec.compensates) else { return Ok(None) };
+        let mut before = Vec::new();
+        for id in &known.dependencies {
+            let record = self.history.record(*id).map_err(|error| error.to_string())?;
+            before.extend(record.iter().flat_map(|record| record.edges.iter().map(|edge| edge.task)));
+        }
+        let start = format!("{within}.{START}");
+        let names = self.history.names(&before).map_err(|error| error.to_string())?;
+        Ok(names.into_iter().find(|(_, name)| **name == *start).map(|(id, _)| id))
     }
 
     fn add_element(&self, inputs: &mut Value, known: &Known, task: TaskId) {

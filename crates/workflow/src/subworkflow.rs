@@ -75,6 +75,11 @@ pub(crate) fn check_keys(entries: &[Entry], scope: &Scope<'_>, report: &mut Repo
         match entry.key.as_str() {
             "transform" => at_the_end.check(entry, report),
             key if CALL_KEYS.contains(&key) => scope.check(entry, report),
+            "compensates" => report.add_hint(
+                entry.at,
+                "a task that stands for a sub-workflow undoes nothing",
+                "let one task undo another, or the tasks of the sub-workflow each other",
+            ),
             key if task::KEYS.contains(&key) => report.add_hint(
                 entry.at,
                 format!("not a key of a task that stands for a sub-workflow: {key}"),
@@ -137,7 +142,10 @@ impl SubWorkflows {
                 (Some(_), Some(Foreach::Array { array })) => {
                     open.extend(each::array(draft, array).into_iter().rev());
                 }
-                (Some(set), _) => open.extend(set.instance(draft, known, report).into_iter().rev()),
+                (Some(set), _) => {
+                    set.refuse_undoing_the_end(&draft, report);
+                    open.extend(set.instance(draft, known, report).into_iter().rev());
+                }
                 (None, _) => expanded.push(draft),
             }
         }
@@ -244,11 +252,7 @@ fn set(entry: &Entry, defaults: &Defaults, report: &mut Report) -> Option<Set> {
     let mut drafts = read_all(&tasks, &shared, report);
     for draft in &drafts {
         let undoes = draft.spec.compensates.is_some();
-        let has_none = [
-            (undoes, "compensates"),
-            (draft.spec.finally && !undoes, "finally"),
-            (draft.spec.key.is_some(), "key"),
-        ];
+        let has_none = [(draft.spec.finally && !undoes, "finally"), (draft.spec.key.is_some(), "key")];
         for (given, what) in has_none {
             if given {
                 let words = format!("a task of a sub-workflow has no {what}: {}", shown(&draft.spec.name));
@@ -272,6 +276,18 @@ fn after(name: String, on: On) -> Dependency {
 }
 
 impl Set {
+    /// What is done at the end is not undone.
+    fn refuse_undoing_the_end(&self, call: &Draft, report: &mut Report) {
+        let undo = self.drafts.iter().find(|draft| draft.spec.compensates.is_some());
+        if let Some(undo) = undo.filter(|_| call.spec.finally) {
+            report.add_hint(
+                call.at,
+                format!("what runs at the end is not undone: {}.{}", call.spec.name, shown(&undo.spec.name)),
+                "only tasks that do not run at the end are compensated",
+            );
+        }
+    }
+
     /// What one call becomes, in the order in which it runs.
     fn instance(&self, call: Draft, known: Known<'_>, report: &mut Report) -> Vec<Draft> {
         let Draft { spec, at, .. } = call;
@@ -303,11 +319,16 @@ impl Set {
                     *of = format!("{name}.{of}");
                 }
             }
-            member.spec.dependencies.push(after(start.clone(), On::Success));
-            member.dependencies_at.push(member.at);
             member.spec.within = Some(name.clone());
-            member.spec.finally = finally;
-            results.push(after(member.spec.name.clone(), On::Completion));
+            if let Some(of) = &mut member.spec.compensates {
+                // It waits for that task alone, and is called at the end of the workflow: no part of the result.
+                *of = format!("{name}.{of}");
+            } else {
+                member.spec.dependencies.push(after(start.clone(), On::Success));
+                member.dependencies_at.push(member.at);
+                member.spec.finally = finally;
+                results.push(after(member.spec.name.clone(), On::Completion));
+            }
             drafts.push(member);
         }
         results.extend(outer_start);
@@ -418,7 +439,8 @@ workflows:
     tasks:
       - { name: x, shell: 'echo {{ parameters.o }} {{ tasks.before.output }}' }
       - { name: y, dependencies: [before], key: k }
-      - { name: z, compensates: x, shell: 'true' }
+      - { name: z, finally: true, shell: 'true' }
+  e: { tasks: [{ name: x }, { name: z, compensates: x, shell: 'true' }, { name: v, compensates: z }] }
 tasks:
   - { name: before, shell: 'true' }
   - { name: a, workflow: t, parameters: { n: 3 } }
@@ -431,13 +453,18 @@ tasks:
             "f.yaml:7:27: a template names a task that does not exist: before",
             "f.yaml:8:35: unknown dependency: before",
             "f.yaml:8:9: a task of a sub-workflow has no key: y",
-            "f.yaml:9:9: a task of a sub-workflow has no compensates: z",
-            "f.yaml:12:26: no such sub-workflow: t",
-            "f.yaml:13:29: not a key of a task that stands for a sub-workflow: timeout",
-            "f.yaml:13:63: not a key of a task that stands for a sub-workflow: shell",
+            "f.yaml:9:9: a task of a sub-workflow has no finally: z",
+            "f.yaml:10:97: compensates a task that runs at the end: z",
+            "f.yaml:13:26: no such sub-workflow: t",
+            "f.yaml:14:29: not a key of a task that stands for a sub-workflow: timeout",
+            "f.yaml:14:63: not a key of a task that stands for a sub-workflow: shell",
         ] {
             assert!(errors.iter().any(|error| error.contains(part)), "{part}: {errors:#?}");
         }
+        let undone = "workflows: { s: { tasks: [{ name: x }, { name: u, compensates: x }] } }";
+        let end =
+            load(&format!("{undone}\ntasks: [{{ name: b }}, {{ name: a, workflow: s, finally: true }}]"));
+        assert!(end.unwrap_err()[0].starts_with("f.yaml:2:22: what runs at the end is not undone: a.u"));
         let call = |given: &str| {
             let set = "workflows: { s: { parameters: { n: { type: integer } }, tasks: [{ name: x }] } }";
             load(&format!("{set}\ntasks: [{{ name: a, workflow: s, parameters: {given} }}]")).unwrap_err()
