@@ -92,7 +92,12 @@ impl Core {
             not_before,
             key: record.key.map(|key| Key { fingerprint: new.fingerprint, ..key }),
             hold: spec.hold,
-            role: Role { finally: record.role.finally, compensation: record.role.compensation, ..new.role() },
+            role: Role {
+                finally: record.role.finally,
+                compensation: record.role.compensation,
+                group: record.role.group,
+                ..new.role()
+            },
             phase,
             ..record
         }

@@ -148,7 +148,8 @@ impl Core {
         if let Scope::Workflow(id) = &scope
             && self.workflows.get(id).is_none_or(|workflow| workflow.status != WorkflowStatus::Running)
         {
-            return Err(Refusal::new(Code::NotFound, "no such running workflow").value(id.to_string()));
+            let refusal = Refusal::new(Code::WrongState, "this workflow has ended").value(id.to_string());
+            return Err(refusal.hint("nothing of it starts any more, unless it is resumed"));
         }
         if let Scope::Session(id) = &scope
             && self.session(*id).is_none_or(|session| session.status == SessionStatus::Closed)
