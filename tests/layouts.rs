@@ -100,6 +100,17 @@ fn the_configuration_as_it_stands_is_checked_and_planned() {
     assert_eq!(plans[1]["warnings"][0]["line"], 27);
 }
 
+#[test]
+fn a_duration_that_is_none_is_told_when_the_file_is_checked() {
+    let daemon = Daemon::stopped(0, "");
+    let tasks = "tasks:\n- { name: a, metadata: { expected_duration: soon } }\n- { name: b, metadata: { expected_duration: 5m } }\n";
+    daemon.write("w.yaml", tasks);
+    let said = daemon.orchctl(&["workflow", "check", "w.yaml"]);
+    let words = "w.yaml:2:3: expected_duration is not a duration, and means nothing: \"soon\"";
+    assert!(said.succeeds().err.contains(words), "{said:?}");
+    assert_eq!(said.err.matches("expected_duration").count(), 1, "{said:?}");
+}
+
 fn as_toml() -> String {
     toml::to_string(&serde_json::from_str::<Value>(&as_json()).unwrap()).unwrap()
 }

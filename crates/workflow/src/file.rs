@@ -14,6 +14,7 @@ use crate::items::Walk;
 use crate::names::Names;
 use crate::node::{Content, Entry, Node, Position};
 use crate::parameters::{Declarations, Given};
+use crate::plan;
 use crate::subworkflow::SubWorkflows;
 use crate::taken::Taken;
 use crate::task::{self, Defaults, Draft, Shared};
@@ -136,6 +137,7 @@ pub(crate) fn workflow(
         // Whoever reads it knows of more commands.
         None => handlers.bind(&mut drafts, &mut report.another()),
     }
+    drafts.iter().for_each(|draft| plan::tell_bad_duration(&draft.spec, draft.at, &mut warnings));
     spec.tasks = drafts.into_iter().map(|draft| draft.spec).collect();
     if report.is_clean()
         && let Err(refusal) = spec.check()

@@ -381,7 +381,10 @@ fn declaration(entry: &Entry, report: &mut Report) -> Option<Declaration> {
     }
     let kind = find("type").map_or(Some(Kind::Any), |node| read_kind(node, report))?;
     let choices = find("enum").and_then(|node| read_choices(node, kind, report));
-    let default = find("default").and_then(|node| read_default(node, kind, choices.as_deref(), report));
+    // Null says nothing, but where every value is taken it is one.
+    let default = keys.iter().find(|key| key.key == "default").map(|key| &key.node);
+    let default = default.filter(|node| kind == Kind::Any || !node.is_null());
+    let default = default.and_then(|node| read_default(node, kind, choices.as_deref(), report));
     let required = find("required").and_then(|node| flag(node, "required", report));
     if let (Some(true), Some(node)) = (required, find("default")) {
         report.add_hint(node.at, "a required parameter has no default", "leave out one of the two");
@@ -508,6 +511,8 @@ version: { type: string, default: 1.10 }
         let expected = json!({"rows": 7, "region": "eu", "ratio": null, "tags": ["x"], "dry": false,
                               "options": {"mode": "fast"}, "version": "1.10"});
         assert_eq!(values(DECLARED, &given, true), Ok(expected));
+        let null = values("a: { type: any, default: null }\nb: { default: null }\n", &[], true);
+        assert_eq!(null, Ok(json!({"a": null, "b": null})), "null is a value where any is one");
         let inspected = values(DECLARED, &[], false).unwrap();
         assert_eq!((inspected.get("region"), &inspected["rows"]), (None, &json!(1000)));
     }

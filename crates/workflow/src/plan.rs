@@ -7,9 +7,13 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::drawing::{dot, mermaid};
 use crate::elements::known_elements;
-use crate::error::FileError;
+use crate::error::{FileError, Report, shown};
 use crate::graph::Graph;
+use crate::node::Position;
 use crate::width::width;
+
+/// What a task says of how long it takes, in its metadata.
+const EXPECTED: &str = "expected_duration";
 
 /// What is assumed of a task that does not say how long it takes, in seconds: with no estimates at all the
 /// critical path is simply the longest chain.
@@ -201,13 +205,23 @@ fn expected(task: &TaskSpec, remembered: &BTreeMap<String, f64>) -> Duration {
         // A plan is one for a good end.
         return Duration { seconds: 0.0, source: DurationSource::Assumed };
     }
-    let given = task.metadata.get("expected_duration");
+    let given = task.metadata.get(EXPECTED);
     let given = given.and_then(|value| serde_json::from_value::<Span>(value.clone()).ok());
     let given = given.map(|span| (span.as_secs_f64(), DurationSource::Given));
     let remembered = || Some((remembered_of(task, remembered)?, DurationSource::Remembered));
     let assumed = if task.body == Body::Milestone { 0.0 } else { ASSUMED_SECONDS };
     let (seconds, source) = given.or_else(remembered).unwrap_or((assumed, DurationSource::Assumed));
     Duration { seconds, source }
+}
+
+/// Says of a duration that is none that nothing follows from it.
+pub(crate) fn tell_bad_duration(task: &TaskSpec, at: Position, warnings: &mut Report) {
+    let Some(given) = task.metadata.get(EXPECTED) else { return };
+    if serde_json::from_value::<Span>(given.clone()).is_err() {
+        let message =
+            format!("{EXPECTED} is not a duration, and means nothing: {}", shown(&given.to_string()));
+        warnings.add_hint(at, message, "write seconds (2.5) or numbers with units (1h30m)");
+    }
 }
 
 /// What a task took; one that is done for each element of a list, the mean of its elements.
