@@ -55,6 +55,8 @@ fn a_task_stands_for_a_set_of_tasks_and_ends_with_their_results() {
     assert_eq!(data("both.first.each"), json!([1, 2, 3]));
     assert_eq!(tasks["never"].status, Status::Skipped);
     assert_eq!(tasks["never.each"].status, Status::Skipped);
+    let reason = tasks["never.each"].status_reason.as_ref().unwrap().text.clone();
+    assert!(reason.contains("(never)"), "people know the task that they have written: {reason}");
 }
 
 #[test]

@@ -200,6 +200,15 @@ pub fn root_cause(record: &TaskRecord) -> Option<TaskId> {
     record.skip_root()
 }
 
+/// The name by which people know a task that others were skipped for: of a sub-workflow whose condition did not hold, that
+/// is its own and not that of its start.
+fn stands_for(name: String, status: Status) -> String {
+    match name.strip_suffix(".(start)").filter(|_| status == Status::Skipped) {
+        Some(whole) => whole.to_owned(),
+        None => name,
+    }
+}
+
 /// Why a task was skipped, cancelled or failed.
 pub fn status_reason(
     record: &TaskRecord,
@@ -217,7 +226,8 @@ pub fn status_reason(
             Some(StatusReason::FailFast { task: *task, name: name(task) })
         }
         Phase::Skipped(SkipCause::Dependency(task, status)) => {
-            Some(StatusReason::Dependency { task: *task, name: name(task), status: *status })
+            let name = stands_for(name(task), *status);
+            Some(StatusReason::Dependency { task: *task, name, status: *status })
         }
         Phase::Ended(Status::Cancelled) => Some(StatusReason::Cancelled { because: None }),
         Phase::Ended(Status::Failed) => {
