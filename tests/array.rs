@@ -44,7 +44,7 @@ fn each_element_knows_its_index_and_has_its_own_output_and_result() {
 
 #[test]
 fn ten_million_elements_cost_no_more_than_ten_and_survive_a_kill() {
-    let mut daemon = Daemon::start(2);
+    let mut daemon = Daemon::configured(2, "[retention]\ntasks = 20_000_000\n");
     let hold = ["add", "--hold", "--tag", "big", "--array"];
     daemon.orchctl(&[&hold[..], &["1-10", "--", "true"]].concat()).succeeds();
     let before = resident(daemon.pid());

@@ -56,6 +56,27 @@ fn only_so_many_ended_tasks_are_kept_and_their_output_with_them() {
 }
 
 #[test]
+fn of_an_array_that_ended_as_one_no_more_is_kept_than_of_as_many_tasks() {
+    let daemon = Daemon::configured(1, "[retention]\ntasks = 50\n");
+    let first = daemon.submit(daemon.shell("true"));
+    daemon.wait(&[first]);
+    let add = ["add", "--name", "x-{index}", "--tag", "t", "--array", "1-20000", "--hold", "--", "true"];
+    daemon.orchctl(&add).succeeds();
+    daemon.orchctl(&["cancel", "--all"]).succeeds();
+    let kept = || -> u64 {
+        daemon.all_tasks().iter().map(|task| task.last.unwrap_or(task.id).0 - task.id.0 + 1).sum()
+    };
+    until("the front has left", || kept() == 50);
+    // They are 2-20001.
+    daemon.orchctl(&["show", "19951"]).fails_with(4, &["19951"]);
+    let shown = daemon.orchctl(&["show", "19952", "--json"]).succeeds().json();
+    assert_eq!((&shown["name"], &shown["status"]), (&json!("x-19951"), &json!("cancelled")));
+    assert_eq!(daemon.orchctl(&["list", "--tag", "t", "--json"]).json().as_array().unwrap().len(), 1);
+    daemon.orchctl(&["retry", "19960"]).succeeds();
+    assert_eq!(daemon.ended_task(TaskId(19_960)).status, Status::Completed);
+}
+
+#[test]
 fn of_tasks_that_end_at_once_no_more_leave_than_are_too_many() {
     let daemon = Daemon::configured(1, "[retention]\ntasks = 3\n");
     daemon.submit_many((0..8).map(|_| orchd_client::TaskSpec { hold: true, ..daemon.shell("true") }));

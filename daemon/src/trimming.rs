@@ -6,9 +6,10 @@
 //! A round begins when a twentieth more tasks than shall be kept may be there, or when the oldest is older than
 //! allowed by a tenth (at most an hour): an idle daemon is not woken for every task that grows old.
 
-use orchd_core::Event;
+use orchd_core::{Event, TaskRecord};
 use orchd_model::{AttemptNumber, Span, TaskId, Time};
 use orchd_store::{Retention, Store};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,9 +51,13 @@ impl Trimming {
         trimming
     }
 
-    /// Takes note of what was committed.
-    pub fn note(&mut self, events: &[Event]) {
-        let ends = events.iter().filter(|event| ends_a_task(&event.fact)).count() as u64;
+    /// Takes note of what was committed, and of the tasks that it touched: some stand for several.
+    pub fn note(&mut self, events: &[Event], touched: &[TaskRecord]) {
+        let ranges = touched.iter().filter(|record| record.more > 0);
+        let more: BTreeMap<TaskId, u64> = ranges.map(|record| (record.id, record.more)).collect();
+        let ended = events.iter().filter(|event| ends_a_task(&event.fact));
+        let ends: u64 =
+            ended.map(|event| 1 + event.fact.task().and_then(|id| more.get(&id)).copied().unwrap_or(0)).sum();
         self.ended += ends;
         self.since_slice += ends;
         if self.oldest.is_none() {

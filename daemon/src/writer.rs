@@ -104,7 +104,7 @@ impl<S: Store> Writer<S> {
                 return;
             }
             answer(responses);
-            self.trimming.note(&events);
+            self.trimming.note(&events, &batch.tasks);
             if !full && self.trimming.is_behind() {
                 self.trimming.step(&mut self.store);
             }

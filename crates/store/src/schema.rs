@@ -104,7 +104,7 @@ CREATE INDEX session_name ON session(name);
 ALTER TABLE workflow ADD COLUMN session INTEGER;
 CREATE INDEX workflow_session ON workflow(session) WHERE session IS NOT NULL;
 CREATE TABLE schedule (id INTEGER PRIMARY KEY, name TEXT NOT NULL, record BLOB NOT NULL, spec TEXT NOT NULL);
-", crate::hook::SCHEMA, crate::blocked::SCHEMA, crate::reserved::SCHEMA];
+", crate::hook::SCHEMA, crate::blocked::SCHEMA, crate::reserved::SCHEMA, crate::trim::SCHEMA];
 
 /// Opens the store for writing, creating or migrating it as needed.
 pub(crate) fn open_writer(path: &Path) -> Result<Connection, StoreError> {

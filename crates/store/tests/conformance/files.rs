@@ -99,7 +99,7 @@ fn refusal(dir: &TempDir, edit: impl FnOnce(&mut Vec<u8>)) -> StoreError {
 fn the_store_of_a_later_orchd_is_refused_and_left_untouched() {
     // Bytes 60 to 63 of the header are the user version (SQLite file format, section 1.3).
     let error = refusal(&filled(), |bytes| bytes[60..64].copy_from_slice(&99_u32.to_be_bytes()));
-    assert!(matches!(error, StoreError::Newer { found: 99, supported: 7, .. }), "{error}");
+    assert!(matches!(error, StoreError::Newer { found: 99, supported: 8, .. }), "{error}");
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod files;
 mod full;
 mod golden;
 mod memory;
+mod too_many;
 mod world;
 
 use orchd_store::{SqliteStore, StateDir, Store, StoreError};

@@ -17,6 +17,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use crate::too_many::last_too_many;
+
 #[derive(Default)]
 struct State {
     meta: Meta,
@@ -216,10 +218,7 @@ impl Store for MemoryStore {
 
     fn trim(&mut self, retention: &Retention) -> Result<Trimmed, StoreError> {
         let mut state = self.state();
-        let mut ends: Vec<(Time, TaskId)> =
-            state.tasks.iter().filter_map(|(id, task)| Some((task.finished_at?, *id))).collect();
-        ends.sort_unstable_by_key(|end| Reverse(*end));
-        let too_many = ends.get(usize::try_from(retention.tasks).unwrap()).copied();
+        let too_many = last_too_many(state.tasks.values(), retention.tasks);
         let since = too_many.map_or(retention.since, |(at, _)| retention.since.max(at));
         let gone = |at: Option<Time>| at.is_some_and(|t| t < since);
         let task_gone = |at: Option<Time>, id| gone(at) || at.is_some_and(|at| Some((at, id)) <= too_many);
@@ -228,9 +227,21 @@ impl Store for MemoryStore {
         let before = (state.workflows.len(), state.journal.len());
         let had: BTreeMap<TaskId, Option<Time>> =
             state.tasks.iter().map(|(id, task)| (*id, task.finished_at)).collect();
-        state
-            .tasks
-            .retain(|id, t| !task_gone(t.finished_at, *id) || running.contains(&t.record.demand.workflow));
+        let goes = |task: &StoredTask, id| {
+            task_gone(task.finished_at, id) && !running.contains(&task.record.demand.workflow)
+        };
+        for mut task in std::mem::take(&mut state.tasks).into_values() {
+            let range = task.record.range();
+            if goes(&task, range.last) {
+                continue;
+            }
+            if goes(&task, range.first) {
+                let (_, last_too_many) = too_many.unwrap();
+                (task.record.id, task.record.key) = (last_too_many.next(), None);
+                task.record.more = range.last.0 - task.record.id.0;
+            }
+            state.tasks.insert(task.record.id, task);
+        }
         let used: BTreeSet<_> = state.tasks.values().filter_map(|t| t.record.demand.workflow).collect();
         state.workflows.retain(|id, w| !gone(w.finished_at) || used.contains(id));
         let kept: BTreeSet<WorkflowId> = state.workflows.keys().copied().collect();
