@@ -205,6 +205,27 @@ fn a_frame_without_an_end_ends_a_worker_session_and_nothing_else() {
 }
 
 #[test]
+fn who_is_answered_early_may_send_to_its_end() {
+    let daemon = Daemon::start(1);
+    let far = 64 << 20;
+    for (kind, status) in [("application/x-ndjson", "200"), ("application/json", "413")] {
+        let mut stream = connect(&daemon);
+        let head = format!(
+            "POST /v1/tasks HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: {kind}\r\ncontent-length: {}\r\n\r\n",
+            far + 1
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        // Nobody reads while this is sent.
+        stream.write_all(&vec![b'x'; far + 1]).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert_eq!(status_of(&answer), status, "{answer}");
+        assert!(answer.contains("too_large"), "{answer}");
+    }
+    still_serves(&daemon);
+}
+
+#[test]
 fn many_silent_connections_keep_nobody_out_for_ever() {
     let daemon = Daemon::start(1);
     still_serves(&daemon);

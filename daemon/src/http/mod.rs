@@ -24,6 +24,7 @@ mod pages;
 mod progress;
 mod publish;
 mod report;
+mod rest;
 
 pub mod list;
 mod schedules;
@@ -59,6 +60,8 @@ use tokio::io::Interest;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, oneshot, watch};
 use tower_service::Service;
+
+use rest::Received;
 
 use crate::clock::Clock;
 use crate::engine::{Answer, Request};
@@ -288,7 +291,8 @@ async fn talk(stream: UnixStream, peer: Peer, router: Router, mut stopping: watc
         let mut router = router.clone();
         let (method, path) = (request.method().clone(), request.uri().clone());
         async move {
-            let answer = router.call(request.map(axum::body::Body::new)).await;
+            let request = request.map(|body| axum::body::Body::new(Received::new(body)));
+            let answer = router.call(request).await;
             let status = answer.as_ref().map_or(0, |answer| answer.status().as_u16());
             tracing::trace!(%method, %path, status, "a request");
             answer
