@@ -8,9 +8,12 @@ mod kit;
 
 use kit::{Daemon, PATIENCE, until};
 use orchd_client::blocking::Client;
+use rustix::process::Uid;
+use rustix::thread::set_thread_res_uid;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::Shutdown;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 
 /// What is far too much.
@@ -225,17 +228,70 @@ fn who_is_answered_early_may_send_to_its_end() {
     still_serves(&daemon);
 }
 
+/// Asks for all events that come, which no connection is done with.
+const EVENTS: &[u8] = b"GET /v1/events HTTP/1.1\r\nhost: x\r\naccept: text/event-stream\r\n\r\n";
+
 #[test]
-fn many_silent_connections_keep_nobody_out_for_ever() {
+fn many_silent_connections_keep_nobody_out() {
     let daemon = Daemon::start(1);
+    daemon.worker();
+    let mut silent: Vec<UnixStream> = (0..3000).map(|_| connect(&daemon)).collect();
     still_serves(&daemon);
-    let silent: Vec<UnixStream> = (0..500).map(|_| connect(&daemon)).collect();
+    // Nor do those that begin to say something.
+    for stream in &mut silent {
+        // It may have had to go.
+        drop(stream.write_all(b"GET /v1/st"));
+    }
     still_serves(&daemon);
-    let more: Vec<UnixStream> = (0..700).map(|_| connect(&daemon)).collect();
-    // Now there are too many; who comes is turned away with words, once it has asked.
+    drop(silent);
+    let busy: Vec<UnixStream> = (0..1100)
+        .map(|_| {
+            let mut stream = connect(&daemon);
+            drop(stream.write_all(EVENTS));
+            stream
+        })
+        .collect();
+    // Now there are too many; who comes is told so, however many say nothing before it.
+    let silent: Vec<UnixStream> = (0..1000).map(|_| connect(&daemon)).collect();
     let answer = exchange(&daemon, b"GET /v1/stats HTTP/1.1\r\nhost: x\r\n\r\n", 0, 0);
-    assert!(answer.contains("busy") && answer.contains("1024"), "{answer}");
-    drop((silent, more));
+    assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+    assert!(answer.contains("busy") && answer.contains("at most 1024 connections"), "{answer}");
+    drop((silent, busy));
     until("the daemon takes connections again", || Client::connect(daemon.socket()).is_ok());
     still_serves(&daemon);
+}
+
+#[test]
+fn a_submitter_with_very_many_connections_does_not_keep_admins_from_theirs() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("not tried: only root can become another user");
+        return;
+    }
+    let mut daemon = Daemon::configured(1, "[access]\nusers = [\"65534\"]\n");
+    daemon.worker();
+    for directory in ["", "run"] {
+        fs::set_permissions(daemon.path(directory), fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let socket = daemon.socket();
+    let nobody = Uid::from_raw(65_534);
+    let others = std::thread::spawn(move || {
+        // Of this thread alone.
+        set_thread_res_uid(nobody, nobody, nobody).unwrap();
+        let ask = |_| {
+            let mut stream = UnixStream::connect(&socket).unwrap();
+            drop(stream.write_all(EVENTS));
+            stream
+        };
+        let streams: Vec<UnixStream> = (0..1060).map(ask).collect();
+        let mut last = String::new();
+        let mut late = ask(0);
+        late.shutdown(Shutdown::Write).unwrap();
+        late.read_to_string(&mut last).unwrap();
+        assert!(last.contains("at most 512 connections of one user"), "{last}");
+        streams
+    });
+    let others = others.join().unwrap();
+    daemon.orchctl(&["shutdown"]).succeeds();
+    assert!(daemon.ended().success());
+    drop(others);
 }

@@ -62,6 +62,10 @@ pub const BULK_TASKS: usize = 1000;
 pub const REFUSALS: usize = 1000;
 /// Connections to the daemon at once.
 pub const CONNECTIONS: usize = 1024;
+/// Connections of one user who is no admin: nobody takes all of them.
+pub const CONNECTIONS_OF_USER: usize = 512;
+/// Connections that only admins may take: whatever others do, the daemon can be asked and ended.
+pub const CONNECTIONS_KEPT: usize = 64;
 /// What a published event says, as JSON: each is held for subscribers that lag behind.
 pub const EVENT_BYTES: usize = 8 << 10;
 /// Events that a subscriber may lag behind before it is told that it lost some.
@@ -78,6 +82,7 @@ const _: () = assert!(SPEC_BYTES < FRAME_BYTES && RESULT_BYTES < FRAME_BYTES && 
 // Every character may be written as six.
 const _: () = assert!(DEFINITION_BYTES * 6 + FILE_NAME_BYTES * 6 < BODY_BYTES);
 const _: () = assert!(FILE_TASKS <= WORKFLOW_TASKS);
+const _: () = assert!(CONNECTIONS_OF_USER + CONNECTIONS_KEPT < CONNECTIONS);
 const _: () = assert!(FOREACH_ITEMS <= RANGE_EDGES && COLLECTED_BYTES < FRAME_BYTES);
 /// Schedules: each is looked at whenever one is due.
 pub const SCHEDULES: usize = 10_000;

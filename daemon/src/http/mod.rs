@@ -21,6 +21,7 @@ pub mod named_session;
 mod openapi;
 mod operate;
 mod pages;
+mod places;
 mod progress;
 mod publish;
 mod report;
@@ -50,6 +51,7 @@ use orchd_core::Core;
 use orchd_model::{Code, Refusal, limits};
 use parking_lot::RwLock;
 use rustix::event::{PollFd, PollFlags, Timespec};
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
@@ -58,9 +60,11 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::Interest;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::AbortHandle;
 use tower_service::Service;
 
+use places::{Answering, Ask, Place, Places};
 use rest::Received;
 
 use crate::clock::Clock;
@@ -80,7 +84,8 @@ use crate::statistics::Statistics;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// A daemon that ends lets answers that are on their way be read for so long.
 const GOODBYE: Duration = Duration::from_secs(1);
-/// Connections beyond the limit that are told so at once; each costs as much as one that is served.
+/// Connections that are turned away and have not heard why yet; each costs as much as one that is served. Whoever says
+/// what it wants hears it at once, so it is those who do not that are forgotten for later ones.
 const TURNED_AWAY: usize = 64;
 /// How long one that is turned away may take to ask and to hear why.
 const TURN_AWAY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -235,8 +240,9 @@ fn router(shell: Arc<Shell>) -> Router {
 
 /// Serves connections until the daemon stops.
 pub async fn serve(listener: UnixListener, shell: Arc<Shell>) {
-    let connections = Arc::new(Semaphore::new(limits::CONNECTIONS));
-    let turned_away = Arc::new(Semaphore::new(TURNED_AWAY));
+    let (places, mut turned_away) = (Places::default(), VecDeque::new());
+    // Each connection has a part of it until it ends.
+    let (connected, mut all_gone) = mpsc::channel::<Infallible>(1);
     let mut stopping = shell.stopping.clone();
     let live = Arc::clone(&shell.live);
     let router = router(shell);
@@ -254,51 +260,61 @@ pub async fn serve(listener: UnixListener, shell: Arc<Shell>) {
                 continue;
             }
         };
-        let Ok(permit) = Arc::clone(&connections).try_acquire_owned() else {
-            let refusal = Refusal::new(Code::Busy, format!("at most {} connections", limits::CONNECTIONS))
-                .hint("try again when others have ended");
-            // Whoever comes while so many are being told waits to be accepted.
-            let told = tokio::select! {
-                told = Arc::clone(&turned_away).acquire_owned() => told,
-                () = until_stopped(&mut stopping) => break,
-            };
-            tokio::spawn(async move {
-                turn_away(stream, refusal).await;
-                drop(told);
-            });
-            continue;
+        let config = live.config();
+        let entered = match Peer::of(&stream, &config.access) {
+            Ok(peer) => places.enter(&peer).await.map(|place| (peer, place)),
+            Err(refusal) => Err(refusal),
         };
-        let router = router.clone();
-        let (access, stopping) = (live.config(), stopping.clone());
-        tokio::spawn(async move {
-            match Peer::of(&stream, &access.access) {
-                Ok(peer) => talk(stream, peer, router, stopping).await,
-                Err(refusal) => turn_away(stream, refusal).await,
+        match entered {
+            Ok((peer, (place, asked))) => {
+                let (router, stopping, connected) = (router.clone(), stopping.clone(), connected.clone());
+                tokio::spawn(async move {
+                    let staying = Staying { place: Arc::new(place), asked, stopping };
+                    // The place is free before who needs it looks again.
+                    drop((talk(stream, peer, router, staying).await, connected));
+                });
             }
-            drop(permit);
-        });
+            Err(refusal) => {
+                if turned_away.len() == TURNED_AWAY {
+                    turned_away.pop_front().inspect(AbortHandle::abort);
+                }
+                turned_away.push_back(tokio::spawn(turn_away(stream, refusal)).abort_handle());
+            }
+        }
     }
+    drop(connected);
     // Who was answered, above all who asked for the end, has its answer before the process ends.
-    let all = connections.acquire_many(u32::try_from(limits::CONNECTIONS).unwrap_or(u32::MAX));
-    if tokio::time::timeout(GOODBYE, all).await.is_err() {
+    if tokio::time::timeout(GOODBYE, all_gone.recv()).await.is_err() {
         tracing::debug!("some connections are left that do not read, or do not come to an end");
     }
 }
 
-async fn talk(stream: UnixStream, peer: Peer, router: Router, mut stopping: watch::Receiver<bool>) {
+/// What keeps a connection, and what ends it.
+struct Staying {
+    place: Arc<Place>,
+    /// Somebody needs its place.
+    asked: mpsc::Receiver<Ask>,
+    stopping: watch::Receiver<bool>,
+}
+
+/// Serves a connection to its end; gives the wish that it went for, if it went for another.
+async fn talk(stream: UnixStream, peer: Peer, router: Router, staying: Staying) -> Option<Ask> {
+    let Staying { place, mut asked, mut stopping } = staying;
+    let of_service = Arc::clone(&place);
     let service = hyper::service::service_fn(move |mut request: http::Request<hyper::body::Incoming>| {
         request.extensions_mut().insert(peer);
-        let mut router = router.clone();
+        let (mut router, occupied) = (router.clone(), of_service.occupy());
         let (method, path) = (request.method().clone(), request.uri().clone());
         async move {
             let request = request.map(|body| axum::body::Body::new(Received::new(body)));
             let answer = router.call(request).await;
             let status = answer.as_ref().map_or(0, |answer| answer.status().as_u16());
             tracing::trace!(%method, %path, status, "a request");
-            answer
+            answer.map(|answer| answer.map(|body| Answering { body, _request: occupied }))
         }
     });
-    let gone = until_gone(watched(&stream));
+    let watched = watched(&stream);
+    let gone = until_gone(watched.as_ref());
     let connection = http1::Builder::new()
         // Who has nothing more to say still wants its answer.
         .half_close(true)
@@ -306,38 +322,52 @@ async fn talk(stream: UnixStream, peer: Peer, router: Router, mut stopping: watc
         .header_read_timeout(HEAD_TIMEOUT)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
-    let mut connection = pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = gone => return,
-        () = until_stopped(&mut stopping) => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+    let (mut connection, mut gone) = (pin!(connection), pin!(gone));
+    let ended = loop {
+        tokio::select! {
+            ended = connection.as_mut() => break ended,
+            () = gone.as_mut() => return None,
+            Some(ask) = asked.recv() => {
+                // One that has just said something is about to be heard.
+                if place.is_idle() && !watched.as_ref().is_some_and(|stream| looks(stream, PollFlags::IN)) {
+                    return Some(ask);
+                }
+            }
+            () = until_stopped(&mut stopping) => {
+                connection.as_mut().graceful_shutdown();
+                break connection.await;
+            }
         }
     };
     if let Err(error) = ended {
         tracing::debug!(%error, "a connection ended badly");
     }
+    None
 }
 
 /// A second handle of a connection, to watch it while the first one is being served.
-fn watched(stream: &UnixStream) -> std::io::Result<UnixStream> {
-    UnixStream::from_std(stream.as_fd().try_clone_to_owned()?.into())
+fn watched(stream: &UnixStream) -> Option<UnixStream> {
+    let watched = stream.as_fd().try_clone_to_owned().and_then(|fd| UnixStream::from_std(fd.into()));
+    if watched.is_err() {
+        tracing::debug!("a connection cannot be watched: its end is noticed when it is written to");
+    }
+    watched.ok()
+}
+
+/// Whether a connection is in a state at this moment (poll(2)).
+fn looks(stream: &UnixStream, state: PollFlags) -> bool {
+    let mut look = [PollFd::new(stream, state)];
+    let now = Some(&Timespec { tv_sec: 0, tv_nsec: 0 });
+    rustix::event::poll(&mut look, now).is_ok() && look[0].revents().contains(state)
 }
 
 /// Returns when the peer has closed both directions: nobody is left to be answered. That it has nothing more
 /// to say is no reason to go; what becomes of it after that is noticed when it is written to.
-async fn until_gone(stream: std::io::Result<UnixStream>) {
-    let Ok(stream) = stream else {
-        tracing::debug!("a connection cannot be watched: its end is noticed when it is written to");
-        return std::future::pending().await;
-    };
+async fn until_gone(stream: Option<&UnixStream>) {
+    let Some(stream) = stream else { return std::future::pending().await };
     // Urgent data does not exist on these sockets, so this is the end of what the peer sends.
     drop(stream.ready(Interest::PRIORITY).await);
-    let mut look = [PollFd::new(&stream, PollFlags::empty())];
-    let now = Some(&Timespec { tv_sec: 0, tv_nsec: 0 });
-    let looked = rustix::event::poll(&mut look, now);
-    if looked.is_ok() && !look[0].revents().contains(PollFlags::HUP) {
+    if !looks(stream, PollFlags::HUP) {
         std::future::pending().await
     }
 }
