@@ -113,7 +113,11 @@ fn what_has_started_meanwhile_is_not_changed_and_the_text_is_kept() {
     );
     let said = edit_with(&daemon, &slow, &[&text]);
     said.fails_with(5, &["has started: running", "your text is kept: orchctl edit"]);
-    assert_eq!(drafts(&daemon).len(), 1);
+    let [draft] = &drafts(&daemon)[..] else { panic!("one is kept") };
+    for file in std::fs::read_dir(daemon.path(draft)).unwrap() {
+        let mode = file.unwrap().metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "its environment may hold secrets");
+    }
     daemon.write("go", "");
     assert_eq!(daemon.ended_task(id).status, Status::Completed);
     edit_with(&daemon, "echo ' ' >> \"$1\"", &[&text]).fails_with(5, &["has ended: completed"]);

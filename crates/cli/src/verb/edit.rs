@@ -10,9 +10,9 @@ use orchd_model::{Code, Refusal, Status, TaskId, TaskSpec};
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::fs::Permissions;
-use std::io::{self, Read};
-use std::os::unix::fs::PermissionsExt;
+use std::fs::{OpenOptions, Permissions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use tokio::signal::unix::{SignalKind, signal};
@@ -168,7 +168,9 @@ impl Draft {
             .permissions(Permissions::from_mode(0o700))
             .tempdir()?;
         let path = directory.path().join(format!("task-{id}.json"));
-        std::fs::write(&path, text)?;
+        // The environment of a task may hold secrets, and the file may be kept and go elsewhere.
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+        file.write_all(text.as_bytes())?;
         Ok(Self { directory, path })
     }
 
