@@ -239,6 +239,9 @@ fn completions_and_man_pages_know_every_verb() {
         }
     }
     let script = daemon.orchd(&["completions", "bash"]);
+    let inner = ["evaluator", " tethered "].iter().filter(|verb| script.out.contains(**verb));
+    assert_eq!(inner.count(), 0, "{}", script.out);
+    assert!(script.out.contains("check-config") && script.out.contains("--state-dir"), "{}", script.out);
     assert!(script.succeeds().out.contains("check-config"), "{script:?}");
     let said = daemon.orchd(&["manual", "pages/man1"]);
     assert_eq!(said.succeeds().out, "read it with: man pages/man1/orchd.1\n");

@@ -1,6 +1,6 @@
 //! What is made of the definition of a command line, of orchctl's and of orchd's: completions and man pages.
 
-use clap::{Args, Command};
+use clap::{Arg, Args, Command};
 use clap_complete::Shell;
 use std::io;
 use std::path::PathBuf;
@@ -19,11 +19,21 @@ impl CompletionsArgs {
     ///
     /// # Errors
     /// When standard output cannot be written to.
-    pub fn print(&self, mut command: Command, program: &str) -> Result<(), Failure> {
+    pub fn print(&self, command: Command, program: &'static str) -> Result<(), Failure> {
         let mut script = Vec::new();
-        clap_complete::generate(self.shell, &mut command, program, &mut script);
+        clap_complete::generate(self.shell, &mut visible(command, program), program, &mut script);
         Ok(output::write(&script)?)
     }
+}
+
+/// A program without the verbs that nobody types.
+fn visible(command: Command, program: &'static str) -> Command {
+    if !command.get_subcommands().any(Command::is_hide_set) {
+        return command;
+    }
+    let verbs: Vec<Command> = command.get_subcommands().filter(|verb| !verb.is_hide_set()).cloned().collect();
+    let options: Vec<Arg> = command.get_arguments().cloned().collect();
+    Command::new(program).version(env!("CARGO_PKG_VERSION")).args(options).subcommands(verbs)
 }
 
 /// Where the pages go.
