@@ -66,6 +66,13 @@ impl<S: Store> Writer<S> {
     /// # Panics
     /// When the store fails for another reason than a full disk.
     pub fn run(mut self) {
+        self.serve();
+        if let Err(error) = Box::new(self.store).close() {
+            tracing::warn!(%error, "the store was not closed well; what was acknowledged is on disk");
+        }
+    }
+
+    fn serve(&mut self) {
         let mut full = false;
         let mut last = Sequence(0);
         loop {

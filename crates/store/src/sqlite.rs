@@ -143,6 +143,8 @@ impl Store for SqliteStore {
     }
 
     fn close(self: Box<Self>) -> Result<(), StoreError> {
+        // SQLite does so itself only when the last connection goes, and that of a reader may still be there.
+        self.db.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
         self.db.close().map_err(|(_, error)| error.into())
     }
 }

@@ -50,6 +50,19 @@ fn the_lock_lives_as_long_as_the_store_and_no_longer() {
 }
 
 #[test]
+fn a_closed_store_is_one_file_also_while_somebody_reads() {
+    let dir = temp_dir();
+    let store = try_open(&dir).unwrap();
+    let read = store.reader_factory();
+    let mut reader = read().unwrap();
+    assert!(reader.spec(orchd_model::TaskId(1)).unwrap().is_none());
+    let path = dir.path().join("orchd.db");
+    let before = fs::metadata(&path).unwrap().len();
+    Box::new(store).close().unwrap();
+    assert!(fs::metadata(&path).unwrap().len() > before, "what was in the log is in the file");
+}
+
+#[test]
 fn a_state_directory_is_made_private() {
     let dir = temp_dir();
     let path = dir.path().join("a/b");
