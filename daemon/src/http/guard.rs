@@ -170,6 +170,9 @@ async fn check(shell: &Arc<Shell>, request: Request) -> Result<Passed, Refused> 
     }
 }
 
+/// What of a body is the selection.
+const SELECTION: [&str; 5] = ["ids", "tag", "session", "workflow", "all"];
+
 /// Puts the ids of the selected tasks that are the submitter's in place of the selection, so that nothing is added to
 /// it meanwhile.
 async fn check_selection(shell: &Arc<Shell>, request: Request, owner: u32) -> Result<Passed, Refused> {
@@ -177,7 +180,8 @@ async fn check_selection(shell: &Arc<Shell>, request: Request, owner: u32) -> Re
     let text = bytes(Request::from_parts(parts.clone(), body), &()).await?;
     // Beside the selection there may be what is to be done.
     let mut wish: Map<String, Value> = parse(if text.is_empty() { b"{}" } else { &text })?;
-    let selector: Selector = parse(if text.is_empty() { b"{}" } else { &text })?;
+    let chosen: Map<String, Value> = SELECTION.iter().filter_map(|name| wish.remove_entry(*name)).collect();
+    let selector: Selector = parse(&serde_json::to_vec(&chosen).map_err(|error| broken(&error))?)?;
     let are_named = !selector.ids.is_empty();
     let selected = super::operate::select(shell, selector).await?;
     let (mut own, mut foreign) = (Vec::with_capacity(selected.len()), Vec::new());
@@ -193,9 +197,6 @@ async fn check_selection(shell: &Arc<Shell>, request: Request, owner: u32) -> Re
     }
     if own.is_empty() {
         return Ok(Passed::Part { own: None, foreign });
-    }
-    for name in ["tag", "session", "workflow", "all"] {
-        wish.remove(name);
     }
     let ids = serde_json::to_value(own).map_err(|error| broken(&error))?;
     wish.insert("ids".to_owned(), ids);
