@@ -136,6 +136,26 @@ impl Layers {
         }
     }
 
+    /// The values of two keys that are two words for one thing, each with what it stands for while it is open: a
+    /// variable with one word wins over the other word in the file.
+    pub fn two_words<T: DeserializeOwned + Shown>(
+        &mut self,
+        words: [(&'static str, Value); 2],
+    ) -> [Option<T>; 2] {
+        let found = words.each_ref().map(|(key, _)| self.find::<T>(key));
+        let is_variable = found.each_ref().map(|one| matches!(one, Some((_, Source::Variable(_)))));
+        let wins_over_all = is_variable[0] != is_variable[1];
+        let mut values =
+            found.into_iter().zip(is_variable).zip(words).map(|((found, is_variable), (key, open))| {
+                let given = found.filter(|_| is_variable || !wins_over_all);
+                let (value, source) =
+                    given.map_or((None, Source::Default), |(value, source)| (Some(value), source));
+                self.note(key, value.as_ref().map_or(open, Shown::shown), source);
+                value
+            });
+        std::array::from_fn(|_| values.next().flatten())
+    }
+
     /// Notes a value that was found some other way.
     pub fn note(&mut self, key: &str, value: Value, source: Source) {
         self.settings.push(Setting { key: key.to_owned(), value, source });

@@ -18,6 +18,7 @@ mod workflows;
 
 use orchd_cli::Machine;
 use orchd_model::{Amount, RetrySpec, Span, limits};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -279,9 +280,11 @@ fn output_bytes(layers: &mut Layers) -> u64 {
 
 fn defaults(layers: &mut Layers) -> RetrySpec {
     let policy = orchd_model::RetryPolicy::default();
+    let words = [("defaults.max_retries", policy.max_retries.into()), ("defaults.max_attempts", Value::Null)];
+    let [max_retries, max_attempts] = layers.two_words(words);
     let defaults = RetrySpec {
-        max_retries: layers.optional_or("defaults.max_retries", policy.max_retries),
-        max_attempts: layers.optional("defaults.max_attempts"),
+        max_retries,
+        max_attempts,
         retry_delay: layers.optional_or("defaults.retry_delay", policy.delay.to_string()),
         backoff: layers.optional_or("defaults.backoff", policy.backoff),
         max_delay: layers.optional_or("defaults.max_delay", policy.max_delay.to_string()),

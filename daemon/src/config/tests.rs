@@ -103,6 +103,18 @@ fn every_mistake_about_retries_is_told_at_once_with_its_own_place() {
 }
 
 #[test]
+fn a_variable_with_one_word_for_a_value_wins_over_the_other_word_in_the_file() {
+    let tries = |text: &str, variables: &[(&str, &str)]| {
+        let read = read("c.toml", text, variables, &Flags::default()).unwrap();
+        (read.defaults.max_retries, read.defaults.max_attempts)
+    };
+    let (retries, attempts) = ("[defaults]\nmax_retries = 2\n", "[defaults]\nmax_attempts = 2\n");
+    assert_eq!(tries(retries, &[("ORCHD_DEFAULTS_MAX_ATTEMPTS", "9")]), (None, Some(9)));
+    assert_eq!(tries(attempts, &[("ORCHD_DEFAULTS_MAX_RETRIES", "9")]), (Some(9), None));
+    assert_eq!(tries(attempts, &[]), (None, Some(2)));
+}
+
+#[test]
 fn a_flag_wins_over_the_environment_and_that_over_the_file() {
     let text = "[scheduler]\nslots = 3\n";
     let flag = Flags { slots: Some(5), ..Flags::default() };
