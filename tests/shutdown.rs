@@ -30,6 +30,9 @@ fn who_stops_waiting_for_the_end_is_told_what_holds_and_can_undo_it() {
     let ends = shutdown(&daemon);
     until_under_way(&daemon);
     daemon.orchctl(&["add", "--", "true"]).fails_with(5, &["shutting down", "orchctl shutdown --abort"]);
+    daemon
+        .orchctl(&["lock", "--no-wait", "--claim", "lock:a", "--", "true"])
+        .fails_with(5, &["shutting down"]);
     let listed = daemon.orchctl(&["list"]);
     let told = "orchctl: the daemon starts nothing, 1 task running: shutting down, unless: orchctl shutdown --abort\n";
     assert_eq!(listed.succeeds().err, told);

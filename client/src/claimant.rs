@@ -214,7 +214,7 @@ impl Keeper {
                     }
                     return Ok(session);
                 }
-                Err(Error::Refused(refusal)) if !passes(refusal.code) => return Err(refusal.into()),
+                Err(Error::Refused(refusal)) if !self.outwaits(refusal.code) => return Err(refusal.into()),
                 Err(error) => error,
             };
             if matches!(self.state, State::Leaves(..)) {
@@ -245,6 +245,17 @@ impl Keeper {
                     Next::Said(_) | Next::Unwanted => self.state = State::Withdraws,
                 }
             }
+        }
+    }
+
+    /// Whether the same request may be granted a moment later, and there is time for that: who does not wait has none
+    /// for the end of a daemon.
+    fn outwaits(&self, code: Code) -> bool {
+        let waits = self.hello.claim.as_ref().is_none_or(|claim| claim.wait);
+        match code {
+            Code::Busy => true,
+            Code::ShuttingDown => waits || !matches!(self.state, State::Waits(..)),
+            _ => false,
         }
     }
 
@@ -427,11 +438,6 @@ async fn leave(sender: &mut Sender, mut receiver: worker::Receiver, patience: Du
         Ok(true) | Err(_) => Over::Done,
         Ok(false) => Over::Broken,
     }
-}
-
-/// Whether the same request may be granted a moment later.
-fn passes(code: Code) -> bool {
-    matches!(code, Code::Busy | Code::ShuttingDown)
 }
 
 /// The refusal of a daemon that does not even begin a session.
