@@ -228,6 +228,27 @@ fn who_is_answered_early_may_send_to_its_end() {
     still_serves(&daemon);
 }
 
+#[test]
+fn a_task_is_as_small_in_a_workflow_or_a_schedule_as_alone() {
+    let daemon = Daemon::start(1);
+    let task = format!(r#"{{"name": "t", "command": ["wc"], "stdin": "{}"}}"#, "x".repeat(20 << 20));
+    let workflow = format!(r#"{{"name": "w", "tasks": [{task}]}}"#);
+    for (path, body) in [
+        ("workflows", workflow.clone()),
+        ("schedules", format!(r#"{{"name": "s", "every": "1h", "task": {task}}}"#)),
+        ("schedules", format!(r#"{{"name": "s", "every": "1h", "workflow": {workflow}}}"#)),
+    ] {
+        let head = format!(
+            "POST /v1/{path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let answer = say(&daemon, head.as_bytes());
+        assert_eq!(status_of(&answer), "413", "{path}: {answer}");
+        assert!(answer.contains("a task spec has at most 1048576 bytes"), "{answer}");
+    }
+    still_serves(&daemon);
+}
+
 /// Asks for all events that come, which no connection is done with.
 const EVENTS: &[u8] = b"GET /v1/events HTTP/1.1\r\nhost: x\r\naccept: text/event-stream\r\n\r\n";
 

@@ -141,8 +141,9 @@ fn checked(workflow: WorkflowSpec) -> Result<WorkflowSpec, Refusal> {
 /// Checks a task that is added again and again.
 ///
 /// # Errors
-/// `malformed` with the offending value.
+/// `malformed` with the offending value, or `too_large`.
 pub fn check(task: &TaskSpec) -> Result<(), Refusal> {
+    tasks::check_size(task)?;
     tasks::check(task)?;
     let Some(key) = &task.key else { return Ok(()) };
     let message = "a task that is added again and again cannot have an idempotency key";

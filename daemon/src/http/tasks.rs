@@ -55,6 +55,24 @@ pub fn read_spec(text: &[u8]) -> Result<Arc<TaskSpec>, Refusal> {
     Ok(Arc::new(spec))
 }
 
+fn check_bytes(bytes: usize) -> Result<(), Refusal> {
+    if bytes <= limits::SPEC_BYTES {
+        return Ok(());
+    }
+    let message = format!("a task spec has at most {} bytes", limits::SPEC_BYTES);
+    let refusal = Refusal::new(Code::TooLarge, message).value(bytes.to_string());
+    Err(refusal.hint("put large inputs into a file that the task reads"))
+}
+
+/// Checks the size of a spec that was part of something larger.
+///
+/// # Errors
+/// `too_large`.
+pub fn check_size(spec: &TaskSpec) -> Result<(), Refusal> {
+    let text = serde_json::to_vec(spec).map_err(|error| Refusal::new(Code::Malformed, error.to_string()))?;
+    check_bytes(text.len())
+}
+
 /// How the reader of specs begins when a name is no field.
 const UNKNOWN_FIELD: &str = "a task spec has no such field: ";
 
@@ -63,14 +81,7 @@ const UNKNOWN_FIELD: &str = "a task spec has no such field: ";
 /// # Errors
 /// `malformed` or `too_large`.
 pub fn parse_spec(text: &[u8]) -> Result<TaskSpec, Refusal> {
-    if text.len() > limits::SPEC_BYTES {
-        return Err(Refusal::new(
-            Code::TooLarge,
-            format!("a task spec has at most {} bytes", limits::SPEC_BYTES),
-        )
-        .value(text.len().to_string())
-        .hint("put large inputs into a file that the task reads"));
-    }
+    check_bytes(text.len())?;
     serde_json::from_slice(text).map_err(|error| {
         // Positions in a document that the client did not see as such would only confuse.
         let message = error.to_string();

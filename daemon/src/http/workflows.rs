@@ -45,6 +45,7 @@ pub async fn submit(
     mut spec: WorkflowSpec,
     peer: Peer,
 ) -> Result<WorkflowAdded, Refusal> {
+    spec.tasks.iter().try_for_each(super::tasks::check_size)?;
     let tasks = shared(std::mem::take(&mut spec.tasks));
     submit_tasks(shell, spec, tasks, peer).await
 }
