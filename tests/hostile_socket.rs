@@ -118,6 +118,7 @@ fn documents_that_make_no_sense_are_refused_with_a_typed_error() {
         ("POST /v1/tasks", "7", "400"),
         ("POST /v1/tasks", "{\"command\": \"true\"}", "400"),
         ("POST /v1/tasks", "{\"command\": [\"true\"], \"max_retries\": -1}", "400"),
+        ("POST /v1/tasks", "{\"command\": [\"true\"], \"workflow\": 9}", "400"),
         ("POST /v1/tasks", &deep, "400"),
         ("POST /v1/tasks/wait", "[]", "400"),
         ("POST /v1/tasks/cancel", "{\"ids\": [\"x\"]}", "400"),

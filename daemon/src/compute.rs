@@ -273,6 +273,7 @@ pub fn check_alone(spec: &TaskSpec) -> Result<(), Refusal> {
     only("finally", spec.finally)?;
     only("compensates", spec.compensates.is_some())?;
     only("within", spec.within.is_some())?;
+    only("workflow", spec.workflow.is_some())?;
     only("collect", spec.collect)
 }
 

@@ -38,10 +38,8 @@ pub async fn replace(
     let spec = read_spec(&bytes(request, &()).await?)?;
     guard::check_spec(&shell, &spec, peer).await?;
     let task = TaskId(id);
-    if spec.reference.is_some() || spec.workflow.is_some() {
-        return Err(
-            Refusal::new(Code::Malformed, "a task that exists has no ref and changes no workflow").into()
-        );
+    if spec.reference.is_some() {
+        return Err(Refusal::new(Code::Malformed, "a task that exists has no ref").into());
     }
     match shell.ask(|answer| EngineRequest::Edit { task, spec, answer }).await {
         Ok(_) => show(State(shell), Id(id)).await,
