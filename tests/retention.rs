@@ -86,6 +86,27 @@ fn of_tasks_that_end_at_once_no_more_leave_than_are_too_many() {
 }
 
 #[test]
+fn what_runs_again_does_not_leave_meanwhile() {
+    let daemon = Daemon::configured(2, "[retention]\ntasks = 20\n");
+    let failing = || daemon.submit_many((0..100).map(|_| daemon.shell("false")));
+    daemon.wait(&failing());
+    std::thread::scope(|scope| {
+        let retries = || {
+            for _ in 0..40 {
+                // Some of them have left, and some are about to.
+                let known = ids(&daemon);
+                let (first, last) = (known.first().unwrap(), known.last().unwrap());
+                daemon.orchctl(&["retry", &format!("{first}-{last}")]);
+            }
+        };
+        scope.spawn(retries);
+        scope.spawn(retries);
+        (0..20).for_each(|_| drop(failing()));
+    });
+    assert_eq!(daemon.ended_task(daemon.submit(daemon.shell("true"))).status, Status::Completed);
+}
+
+#[test]
 fn what_is_too_old_leaves_an_idle_daemon() {
     let daemon = Daemon::configured(2, "[retention]\nage = \"300ms\"\n");
     let file = daemon.write("w.yaml", "tasks: [{ name: a, shell: echo a }]\n");

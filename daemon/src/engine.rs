@@ -27,6 +27,7 @@ use crate::memory::Memory;
 use crate::narration;
 use crate::references::References;
 use crate::sessions::{SessionLink, Sessions};
+use crate::spared::{Spared, Sparing};
 use crate::statistics::Picture;
 use crate::told::Told;
 use crate::transformer::Unmade;
@@ -122,12 +123,16 @@ pub struct Engine {
     pub load_watch: Sender<()>,
     /// Has results made into what is kept of them.
     pub unmade: Sender<Unmade>,
+    /// Keeps what is brought back from being trimmed.
+    pub sparing: Sparing,
 }
 
 /// What one batch will hold.
 #[derive(Default)]
-struct Gathering {
-    output: Output,
+pub(crate) struct Gathering {
+    pub(crate) output: Output,
+    /// What it brings back.
+    pub(crate) spared: Vec<Spared>,
     responses: Vec<Response>,
     parameters: Vec<(WorkflowId, String)>,
     definitions: Vec<DefinitionChange>,
@@ -255,11 +260,11 @@ impl Engine {
                 gathering.responses.push(Response::Command(answer, reply));
             }
             Request::Retry { ids, answer } => {
-                let reply = self.retry(now, &ids, &mut gathering.output);
+                let reply = self.retry(now, &ids, gathering);
                 gathering.responses.push(Response::Command(answer, reply));
             }
             Request::Rerun { workflow, from, answer } => {
-                let reply = self.rerun(now, workflow, from.as_deref(), &mut gathering.output);
+                let reply = self.rerun(now, workflow, from.as_deref(), gathering);
                 gathering.responses.push(Response::Command(answer, reply));
             }
             Request::Join { join, link, answer } => self.answer_join(now, join, &link, answer, gathering),
@@ -380,7 +385,7 @@ impl Engine {
     }
 
     fn hand_over(&mut self, gathering: &mut Gathering) {
-        let Gathering { output, responses, parameters, definitions, hooks, workflow_hooks } =
+        let Gathering { output, spared, responses, parameters, definitions, hooks, workflow_hooks } =
             std::mem::take(gathering);
         // What is not written with events would not be written at all.
         let blocked = if output.events.is_empty() { Vec::new() } else { self.core.take_blocked() };
@@ -390,7 +395,7 @@ impl Engine {
         let batch = Batch { definitions, hooks, workflow_hooks, blocked, reserved, ..of_events };
         let through = batch.events.last().map_or(Sequence(0), |event: &Event| event.sequence);
         let picture = Picture::of(&self.core);
-        let outgoing = Outgoing { batch, through, picture, responses, effects: output.effects };
+        let outgoing = Outgoing { batch, through, picture, responses, effects: output.effects, spared };
         if self.batches.send(outgoing).is_err() {
             // The writer is gone, so nothing can be made durable: the process must not go on.
             panic!("the writer thread has ended");

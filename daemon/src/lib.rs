@@ -52,6 +52,7 @@ mod serve;
 mod sessions;
 mod shutdown;
 mod socket;
+mod spared;
 mod statistics;
 mod succession;
 mod sweeper;

@@ -1,21 +1,22 @@
 //! Workflows that go on after their end: looks up their tasks for the scheduler, which decides what runs again.
 
-use orchd_core::{Command, Output, Reply, Rerun, TaskRecord};
+use orchd_core::{Command, Reply, Rerun, TaskRecord};
 use orchd_model::{Code, Refusal, TaskId, Time, WorkflowId, nearest};
 use std::collections::BTreeSet;
 
-use crate::engine::{Engine, store_refusal};
+use crate::engine::{Engine, Gathering, store_refusal};
 
 impl Engine {
     /// Runs tasks of a workflow again: those named and what comes after them, or all that did not complete.
-    pub fn rerun(
+    pub(crate) fn rerun(
         &mut self,
         now: Time,
         workflow: WorkflowId,
         from: Option<&[String]>,
-        out: &mut Output,
+        gathering: &mut Gathering,
     ) -> Result<Reply, Refusal> {
         self.refuse_when_full()?;
+        gathering.spared.push(self.sparing.spare());
         let stored = self.history.workflow(workflow).map_err(store_refusal)?;
         let unknown = || Refusal::new(Code::NotFound, "no such workflow").value(workflow.to_string());
         let workflow = stored.ok_or_else(unknown)?.record;
@@ -28,7 +29,8 @@ impl Engine {
             tasks.iter().flat_map(|task| task.edges.iter().map(|edge| edge.task)).collect();
         let edges: Vec<TaskId> = edges.into_iter().filter(|id| self.core.status(*id).is_none()).collect();
         let ended = self.history.ended(&edges).map_err(store_refusal)?.into_iter().collect();
-        self.core.handle(now, Command::Rerun(Box::new(Rerun { workflow, tasks, from, ended })), out)
+        let rerun = Command::Rerun(Box::new(Rerun { workflow, tasks, from, ended }));
+        self.core.handle(now, rerun, &mut gathering.output)
     }
 }
 

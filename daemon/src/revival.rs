@@ -1,16 +1,22 @@
 //! Ended tasks that run again, and what runs again together with them.
 
-use orchd_core::{Command, Output, Reply, Runner, TaskRecord};
+use orchd_core::{Command, Reply, Runner, TaskRecord};
 use orchd_model::{Refusal, Status, TaskId, TaskRange, Time, WorkflowId};
 use orchd_store::{History, StoreError};
 use std::collections::BTreeSet;
 
-use crate::engine::{Engine, store_refusal};
+use crate::engine::{Engine, Gathering, store_refusal};
 
 impl Engine {
     /// Loads ended tasks, and those that were skipped because of them, and runs them again.
-    pub fn retry(&mut self, now: Time, wanted: &[TaskRange], out: &mut Output) -> Result<Reply, Refusal> {
+    pub(crate) fn retry(
+        &mut self,
+        now: Time,
+        wanted: &[TaskRange],
+        gathering: &mut Gathering,
+    ) -> Result<Reply, Refusal> {
         self.refuse_when_full()?;
+        gathering.spared.push(self.sparing.spare());
         let mut tasks = Vec::new();
         let mut unknown = Vec::new();
         let mut skipped = Vec::new();
@@ -40,8 +46,8 @@ impl Engine {
         let edges: Vec<TaskId> = edges.into_iter().filter(|id| self.core.status(*id).is_none()).collect();
         let ended = self.history.ended(&edges).map_err(store_refusal)?.into_iter().collect();
         let wanted = wanted.to_vec();
-        let reply =
-            self.core.handle(now, Command::Retry { wanted, tasks, skipped, workflows, ended }, out)?;
+        let retry = Command::Retry { wanted, tasks, skipped, workflows, ended };
+        let reply = self.core.handle(now, retry, &mut gathering.output)?;
         let Reply::Tasks(mut results) = reply else { return Ok(reply) };
         results.extend(unknown.into_iter().map(|range| (range, Err(Refusal::no_such_task(range)))));
         Ok(Reply::Tasks(results))

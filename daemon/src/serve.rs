@@ -27,7 +27,6 @@ use crate::clock::Clock;
 use crate::config::{Config, Flags};
 use crate::damage;
 use crate::desk::Desk;
-use crate::distributions::Distributions;
 use crate::documents;
 use crate::engine::{Engine, Request};
 use crate::feed::Feed;
@@ -44,6 +43,7 @@ use crate::readers::Readers;
 use crate::schedules::{self, Nudge};
 use crate::sessions::Sessions;
 use crate::shutdown::{self, Wishes};
+use crate::spared::Sparing;
 use crate::statistics::Statistics;
 use crate::succession;
 use crate::sweeper;
@@ -310,12 +310,11 @@ type Started =
 impl Threads {
     fn start(self) -> Result<Started> {
         let Self { live, store, snapshot, fence, state_dir, last_end } = self;
-        let distributions = Distributions::load(&mut *store.reader()?)?;
         let (clock, config) = (Clock::start(snapshot.meta.last_time), live.config());
         let (sessions, feed) = (Arc::new(Sessions::new(config.core.lease)), Arc::new(Feed::new()));
         let (schedules, mut first) = (Nudge::default(), Output::default());
         let mut core = Core::load(config.core.clone(), snapshot, clock.now(), &mut first);
-        let statistics = Arc::new(RwLock::new(Statistics::new(&core, distributions)));
+        let statistics = Arc::new(RwLock::new(Statistics::load(&core, &mut *store.reader()?)?));
         let (readers, (engine, inbox)) = (Readers::new(store.reader_factory()), bounded(limits::INBOX));
         // One batch is committed while the next one gathers; a third would only wait.
         let (batches, writer_inbox) = bounded(1);
@@ -329,6 +328,7 @@ impl Threads {
             clock,
             history: store.reader()?,
             live: Arc::clone(&live),
+            sparing: Sparing::default(),
             sessions: Arc::clone(&sessions),
             full: false,
             inbox,
@@ -351,7 +351,7 @@ impl Threads {
             committed,
             releases,
             statistics: statistics.clone(),
-            trimming: Trimming::new(Arc::clone(&live), clock, sweeper),
+            trimming: Trimming::new(Arc::clone(&live), clock, sweeper, engine_thread.sparing.clone()),
         };
         let threads = vec![
             sweeper_thread,

@@ -1,8 +1,10 @@
 //! Figures that are cheap at any size: kept up by the engine, read by anyone.
 
+use anyhow::Result;
 use orchd_api::Throughput;
 use orchd_core::{Core, Counters, Event};
 use orchd_model::{Sequence, Time};
+use orchd_store::History;
 use std::collections::VecDeque;
 
 use crate::distributions::Distributions;
@@ -51,14 +53,17 @@ pub struct Statistics {
 
 impl Statistics {
     /// Figures of a scheduler that was just loaded.
-    pub fn new(core: &Core, distributions: Distributions) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn load(core: &Core, history: &mut dyn History) -> Result<Self> {
+        Ok(Self {
             picture: Picture::of(core),
             sequence: Sequence(core.meta().next_sequence.0.saturating_sub(1)),
-            distributions,
+            distributions: Distributions::load(history)?,
             workflows: RunningWorkflows::default(),
             ended: VecDeque::new(),
-        }
+        })
     }
 
     /// Takes note of a durable batch and of the scheduler as it was after it.

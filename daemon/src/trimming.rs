@@ -16,6 +16,7 @@ use std::time::Duration;
 use crate::batch::ends_a_task;
 use crate::clock::Clock;
 use crate::live::Live;
+use crate::spared::Sparing;
 use crate::sweeper::Sweeper;
 
 /// A round begins at the latest after so many ended tasks: looking where it ends costs a walk over what is kept.
@@ -27,12 +28,15 @@ const LATE_SHORTEST: Span = Span::from_millis(50);
 /// While commits follow one another without a pause, a slice is removed for every so many tasks that end: twice
 /// as many leave as come.
 const TASKS_PER_SLICE: u64 = 250;
+/// How long a slice waits for what is being brought back, when no commit comes before.
+const PUT_OFF: Duration = Duration::from_millis(5);
 
 /// The trimming of one store.
 pub struct Trimming {
     live: Arc<Live>,
     clock: Clock,
     sweeper: Sweeper,
+    sparing: Sparing,
     /// Tasks that have ended since the last round.
     ended: u64,
     /// Tasks that have ended since the last slice.
@@ -41,12 +45,24 @@ pub struct Trimming {
     oldest: Option<Time>,
     /// What the round that is going on keeps. There is one at the start.
     round: Option<Retention>,
+    /// Whether the last slice was put off, because something is being brought back.
+    is_put_off: bool,
 }
 
 impl Trimming {
     /// Trims as the configuration says.
-    pub fn new(live: Arc<Live>, clock: Clock, sweeper: Sweeper) -> Self {
-        let mut trimming = Self { live, clock, sweeper, ended: 0, since_slice: 0, oldest: None, round: None };
+    pub fn new(live: Arc<Live>, clock: Clock, sweeper: Sweeper, sparing: Sparing) -> Self {
+        let mut trimming = Self {
+            live,
+            clock,
+            sweeper,
+            sparing,
+            ended: 0,
+            since_slice: 0,
+            oldest: None,
+            round: None,
+            is_put_off: false,
+        };
         trimming.begin();
         trimming
     }
@@ -72,7 +88,7 @@ impl Trimming {
     /// How long there is nothing to do; none: until something ends.
     pub fn rest(&self) -> Option<Duration> {
         if self.round.is_some() {
-            return Some(Duration::ZERO);
+            return Some(if self.is_put_off { PUT_OFF } else { Duration::ZERO });
         }
         let age = self.live.config().retention.age;
         let oldest = self.oldest.filter(|_| age > Span::ZERO)?;
@@ -102,7 +118,10 @@ impl Trimming {
         }
         let Some(retention) = self.round else { return };
         self.since_slice = 0;
-        match store.trim(&retention) {
+        let trimmed = self.sparing.unless_spared(|| store.trim(&retention));
+        self.is_put_off = trimmed.is_none();
+        let Some(trimmed) = trimmed else { return };
+        match trimmed {
             Ok(trimmed) => {
                 self.sweep(trimmed.tasks);
                 if !trimmed.more {

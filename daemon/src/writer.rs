@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use crate::engine::Response;
 use crate::sessions::SessionLink;
+use crate::spared::Spared;
 use crate::statistics::{Picture, Statistics};
 use crate::trimming::Trimming;
 
@@ -28,6 +29,8 @@ pub struct Outgoing {
     pub picture: Picture,
     pub responses: Vec<Response>,
     pub effects: Vec<Effect>,
+    /// What the batch brings back: not trimmed before it is committed.
+    pub spared: Vec<Spared>,
 }
 
 /// A batch is durable.
@@ -94,13 +97,14 @@ impl<S: Store> Writer<S> {
                 }
             };
             last = outgoing.through.max(last);
-            let Outgoing { mut batch, through, picture, responses, effects } = outgoing;
+            let Outgoing { mut batch, through, picture, responses, effects, spared } = outgoing;
             if let Some(event) = batch.events.last() {
                 batch.figures = self.statistics.write().distributions.due(event.time);
             }
             if !batch.is_empty() {
                 full = self.commit(&batch, full);
             }
+            drop(spared);
             let events = Arc::new(batch.events);
             // Before anybody hears of it: whoever is told that a task is there finds it in the figures.
             self.statistics.write().note(&events, picture);
