@@ -5,6 +5,7 @@
 #[expect(dead_code, reason = "each test uses a part of the kit")]
 mod kit;
 
+use kit::http::{ask, ask_with};
 use kit::page::{Typed, commands};
 use kit::{Daemon, PATIENCE, program};
 use orchd_model::TaskSpec;
@@ -58,36 +59,6 @@ fn routed() -> BTreeSet<String> {
         name.split(',').next().unwrap().to_owned()
     });
     names.map(|name| path_of(&name)).collect()
-}
-
-/// An answer to one request.
-#[derive(Debug)]
-struct Answer {
-    status: u16,
-    head: String,
-    body: String,
-}
-
-/// Sends one request on a connection of its own, closes the sending side, and reads until the end.
-fn ask(daemon: &Daemon, method: &str, path: &str, body: &str) -> Answer {
-    ask_with(daemon, method, path, "application/json", body)
-}
-
-fn ask_with(daemon: &Daemon, method: &str, path: &str, kind: &str, body: &str) -> Answer {
-    let mut stream = UnixStream::connect(daemon.socket()).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    let length = body.len();
-    let head = format!(
-        "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: {kind}\r\n\
-         content-length: {length}\r\n\r\n"
-    );
-    stream.write_all((head + body).as_bytes()).unwrap();
-    stream.shutdown(Shutdown::Write).unwrap();
-    let mut text = String::new();
-    stream.read_to_string(&mut text).unwrap();
-    let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{method} {path}: {text:?}"));
-    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-    Answer { status, head: head.to_lowercase(), body: body.to_owned() }
 }
 
 /// Checks a value against a schema of the document.

@@ -122,12 +122,12 @@ fn a_page_is_readable_on_wide_and_narrow_screens_in_light_and_dark_whatever_is_i
         "MMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMM",
         "a b c d e f g h i j k l m n o p q r s t u v w x y z a b c d e f g h i j k l m n o p",
         "العربية עברית",
-        "\u{202e}drow",
+        "&amp;&#x202e;drow",
         &"x".repeat(256),
         "e\u{301}\u{301}\u{301}\u{301}",
         "-->",
         "</style>",
-        "tab\there",
+        "{{ not_a_template",
     ];
     let task = |place: usize| {
         let after = place

@@ -5,6 +5,7 @@
 //! in `ORCHD_STATE_DIR`, tasks in `ORCHD_SOCKET`. That is how [`Daemon`] finds what there is left to end.
 //! Nothing here waits for a time to pass: [`until`] looks again and again, and gives up after [`PATIENCE`].
 
+pub mod http;
 pub mod page;
 pub mod process;
 pub mod program;

@@ -242,7 +242,7 @@ impl SpecOptions {
 /// Reads a spec with all its checks.
 pub(crate) fn spec_of(value: Value) -> Result<TaskSpec, Failure> {
     let spec: TaskSpec = serde_json::from_value(value).map_err(|error| Failure::Usage(error.to_string()))?;
-    spec.check_limits().map_err(|refusal| Failure::Usage(refusal.to_string()))?;
+    spec.check_new().map_err(|refusal| Failure::Usage(refusal.to_string()))?;
     Ok(spec)
 }
 

@@ -40,6 +40,7 @@ mod status;
 mod suggest;
 mod time;
 mod unique;
+mod unseen;
 mod workflow;
 
 pub use allotment::{Allotment, CpuBound, JobserverStyle, OverMemory};
@@ -73,4 +74,5 @@ pub use status::Status;
 pub use suggest::nearest;
 pub use time::{Span, Time};
 pub use unique::UniqueNames;
+pub use unseen::check_seen;
 pub use workflow::{FailFast, WorkflowMetrics, WorkflowSpec, WorkflowStatus};

@@ -4,8 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
-use unicode_general_category::{GeneralCategory, get_general_category};
 
+use crate::unseen::{is_unseen, said, shown};
 use crate::{Amount, Code, Rate, Refusal, Span, bytes, limits};
 
 /// `type:identifier`, for example `database:main`. Both parts are checked: no colon, comma, equals sign or white
@@ -233,25 +233,9 @@ fn check_part(what: &str, part: &str) -> Result<(), Refusal> {
     let is_wrong = |c: &char| matches!(c, ':' | ',' | '=') || c.is_whitespace() || is_unseen(*c);
     if let Some(c) = part.chars().find(is_wrong) {
         return Err(Refusal::new(Code::Malformed, format!("a {what} must not contain {}", said(c)))
-            .value(part.chars().flat_map(shown).collect::<String>()));
+            .value(shown(part)));
     }
     Ok(())
-}
-
-/// Whether it leaves no trace of its own, or turns the others round: two names would look like one.
-fn is_unseen(c: char) -> bool {
-    matches!(get_general_category(c), GeneralCategory::Control | GeneralCategory::Format)
-}
-
-/// A character as a message names it.
-fn said(c: char) -> String {
-    if is_unseen(c) { format!("the invisible character {c:?}") } else { format!("{c:?}") }
-}
-
-/// A character as it can be shown.
-fn shown(c: char) -> impl Iterator<Item = char> {
-    let (plain, escaped) = if is_unseen(c) { (None, Some(c.escape_unicode())) } else { (Some(c), None) };
-    plain.into_iter().chain(escaped.into_iter().flatten())
 }
 
 impl fmt::Display for ResourceName {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
-use crate::{Code, DefinitionRun, Refusal, Span, TaskSpec, WorkflowSpec, limits, nearest};
+use crate::{Code, DefinitionRun, Refusal, Span, TaskSpec, WorkflowSpec, check_seen, limits, nearest};
 
 /// What happens at a tick while the run of an earlier one has not ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -127,12 +127,10 @@ impl ScheduleSpec {
             let message = format!("a name has 1 to {} bytes", limits::NAME_BYTES);
             return Err(Refusal::new(Code::Malformed, message).value(&self.name));
         }
-        if self.name.contains('/') || self.name.chars().any(char::is_control) {
-            return Err(malformed(
-                "the name of a schedule has no slash and no control character",
-                &self.name,
-            ));
+        if self.name.contains('/') {
+            return Err(malformed("the name of a schedule has no slash", &self.name));
         }
+        check_seen("name", &self.name)?;
         if self.name.parse::<u64>().is_ok() {
             return Err(malformed("the name of a schedule is no number", &self.name).hint("numbers are ids"));
         }

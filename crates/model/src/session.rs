@@ -6,7 +6,7 @@ use std::convert::Infallible;
 use std::fmt;
 use std::str::FromStr;
 
-use crate::{Code, Refusal, SessionId, limits, nearest};
+use crate::{Code, Refusal, SessionId, check_seen, limits, nearest};
 
 /// How the tasks of a session follow each other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -149,9 +149,7 @@ impl SessionSpec {
         if self.name.is_empty() || self.name.len() > limits::NAME_BYTES {
             return Err(malformed(&format!("a name has 1 to {} bytes", limits::NAME_BYTES), &self.name));
         }
-        if self.name.chars().any(char::is_control) {
-            return Err(malformed("a name has no control characters", &self.name));
-        }
+        check_seen("name", &self.name)?;
         if self.name.parse::<u64>().is_ok() {
             let refusal = malformed("a session's name must not be a number", &self.name);
             return Err(refusal.hint("numbers are ids"));
@@ -179,7 +177,7 @@ mod tests {
         assert_eq!(check(spec("nightly", Some(1), SessionMode::Sequential)), Ok(()));
         assert_eq!(check(spec("7", None, SessionMode::Parallel)), Err(Some("7".to_owned())));
         assert_eq!(check(spec("", None, SessionMode::Parallel)), Err(Some(String::new())));
-        assert_eq!(check(spec("a\nb", None, SessionMode::Parallel)), Err(Some("a\nb".to_owned())));
+        assert_eq!(check(spec("a\nb", None, SessionMode::Parallel)), Err(Some("a\\u{a}b".to_owned())));
         assert_eq!(check(spec("x", Some(0), SessionMode::Priority)), Err(Some("0".to_owned())));
         assert_eq!(check(spec("x", Some(2), SessionMode::Sequential)), Err(Some("2".to_owned())));
     }

@@ -11,9 +11,10 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::spec_json::SpecFields;
+use crate::unseen::is_unseen;
 use crate::{
     Claim, Code, Dependency, Env, Foreach, Indices, Priority, Refusal, RetrySpec, SessionId, SessionRef,
-    Span, Time, WorkflowId, limits,
+    Span, Time, WorkflowId, check_seen, limits,
 };
 
 /// What a task does.
@@ -93,7 +94,7 @@ impl Body {
         }
     }
 
-    /// The name that a task gets when its user gives none.
+    /// The name that a task gets when its user gives none; without what cannot be seen.
     #[must_use]
     pub fn default_name(&self) -> String {
         let name = match self {
@@ -105,7 +106,7 @@ impl Body {
             Self::Handler { .. } => self.handler().unwrap_or_default(),
             Self::Milestone => "milestone".to_owned(),
         };
-        truncated(name, limits::NAME_BYTES)
+        truncated(name.replace(is_unseen, ""), limits::NAME_BYTES)
     }
 }
 
@@ -340,17 +341,19 @@ impl TaskSpec {
     /// Checks what a new task may not ask for, though one that was stored by an earlier orchd may have it.
     ///
     /// # Errors
-    /// `malformed` for a limit of no time.
-    pub fn check_limits(&self) -> Result<(), Refusal> {
-        self.limit_mistakes().into_iter().next().map_or(Ok(()), |(_, refusal)| Err(refusal))
+    /// `malformed` for a limit of no time, and for a name or a tag in which something cannot be seen.
+    pub fn check_new(&self) -> Result<(), Refusal> {
+        self.mistakes_of_new().into_iter().next().map_or(Ok(()), |(_, refusal)| Err(refusal))
     }
 
-    /// The limits of no time at all, each with its field.
+    /// Everything of that which is wrong, each with the field that says so.
     #[must_use]
-    pub fn limit_mistakes(&self) -> Vec<(&'static str, Refusal)> {
+    pub fn mistakes_of_new(&self) -> Vec<(&'static str, Refusal)> {
         let limits = [("timeout", self.timeout), ("deadline", self.deadline)];
-        let mistake = |(what, limit)| Some((what, check_limit_of_time(what, limit).err()?));
-        limits.into_iter().filter_map(mistake).collect()
+        let limits = limits.map(|(field, limit)| (field, check_limit_of_time(field, limit)));
+        let tags = self.tags.iter().map(|tag| ("tags", check_seen("tag", tag)));
+        let checks = limits.into_iter().chain([("name", check_seen("name", &self.name))]).chain(tags);
+        checks.filter_map(|(field, check)| Some((field, check.err()?))).collect()
     }
 }
 
@@ -415,6 +418,20 @@ mod tests {
     fn misspelt_fields_are_named_with_a_suggestion() {
         let error = read(r#"{"comand":["true"]}"#).unwrap_err();
         assert!(error.contains("comand") && error.contains("command"), "{error}");
+    }
+
+    #[test]
+    fn what_cannot_be_seen_in_a_name_is_refused_of_a_new_task_and_read_of_a_stored_one() {
+        let wrong = |json: &str| {
+            let mistakes = read(json).unwrap().mistakes_of_new();
+            mistakes.into_iter().map(|(field, refusal)| (field, refusal.value)).collect::<Vec<_>>()
+        };
+        let escaped = |value: &str| Some(value.to_owned());
+        assert_eq!(
+            wrong("{\"shell\":\"true\",\"name\":\"a\u{200b}\",\"tags\":[\"b\",\"c\u{ad}d\"]}"),
+            [("name", escaped("a\\u{200b}")), ("tags", escaped("c\\u{ad}d"))]
+        );
+        assert_eq!(wrong("{\"shell\":\"\u{feff}true\"}"), [], "nobody gave this name");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use std::fmt;
 
 use crate::spec::check_limit_of_time;
-use crate::{Code, HookSpec, Refusal, SessionRef, Span, TaskSpec, limits};
+use crate::{Code, HookSpec, Refusal, SessionRef, Span, TaskSpec, check_seen, limits};
 
 /// What a workflow does after its first final failure.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -130,6 +130,7 @@ impl WorkflowSpec {
             )
             .value(&self.name));
         }
+        check_seen("name", &self.name)?;
         if !(1..=limits::WORKFLOW_TASKS).contains(&tasks) {
             let code = if tasks == 0 { Code::Malformed } else { Code::TooLarge };
             let refusal = Refusal::new(code, format!("a workflow has 1 to {} tasks", limits::WORKFLOW_TASKS));

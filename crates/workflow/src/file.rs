@@ -1,6 +1,6 @@
 //! A workflow file as a whole: its keys, its tasks, and the checks that need all of them.
 
-use orchd_model::{DependencyTarget, FailFast, Span, WorkflowSpec, limits, task_of_element};
+use orchd_model::{DependencyTarget, FailFast, Span, WorkflowSpec, check_seen, limits, task_of_element};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -164,6 +164,8 @@ fn top_key(spec: &mut WorkflowSpec, entry: &Entry, report: &mut Report) {
                         node.at,
                         format!("a name has 1 to {} bytes: {}", limits::NAME_BYTES, shown(&name)),
                     );
+                } else if let Err(refusal) = check_seen("name", &name) {
+                    report.refused(node.at, "name", &refusal);
                 }
                 spec.name = name;
             }

@@ -134,7 +134,7 @@ impl Defaults {
         }
         let Self { retry, timeout, env, cwd, .. } = defaults.clone();
         let spec = TaskSpec { retry, timeout, env: env.into(), cwd, ..TaskSpec::new(Body::Milestone) };
-        let mistakes = spec.mistakes().into_iter().chain(spec.limit_mistakes());
+        let mistakes = spec.mistakes().into_iter().chain(spec.mistakes_of_new());
         tell(mistakes, "defaults", (entries.unwrap_or_default(), node.at), &told, report);
         defaults
     }
@@ -283,7 +283,7 @@ fn check_spec(spec: &TaskSpec, node: &Node, entries: &[Entry], told: &[&str], re
         report.add(node.at, format!("a task is at most {} bytes: {}", limits::SPEC_BYTES, shown(&spec.name)));
         return;
     }
-    let mistakes = spec.mistakes().into_iter().chain(spec.limit_mistakes());
+    let mistakes = spec.mistakes().into_iter().chain(spec.mistakes_of_new());
     tell(mistakes, &format!("task {}", shown(&spec.name)), (entries, node.at), told, report);
 }
 

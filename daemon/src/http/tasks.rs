@@ -108,7 +108,7 @@ pub fn check(spec: &TaskSpec) -> Result<(), Refusal> {
     if let Some(cwd) = spec.cwd.as_deref().filter(|cwd| !cwd.starts_with('/')) {
         return Err(Refusal::new(Code::Malformed, "a directory must be absolute").value(cwd));
     }
-    spec.check_limits()?;
+    spec.check_new()?;
     crate::compute::check_expressions(spec)?;
     spec.when.as_deref().map_or(Ok(()), orchd_workflow::check_expression)
 }
