@@ -10,6 +10,26 @@ use kit::http::ask;
 use serde_json::{Value, json};
 
 #[test]
+fn a_scope_is_named_by_a_number_or_by_a_name() {
+    let daemon = Daemon::start(1);
+    let workflow = "{\"name\": \"w\", \"tasks\": [{\"name\": \"a\", \"shell\": \"true\", \"hold\": true}]}";
+    assert_eq!(ask(&daemon, "POST", "/v1/workflows", workflow).status, 200);
+    assert_eq!(ask(&daemon, "POST", "/v1/sessions", "{\"name\": \"s\"}").status, 200);
+    for scope in ["{\"workflow\": 1}", "{\"workflow\": \"w\"}", "{\"session\": 1}", "{\"session\": \"s\"}"] {
+        for target in ["/v1/pause", "/v1/resume"] {
+            let answer = ask(&daemon, "POST", target, scope);
+            assert_eq!(answer.status, 200, "{target} {scope}: {answer:?}");
+        }
+    }
+    let cancelled = ask(&daemon, "POST", "/v1/tasks/cancel", "{\"workflow\": 1}");
+    assert!(cancelled.body.contains("\"status\":\"cancelled\""), "{cancelled:?}");
+    let unknown = ask(&daemon, "POST", "/v1/pause", "{\"workflow\": 4711}");
+    assert_eq!(unknown.status, 404, "{unknown:?}");
+    let other = ask(&daemon, "POST", "/v1/pause", "{\"workflow\": [1]}");
+    assert!(other.status == 400 && other.body.contains("a name or an id"), "{other:?}");
+}
+
+#[test]
 fn names_in_which_something_cannot_be_seen_are_refused_as_those_of_resources_are() {
     let daemon = Daemon::start(1);
     let task = "{\"name\": \"a\", \"shell\": \"true\"}";

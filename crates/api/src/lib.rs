@@ -11,6 +11,7 @@ mod definition;
 mod event;
 mod hook;
 mod log;
+mod name_or_id;
 mod named_session;
 pub mod openapi;
 mod operate;

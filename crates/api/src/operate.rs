@@ -6,6 +6,8 @@ use orchd_model::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::name_or_id::{self, NameOrId};
+
 /// Which tasks are meant: `ids`, or `all`, or a label; several labels mean the tasks that have them all. Anything but
 /// `ids` selects only what has not ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -18,10 +20,12 @@ pub struct Selector {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tag: Option<String>,
     /// Those of this session (name or id).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "name_or_id::optional", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<NameOrId>")]
     pub session: Option<String>,
     /// Those of this workflow (name or id).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "name_or_id::optional", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<NameOrId>")]
     pub workflow: Option<String>,
     /// All.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -222,10 +226,12 @@ struct WaitFields {
     #[serde(default)]
     tag: Option<String>,
     /// Those of this session (name or id).
-    #[serde(default)]
+    #[serde(default, deserialize_with = "name_or_id::optional")]
+    #[schemars(with = "Option<NameOrId>")]
     session: Option<String>,
     /// Those of this workflow (name or id).
-    #[serde(default)]
+    #[serde(default, deserialize_with = "name_or_id::optional")]
+    #[schemars(with = "Option<NameOrId>")]
     workflow: Option<String>,
     /// All that have not ended now.
     #[serde(default)]
@@ -261,10 +267,12 @@ pub struct PauseRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resource: Option<String>,
     /// A session's name or id.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "name_or_id::optional", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<NameOrId>")]
     pub session: Option<String>,
     /// A workflow's name or id.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "name_or_id::optional", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<NameOrId>")]
     pub workflow: Option<String>,
     /// Pause the resource also if it is a lock that nobody has used yet. Without it a name that is not known is refused.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]

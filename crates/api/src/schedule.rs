@@ -4,6 +4,8 @@ use orchd_model::{CatchUp, Overlap, ScheduleId, Span, TaskRange, Time, WorkflowI
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::name_or_id::{self, NameOrId};
+
 /// A schedule: work that is added again and again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Schedule {
@@ -108,5 +110,7 @@ impl TickWord {
 #[serde(deny_unknown_fields)]
 pub struct ScheduleNamed {
     /// Its name or id.
+    #[serde(deserialize_with = "name_or_id::one")]
+    #[schemars(with = "NameOrId")]
     pub schedule: String,
 }

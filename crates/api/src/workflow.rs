@@ -9,6 +9,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
+use crate::name_or_id::{self, NameOrId};
+
 /// The first line of a workflow that is sent as `application/x-ndjson`; each line after it is a task.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct WorkflowHead {
@@ -91,6 +93,8 @@ pub struct WorkflowAdded {
 #[serde(deny_unknown_fields)]
 pub struct RerunRequest {
     /// Tasks of it, by their names or ids; at least one.
+    #[serde(deserialize_with = "name_or_id::several")]
+    #[schemars(with = "Vec<NameOrId>")]
     pub from: Vec<String>,
 }
 
