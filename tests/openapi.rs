@@ -140,6 +140,26 @@ fn no_body_has_a_field_that_nobody_reads() {
 }
 
 #[test]
+fn what_says_nothing_and_what_is_asked_of_nobody_is_refused() {
+    let daemon = Daemon::start(1);
+    let document = document(&daemon);
+    for (path, method) in documented(&document) {
+        let target = path.replace("{id}", "4711");
+        let answer = ask(&daemon, &method.to_uppercase(), &format!("{target}?nobody_reads_this=1"), "");
+        let what = format!("{method} {path}: {answer:?}");
+        let problem: Value = serde_json::from_str(&answer.body).expect(&what);
+        let name = json!("nobody_reads_this");
+        assert_eq!((&problem["code"], &problem["value"]), (&json!("unknown_field"), &name), "{what}");
+        assert_eq!((&problem["field"], problem["hint"].is_string()), (&name, true), "{what}");
+        if method == "post" && document["paths"][&path][&method]["requestBody"].is_null() {
+            let answer = ask(&daemon, "POST", &target, "{\"nobody_reads_this\": 1}");
+            let problem: Value = serde_json::from_str(&answer.body).expect(&what);
+            assert_eq!((&problem["code"], &problem["field"]), (&json!("unknown_field"), &name), "{answer:?}");
+        }
+    }
+}
+
+#[test]
 fn a_query_that_cannot_be_read_is_told_in_our_words() {
     let daemon = Daemon::start(1);
     for (target, value, hint) in [

@@ -10,6 +10,57 @@ use kit::http::ask;
 use serde_json::{Value, json};
 
 #[test]
+fn a_key_that_nobody_knows_is_named_with_its_path_wherever_it_stands() {
+    let daemon = Daemon::start(1);
+    let workflow = |rest: &str| format!("{{\"name\": \"w\", {rest}}}");
+    for (target, body, path, hint) in [
+        (
+            "/v1/workflows",
+            workflow("\"tasks\": [{\"shell\": \"true\"}, {\"retry\": {\"maxx\": 3}}]"),
+            "tasks[1].retry",
+            Value::Null,
+        ),
+        (
+            "/v1/workflows",
+            workflow("\"tasks\": [{\"claims\": [\"cpu=1\", {\"type\": \"cpu\", \"amout\": 1}]}]"),
+            "tasks[0].claims[1].amout",
+            json!("did you mean amount?"),
+        ),
+        (
+            "/v1/workflows",
+            workflow("\"tasks\": [], \"on_event\": [{\"evnts\": [\"*\"]}]"),
+            "on_event[0].evnts",
+            json!("did you mean events?"),
+        ),
+        (
+            "/v1/tasks",
+            "{\"dependencies\": [{\"task\": 1, \"onn\": \"failure\"}]}".to_owned(),
+            "dependencies[0].onn",
+            json!("did you mean on?"),
+        ),
+        (
+            "/v1/schedules",
+            "{\"name\": \"s\", \"every\": \"1h\", \"task\": {\"comand\": [\"true\"]}}".to_owned(),
+            "task.comand",
+            json!("did you mean command?"),
+        ),
+    ] {
+        let answer = ask(&daemon, "POST", target, &body);
+        let problem: Value = serde_json::from_str(&answer.body).unwrap();
+        let told = (&problem["code"], &problem["field"], &problem["value"], &problem["hint"]);
+        assert_eq!(told, (&json!("unknown_field"), &json!(path), &json!(path), &hint), "{answer:?}");
+    }
+    let answer = ask(&daemon, "POST", "/v1/tasks", "[{\"claims\": [{\"typ\": \"cpu\"}]}]");
+    let items: Value = serde_json::from_str(&answer.body).unwrap();
+    let error = &items[0]["error"];
+    assert_eq!(
+        (&error["code"], &error["field"]),
+        (&json!("unknown_field"), &json!("claims[0].typ")),
+        "{items}"
+    );
+}
+
+#[test]
 fn a_scope_is_named_by_a_number_or_by_a_name() {
     let daemon = Daemon::start(1);
     let workflow = "{\"name\": \"w\", \"tasks\": [{\"name\": \"a\", \"shell\": \"true\", \"hold\": true}]}";
@@ -63,4 +114,17 @@ fn names_in_which_something_cannot_be_seen_are_refused_as_those_of_resources_are
     daemon.orchctl(&["workflow", "run", "w.yaml"]).fails_with(2, &["w.yaml:1:", "a name must not contain"]);
     daemon.orchctl(&["add", "--tag", "x\u{200b}", "--", "true"]).fails_with(2, &["a tag must not contain"]);
     assert_eq!(daemon.stats().total_tasks, 0);
+}
+
+#[test]
+fn the_use_of_a_key_by_another_task_names_the_field() {
+    let daemon = Daemon::start(1);
+    let add = |line: &str| {
+        let answer = ask(&daemon, "POST", "/v1/tasks", &format!(r#"{{"key": "k", "shell": "{line}"}}"#));
+        serde_json::from_str::<Value>(&answer.body).unwrap()
+    };
+    assert_eq!(add("true")["id"], json!(1));
+    let problem = add("false");
+    let told = (&problem["code"], &problem["field"], &problem["value"]);
+    assert_eq!(told, (&json!("conflict"), &json!("key"), &json!("k")));
 }

@@ -78,8 +78,7 @@ impl Core {
                 if workflow.is_none() {
                     return refusal.of_item(index);
                 }
-                let message = format!("task {}: {}", tasks[index].spec.name, refusal.message);
-                Refusal { message, ..refusal }
+                refusal.of_task(index, &tasks[index].spec.name)
             };
             // A workflow is told of the first.
             let count = if workflow.is_some() { 1 } else { usize::MAX };
@@ -162,7 +161,7 @@ impl Core {
     ) -> Option<Verdict> {
         let (session, key) = (task.spec.session_id(), task.spec.key.as_deref()?);
         let conflict = |other: String| {
-            let refusal = Refusal::new(Code::Conflict, "another task has this key").value(key);
+            let refusal = Refusal::new(Code::Conflict, "another task has this key").field("key").value(key);
             Verdict::Refused(Box::new(
                 refusal.hint(format!("{other} was added with the same key and another spec")),
             ))

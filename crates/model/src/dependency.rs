@@ -1,6 +1,8 @@
 //! Dependencies: which task must end first, and how.
 
 use schemars::JsonSchema;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -65,7 +67,7 @@ impl FromStr for On {
 
 /// The task that an edge points to: an id, or the `ref` or name of a task in the same submission.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "a task's id or name")]
 pub enum DependencyTarget {
     /// A task that exists.
     Id(TaskId),
@@ -129,15 +131,27 @@ impl<'de> Deserialize<'de> for Dependency {
             #[serde(default)]
             on: On,
         }
-        #[derive(Deserialize)]
-        #[serde(untagged, expecting = "a dependency: an id, a name, or {task, on}")]
-        enum Written {
-            Target(DependencyTarget),
-            Fields(Fields),
+        struct Written;
+        impl<'de> Visitor<'de> for Written {
+            type Value = Dependency;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a dependency: an id, a name, or {task, on}")
+            }
+
+            fn visit_u64<E: Error>(self, id: u64) -> Result<Dependency, E> {
+                Ok(TaskId(id).into())
+            }
+
+            fn visit_str<E: Error>(self, name: &str) -> Result<Dependency, E> {
+                Ok(Dependency { task: DependencyTarget::Name(name.to_owned()), on: On::Success })
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Dependency, A::Error> {
+                let Fields { task, on } = Fields::deserialize(MapAccessDeserializer::new(map))?;
+                Ok(Dependency { task, on })
+            }
         }
-        Ok(match Written::deserialize(deserializer)? {
-            Written::Target(task) => Self { task, on: On::Success },
-            Written::Fields(Fields { task, on }) => Self { task, on },
-        })
+        deserializer.deserialize_any(Written)
     }
 }

@@ -131,7 +131,19 @@ mod tests {
                 "claims: no such word: rea\nhint: did you mean read?",
             ),
             (r#""claims": [{"typ": "cpu"}]"#, "claims: no such field: typ\nhint: did you mean type?"),
-            (r#""dependencies": [1.5]"#, "dependencies: a dependency: an id, a name, or {task, on}"),
+            (r#""dependencies": [1.5]"#, "dependencies: not a dependency: an id, a name, or {task, on}: 1.5"),
+            (
+                r#""dependencies": [{"task": 1, "onn": "failure"}]"#,
+                "dependencies: no such field: onn\nhint: did you mean on?",
+            ),
+            (r#""dependencies": [{"task": []}]"#, "dependencies: a task's id or name"),
+            (r#""session": []"#, "session: a session's name or id"),
+            (
+                r#""foreach": 5"#,
+                "foreach: not a list, an expression that gives one, or {\"array\": \"1-10\"}: 5",
+            ),
+            (r#""foreach": {"arry": "1-2"}"#, "foreach: no such field: arry\nhint: did you mean array?"),
+            (r#""foreach": {"array": "x"}"#, "foreach: not a range of indices: x\nhint: A-B or"),
         ] {
             let text = format!("{{{field}}}");
             let of_text = serde_json::from_str::<TaskSpec>(&text).unwrap_err().to_string();

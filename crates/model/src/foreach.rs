@@ -4,8 +4,11 @@
 //! array of them, and ends with the list of their results when the last has ended.
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{Error, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
+use std::fmt;
 use std::sync::Arc;
 
 use crate::{Body, Code, Indices, Refusal, TaskSpec, limits};
@@ -14,7 +17,7 @@ use crate::{Body, Code, Indices, Refusal, TaskSpec, limits};
 const INDEX_BYTES: usize = 24;
 
 /// Where the elements come from. In JSON an expression, a list, or `{"array": "1-10"}`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Foreach {
     /// An expression over parameters and the results of dependencies that gives a list.
@@ -26,6 +29,38 @@ pub enum Foreach {
         /// From which to which.
         array: Indices,
     },
+}
+
+impl<'de> Deserialize<'de> for Foreach {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Range {
+            array: Indices,
+        }
+        struct Written;
+        impl<'de> Visitor<'de> for Written {
+            type Value = Foreach;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list, an expression that gives one, or {\"array\": \"1-10\"}")
+            }
+
+            fn visit_str<E: Error>(self, expression: &str) -> Result<Foreach, E> {
+                Ok(Foreach::Expression(expression.to_owned()))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<Foreach, A::Error> {
+                Arc::deserialize(SeqAccessDeserializer::new(items)).map(Foreach::Items)
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, range: A) -> Result<Foreach, A::Error> {
+                let Range { array } = Range::deserialize(MapAccessDeserializer::new(range))?;
+                Ok(Foreach::Array { array })
+            }
+        }
+        deserializer.deserialize_any(Written)
+    }
 }
 
 /// The task that a name such as `a[3]` names an element of, if that has any.

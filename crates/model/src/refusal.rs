@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-use crate::limits;
+use crate::{limits, unseen};
 
 /// The stable, machine-readable cause of a [`Refusal`]. Codes are never renamed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -110,6 +110,9 @@ pub struct Refusal {
     pub code: Code,
     /// What is wrong, a lower-case fragment.
     pub message: String,
+    /// Where it stands in what was sent: `tasks[2].claims[0].mode`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub field: Option<String>,
     /// The offending value as it was given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value: Option<String>,
@@ -130,7 +133,15 @@ const VALUE_SHOWN_CHARS: usize = 200;
 impl Refusal {
     /// A refusal with a code and a message.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), value: None, hint: None, item: None, more: Box::default() }
+        Self {
+            code,
+            message: message.into(),
+            field: None,
+            value: None,
+            hint: None,
+            item: None,
+            more: Box::default(),
+        }
     }
 
     /// That there is no such task.
@@ -169,6 +180,13 @@ impl Refusal {
     const TASKS: &str =
         "orchctl list --limit 0 shows the tasks there are; those that ended long ago are removed";
 
+    /// Says where it stands.
+    #[must_use]
+    pub fn field(mut self, field: impl Into<String>) -> Self {
+        self.field = Some(field.into());
+        self
+    }
+
     /// Names the offending value.
     #[must_use]
     pub fn value(mut self, value: impl Into<String>) -> Self {
@@ -185,6 +203,14 @@ impl Refusal {
     #[must_use]
     pub fn of_item(mut self, index: usize) -> Self {
         self.item = Some(index + 1);
+        self
+    }
+
+    /// Says which task of a workflow it is about: by its name, as people know it, and where it stands, from 0.
+    #[must_use]
+    pub fn of_task(mut self, place: usize, name: &str) -> Self {
+        self.message = format!("task {}: {}", unseen::shown(name), self.message);
+        self.field = self.field.map(|field| format!("tasks[{place}].{field}"));
         self
     }
 

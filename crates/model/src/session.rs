@@ -93,7 +93,7 @@ impl fmt::Display for SessionStatus {
 
 /// A session as users name it. In JSON a number or a name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "a session's name or id")]
 pub enum SessionRef {
     /// By its id.
     Id(SessionId),

@@ -7,8 +7,9 @@ use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use orchd_api::{MEDIA_TYPE, Problem};
 use orchd_model::{Code, Refusal};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_path_to_error::{Path, Segment};
 
 /// A refusal on its way to the client.
 pub struct Refused(pub Refusal);
@@ -87,14 +88,14 @@ pub async fn bytes<S: Send + Sync>(request: Request, state: &S) -> Result<bytes:
 /// Reads a JSON document.
 ///
 /// # Errors
-/// `malformed` with the position.
+/// `unknown_field` with the path of the key, or `malformed` with the position.
 pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
     serde_json::from_slice(bytes).map_err(|error| {
         let place = format!(" at line {} column {}", error.line(), error.column());
         let text = error.to_string();
         let text = text.strip_suffix(&place).unwrap_or(&text);
-        if let Some(refusal) = unknown_field("the body", text) {
-            return refusal;
+        if let Some(unknown) = Unknown::told_by(text) {
+            return unknown.refusal("the body", place_of::<T>(bytes).as_ref());
         }
         let refusal = |what: &str| {
             Refusal::new(Code::Malformed, "the JSON cannot be read").value(format!("{what}{place}"))
@@ -104,6 +105,14 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
             None => refusal(text),
         }
     })
+}
+
+/// Where reading a document of this type stops, as the names and places on the way there. It is read once more for that, so
+/// that what is right costs nothing.
+pub fn place_of<T: DeserializeOwned>(bytes: &[u8]) -> Option<Path> {
+    let read: Result<T, _> =
+        serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_slice(bytes));
+    read.err().map(|error| error.path().clone())
 }
 
 /// What only a workflow file has, and what does it in a request.
@@ -116,19 +125,56 @@ const OF_FILES: [(&str, &str); 6] = [
     ("description", "only files have it"),
 ];
 
-/// What is refused of a name that is no field: `text` is what the reader says of it, with all names that there are.
-fn unknown_field(whole: &str, text: &str) -> Option<Refusal> {
-    let (name, known) = text.strip_prefix("unknown field `")?.split_once('`')?;
-    let known: Vec<&str> = known.split('`').skip(1).step_by(2).collect();
-    let refusal = Refusal::new(Code::UnknownField, format!("{whole} has no such field")).value(name);
-    let of_files = OF_FILES.iter().find(|(key, _)| *key == name && known.contains(&"fail_fast"));
-    Some(match (of_files, orchd_model::nearest(name, known.iter().copied())) {
-        (Some((_, hint)), _) => refusal.hint(*hint),
-        (None, Some(near)) => refusal.hint(format!("did you mean {near}?")),
-        (None, None) if known.is_empty() => refusal,
-        (None, None) => refusal.hint(format!("it has: {}", known.join(", "))),
-    })
+/// A name that is no field, as whoever read the document tells it.
+pub struct Unknown<'e> {
+    name: &'e str,
+    /// What its writer may have meant, if that is told.
+    hint: Option<&'e str>,
+    /// All names that there are, if those are told.
+    known: Vec<&'e str>,
 }
+
+impl<'e> Unknown<'e> {
+    /// What `text` says of such a name, in the words of serde or of a task spec, if it is about one.
+    pub fn told_by(text: &'e str) -> Option<Self> {
+        let of_serde = text.strip_prefix("unknown field `").and_then(|rest| rest.split_once('`'));
+        if let Some((name, known)) = of_serde {
+            let known = known.split('`').skip(1).step_by(2).collect();
+            return Some(Self { name, hint: None, known });
+        }
+        let (what, hint) =
+            text.split_once("\nhint: ").map_or((text, None), |(what, hint)| (what, Some(hint)));
+        let (whose, name) = what.split_once("no such field: ")?;
+        let is_field = |field: &str| field.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+        let is_told = whose == "a task spec has " || whose.strip_suffix(": ").is_some_and(is_field);
+        is_told.then(|| Self { name, hint, known: Vec::new() })
+    }
+
+    /// The refusal of it. `place`: where reading stopped.
+    pub fn refusal(self, whole: &str, place: Option<&Path>) -> Refusal {
+        let Self { name, hint, known } = self;
+        let path = match place.and_then(|place| Some((place.to_string(), place.iter().next_back()?))) {
+            None => name.to_owned(),
+            Some((path, Segment::Map { key })) if key == name => path,
+            Some((path, _)) => format!("{path}.{name}"),
+        };
+        let refusal = Refusal::new(Code::UnknownField, format!("{whole} has no such field"));
+        let refusal = refusal.field(&*path).value(path);
+        let of_files = OF_FILES.iter().find(|(key, _)| *key == name && known.contains(&"fail_fast"));
+        let near = || orchd_model::nearest(name, known.iter().copied());
+        let hint = of_files.map(|(_, hint)| *hint).or(hint).map(str::to_owned);
+        match hint.or_else(|| near().map(|near| format!("did you mean {near}?"))) {
+            Some(hint) => refusal.hint(hint),
+            None if known.is_empty() => refusal,
+            None => refusal.hint(format!("it has: {}", known.join(", "))),
+        }
+    }
+}
+
+/// A body that says nothing.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Nothing {}
 
 /// The query part of the URI; what is wrong with it is a problem document.
 pub struct Query<T>(pub T);
@@ -152,10 +198,8 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
 /// What is wrong with a query, in our words: `text` is what the reader of queries says of it.
 fn unreadable_query(text: &str, given: &[(String, String)]) -> Refusal {
     let refusal = |what: &str| Refusal::new(Code::Malformed, "the query cannot be read").value(what);
-    if let Some(refusal) =
-        text.rfind("unknown field `").and_then(|at| unknown_field("the query", &text[at..]))
-    {
-        return refusal;
+    if let Some(unknown) = text.rfind("unknown field `").and_then(|at| Unknown::told_by(&text[at..])) {
+        return unknown.refusal("the query", None);
     }
     let Some((name, error)) = text.rsplit_once("query string: ").and_then(|(_, text)| text.split_once(": "))
     else {

@@ -24,6 +24,7 @@ mod pages;
 mod places;
 mod progress;
 mod publish;
+mod queries;
 mod report;
 mod rest;
 
@@ -233,6 +234,7 @@ fn router(shell: Arc<Shell>) -> Router {
         .route(routes::SHUTDOWN, post(operate::shutdown))
         .fallback(answer::no_such_route)
         .method_not_allowed_fallback(answer::no_such_method)
+        .layer(axum::middleware::from_fn(queries::refuse_unread))
         .layer(axum::middleware::from_fn_with_state(Arc::clone(&shell), guard::guard))
         .layer(DefaultBodyLimit::max(limits::BODY_BYTES))
         .with_state(shell)

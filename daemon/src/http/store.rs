@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::Shell;
-use super::answer::{Answered, Body, json};
+use super::answer::{Answered, Body, Nothing, json};
 use crate::damage;
 
 /// Copies the store to a new file. Commits go on meanwhile.
@@ -37,7 +37,7 @@ pub async fn backup(State(shell): State<Arc<Shell>>, Body(request): Body<BackupR
 }
 
 /// Looks for damage.
-pub async fn check(State(shell): State<Arc<Shell>>) -> Answered<StoreCheck> {
+pub async fn check(State(shell): State<Arc<Shell>>, Body(_): Body<Option<Nothing>>) -> Answered<StoreCheck> {
     let problem = match apart(&shell, |history| history.check()).await? {
         Ok(()) => None,
         Err(error @ StoreError::Corrupt(_)) => Some(damage::advice(&error)),

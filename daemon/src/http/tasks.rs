@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
-use super::answer::{Answered, Id, Query, Refused, bytes, json, parse};
+use super::answer::{Answered, Id, Query, Refused, Unknown, bytes, json, parse, place_of};
 use super::{Shell, cancelled, element_names, guard};
 use crate::documents;
 use crate::engine::Request as EngineRequest;
@@ -73,25 +73,22 @@ pub fn check_size(spec: &TaskSpec) -> Result<(), Refusal> {
     check_bytes(text.len())
 }
 
-/// How the reader of specs begins when a name is no field.
-const UNKNOWN_FIELD: &str = "a task spec has no such field: ";
-
 /// Reads a spec, which is for the caller to [check].
 ///
 /// # Errors
-/// `malformed` or `too_large`.
+/// `unknown_field` with the path of the key, `malformed` or `too_large`.
 pub fn parse_spec(text: &[u8]) -> Result<TaskSpec, Refusal> {
     check_bytes(text.len())?;
     serde_json::from_slice(text).map_err(|error| {
         // Positions in a document that the client did not see as such would only confuse.
         let message = error.to_string();
         let message = message.rfind(" at line ").map_or(&*message, |place| &message[..place]);
+        if let Some(unknown) = Unknown::told_by(message) {
+            return unknown.refusal("a task spec", place_of::<TaskSpec>(text).as_ref());
+        }
         let (what, hint) =
             message.split_once("\nhint: ").map_or((message, None), |(what, hint)| (what, Some(hint)));
-        let refusal = match what.strip_prefix(UNKNOWN_FIELD) {
-            Some(name) => Refusal::new(Code::UnknownField, UNKNOWN_FIELD.trim_end_matches(": ")).value(name),
-            None => Refusal::new(Code::Malformed, format!("not a task spec: {what}")),
-        };
+        let refusal = Refusal::new(Code::Malformed, format!("not a task spec: {what}"));
         match hint {
             Some(hint) => refusal.hint(hint),
             None => refusal,

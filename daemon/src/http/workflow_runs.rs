@@ -9,7 +9,7 @@ use orchd_store::Filter;
 use std::sync::Arc;
 
 use super::Shell;
-use super::answer::{Answered, Body, Id, json};
+use super::answer::{Answered, Body, Id, Nothing, json};
 use super::operate::OPEN;
 use crate::engine::Request;
 use crate::peer::Peer;
@@ -19,6 +19,7 @@ pub async fn resume(
     State(shell): State<Arc<Shell>>,
     Extension(peer): Extension<Peer>,
     Id(id): Id,
+    Body(_): Body<Option<Nothing>>,
 ) -> Answered<WorkflowAdded> {
     let workflow = own(&shell, WorkflowId(id), peer).await?;
     let stored = workflow.clone();

@@ -10,7 +10,7 @@ mod operations;
 use serde_json::{Map, Value, json};
 
 use components::Components;
-use operation::Operation;
+pub use operation::{Method, Operation};
 pub use operations::operations;
 
 /// The version of the specification that the document follows.

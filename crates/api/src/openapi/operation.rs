@@ -95,6 +95,12 @@ impl Operation {
         self
     }
 
+    /// Whether it reads its query.
+    #[must_use]
+    pub fn takes_query(&self) -> bool {
+        self.query.is_some()
+    }
+
     /// The body is a document of this type; an empty body is one without fields.
     pub(super) fn reads<T: JsonSchema>(mut self) -> Self {
         self.bodies.push((JSON, schema::<T>));
