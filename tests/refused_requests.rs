@@ -6,7 +6,9 @@
 mod kit;
 
 use kit::Daemon;
-use kit::http::ask;
+use kit::http::{ask, ask_with};
+use orchd_client::Status;
+use orchd_model::TaskSpec;
 use serde_json::{Value, json};
 
 #[test]
@@ -114,6 +116,43 @@ fn names_in_which_something_cannot_be_seen_are_refused_as_those_of_resources_are
     daemon.orchctl(&["workflow", "run", "w.yaml"]).fails_with(2, &["w.yaml:1:", "a name must not contain"]);
     daemon.orchctl(&["add", "--tag", "x\u{200b}", "--", "true"]).fails_with(2, &["a tag must not contain"]);
     assert_eq!(daemon.stats().total_tasks, 0);
+}
+
+#[test]
+fn a_template_that_cannot_be_filled_in_is_refused_when_its_workflow_is_submitted() {
+    let daemon = Daemon::start(1);
+    for (task, field, value, hint) in [
+        (r#""shell": "{{ parameters.rows""#, "shell", "{{ parameters.rows", "a literal {{"),
+        (r#""shell": "{{ parameters.row }}""#, "shell", "row", "did you mean rows?"),
+        (r#""shell": "{{ tasks.b.output }}""#, "shell", "b", "add it to the dependencies"),
+        (r#""shell": "true", "when": "1 +""#, "when", "1 +", "write an expression such as"),
+        (r#""shell": "true", "when": "result.x""#, "when", "result", "known are"),
+        (r#""shell": "true", "transform": "result | sm""#, "transform", "sm", "did you mean sum?"),
+    ] {
+        let head = r#""name": "w", "parameters": {"rows": 1}"#;
+        let tasks = [r#"{"name": "a", "shell": "true"}"#.to_owned(), format!(r#"{{"name": "x", {task}}}"#)];
+        let workflow = format!(r#"{{{head}, "tasks": [{}]}}"#, tasks.join(", "));
+        let schedule = format!(r#"{{"name": "s", "every": "1h", "workflow": {workflow}}}"#);
+        let lines = format!("{{{head}}}\n{}\n", tasks.join("\n"));
+        for (target, kind, body) in [
+            ("/v1/workflows", "application/json", &workflow),
+            ("/v1/workflows", "application/x-ndjson", &lines),
+            ("/v1/schedules", "application/json", &schedule),
+        ] {
+            let answer = ask_with(&daemon, "POST", target, kind, body);
+            let problem: Value = serde_json::from_str(&answer.body).unwrap();
+            let told = (&problem["code"], &problem["field"], &problem["value"]);
+            let field = format!("tasks[1].{field}");
+            assert_eq!(told, (&json!("malformed"), &json!(field), &json!(value)), "{target}: {answer:?}");
+            assert!(problem["hint"].as_str().unwrap().starts_with(hint), "{answer:?}");
+            assert!(problem["message"].as_str().unwrap().starts_with("task x: "), "{answer:?}");
+        }
+    }
+    // A task by itself has no templates: its braces are its own business.
+    let id =
+        daemon.submit(TaskSpec { cwd: Some("/".to_owned()), ..TaskSpec::command(["echo", "{{ .Names"]) });
+    assert_eq!(daemon.ended_task(id).status, Status::Completed);
+    assert_eq!(daemon.stats().total_tasks, 1);
 }
 
 #[test]

@@ -49,7 +49,7 @@ pub fn is_about_an_element(expression: &str) -> bool {
 /// `malformed` with the expression.
 pub fn check_value_expression(field: &str, expression: &str) -> Result<(), Refusal> {
     let malformed = |message: String, hint: &str| {
-        Err(Refusal::new(Code::Malformed, message).value(expression).hint(hint))
+        Err(Refusal::new(Code::Malformed, message).field(field).value(expression).hint(hint))
     };
     if is_template(expression) {
         return malformed(format!("{field} is an expression, not a template"), "write it without {{ }}");

@@ -79,7 +79,8 @@ fn quoted(text: &str) -> String {
 
 /// Whether a text has to be rendered.
 pub(crate) fn is_template(text: &str) -> bool {
-    text.contains("{{") || text.contains("{%")
+    // Most texts have no brace at all, which is quickly known.
+    text.contains('{') && (text.contains("{{") || text.contains("{%"))
 }
 
 /// Checks that a template parses and uses only statements that exist here; the error may know its line.

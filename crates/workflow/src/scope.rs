@@ -16,7 +16,10 @@ use crate::reference::{Reference, expression_references, references};
 use crate::template::check_expression;
 
 /// What is known of a task that others depend on.
-const TASK_FACTS: [&str; 4] = ["status", "output", "exit_code", "attempts"];
+pub(crate) const TASK_FACTS: [&str; 4] = ["status", "output", "exit_code", "attempts"];
+
+/// What helps who wants braces as they are.
+pub(crate) const LITERAL: &str = "a literal {{ or {% is written {{ '{{' }} or {{ '{%' }}";
 
 /// What the templates of one task may name.
 pub(crate) struct Scope<'s> {
@@ -34,6 +37,19 @@ pub(crate) struct Scope<'s> {
     pub(crate) element: bool,
     /// Whether it runs at the end of the workflow.
     pub(crate) finally: bool,
+}
+
+/// What is wrong with a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flaw<'r> {
+    /// There is no such parameter.
+    Parameter(&'r str),
+    /// It is no direct dependency.
+    Task(&'r str),
+    /// This is not known of a task.
+    Fact(&'r str),
+    /// Nothing begins like this.
+    Root(&'r str),
 }
 
 impl Scope<'_> {
@@ -58,11 +74,7 @@ impl Scope<'_> {
         let Content::Text(text) = &node.content else { return };
         if let Err((line, message)) = check_template(&text.text) {
             let at = within(node, line.unwrap_or(1));
-            report.add_hint(
-                at,
-                format!("template does not parse: {message}"),
-                "a literal {{ or {% is written {{ '{{' }} or {{ '{%' }}",
-            );
+            report.add_hint(at, format!("template does not parse: {message}"), LITERAL);
             return;
         }
         for part in parts(&text.text) {
@@ -113,30 +125,52 @@ impl Scope<'_> {
         of_element.chain(["workflow"].into_iter().filter(|_| self.finally))
     }
 
-    fn check_reference(&self, reference: &Reference, at: Position, sees_own: bool, report: &mut Report) {
+    /// All names that a template may begin with.
+    pub(crate) fn roots(&self) -> impl Iterator<Item = &'static str> {
+        ["parameters", "tasks"].into_iter().chain(self.more_names())
+    }
+
+    /// The parameters that it may name.
+    pub(crate) fn known_parameters(&self, sees_own: bool) -> impl Iterator<Item = &str> {
+        let own = self.own.keys().map(String::as_str).filter(move |_| sees_own);
+        self.parameters.iter().map(String::as_str).chain(own)
+    }
+
+    /// The names of what it waits for.
+    pub(crate) fn dependency_names(&self) -> impl Iterator<Item = &str> {
+        self.dependencies.iter().filter_map(name_of)
+    }
+
+    /// What is wrong with a name, as far as that is known before its task starts.
+    pub(crate) fn flaw<'r>(&self, reference: &'r Reference, sees_own: bool) -> Option<Flaw<'r>> {
         let mut parts = reference.0.iter().map(String::as_str);
-        match (parts.next(), parts.next(), parts.next()) {
-            (Some("parameters"), Some(name), _) => {
+        match (parts.next()?, parts.next(), parts.next()) {
+            ("parameters", Some(name), _) => {
                 let is_known = self.parameters.contains(name) || (sees_own && self.own.contains_key(name));
-                if !is_known {
-                    let own = self.own.keys().map(String::as_str).filter(|_| sees_own);
-                    let known = self.parameters.iter().map(String::as_str).chain(own);
-                    report.unknown(at, "unknown parameter in a template", name, known);
-                }
+                (!is_known).then_some(Flaw::Parameter(name))
             }
-            (Some("tasks"), Some(name), _) if !self.depends_on(name) => self.refuse_task(name, at, report),
-            (Some("tasks"), Some(name), Some(fact)) if !TASK_FACTS.contains(&fact) => {
-                report.add_with(at, || {
-                    let hint = did_you_mean(fact, TASK_FACTS);
-                    let hint = hint.unwrap_or_else(|| format!("known are {}", TASK_FACTS.join(", ")));
-                    let message = format!("unknown fact of a task in a template: {}", shown(fact));
-                    (message, Some(format!("tasks.{}: {hint}", shown(name))))
-                });
+            ("tasks", Some(name), _) if !self.depends_on(name) => Some(Flaw::Task(name)),
+            ("tasks", Some(_), Some(fact)) if !TASK_FACTS.contains(&fact) => Some(Flaw::Fact(fact)),
+            (root, ..) => (!self.roots().any(|name| name == root)).then_some(Flaw::Root(root)),
+        }
+    }
+
+    fn check_reference(&self, reference: &Reference, at: Position, sees_own: bool, report: &mut Report) {
+        match self.flaw(reference, sees_own) {
+            None => {}
+            Some(Flaw::Parameter(name)) => {
+                report.unknown(at, "unknown parameter in a template", name, self.known_parameters(sees_own));
             }
-            (Some("parameters" | "tasks"), ..) | (None, ..) => {}
-            (Some(root), ..) if self.more_names().any(|name| name == root) => {}
-            (Some(root), ..) => report.add_with(at, || {
-                let hint = did_you_mean(root, ["parameters", "tasks"].into_iter().chain(self.more_names()))
+            Some(Flaw::Task(name)) => self.refuse_task(name, at, report),
+            Some(Flaw::Fact(fact)) => report.add_with(at, || {
+                let hint = did_you_mean(fact, TASK_FACTS);
+                let hint = hint.unwrap_or_else(|| format!("known are {}", TASK_FACTS.join(", ")));
+                let message = format!("unknown fact of a task in a template: {}", shown(fact));
+                let task = reference.0.get(1).map_or("", String::as_str);
+                (message, Some(format!("tasks.{}: {hint}", shown(task))))
+            }),
+            Some(Flaw::Root(root)) => report.add_with(at, || {
+                let hint = did_you_mean(root, self.roots())
                     .unwrap_or_else(|| "known are parameters.NAME, tasks.NAME and tasks[\"a-b\"]".to_owned());
                 (format!("unknown name in a template: {}", shown(root)), Some(hint))
             }),
@@ -144,7 +178,7 @@ impl Scope<'_> {
     }
 
     fn depends_on(&self, name: &str) -> bool {
-        self.dependencies.iter().any(|d| name_of(d) == Some(name))
+        self.dependency_names().any(|known| known == name)
     }
 
     /// A task whose results are not there.
@@ -159,7 +193,7 @@ impl Scope<'_> {
     }
 
     fn not_a_dependency(&self, name: &str) -> (String, Option<String>) {
-        let names: Vec<&str> = self.dependencies.iter().filter_map(name_of).collect();
+        let names: Vec<&str> = self.dependency_names().collect();
         let add =
             format!("add it to the dependencies of {}: only those give their results", shown(self.task));
         // tasks.a-b is tasks.a minus b.

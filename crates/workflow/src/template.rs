@@ -214,12 +214,14 @@ pub fn evaluate(when: &str, inputs: &Value) -> Result<bool, String> {
 pub fn check_expression(when: &str) -> Result<(), Refusal> {
     if is_template(when) {
         return Err(Refusal::new(Code::Malformed, "when is an expression, not a template")
+            .field("when")
             .value(when)
             .hint("write it without {{ }}"));
     }
     match jinja::expression(when) {
         Ok(_) => Ok(()),
         Err(error) => Err(Refusal::new(Code::Malformed, format!("when does not parse: {}", words(&error)))
+            .field("when")
             .value(when)
             .hint("write an expression such as tasks.NAME.output.rows > 10")),
     }

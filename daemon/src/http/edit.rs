@@ -4,6 +4,7 @@ use axum::Extension;
 use axum::extract::{Request, State};
 use orchd_api::Task;
 use orchd_model::{Code, Dependency, DependencyTarget, Refusal, TaskId, TaskSpec};
+use orchd_workflow::Submitted;
 use std::sync::Arc;
 
 use super::answer::{Answered, Id, bytes, json};
@@ -28,6 +29,19 @@ pub async fn spec(State(shell): State<Arc<Shell>>, Id(id): Id) -> Answered<TaskS
     })
 }
 
+/// Checks the templates of a task that belongs to a workflow; those of others are text.
+async fn check_templates(shell: &Arc<Shell>, task: TaskId, spec: &TaskSpec) -> Result<(), Refusal> {
+    let workflow = shell
+        .read(move |history| match history.record(task)?.and_then(|record| record.demand.workflow) {
+            Some(id) => history.workflow(id),
+            None => Ok(None),
+        })
+        .await?;
+    let Some(workflow) = workflow else { return Ok(()) };
+    let parameters = serde_json::from_str(&workflow.parameters).unwrap_or_default();
+    Submitted::new(&parameters).check(spec)
+}
+
 /// Gives a task that has not started another spec.
 pub async fn replace(
     State(shell): State<Arc<Shell>>,
@@ -38,6 +52,7 @@ pub async fn replace(
     let spec = read_spec(&bytes(request, &()).await?)?;
     guard::check_spec(&shell, &spec, peer).await?;
     let task = TaskId(id);
+    check_templates(&shell, task, &spec).await?;
     if spec.reference.is_some() {
         return Err(Refusal::new(Code::Malformed, "a task that exists has no ref").into());
     }

@@ -6,6 +6,7 @@ use orchd_api as api;
 use orchd_core::{Command, Core, NewSchedule, Reply, TickOutcome, Trigger};
 use orchd_model::{Code, DependencyTarget, Refusal, ScheduleSpec};
 use orchd_store::StoredSchedule;
+use orchd_workflow::Submitted;
 use std::sync::Arc;
 
 use super::answer::{Answered, Body, json};
@@ -38,9 +39,17 @@ pub async fn add(
         workflow.bind_compensations()?;
     }
     let adds = adds_now(&shell, &spec).await??;
-    for task in adds.task.iter().map(|task| &**task).chain(adds.workflow.iter().flat_map(|w| &w.tasks)) {
+    if let Some(task) = &adds.task {
         schedules::check(task)?;
         guard::check_spec(&shell, task, peer).await?;
+    }
+    if let Some(workflow) = &adds.workflow {
+        let mut submitted = Submitted::new(&workflow.parameters);
+        for (place, task) in workflow.tasks.iter().enumerate() {
+            let checked = schedules::check(task).and_then(|()| submitted.check(task));
+            checked.map_err(|refusal| refusal.of_task(place, &task.name))?;
+            guard::check_spec(&shell, task, peer).await?;
+        }
     }
     let adds = Arc::new(adds);
     let added = Arc::clone(&adds);
@@ -80,12 +89,8 @@ fn check_claims(core: &Core, adds: &ScheduleSpec) -> Result<(), Refusal> {
         core.check_claims_of(task)?;
     }
     let tasks = adds.workflow.iter().flat_map(|workflow| &workflow.tasks);
-    tasks.into_iter().try_for_each(|task| {
-        let of_task = |refusal: Refusal| {
-            let message = format!("task {}: {}", task.name, refusal.message);
-            Refusal { message, ..refusal }
-        };
-        core.check_claims_of(task).map_err(of_task)
+    tasks.into_iter().enumerate().try_for_each(|(place, task)| {
+        core.check_claims_of(task).map_err(|refusal| refusal.of_task(place, &task.name))
     })
 }
 

@@ -7,6 +7,7 @@ use orchd_api::{Workflow, WorkflowAdded, WorkflowQuery};
 use orchd_core::{NewWorkflow, Scope};
 use orchd_model::{Code, Refusal, SessionId, TaskSpec, WorkflowId, WorkflowSpec, check_compensations};
 use orchd_store::StoredWorkflow;
+use orchd_workflow::Submitted;
 use std::sync::Arc;
 
 use super::Shell;
@@ -64,13 +65,17 @@ pub async fn submit_tasks(
     config.workflows.fill_head(&mut head);
     head.check_with(tasks.len())?;
     check_compensations(tasks.iter().map(|task| &**task))?;
-    for task in &mut tasks {
+    let mut submitted = Submitted::new(&head.parameters);
+    for (place, task) in tasks.iter_mut().enumerate() {
         // Nobody else has it yet.
         let own = Arc::make_mut(task);
         config.workflows.fill_task(own);
         own.bind_compensation();
-        super::tasks::check(own)?;
+        let checked = super::tasks::check(own).and_then(|()| submitted.check(own));
+        checked.map_err(|refusal| refusal.of_task(place, &own.name))?;
         super::guard::check_spec(shell, task, peer).await?;
+        // Of a million of them this thread has others to serve meanwhile.
+        tokio::task::consume_budget().await;
     }
     let session = session_of(shell, &head, &mut tasks, peer).await?;
     let parameters = serde_json::to_string(&head.parameters).map_err(|error| {
