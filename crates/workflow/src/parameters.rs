@@ -111,7 +111,7 @@ struct Declaration {
     /// Invariant: not empty where it is given.
     choices: Option<Vec<Value>>,
     description: Option<String>,
-    /// Whether null may stand in its place: a plain value has no say in that.
+    /// Whether null may stand in its place: a plain value has no say in that, and where null is the default it may.
     nullable: bool,
     at: Position,
 }
@@ -314,9 +314,7 @@ impl Declaration {
 
     fn take(&self, name: &str, given: &Value, at: Position, report: &mut Report) -> Option<Value> {
         let value = match self.kind.read(given) {
-            None if self.nullable && matches!(given, Value::String(text) if text == "null") => {
-                Some(Value::Null)
-            }
+            None if self.nullable && (given.is_null() || given == "null") => Some(Value::Null),
             value => value,
         };
         let Some(value) = value else {
@@ -329,7 +327,7 @@ impl Declaration {
             return None;
         };
         match &self.choices {
-            Some(choices) if !choices.contains(&value) => {
+            Some(choices) if !(choices.contains(&value) || (self.nullable && value.is_null())) => {
                 let message = format!(
                     "parameter {} is none of its choices: {}",
                     shown(name),
@@ -381,18 +379,20 @@ fn declaration(entry: &Entry, report: &mut Report) -> Option<Declaration> {
     }
     let kind = find("type").map_or(Some(Kind::Any), |node| read_kind(node, report))?;
     let choices = find("enum").and_then(|node| read_choices(node, kind, report));
-    // Null says nothing, but where every value is taken it is one.
-    let default = keys.iter().find(|key| key.key == "default").map(|key| &key.node);
-    let default = default.filter(|node| kind == Kind::Any || !node.is_null());
-    let default = default.and_then(|node| read_default(node, kind, choices.as_deref(), report));
+    // Whoever writes null means that it may be null, whatever it is else.
+    let written = keys.iter().find(|key| key.key == "default").map(|key| &key.node);
+    let nullable = written.is_some_and(Node::is_null);
+    let default = match written {
+        Some(_) if nullable => Some(Value::Null),
+        _ => written.and_then(|node| read_default(node, kind, choices.as_deref(), report)),
+    };
     let required = find("required").and_then(|node| flag(node, "required", report));
-    if let (Some(true), Some(node)) = (required, find("default")) {
+    if let (Some(true), Some(node)) = (required, written) {
         report.add_hint(node.at, "a required parameter has no default", "leave out one of the two");
     }
     let description = find("description").and_then(|node| text(node, "description", report));
     let required = required.unwrap_or(default.is_none());
-    let declared =
-        Declaration { kind, default, required, choices, description, nullable: false, at: entry.at };
+    let declared = Declaration { kind, default, required, choices, description, nullable, at: entry.at };
     (report.count() == before).then_some(declared)
 }
 
@@ -515,6 +515,22 @@ version: { type: string, default: 1.10 }
         assert_eq!(null, Ok(json!({"a": null, "b": null})), "null is a value where any is one");
         let inspected = values(DECLARED, &[], false).unwrap();
         assert_eq!((inspected.get("region"), &inspected["rows"]), (None, &json!(1000)));
+    }
+
+    #[test]
+    fn a_default_of_null_lets_a_value_of_any_type_be_left_out_or_be_null() {
+        let file = "n: { type: integer, default: null }\nw: { type: string, enum: [a, b], default: null }";
+        let text = |value: &str| Value::from(value);
+        for (given, expected) in [
+            (&[][..], json!({"n": null, "w": null})),
+            (&[("n", text("3")), ("w", text("b"))], json!({"n": 3, "w": "b"})),
+            (&[("n", text("null")), ("w", Value::Null)], json!({"n": null, "w": null})),
+        ] {
+            assert_eq!(values(file, given, true), Ok(expected));
+        }
+        assert!(values(file, &[("n", text("x"))], true).is_err());
+        let both = values("n: { type: integer, default: null, required: true }", &[], false);
+        assert!(both.unwrap_err()[0].contains("a required parameter has no default"));
     }
 
     #[test]
