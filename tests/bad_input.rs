@@ -328,6 +328,7 @@ fn a_configuration_with_a_mistake_is_not_run_with() {
         ("[defaults]\nmax_retrys = 3\n", &["max_retrys", "max_retries"]),
         ("[scheduler]\nslots = 'many'\n", &["many"]),
         ("[scheduler]\ngrace = 'soon'\n", &["soon"]),
+        ("[scheduler]\naging = nan\nslot = 3\n", &["aging: not a duration: nan", "slot", "slots"]),
         ("[scheduler\n", &["orchd.toml"]),
     ] {
         daemon.write("orchd.toml", text);

@@ -94,28 +94,22 @@ impl Reader<'_, '_> {
             DeValue::String(string) => text(string.to_string()),
             DeValue::Boolean(flag) => Content::Bool(*flag),
             DeValue::Datetime(time) => text(time.to_string()),
+            // As in YAML: what is no number of JSON is text, and told by whoever wants a number there.
             DeValue::Integer(integer) => {
                 let number = i64::from_str_radix(integer.as_str(), integer.radix()).ok().map(Number::from);
-                self.number(at, number, integer.as_str())
+                number.map_or_else(
+                    || text(integer.to_string()),
+                    |n| Content::Number(n, integer.as_str().into()),
+                )
             }
             DeValue::Float(float) => {
                 let number = float.as_str().parse().ok().and_then(Number::from_f64);
-                self.number(at, number, float.as_str())
+                number.map_or_else(|| text(float.to_string()), |n| Content::Number(n, float.as_str().into()))
             }
             DeValue::Array(items) => Content::List(items.iter().map(|i| self.node(i, depth + 1)).collect()),
             DeValue::Table(table) => self.table(table, depth),
         };
         Node { at, content }
-    }
-
-    fn number(&mut self, at: Position, number: Option<Number>, written: &str) -> Content {
-        match number {
-            Some(number) => Content::Number(number, written.into()),
-            None => {
-                self.report.add(at, format!("not a number that can be used: {written}"));
-                Content::Null
-            }
-        }
     }
 }
 
@@ -137,6 +131,12 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_number_of_json_is_text_as_in_yaml() {
+        let node = parse("f.toml", "a = nan\nb = -inf\nc = 1e999\nd = 1.5\n").unwrap();
+        assert_eq!(node.to_json(), serde_json::json!({"a": "nan", "b": "-inf", "c": "1e999", "d": 1.5}));
+    }
+
+    #[test]
     fn places_are_counted_in_characters_however_long_the_lines_are() {
         let text =
             format!("{}\nx = \"{}\"\n{}", "ä".repeat(3 * BLOCK), "😀".repeat(BLOCK), "end".repeat(BLOCK));
@@ -153,7 +153,6 @@ mod tests {
         for (text, place) in [
             ("a = ", "f.toml:1:5: not valid TOML"),
             ("a = 1\na = 2", "f.toml:2:1: not valid TOML: duplicate key"),
-            ("x = inf", "f.toml:1:5: not a number that can be used: inf"),
         ] {
             let error = parse("f.toml", text).unwrap_err();
             assert!(error.starts_with(place), "{text:?}: {error}");
