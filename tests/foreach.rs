@@ -202,3 +202,25 @@ fn what_is_made_anew_takes_the_place_of_what_was() {
     assert_eq!(daemon.lines("ran"), ["n2"]);
     rerun("numbered[7]").fails_with(4, &["numbered[7]", "did you mean numbered["]);
 }
+
+#[test]
+fn several_elements_together_are_called_as_the_task_that_they_were_made_for() {
+    let daemon = Daemon::start(1);
+    let line = format!("echo > began; {}", gate("go"));
+    let text = format!("name: w\ntasks:\n  - {{ name: a, foreach: [1, 2, 3], shell: '{line}' }}\n");
+    daemon.write("w.yaml", text);
+    daemon.orchctl(&["workflow", "run", "--detach", "w.yaml"]).succeeds();
+    until("the first runs", || daemon.path("began").exists());
+    let listed = daemon.orchctl(&["list"]).succeeds().out.clone();
+    assert!(listed.contains("a[0]") && !listed.contains("{index}"), "{listed}");
+    let events = daemon.events(None);
+    let submitted = events.iter().filter(|event| event.kind == "task.submitted");
+    let names: Vec<_> = submitted.map(|event| event.data["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["a", "a"]);
+    daemon.write("go", "");
+    until("all has ended", || daemon.stats().completed == 4);
+    let report = daemon.orchctl(&["report", "w", "--json"]).succeeds().out.clone();
+    let report: Value = serde_json::from_str(&report).unwrap();
+    let used: Vec<_> = report["usage"].as_array().unwrap().iter().map(|used| &used["name"]).collect();
+    assert!(used.is_empty() || used == ["a"], "{used:?}");
+}

@@ -6,7 +6,7 @@ use orchd_core::{
 };
 use orchd_model::{
     Amount, Body, Dependency, DependencyTarget, Priority, Reason, ResourceName, Span, Status, StatusReason,
-    TaskId, TaskRange, TaskResult, TaskSpec, Time, WorkerId, WorkflowMetrics,
+    TaskId, TaskRange, TaskResult, TaskSpec, Time, WorkerId, WorkflowMetrics, array_name,
 };
 use orchd_store::{StoredAttempt, StoredTask, StoredWorkflow};
 use std::collections::BTreeMap;
@@ -112,8 +112,11 @@ fn element(record: &TaskRecord, spec: Arc<TaskSpec>) -> (Option<api::ArrayPlace>
     let tasks = record.array_range(&spec);
     let place = record.id.0 - tasks.first.0;
     let array = api::ArrayPlace { tasks, indices, index: indices.at(place) };
-    let spec = if record.more == 0 { spec.element(place) } else { Arc::unwrap_or_clone(spec) };
-    (Some(array), spec)
+    if record.more == 0 {
+        return (Some(array), spec.element(place));
+    }
+    let name = array_name(&spec.name).to_owned();
+    (Some(array), TaskSpec { name, ..Arc::unwrap_or_clone(spec) })
 }
 
 type BodyFields = (Option<Vec<String>>, Option<String>, Option<String>, Option<String>);

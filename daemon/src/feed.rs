@@ -6,7 +6,7 @@
 
 use orchd_api::{EVENT_TYPES, Event, OWN_EVENTS};
 use orchd_core::{AttemptEnd, Core, Fact, Scope, SessionRecord, SkipCause, TickOutcome, WorkflowStop};
-use orchd_model::{Sequence, SessionId, TaskId, Time, WorkflowId, WorkflowStatus};
+use orchd_model::{Sequence, SessionId, TaskId, Time, WorkflowId, WorkflowStatus, array_name};
 use parking_lot::Mutex;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -161,7 +161,12 @@ pub fn describe(event: &orchd_core::Event) -> Option<Event> {
     let kind = kind(&event.fact)?;
     let is_known = kind.starts_with(OWN_EVENTS) || EVENT_TYPES.iter().any(|known| known.name == kind);
     debug_assert!(is_known, "not in the list of types: {kind}");
-    let data = data(&event.fact);
+    let mut data = object(data(&event.fact));
+    if event.more > 0
+        && let Some(Value::String(name)) = data.get_mut("name")
+    {
+        *name = array_name(name).to_owned();
+    }
     let task = event.fact.task();
     let (workflow, session) = paused_ids(&event.fact);
     Some(Event {
@@ -172,7 +177,7 @@ pub fn describe(event: &orchd_core::Event) -> Option<Event> {
         last: task.filter(|_| event.more > 0).map(|first| TaskId(first.0 + event.more)),
         workflow: event.workflow.or_else(|| event.fact.workflow()).or(workflow),
         session: event.session.or(session),
-        data: object(data),
+        data,
     })
 }
 

@@ -208,6 +208,13 @@ impl<'de> Deserialize<'de> for TaskRange {
 
 /// What stands for the index in the texts of an array's spec.
 pub const PLACEHOLDER: &str = "{index}";
+/// What several elements are called together, by the name that theirs are made of: of a list's elements that is the name of
+/// the task that they were made for; of an array it is as its user wrote it.
+#[must_use]
+pub fn array_name(name: &str) -> &str {
+    name.strip_suffix("[{index}]").unwrap_or(name)
+}
+
 /// The environment variable with the index.
 const INDEX_VARIABLE: &str = "ORCHD_INDEX";
 

@@ -45,7 +45,7 @@ mod workflow;
 
 pub use allotment::{Allotment, CpuBound, JobserverStyle, OverMemory};
 pub use amount::Amount;
-pub use array::{Indices, PLACEHOLDER, TaskRange, fill_index};
+pub use array::{Indices, PLACEHOLDER, TaskRange, array_name, fill_index};
 pub use claim::{Claim, Kept, Mode, merge_claims};
 pub use compensation::check_compensations;
 pub use definition::DefinitionRun;

@@ -2,7 +2,7 @@
 
 use orchd_api::{NameUse, Used, Verdict};
 use orchd_core::TaskRecord;
-use orchd_model::ResourceName;
+use orchd_model::{ResourceName, array_name};
 use orchd_store::StoredAttempt;
 use std::collections::BTreeMap;
 
@@ -81,7 +81,7 @@ impl Uses {
             .by_name
             .into_iter()
             .map(|(name, sum)| NameUse {
-                name: name.into(),
+                name: array_name(&name).to_owned(),
                 attempts: sum.attempts,
                 run_time: sum.run_seconds,
                 cpu: sum.cpu(claims_cpu),
