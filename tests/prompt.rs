@@ -294,7 +294,9 @@ fn what_cannot_be_written_is_no_silent_failure() {
             .arg(env!("CARGO_BIN_EXE_orchctl"))
             .args(arguments);
         let said = kit::program::run(full, b"");
-        said.fails_with(1, &["orchctl: cannot write to standard output: No space left on device"]);
+        said.fails_with(1, &["cannot write to standard output: No space left on device"]);
+        let is_json = arguments.contains(&"--json");
+        assert_eq!(said.err.starts_with("{\"code\":\"io\""), is_json, "{}", said.err);
     }
 }
 

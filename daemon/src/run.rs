@@ -59,15 +59,16 @@ impl RunArgs {
 pub fn run(config: Config, args: RunArgs, kept: Option<PathBuf>) -> Result<ExitCode> {
     let spec = match args.file.load() {
         Ok(spec) => spec,
-        Err(failure) => return Ok(report(&failure)),
+        Err(failure) => return Ok(report(&failure, args.json)),
     };
     if args.resume && kept.is_none() {
-        return Ok(report(&Failure::Usage("--resume needs --state-dir, where the run was begun".to_owned())));
+        let failure = Failure::Usage("--resume needs --state-dir, where the run was begun".to_owned());
+        return Ok(report(&failure, args.json));
     }
     let begun = match kept.as_deref().map(|directory| look_at(directory, &spec, args.resume)).transpose() {
         Ok(begun) => begun.unwrap_or_default(),
         Err(error) => match error.downcast::<Refusal>() {
-            Ok(refusal) => return Ok(report(&refusal.into())),
+            Ok(refusal) => return Ok(report(&refusal.into(), args.json)),
             Err(error) => return Err(error),
         },
     };
@@ -82,7 +83,7 @@ pub fn run(config: Config, args: RunArgs, kept: Option<PathBuf>) -> Result<ExitC
         let text = serde_json::to_vec(&spec)?;
         fs::write(directory.join(WORKFLOW), text).context("cannot note the workflow")?;
     }
-    let runtime = runtime()?;
+    let (runtime, json) = (runtime()?, args.json);
     let code = runtime.block_on(async move {
         let (ended, end) = tokio::sync::oneshot::channel::<()>();
         let shell = Arc::clone(running.shell());
@@ -102,7 +103,7 @@ pub fn run(config: Config, args: RunArgs, kept: Option<PathBuf>) -> Result<ExitC
         anyhow::Ok(code)
     })?;
     runtime.shutdown_background();
-    Ok(code.map_or_else(|failure| report(&failure), Into::into))
+    Ok(code.map_or_else(|failure| report(&failure, json), Into::into))
 }
 
 /// Begins the workflow, or goes on with the newest of its name. One that has completed is only shown.
@@ -162,7 +163,8 @@ fn look_at(directory: &Path, spec: &WorkflowSpec, resume: bool) -> Result<bool> 
     Err(refusal.value(place).into())
 }
 
-fn report(failure: &Failure) -> ExitCode {
-    eprintln!("{}", failure.text("orchd"));
+fn report(failure: &Failure, json: bool) -> ExitCode {
+    let text = if json { failure.document().line() } else { failure.text("orchd") };
+    eprintln!("{text}");
     failure.exit().into()
 }

@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::context::Context;
+use crate::failure::FailureDocument;
 use crate::interrupt::undisturbed;
 use crate::verb::Verb;
 use crate::{Color, Exit, Failure, output};
@@ -52,12 +53,17 @@ pub struct GlobalOptions {
 pub fn main() -> ExitCode {
     let line = match CommandLine::try_parse() {
         Ok(line) => line,
-        Err(error) => return usage(&error, std::env::args().skip(1)).into(),
+        Err(error) => {
+            let words: Vec<String> = std::env::args().skip(1).collect();
+            let json = words.iter().take_while(|word| *word != "--").any(|word| word == "--json");
+            return usage(&error, words, json).into();
+        }
     };
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return ended(Err(error.into())).into(),
+        Err(error) => return ended(Err(error.into()), line.global.json).into(),
     };
+    let json = line.global.json;
     let context = Context::new(line.global);
     let result = runtime.block_on(async {
         if line.verb.minds_interrupts() {
@@ -71,25 +77,26 @@ pub fn main() -> ExitCode {
     });
     // A thread that still reads standard input must not keep the program alive.
     runtime.shutdown_background();
-    ended(result).into()
+    ended(result, json).into()
 }
 
-fn ended(result: Result<Exit, Failure>) -> Exit {
+fn ended(result: Result<Exit, Failure>, json: bool) -> Exit {
     match result {
         Ok(exit) => exit,
         Err(failure) if failure.is_broken_pipe() => Exit::DONE,
         Err(failure) => {
+            let text = if json { failure.document().line() } else { failure.text(PROGRAM) };
             // When standard error is closed too there is nobody left to tell.
-            writeln!(std::io::stderr(), "{}", failure.text(PROGRAM)).ok();
+            writeln!(std::io::stderr(), "{text}").ok();
             failure.exit()
         }
     }
 }
 
 /// Help and version go to standard output; anything else is told the way all our errors are.
-fn usage(error: &clap::Error, words: impl Iterator<Item = String>) -> Exit {
+fn usage(error: &clap::Error, words: Vec<String>, json: bool) -> Exit {
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
-        return ended(error.print().map(|()| Exit::DONE).map_err(|error| output::failed(error).into()));
+        return ended(error.print().map(|()| Exit::DONE).map_err(|error| output::failed(error).into()), json);
     }
     let bare = [ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand, ErrorKind::MissingSubcommand];
     if bare.contains(&error.kind()) {
@@ -97,18 +104,27 @@ fn usage(error: &clap::Error, words: impl Iterator<Item = String>) -> Exit {
         write!(std::io::stderr(), "{}", error.render()).ok();
         return Exit::USAGE;
     }
-    let unexpected = (error.kind() == ErrorKind::UnknownArgument)
-        .then(|| error.get(ContextKind::InvalidArg).and_then(|found| misplaced(&found.to_string(), words)));
+    let unexpected = (error.kind() == ErrorKind::UnknownArgument).then(|| {
+        error.get(ContextKind::InvalidArg).and_then(|found| misplaced(&found.to_string(), words.into_iter()))
+    });
     if let Some(Misplaced::Negative(meant)) = unexpected.as_ref().and_then(Option::as_ref)
         && let Err(error) = CommandLine::try_parse_from(meant)
         && error.kind() != ErrorKind::UnknownArgument
     {
-        return usage(&error, std::iter::empty());
+        return usage(&error, Vec::new(), json);
     }
     let text = unexpected.flatten().map_or_else(|| error.to_string(), |misplaced| misplaced.text());
-    write!(std::io::stderr(), "{}", in_our_words(&text, PROGRAM)).ok();
+    let refusal = error.source().and_then(|source| source.downcast_ref::<Refusal>());
+    let text = in_our_words(&text, PROGRAM);
+    if json {
+        let code = refusal.map_or("usage", |refusal| refusal.code.as_str());
+        let text = text.strip_prefix(PROGRAM).and_then(|text| text.strip_prefix(": ")).unwrap_or(&text);
+        writeln!(std::io::stderr(), "{}", FailureDocument::of_text(code, text, None).line()).ok();
+    } else {
+        write!(std::io::stderr(), "{text}").ok();
+    }
     // A wish that can be read and never be granted is no mistake of usage.
-    match error.source().and_then(|source| source.downcast_ref::<Refusal>()) {
+    match refusal {
         Some(refusal) if refusal.code == Code::TooLarge => Exit::of_code(refusal.code),
         _ => Exit::USAGE,
     }

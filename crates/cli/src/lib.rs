@@ -43,7 +43,7 @@ mod wrap;
 pub use command_line::{GlobalOptions, in_our_words, main};
 pub use definitions::{CompletionsArgs, ManualArgs};
 pub use exit::Exit;
-pub use failure::Failure;
+pub use failure::{Failure, FailureDocument};
 pub use machine::Machine;
 pub use schema::{Document, documents};
 pub use screen::Color;

@@ -5,6 +5,7 @@ use orchd_model::TaskSpec;
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
+use crate::FailureDocument;
 use crate::diagnosis::Diagnosis;
 use crate::documents::{Drawing, Ended, OutputPiece, Paused, Plans, Removed, Resumed, Shown};
 use crate::summary::Summary;
@@ -66,6 +67,7 @@ pub fn documents() -> Vec<Document> {
         document::<api::Session>("session", "session create, session show, session close"),
         document::<Vec<api::Session>>("sessions", "session list"),
         document::<api::SessionStatistics>("session-stats", "stats --session (each line with --watch)"),
+        document::<FailureDocument>("failure", "on standard error, any verb that fails"),
     ]
 }
 
