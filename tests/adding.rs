@@ -230,6 +230,39 @@ fn all_that_keeps_a_file_from_being_added_is_told_at_once_and_what_follows_from_
 }
 
 #[test]
+fn what_stands_behind_a_refused_line_is_told_the_first_that_was_refused() {
+    let daemon = Daemon::start(1);
+    let chain = |first: &str| {
+        format!(
+            "{first}\n{{\"shell\":\"true\",\"ref\":\"b\",\"dependencies\":[\"a\"]}}\n\
+             {{\"shell\":\"true\",\"ref\":\"c\",\"dependencies\":[\"b\"]}}\n{{\"shell\":\"true\"}}\n"
+        )
+    };
+    // Whether the scheduler refuses it, the daemon as it reads it, or nobody asks the daemon.
+    for bad in [
+        "{\"shell\":\"true\",\"ref\":\"a\",\"claims\":[\"gpu=1\"]}",
+        "{\"shell\":\"true\",\"ref\":\"a\",\"dependencies\":[\"nobody\"]}",
+        "{\"shell\":\"true\",\"ref\":\"a\",\"priority\":\"hihg\"}",
+    ] {
+        let said = add_lines(&daemon, &[], &chain(bad));
+        let first = "depends on a task that was refused: a\n";
+        said.fails_with(5, &["line 1: ", &format!("line 2: {first}"), &format!("line 3: {first}")]);
+        assert_eq!(said.out.lines().count(), 1, "{bad}: {said:?}");
+    }
+    // Lines that come in other bunches than those they depend on.
+    let others = "{\"shell\":\"true\"}\n".repeat(3000);
+    let bad = format!("{{\"shell\":\"true\",\"ref\":\"a\",\"claims\":[\"gpu=1\"]}}\n{others}");
+    let said = add_lines(&daemon, &["--hold"], &chain(bad.trim_end()));
+    said.fails_with(
+        5,
+        &[
+            "line 3002: depends on a task that was refused: a\n",
+            "line 3003: depends on a task that was refused: a\n",
+        ],
+    );
+}
+
+#[test]
 fn a_name_that_stands_twice_is_refused_wherever_json_is_read() {
     let daemon = Daemon::start(1);
     for (line, words) in [

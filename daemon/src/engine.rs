@@ -440,7 +440,7 @@ impl Engine {
                     results.push(None);
                 }
                 Err(refusal) => {
-                    results.push(Some(references.explained(index, refusal)));
+                    results.push(Some(references.explained(index, refusal, &results)));
                 }
             }
         }

@@ -25,8 +25,8 @@ impl<'a> References<'a> {
         Self { specs, by_name: None, steps: STEPS }
     }
 
-    /// The refusal of the task at `index`, with the reason if it is about a ref.
-    pub fn explained(&mut self, index: usize, refusal: Refusal) -> Refusal {
+    /// The refusal of the task at `index`, with the reason if it is about a ref; `before` is what became of those before it.
+    pub fn explained(&mut self, index: usize, refusal: Refusal, before: &[Option<Refusal>]) -> Refusal {
         let Ok(spec) = &self.specs[index] else { return refusal };
         let is_meant = |target: &DependencyTarget| match target {
             DependencyTarget::Name(name) => refusal.value.as_ref() == Some(name),
@@ -36,14 +36,14 @@ impl<'a> References<'a> {
             spec.dependencies.iter().map(|dependency| &dependency.task).find(|target| is_meant(target));
         match target {
             Some(DependencyTarget::Name(name)) if refusal.code == Code::UnknownDependency => {
-                self.refusal(index, name)
+                self.refusal(index, name, before)
             }
             _ => refusal,
         }
     }
 
     /// The refusal of the task at `index`, which depends on a `name` that is not known when its turn comes.
-    fn refusal(&mut self, index: usize, name: &str) -> Refusal {
+    fn refusal(&mut self, index: usize, name: &str, before: &[Option<Refusal>]) -> Refusal {
         let specs = self.specs;
         let by_name = self.by_name.get_or_insert_with(|| {
             let named = specs
@@ -69,8 +69,8 @@ impl<'a> References<'a> {
         if let Some(path) = self.path(target, index) {
             return Refusal::new(Code::Cycle, "dependencies form a circle").value(shown(&path));
         }
-        if target < index {
-            return Refusal::depends_on_refused(name);
+        if let Some(Some(refused)) = before.get(target) {
+            return refused.consequence(name);
         }
         unknown("a task can only depend on those before it").hint("put the one with this ref first")
     }
@@ -137,10 +137,14 @@ mod tests {
 
     #[test]
     fn each_mistake_has_its_own_refusal() {
-        let specs = specs(&["a<b", "b<c", "c<a", "self<self", "early<late", "late", "typo<lat"]);
+        let specs =
+            specs(&["a<b", "b<c", "c<a", "self<self", "early<late", "late", "typo<lat", "behind<typo"]);
         let mut references = References::new(&specs);
+        let refused = Refusal::new(Code::SelfDependency, "a task cannot depend on itself");
+        let chain = refused.consequence("self");
+        let before = [None, None, None, Some(refused), None, None, Some(chain)];
         let mut said = |index, name| {
-            let refusal = references.refusal(index, name);
+            let refusal = references.refusal(index, name, &before);
             format!("{}: {refusal}", refusal.code)
         };
         assert_eq!(said(0, "b"), "cycle: dependencies form a circle: a -> b -> c -> a");
@@ -150,6 +154,7 @@ mod tests {
         assert_eq!(said(4, "late"), format!("{late}\nhint: put the one with this ref first"));
         assert_eq!(said(6, "lat"), "unknown_dependency: unknown dependency: lat\nhint: did you mean late?");
         assert_eq!(said(6, "self"), "unknown_dependency: depends on a task that was refused: self");
+        assert_eq!(said(7, "typo"), said(6, "self"), "the first that was refused");
         assert_eq!(
             said(6, "x"),
             "unknown_dependency: unknown dependency: x\nhint: name the id of a task, or the ref of one before it in the same request"

@@ -48,6 +48,11 @@ impl NewTask {
         self.spec.array.map_or(1, |indices| indices.len())
     }
 
+    /// What its user calls it in the request that it comes with.
+    pub(crate) fn label(&self) -> &str {
+        self.spec.reference.as_deref().unwrap_or(&self.spec.name)
+    }
+
     /// Its part in what others do, as far as its spec says it.
     pub(crate) fn role(&self) -> Role {
         let transforms = self.spec.transform.is_some() && self.runner != Runner::Computed;

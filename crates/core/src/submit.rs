@@ -400,11 +400,13 @@ fn order_by_dependencies(tasks: &[NewTask], verdicts: &mut [Verdict]) -> Vec<usi
     let mut order = Vec::with_capacity(tasks.len());
     while let Some(index) = free.pop_front() {
         order.push(index);
-        let is_refused = matches!(verdicts[index], Verdict::Refused(_));
+        let consequence = match &verdicts[index] {
+            Verdict::Refused(refusal) => Some(refusal.consequence(tasks[index].label())),
+            Verdict::New | Verdict::Existing(_) | Verdict::Twin(_) => None,
+        };
         for dependent in std::mem::take(&mut dependents[index]) {
-            if is_refused && matches!(verdicts[dependent], Verdict::New) {
-                let refusal = Refusal::depends_on_refused(&tasks[index].spec.name);
-                verdicts[dependent] = Verdict::Refused(Box::new(refusal));
+            if let (Some(refusal), Verdict::New) = (&consequence, &verdicts[dependent]) {
+                verdicts[dependent] = Verdict::Refused(Box::new(refusal.clone()));
             }
             unmet[dependent] -= 1;
             if unmet[dependent] == 0 {

@@ -154,8 +154,13 @@ impl Refusal {
         Self::new(Code::UnknownDependency, "unknown dependency").value(which.to_string()).hint(Self::TASKS)
     }
 
-    /// That what a task depends on was refused itself.
-    pub fn depends_on_refused(which: impl fmt::Display) -> Self {
+    /// That what a task depends on, `which`, was refused itself for this. Of what was refused for another one in its turn
+    /// the first is named.
+    #[must_use]
+    pub fn consequence(&self, which: impl fmt::Display) -> Self {
+        if self.message == Self::CONSEQUENCE {
+            return Self { item: None, ..self.clone() };
+        }
         Self::new(Code::UnknownDependency, Self::CONSEQUENCE).value(which.to_string())
     }
 

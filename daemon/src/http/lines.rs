@@ -13,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::{Buf, Bytes, BytesMut};
 use futures_util::StreamExt;
 use orchd_api::AddItem;
-use orchd_model::{Code, DependencyTarget, Refusal, TaskRange, limits};
+use orchd_model::{Code, DependencyTarget, Refusal, TaskRange, TaskSpec, limits};
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -194,8 +194,8 @@ pub struct References {
 struct Named {
     /// Which spec of the request has this ref, from 1.
     number: usize,
-    /// What it became, once it was added.
-    tasks: Option<TaskRange>,
+    /// What it became, or why nothing, once that is known.
+    became: Option<Result<TaskRange, Box<Refusal>>>,
 }
 
 impl References {
@@ -205,39 +205,59 @@ impl References {
         specs.iter().flatten().flat_map(|spec| &spec.dependencies).any(|dependency| named(&dependency.task))
     }
 
-    /// Refuses a ref that an earlier spec has, and puts ids where the specs name tasks of earlier bunches.
-    /// Gives the refs of these specs, if there are any.
+    /// Refuses a ref that an earlier spec has, and puts ids where the specs name tasks of earlier bunches; what names one
+    /// that was refused is refused, too. Gives the refs of these specs, if there are any.
     pub fn resolve(&mut self, specs: &mut Specs) -> Option<Vec<Option<String>>> {
         for item in specs.iter_mut() {
             self.count += 1;
             let Ok(spec) = item else { continue };
-            let known = |target: &DependencyTarget| match target {
-                DependencyTarget::Name(name) => self.named.get(name).and_then(|named| named.tasks),
-                DependencyTarget::Id(_) => None,
-            };
-            if spec.dependencies.iter().any(|dependency| known(&dependency.task).is_some()) {
-                for dependency in &mut Arc::make_mut(spec).dependencies {
-                    if let Some(range) = known(&dependency.task) {
-                        dependency.task = range.into();
+            let refused = self.put_ids(spec).err();
+            if let Some(reference) = spec.reference.clone() {
+                match self.named.entry(reference) {
+                    Entry::Vacant(place) => {
+                        let became = refused.clone().map(|refusal| Err(Box::new(refusal)));
+                        place.insert(Named { number: self.count, became });
+                    }
+                    Entry::Occupied(place) => {
+                        *item = Err(taken(place.key(), place.get().number));
+                        continue;
                     }
                 }
             }
-            let Some(reference) = spec.reference.clone() else { continue };
-            match self.named.entry(reference) {
-                Entry::Vacant(place) => drop(place.insert(Named { number: self.count, tasks: None })),
-                Entry::Occupied(place) => *item = Err(taken(place.key(), place.get().number)),
+            if let Some(refusal) = refused {
+                *item = Err(refusal);
             }
         }
         let has_one = specs.iter().flatten().any(|spec| spec.reference.is_some());
         has_one.then(|| specs.iter().map(|spec| spec.as_ref().ok()?.reference.clone()).collect())
     }
 
+    fn put_ids(&self, spec: &mut Arc<TaskSpec>) -> Result<(), Refusal> {
+        if spec.dependencies.iter().all(|dependency| self.became(&dependency.task).is_none()) {
+            return Ok(());
+        }
+        for dependency in &mut Arc::make_mut(spec).dependencies {
+            match self.became(&dependency.task) {
+                Some(Ok(range)) => dependency.task = (*range).into(),
+                Some(Err(refusal)) => return Err(refusal.consequence(&dependency.task)),
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// What a task of an earlier bunch became.
+    fn became(&self, target: &DependencyTarget) -> Option<&Result<TaskRange, Box<Refusal>>> {
+        match target {
+            DependencyTarget::Name(name) => self.named.get(name)?.became.as_ref(),
+            DependencyTarget::Id(_) => None,
+        }
+    }
+
     fn learn(&mut self, names: Option<Vec<Option<String>>>, results: &Added) {
         for (name, result) in names.into_iter().flatten().zip(results) {
-            if let (Some(name), Ok(tasks)) = (name, result)
-                && let Some(named) = self.named.get_mut(&name)
-            {
-                named.tasks = Some(*tasks);
+            if let Some(named) = name.and_then(|name| self.named.get_mut(&name)) {
+                named.became = Some(result.clone().map_err(Box::new));
             }
         }
     }

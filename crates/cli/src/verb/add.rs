@@ -4,7 +4,10 @@ use clap::Args;
 use futures_util::StreamExt;
 use orchd_api::{Added, WaitRequest};
 use orchd_client::{Client, Error};
-use orchd_model::{Body, Refusal, Status, TaskId, TaskRange, TaskSpec, UniqueNames, limits};
+use orchd_model::{
+    Body, Code, Dependency, DependencyTarget, Refusal, Status, TaskId, TaskRange, TaskSpec, UniqueNames,
+    limits,
+};
 use serde_json::Value;
 use std::collections::hash_map::{DefaultHasher, Entry};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -284,6 +287,36 @@ impl Seen {
 /// The numbers of the lines that were sent and not yet answered, in order.
 type Numbers = Mutex<VecDeque<usize>>;
 
+/// The refs of lines that the daemon never hears of, with what it would have said of them: it would take what depends on
+/// them for mistyped.
+#[derive(Default)]
+struct Unsent(HashMap<String, Refusal>);
+
+impl Unsent {
+    /// Refuses a spec that depends on one of them, as the daemon refuses what depends on what it has refused.
+    fn check(&mut self, spec: TaskSpec) -> Result<TaskSpec, BadLine> {
+        let cause = |dependency: &Dependency| match &dependency.task {
+            DependencyTarget::Name(name) => self.0.get(name).map(|refusal| refusal.consequence(name)),
+            DependencyTarget::Id(_) => None,
+        };
+        if let Some(refusal) = spec.dependencies.iter().find_map(cause) {
+            return Err(BadLine { failure: refusal.into(), reference: spec.reference });
+        }
+        // A good line has the name of a bad one.
+        spec.reference.iter().for_each(|reference| drop(self.0.remove(reference)));
+        Ok(spec)
+    }
+
+    fn note(&mut self, bad: &BadLine) {
+        let Some(reference) = bad.reference.clone() else { return };
+        let refusal = match &bad.failure {
+            Failure::Client(Error::Refused(refusal)) => refusal.clone(),
+            failure => Refusal::new(Code::Malformed, failure.to_string()),
+        };
+        self.0.insert(reference, refusal);
+    }
+}
+
 /// Sends the specs of the good lines, those that are at hand together, and names the bad lines. Says whether
 /// all were good.
 fn send(
@@ -299,10 +332,12 @@ fn send(
         numbers.lock().unwrap_or_else(PoisonError::into_inner).extend(sent);
         sender.blocking_send(specs).is_ok()
     };
+    let mut unsent = Unsent::default();
     let read = lines.read(file, |number, spec, more_at_hand| {
-        match spec {
+        match spec.and_then(|spec| unsent.check(spec)) {
             Ok(spec) => batch.push((number, spec)),
             Err(bad) => {
+                unsent.note(&bad);
                 complain(number, bad.failure);
                 all_good = false;
             }
