@@ -71,10 +71,15 @@ impl Failure {
         }
     }
 
-    /// What stands on standard error: the message with its value, a hint on a line of its own.
+    /// What stands on standard error: the message with its value, a hint on a line of its own. Of what is refused for
+    /// several reasons, each.
     #[must_use]
     pub fn text(&self, program: &str) -> String {
         match self {
+            Self::Client(Error::Refused(refusal)) => {
+                let all = refusal.clone().apart().map(|refusal| format!("{program}: {refusal}"));
+                all.collect::<Vec<_>>().join("\n")
+            }
             Self::Hinted { failure, hint } => format!("{}\nhint: {hint}", failure.text(program)),
             _ => match self.hint() {
                 Some(hint) => format!("{program}: {self}\nhint: {hint}"),
@@ -218,6 +223,11 @@ mod tests {
         let refused = Failure::from(Refusal::new(Code::NotFound, "no such task").value("9").hint("see list"));
         assert_eq!(refused.exit(), Exit::NOT_FOUND);
         assert_eq!(refused.text("orchctl"), "orchctl: no such task: 9\nhint: see list");
+        let both = Refusal::of_all(["a", "b"].map(|value| Refusal::new(Code::NotFound, "no").value(value)));
+        assert_eq!(
+            both.map(|both| Failure::from(both).text("orchctl")).unwrap(),
+            "orchctl: no: a\norchctl: no: b"
+        );
         assert!(Failure::from(io::Error::from(io::ErrorKind::BrokenPipe)).is_broken_pipe());
     }
 }

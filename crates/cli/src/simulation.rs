@@ -87,7 +87,7 @@ pub(crate) fn try_out(plan: &mut Plan, spec: &WorkflowSpec, ground: &Ground) {
 /// The elements of a task, if there are any.
 type List = Option<Indices>;
 
-/// The tasks whose claims the scheduler refuses, each set of claims asked about once.
+/// The claims that the scheduler refuses, task by task; each set of claims is asked about once.
 fn unsatisfiable(spec: &WorkflowSpec, ground: &Ground) -> Vec<Unsatisfiable> {
     let mut core = ground.core();
     let mut known: HashMap<Vec<String>, Option<Refusal>> = HashMap::new();
@@ -107,15 +107,15 @@ fn unsatisfiable(spec: &WorkflowSpec, ground: &Ground) -> Vec<Unsatisfiable> {
                 Err(refusal) => Some(refusal),
             }
         });
-        if let Some(refusal) = refusal {
-            let value = refusal.value.as_deref().map(|value| format!(": {value}")).unwrap_or_default();
-            found.push(Unsatisfiable {
+        found.extend(refusal.clone().into_iter().flat_map(Refusal::apart).map(|refusal| {
+            let value = refusal.value.map(|value| format!(": {value}")).unwrap_or_default();
+            Unsatisfiable {
                 task: task.name.clone(),
-                claims,
+                claims: claims.clone(),
                 message: format!("{}{value}", refusal.message),
-                hint: refusal.hint.clone(),
-            });
-        }
+                hint: refusal.hint,
+            }
+        }));
     }
     found
 }
@@ -393,5 +393,15 @@ tasks:
         let names: Vec<&str> = plan.unsatisfiable.iter().map(|found| &*found.task).collect();
         assert_eq!((names, plan.estimate), (vec!["a", "b"], None));
         assert!(plan.unsatisfiable[0].claims[0].contains("cpu:system_cpu"), "{:?}", plan.unsatisfiable);
+        let text = "tasks: [{name: a, shell: x, claims: [cpu=9, lock:l, 'external_api:x', gpu=1], claims_any: [[disk=1]]}]";
+        let plan = planned(text, 1, &[("cpu", 4)]);
+        let said: Vec<&str> = plan.unsatisfiable.iter().map(|found| &*found.message).collect();
+        let missing = |claim| format!("this resource is not configured: {claim}");
+        let all = [
+            "more than there is in all: cpu:system_cpu=9",
+            &missing("external_api:x"),
+            &missing("gpu:system_gpu"),
+        ];
+        assert_eq!(said, all, "each claim of its own");
     }
 }

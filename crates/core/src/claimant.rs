@@ -66,7 +66,7 @@ impl Core {
             return Err(Refusal::new(Code::Malformed, "nothing is claimed"));
         }
         self.check_backlog(1)?;
-        new.spec.claims.iter().try_for_each(|claim| self.check_claim(claim))?;
+        self.check_claims_together(&new.spec.claims)?;
         if !waits && let Some(reason) = self.would_wait(&new) {
             return Err(Refusal::new(Code::TimedOut, "not free now").value(reason.to_string()));
         }

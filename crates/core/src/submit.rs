@@ -74,11 +74,11 @@ impl Core {
             // People know the tasks of a workflow by their names, those of a request by their places.
             let refused = plan.ids.into_iter().enumerate().filter_map(|(index, id)| Some((index, id.err()?)));
             let named = |(index, refusal): (usize, Box<Refusal>)| {
-                let refusal = *refusal;
                 if workflow.is_none() {
-                    return refusal.of_item(index);
+                    refusal.of_item(index)
+                } else {
+                    refusal.of_task(index, &tasks[index].spec.name)
                 }
-                refusal.of_task(index, &tasks[index].spec.name)
             };
             // A workflow is told of the first.
             let count = if workflow.is_some() { 1 } else { usize::MAX };

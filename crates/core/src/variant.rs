@@ -61,21 +61,25 @@ impl Core {
     /// Whether a task can ever have what it claims, in one of its variants.
     ///
     /// # Errors
-    /// `unsatisfiable`, or that a resource is not configured, with what was asked and what there is.
+    /// `unsatisfiable`, or that a resource is not configured, with what was asked and what there is: of every claim.
     pub fn check_claims_of(&self, spec: &TaskSpec) -> Result<(), Refusal> {
-        spec.claims.iter().try_for_each(|claim| self.check_claim(claim))?;
+        self.check_claims_together(&spec.claims)?;
         let demand = Demand::new(spec, Runner::Process, None);
-        let fits = |number| demand.claims_in(number).iter().try_for_each(|claim| self.check_claim(claim));
+        let fits = |number| self.check_claims_together(&demand.claims_in(number));
         let refusals: Vec<Refusal> = demand.numbers().map_while(|number| fits(number).err()).collect();
         let Some(first) = refusals.first().filter(|_| refusals.len() == spec.claims_any.len()) else {
             return Ok(());
         };
-        let is_same = refusals.iter().all(|refusal| refusal.code == first.code);
-        let code = if is_same { first.code } else { Code::Unsatisfiable };
-        let why = refusals.iter().enumerate().map(|(number, refusal)| {
-            let hint = refusal.hint.as_ref().map_or_else(String::new, |hint| format!(" ({hint})"));
-            let value = refusal.value.as_deref().unwrap_or_default();
-            format!("variant {number}: {}: {value}{hint}", refusal.message)
+        let code = first.code;
+        let is_same = refusals.iter().all(|refusal| refusal.code == code);
+        let code = if is_same { code } else { Code::Unsatisfiable };
+        let said = |refusal: Refusal| {
+            let hint = refusal.hint.map_or_else(String::new, |hint| format!(" ({hint})"));
+            format!("{}: {}{hint}", refusal.message, refusal.value.unwrap_or_default())
+        };
+        let why = refusals.into_iter().enumerate().map(|(number, refusal)| {
+            let all: Vec<String> = refusal.apart().map(said).collect();
+            format!("variant {number}: {}", all.join(" and "))
         });
         let variants = spec.claims_any.iter().map(|claims| text_of(claims)).collect::<Vec<_>>();
         Err(Refusal::new(code, "none of its variants can ever fit")
@@ -83,8 +87,14 @@ impl Core {
             .hint(why.collect::<Vec<_>>().join("; ")))
     }
 
+    /// Whether each of these claims can ever be granted: all that is wrong with them in one refusal.
+    pub(crate) fn check_claims_together(&self, claims: &[Claim]) -> Result<(), Refusal> {
+        let refused = claims.iter().filter_map(|claim| self.check_claim(claim).err());
+        Refusal::of_all(refused).map_or(Ok(()), Err)
+    }
+
     /// Whether a claim can ever be granted.
-    pub(crate) fn check_claim(&self, claim: &Claim) -> Result<(), Refusal> {
+    fn check_claim(&self, claim: &Claim) -> Result<(), Refusal> {
         let resource =
             self.ledger.find(&ResourceKey::Named(claim.resource.clone())).map(|i| self.ledger.get(i));
         let resource = resource.filter(|resource| !resource.is_missing());

@@ -168,7 +168,7 @@ impl Refusal {
     /// What only follows from another one is left out.
     pub fn of_all(refusals: impl IntoIterator<Item = Self>) -> Option<Self> {
         let mut consequence = None;
-        let mut causes = refusals.into_iter().filter(|refusal| {
+        let mut causes = refusals.into_iter().flat_map(Self::apart).filter(|refusal| {
             let is_cause = refusal.message != Self::CONSEQUENCE;
             if !is_cause && consequence.is_none() {
                 consequence = Some(refusal.clone());
@@ -178,6 +178,19 @@ impl Refusal {
         let first = causes.next();
         let more = causes.take(limits::REFUSALS - 1).collect();
         first.map(|first| Self { more, ..first }).or(consequence)
+    }
+
+    /// Itself and what else is wrong, each alone.
+    pub fn apart(mut self) -> impl Iterator<Item = Self> {
+        let more = std::mem::take(&mut self.more);
+        std::iter::once(self).chain(more)
+    }
+
+    /// The same about all that is wrong.
+    fn each(self, change: impl Fn(Self) -> Self) -> Self {
+        let Self { more, .. } = self;
+        let more = more.into_iter().map(&change).collect();
+        Self { more, ..change(Self { more: Box::default(), ..self }) }
     }
 
     const CONSEQUENCE: &str = "depends on a task that was refused";
@@ -206,17 +219,18 @@ impl Refusal {
 
     /// Says which item of a request it is about, by its position from 0.
     #[must_use]
-    pub fn of_item(mut self, index: usize) -> Self {
-        self.item = Some(index + 1);
-        self
+    pub fn of_item(self, index: usize) -> Self {
+        self.each(|refusal| Self { item: Some(index + 1), ..refusal })
     }
 
     /// Says which task of a workflow it is about: by its name, as people know it, and where it stands, from 0.
     #[must_use]
-    pub fn of_task(mut self, place: usize, name: &str) -> Self {
-        self.message = format!("task {}: {}", unseen::shown(name), self.message);
-        self.field = self.field.map(|field| format!("tasks[{place}].{field}"));
-        self
+    pub fn of_task(self, place: usize, name: &str) -> Self {
+        self.each(|refusal| Self {
+            message: format!("task {}: {}", unseen::shown(name), refusal.message),
+            field: refusal.field.map(|field| format!("tasks[{place}].{field}")),
+            ..refusal
+        })
     }
 
     /// Adds what would help.

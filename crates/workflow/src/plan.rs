@@ -53,14 +53,14 @@ pub enum DurationSource {
     Assumed,
 }
 
-/// A task that can never start on the machine that the plan is for.
+/// A claim that keeps a task from ever starting on the machine that the plan is for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Unsatisfiable {
-    /// Its name.
+    /// The name of the task. One with several such claims is there once for each.
     pub task: String,
-    /// What it claims.
+    /// All that it claims.
     pub claims: Vec<String>,
-    /// Why that cannot be granted, with what there is.
+    /// Why one of them cannot be granted, with what there is.
     pub message: String,
     /// What would help.
     pub hint: Option<String>,

@@ -390,8 +390,8 @@ async fn add_lines(
                 }
             }
             Err(refusal) => {
-                complain(number, &refusal);
                 refusals.insert(Exit::of_code(refusal.code));
+                refusal.apart().for_each(|refusal| complain(number, refusal));
             }
         }
         // Nothing is under way that could come with it.
@@ -435,10 +435,11 @@ async fn add_all_or_none(
 ) -> Result<(Vec<TaskRange>, Exit), Failure> {
     // Reading may block for ever, and an interrupt must end it.
     let reading = tokio::task::spawn_blocking(move || {
-        let (mut specs, mut numbers, mut told) = (Vec::new(), Vec::new(), BTreeMap::new());
+        let (mut specs, mut numbers) = (Vec::new(), Vec::new());
+        let mut told: BTreeMap<usize, Vec<String>> = BTreeMap::new();
         let read = lines.read(&file, |number, spec, _| {
             specs.push(spec.unwrap_or_else(|bad| {
-                told.insert(number, bad.failure.to_string());
+                told.insert(number, vec![bad.failure.to_string()]);
                 stand_in(bad.reference)
             }));
             numbers.push(number);
@@ -447,7 +448,8 @@ async fn add_all_or_none(
         read.map(|()| (specs, numbers, told))
     });
     let (specs, numbers, mut told) = reading.await.map_err(io::Error::from)??;
-    let has_bad_lines = !told.is_empty();
+    let bad: BTreeSet<usize> = told.keys().copied().collect();
+    let has_bad_lines = !bad.is_empty();
     let mut added = Vec::new();
     let mut each = |item: Result<TaskRange, Refusal>| added.extend(item.ok());
     let specs = futures_util::stream::iter(specs);
@@ -460,15 +462,17 @@ async fn add_all_or_none(
         && refusal.item.is_some()
     {
         code = Some(refusal.code);
-        for refusal in std::iter::once(refusal).chain(&refusal.more) {
+        for refusal in refusal.clone().apart() {
             // The daemon counts tasks, people count lines.
             let Some(line) = refusal.item.and_then(|item| numbers.get(item - 1)) else { continue };
-            let alone = Refusal { item: None, more: Box::default(), ..refusal.clone() };
-            told.entry(*line).or_insert_with(|| alone.to_string());
+            // What stands in for a bad line says nothing of it.
+            if !bad.contains(line) {
+                told.entry(*line).or_default().push(Refusal { item: None, ..refusal }.to_string());
+            }
         }
     }
-    for (line, message) in told {
-        complain(line, message);
+    for (line, messages) in told {
+        messages.into_iter().for_each(|message| complain(line, message));
     }
     match code {
         // Without what is wrong with the lines themselves, it is as the daemon says.

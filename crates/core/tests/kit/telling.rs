@@ -399,10 +399,14 @@ fn stop_word(stop: Stop) -> &'static str {
 }
 
 pub(super) fn refused_as(refusal: &Refusal) -> String {
-    let value = refusal.value.as_ref().map_or_else(String::new, |value| format!(": {value}"));
-    let hint = refusal.hint.as_ref().map_or_else(String::new, |hint| format!(" ({hint})"));
-    let item = refusal.item.map_or_else(String::new, |item| format!("task {item}: "));
-    format!("refused, {}: {item}{}{value}{hint}", refusal.code, refusal.message)
+    let said = |refusal: Refusal| {
+        let value = refusal.value.map_or_else(String::new, |value| format!(": {value}"));
+        let hint = refusal.hint.map_or_else(String::new, |hint| format!(" ({hint})"));
+        let item = refusal.item.map_or_else(String::new, |item| format!("task {item}: "));
+        format!("{item}{}{value}{hint}", refusal.message)
+    };
+    let all: Vec<String> = refusal.clone().apart().map(said).collect();
+    format!("refused, {}: {}", refusal.code, all.join("; and "))
 }
 
 /// What is told of an attempt that was not the last.
