@@ -85,7 +85,12 @@ fn a_diamond_with_a_failing_branch_skips_its_foot_and_names_the_root_cause() {
     ran.sort();
     assert_eq!(ran, ["always", "rescue", "right"]);
     let left = added.tasks["left"];
-    let root = StatusReason::Dependency { task: left, name: "left".to_owned(), status: Status::Failed };
+    let root = StatusReason::Dependency {
+        task: left,
+        name: "left".to_owned(),
+        status: Status::Failed,
+        because: None,
+    };
     assert_eq!((why(&daemon, added.tasks["foot"]), why(&daemon, added.tasks["below"])), (root.clone(), root));
     let shown = daemon.orchctl(&["why", &added.tasks["below"].to_string()]);
     assert!(shown.succeeds().out.contains(&format!("{left} (left)")), "{shown:?}");
@@ -119,7 +124,12 @@ fn a_chain_of_a_hundred_thousand_tasks_is_skipped_to_its_end_when_the_first_fail
     daemon.wait(&ids);
     let stats = daemon.stats();
     assert_eq!((stats.failed, stats.skipped, stats.completed), (1, CHAIN as u64 - 1, 0), "{stats:?}");
-    let root = StatusReason::Dependency { task: ids[0], name: "first".to_owned(), status: Status::Failed };
+    let root = StatusReason::Dependency {
+        task: ids[0],
+        name: "first".to_owned(),
+        status: Status::Failed,
+        because: None,
+    };
     for id in [ids[1], ids[CHAIN / 2], ids[CHAIN - 1]] {
         assert_eq!(why(&daemon, id), root);
     }

@@ -35,6 +35,7 @@ tasks:
     parameters: { of: "{{ tasks.list.output }}" }
     transform: "{'first': result.first.add, 'second': result.second.add * parameters.factor}"
   - { name: never, workflow: sum, when: parameters.factor > 10, parameters: { values: [1] } }
+  - { name: behind, shell: 'true', dependencies: [never] }
   - { name: told, dependencies: [both], shell: 'echo {{ tasks.both.output.second }} > $ORCHD_RESULT' }
 "#;
 
@@ -55,8 +56,18 @@ fn a_task_stands_for_a_set_of_tasks_and_ends_with_their_results() {
     assert_eq!(data("both.first.each"), json!([1, 2, 3]));
     assert_eq!(tasks["never"].status, Status::Skipped);
     assert_eq!(tasks["never.each"].status, Status::Skipped);
-    let reason = tasks["never.each"].status_reason.as_ref().unwrap().text.clone();
-    assert!(reason.contains("(never)"), "people know the task that they have written: {reason}");
+    // People know the task that they have written.
+    let why = |name: &str| tasks[name].status_reason.as_ref().unwrap().text.clone();
+    let root = format!("needs {} (never), skipped: its condition was false", tasks["never"].id);
+    assert_eq!(["never.each", "never.add", "behind"].map(why), [root.clone(), root.clone(), root]);
+    assert_eq!(["never", "never.(start)"].map(why), ["its condition was false"; 2]);
+    let events = daemon.events(Some(tasks["behind"].id));
+    let skipped = events.iter().find(|event| event.kind == "task.skipped").unwrap();
+    assert_eq!(skipped.data["task"], json!(tasks["never"].id));
+    for verb in ["show", "explain"] {
+        let said = daemon.orchctl(&[verb, &tasks["behind"].id.to_string()]);
+        assert!(said.succeeds().out.contains("(never), skipped: its condition was false"), "{said:?}");
+    }
 }
 
 #[test]
@@ -134,6 +145,8 @@ tasks:
         result.error_message.as_ref().unwrap().starts_with("1 of 3 elements failed, the first is each[2] (")
     );
     assert_eq!(tasks["each[1].fetch"].status, Status::Skipped);
+    let root = format!("needs {} (each[1]), skipped: its condition was false", tasks["each[1]"].id);
+    assert_eq!(tasks["each[1].fetch"].status_reason.as_ref().unwrap().text, root);
     daemon.write("mended", "");
     daemon.orchctl(&["workflow", "resume", "w"]).succeeds();
     let tasks = by_name(&daemon);

@@ -195,7 +195,7 @@ fn outcome_of(
         let needs = || {
             let (task, status) = first.root?;
             let name = roots.get(&task).map(ToString::to_string).unwrap_or_default();
-            Some(format!("skipped: {}", StatusReason::Dependency { task, name, status }))
+            Some(format!("skipped: {}", StatusReason::Dependency { task, name, status, because: None }))
         };
         let message = format!(
             "{} of {} {what} failed, the first is {} ({}): {}",

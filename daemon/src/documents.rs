@@ -12,13 +12,14 @@ use orchd_store::{StoredAttempt, StoredTask, StoredWorkflow};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::roots::Roots;
 use crate::statistics::Statistics;
 use crate::workflow_figures::WorkflowFigures;
 
-/// A task as users see it; `reasons` come from the scheduler, `names` are those of root causes.
-pub fn task(stored: StoredTask, reasons: Vec<Reason>, names: &BTreeMap<TaskId, String>) -> api::Task {
+/// A task as users see it; `reasons` come from the scheduler, `roots` are the tasks that others were skipped for.
+pub fn task(stored: StoredTask, reasons: Vec<Reason>, roots: &Roots) -> api::Task {
     let StoredTask { record, spec, result, started_at, finished_at } = stored;
-    let status_reason = status_reason(&record, result.as_ref(), names).map(Into::into);
+    let status_reason = status_reason(&record, result.as_ref(), roots).map(Into::into);
     let (array, spec) = element(&record, spec);
     let (command, shell, module, action) = body(spec.body);
     let execution_time = result.as_ref().filter(|r| r.attempts > 0).map(|result| result.execution_time);
@@ -167,17 +168,13 @@ pub fn attempts(stored: Vec<StoredAttempt>, record: &TaskRecord) -> Vec<api::Att
     attempts
 }
 
-/// A task with its times; `names` are those of root causes.
-pub fn reported(
-    stored: StoredTask,
-    attempts: Vec<StoredAttempt>,
-    names: &BTreeMap<TaskId, String>,
-) -> api::ReportedTask {
+/// A task with its times; `roots` are the tasks that others were skipped for.
+pub fn reported(stored: StoredTask, attempts: Vec<StoredAttempt>, roots: &Roots) -> api::ReportedTask {
     let attempts = self::attempts(attempts, &stored.record);
     let role = stored.record.role;
     let (submitted_at, waits_for_others) =
         (stored.record.run_at, role.finally || role.compensation.is_some());
-    let task = task(stored, Vec::new(), names);
+    let task = task(stored, Vec::new(), roots);
     api::ReportedTask {
         id: task.id,
         last: task.last,
@@ -198,27 +195,12 @@ pub fn reported(
     }
 }
 
-/// The task whose name a document about this one needs.
-pub fn root_cause(record: &TaskRecord) -> Option<TaskId> {
-    record.skip_root()
-}
-
-/// The name by which people know a task that others were skipped for: of a sub-workflow whose condition did not hold, that
-/// is its own and not that of its start.
-fn stands_for(name: String, status: Status) -> String {
-    match name.strip_suffix(".(start)").filter(|_| status == Status::Skipped) {
-        Some(whole) => whole.to_owned(),
-        None => name,
-    }
-}
-
 /// Why a task was skipped, cancelled or failed.
 pub fn status_reason(
     record: &TaskRecord,
     result: Option<&TaskResult>,
-    names: &BTreeMap<TaskId, String>,
+    roots: &Roots,
 ) -> Option<StatusReason> {
-    let name = |id: &TaskId| names.get(id).cloned().unwrap_or_default();
     match &record.phase {
         Phase::Skipped(SkipCause::Condition) => Some(StatusReason::Condition),
         Phase::Skipped(SkipCause::NotNeeded) => Some(StatusReason::NotNeeded),
@@ -226,12 +208,14 @@ pub fn status_reason(
             Some(StatusReason::ConditionError { message: message.to_string() })
         }
         Phase::Skipped(SkipCause::FailFast(task)) => {
-            Some(StatusReason::FailFast { task: *task, name: name(task) })
+            Some(StatusReason::FailFast { task: *task, name: roots.name(*task) })
         }
-        Phase::Skipped(SkipCause::Dependency(task, status)) => {
-            let name = stands_for(name(task), *status);
-            Some(StatusReason::Dependency { task: *task, name, status: *status })
-        }
+        Phase::Skipped(SkipCause::Dependency(task, status)) => Some(StatusReason::Dependency {
+            task: *task,
+            name: roots.name(*task),
+            status: *status,
+            because: roots.because(*task),
+        }),
         Phase::Ended(Status::Cancelled) => Some(StatusReason::Cancelled { because: None }),
         Phase::Ended(Status::Failed) => {
             let result = result?;

@@ -46,6 +46,7 @@ mod references;
 mod report;
 mod rerun;
 mod revival;
+mod roots;
 mod run;
 mod schedules;
 mod serve;

@@ -101,8 +101,8 @@ impl Core {
                     continue;
                 }
                 if !on.is_met_by(status) {
-                    let (root, root_status) = self.root_of_end(id);
-                    self.skip(dependent, SkipCause::Dependency(root, root_status), out);
+                    let cause = self.cause_behind(id, dependent);
+                    self.skip(dependent, cause, out);
                 } else if self.is_uncalled(dependent) {
                     self.arm(dependent, out);
                 } else if task.unmet == 0 {
@@ -116,14 +116,35 @@ impl Core {
         }
     }
 
+    /// Why a task is skipped that cannot go on after the end of another, in memory.
+    fn cause_behind(&self, ended: TaskId, dependent: TaskId) -> SkipCause {
+        match &self.task(ended).phase {
+            // What was asked of the start was asked of the whole.
+            Phase::Skipped(cause) if self.begins(ended) == Some(dependent) => cause.clone(),
+            _ => {
+                let (root, status) = self.root_of_end(ended);
+                SkipCause::Dependency(root, status)
+            }
+        }
+    }
+
     /// The first cause behind the end of a task in memory: itself, unless it was skipped because of
-    /// another.
+    /// another. A start that is skipped for itself stands for the whole, which is what its user has written.
     pub(crate) fn root_of_end(&self, id: TaskId) -> (TaskId, Status) {
         let task = self.task(id);
         match &task.phase {
             Phase::Skipped(SkipCause::Dependency(root, status)) => (*root, *status),
             Phase::Skipped(SkipCause::FailFast(root)) => (*root, Status::Failed),
-            _ => (id, task.status()),
+            Phase::Skipped(SkipCause::Condition | SkipCause::ConditionError(_) | SkipCause::NotNeeded) => {
+                (self.begins(id).unwrap_or(id), Status::Skipped)
+            }
+            Phase::Waiting
+            | Phase::Checking
+            | Phase::Delayed { .. }
+            | Phase::Ready { .. }
+            | Phase::Running { .. }
+            | Phase::Computing
+            | Phase::Ended(_) => (id, task.status()),
         }
     }
 

@@ -26,6 +26,12 @@ use crate::event::Fact;
 use crate::record::{Edge, Elements, Phase, Role, Runner, TaskRecord};
 use crate::task::Task;
 
+/// Whether a task with these edges begins with a part of it: its first edge asks for the success of that. Other parts
+/// may end as they like.
+pub(crate) fn begins_with(edges: &[Edge], part: TaskId) -> bool {
+    edges.first().is_some_and(|edge| edge.task == part && edge.on == On::Success)
+}
+
 impl Core {
     /// Asks for what a task that is ready ends with, or for its elements.
     pub(crate) fn compute(&mut self, id: TaskId, out: &mut Output) {
@@ -76,6 +82,12 @@ impl Core {
         );
         self.after_end(id);
         Ok(Reply::Done)
+    }
+
+    /// The task in memory that begins with this one: a part of it.
+    pub(crate) fn begins(&self, id: TaskId) -> Option<TaskId> {
+        let whole = self.task(id).role().group?;
+        begins_with(&self.tasks.get(&whole)?.edges, id).then_some(whole)
     }
 
     /// A task becomes its elements, `new` as an array, and waits for them.

@@ -6,7 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::command::{EndedTask, Reply};
 use crate::core::{Core, Output};
 use crate::event::Fact;
+use crate::group::begins_with;
 use crate::record::{Phase, Scope, Stop, TaskRecord, WorkflowRecord};
+
+/// Whether one of these begins with a task: it was ruled out with that, and is again without it.
+fn one_begins_with(record: &TaskRecord, revived: &[TaskRecord]) -> bool {
+    revived.iter().any(|whole| record.role.group == Some(whole.id) && begins_with(&whole.edges, record.id))
+}
 
 /// Whether a task ends with the result of one of these.
 fn ends_with_one_of(record: &TaskRecord, revived: &[TaskRecord]) -> bool {
@@ -210,7 +216,10 @@ impl Core {
             if is_part {
                 whole.insert(record.id);
             }
-            let goes_too = follows || is_part || ends_with_one_of(&record, &records);
+            let goes_too = follows
+                || is_part
+                || ends_with_one_of(&record, &records)
+                || one_begins_with(&record, &records);
             if goes_too && takes_work && self.may_revive(&record).1.is_ok() && chosen.insert(record.id) {
                 roots.push(record.range());
                 records.push(record);

@@ -310,10 +310,13 @@ pub enum StatusReason {
     Dependency {
         /// The root cause.
         task: TaskId,
-        /// Its name.
+        /// Its name; empty when it is no longer kept.
         name: String,
         /// How it ended.
         status: Status,
+        /// Why, of one that was skipped for itself.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        because: Option<String>,
     },
     /// There was nothing to do for it: nothing to undo, or others have taken its place.
     NotNeeded,
@@ -332,13 +335,21 @@ pub enum StatusReason {
     },
 }
 
+/// The name of a task behind its id; nothing for one that is not known any more.
+fn in_brackets(name: &str) -> String {
+    if name.is_empty() { String::new() } else { format!(" ({name})") }
+}
+
 impl fmt::Display for StatusReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Condition => f.write_str("its condition was false"),
             Self::ConditionError { message } => write!(f, "its condition could not be evaluated: {message}"),
-            Self::FailFast { task, name } => write!(f, "fail_fast: {task} ({name}) failed"),
-            Self::Dependency { task, name, status } => write!(f, "needs {task} ({name}), {status}"),
+            Self::FailFast { task, name } => write!(f, "fail_fast: {task}{} failed", in_brackets(name)),
+            Self::Dependency { task, name, status, because } => {
+                write!(f, "needs {task}{}, {status}", in_brackets(name))?;
+                because.as_ref().map_or(Ok(()), |because| write!(f, ": {because}"))
+            }
             Self::NotNeeded => f.write_str("not needed"),
             Self::Cancelled { because: None } => f.write_str("cancelled"),
             Self::Cancelled { because: Some(because) } => write!(f, "cancelled: {because}"),

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use super::Shell;
 use super::answer::{Answered, Query, Refused, json};
 use super::pages::{Pages, answer};
-use super::tasks::names;
+use super::tasks::roots;
 use crate::documents;
 use crate::peer::Peer;
 use crate::report::{Scene, page_of, report as report_on, wanted};
@@ -86,9 +86,8 @@ impl Pages for Reported {
         self.next = end;
         let filter = self.filter.clone();
         let found = self.shell.read(move |history| page_of(history, &filter, &page)).await?;
-        let roots = found.iter().filter_map(|(task, _)| documents::root_cause(&task.record)).collect();
-        let names = names(&self.shell, roots).await?;
-        let document = |(task, attempts)| documents::reported(task, attempts, &names);
+        let roots = roots(&self.shell, found.iter().map(|(task, _)| &task.record)).await?;
+        let document = |(task, attempts)| documents::reported(task, attempts, &roots);
         Ok(Some(found.into_iter().map(document).collect()))
     }
 }

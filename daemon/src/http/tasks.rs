@@ -5,6 +5,7 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use orchd_api::{AddItem, AddQuery, AddReply, Explanation, Task};
+use orchd_core::TaskRecord;
 use orchd_model::{Code, Refusal, Status, TaskId, TaskRange, TaskSpec, limits};
 use orchd_store::StoredTask;
 use std::collections::BTreeMap;
@@ -16,6 +17,7 @@ use super::{Shell, cancelled, element_names, guard};
 use crate::documents;
 use crate::engine::Request as EngineRequest;
 use crate::peer::Peer;
+use crate::roots::Roots;
 
 /// Adds one task, an array of them, or a stream of lines.
 pub async fn add(
@@ -148,7 +150,7 @@ pub async fn hand_in(
     Ok(answered)
 }
 
-/// Stored tasks with their reasons and the names of root causes.
+/// Stored tasks with their reasons, and what they were skipped for.
 pub async fn documents_of(shell: &Arc<Shell>, stored: Vec<StoredTask>) -> Result<Vec<Task>, Refusal> {
     let waiting: Vec<TaskId> = stored
         .iter()
@@ -160,31 +162,29 @@ pub async fn documents_of(shell: &Arc<Shell>, stored: Vec<StoredTask>) -> Result
         false => shell.look(move |core| documents::reasons(core, &waiting)).await?,
     };
     element_names::fill(shell, reasons.values_mut().flatten()).await?;
-    let roots: Vec<TaskId> = stored.iter().filter_map(|task| documents::root_cause(&task.record)).collect();
-    let names = names(shell, roots).await?;
+    let roots = roots(shell, stored.iter().map(|task| &task.record)).await?;
     let document = |task: StoredTask| {
         let reasons = reasons.remove(&task.record.id).unwrap_or_default();
-        documents::task(task, reasons, &names)
+        documents::task(task, reasons, &roots)
     };
     let mut tasks: Vec<Task> = stored.into_iter().map(document).collect();
     cancelled::say_why(shell, &mut tasks).await?;
     Ok(tasks)
 }
 
-/// The names of tasks.
+/// What these tasks were skipped for.
 ///
 /// # Errors
 /// `store_failed`.
-pub async fn names(shell: &Arc<Shell>, ids: Vec<TaskId>) -> Result<BTreeMap<TaskId, String>, Refusal> {
-    if ids.is_empty() {
-        return Ok(BTreeMap::new());
+pub async fn roots<'a>(
+    shell: &Arc<Shell>,
+    tasks: impl IntoIterator<Item = &'a TaskRecord>,
+) -> Result<Roots, Refusal> {
+    let wanted = Roots::wanted(tasks);
+    if wanted.is_empty() {
+        return Ok(Roots::default());
     }
-    Ok(shell
-        .read(move |history| history.names(&ids))
-        .await?
-        .into_iter()
-        .map(|(id, name)| (id, name.into()))
-        .collect())
+    shell.read(move |history| Roots::find(history, &wanted)).await
 }
 
 /// That there is no such task.
@@ -217,8 +217,8 @@ pub async fn explain(State(shell): State<Arc<Shell>>, Id(id): Id) -> Answered<Ex
     element_names::fill(&shell, &mut explained).await?;
     let stored = shell.read(move |history| history.task(id)).await?.ok_or_else(|| unknown(id))?;
     let stored = alone(stored, id);
-    let names = names(&shell, documents::root_cause(&stored.record).into_iter().collect()).await?;
-    let status_reason = documents::status_reason(&stored.record, stored.result.as_ref(), &names);
+    let roots = roots(&shell, [&stored.record]).await?;
+    let status_reason = documents::status_reason(&stored.record, stored.result.as_ref(), &roots);
     let because = match stored.record.status() {
         Status::Cancelled => {
             let groups = (stored.record.demand.workflow, stored.record.demand.session);
