@@ -293,18 +293,18 @@ type Numbers = Mutex<VecDeque<usize>>;
 struct Unsent(HashMap<String, Refusal>);
 
 impl Unsent {
-    /// Refuses a spec that depends on one of them, as the daemon refuses what depends on what it has refused.
-    fn check(&mut self, spec: TaskSpec) -> Result<TaskSpec, BadLine> {
+    /// What is wrong with a spec that depends on one of them: what the daemon says of what depends on what it has refused.
+    fn refusal(&mut self, spec: &TaskSpec) -> Option<Refusal> {
         let cause = |dependency: &Dependency| match &dependency.task {
             DependencyTarget::Name(name) => self.0.get(name).map(|refusal| refusal.consequence(name)),
             DependencyTarget::Id(_) => None,
         };
-        if let Some(refusal) = spec.dependencies.iter().find_map(cause) {
-            return Err(BadLine { failure: refusal.into(), reference: spec.reference });
+        let refusal = spec.dependencies.iter().find_map(cause);
+        if let (None, Some(reference)) = (&refusal, &spec.reference) {
+            // A good line has the name of a bad one.
+            self.0.remove(reference);
         }
-        // A good line has the name of a bad one.
-        spec.reference.iter().for_each(|reference| drop(self.0.remove(reference)));
-        Ok(spec)
+        refusal
     }
 
     fn note(&mut self, bad: &BadLine) {
@@ -334,7 +334,14 @@ fn send(
     };
     let mut unsent = Unsent::default();
     let read = lines.read(file, |number, spec, more_at_hand| {
-        match spec.and_then(|spec| unsent.check(spec)) {
+        let spec = match spec {
+            Ok(spec) => match unsent.refusal(&spec) {
+                Some(refusal) => Err(BadLine { failure: refusal.into(), reference: spec.reference }),
+                None => Ok(spec),
+            },
+            bad => bad,
+        };
+        match spec {
             Ok(spec) => batch.push((number, spec)),
             Err(bad) => {
                 unsent.note(&bad);
