@@ -5,7 +5,7 @@
 #[expect(dead_code, reason = "each test uses a part of the kit")]
 mod kit;
 
-use kit::{Daemon, program, until};
+use kit::{Daemon, gate, program, until};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::fs::{self, File};
@@ -204,6 +204,31 @@ fn a_run_of_which_nothing_runs_says_what_it_waits_for() {
     until_said("waiting: init, build: paused (all)");
     daemon.orchctl(&["resume"]).succeeds();
     assert!(run.wait().unwrap().success());
+}
+
+#[test]
+fn what_is_stuck_is_told_while_others_run_however_many_wait_before_it() {
+    let daemon = Daemon::start(1);
+    let mut tasks = vec![json!({ "name": "runs", "shell": gate("go") })];
+    tasks.extend((0..1500).map(|n| json!({ "name": format!("w{n}"), "dependencies": ["runs"] })));
+    tasks.push(json!({ "name": "held", "shell": "true", "hold": true }));
+    tasks.push(json!({ "name": "each", "module": "nobody", "array": "1-12" }));
+    daemon.write("w.json", json!({ "name": "w", "tasks": tasks }).to_string());
+    let mut command = daemon.program(env!("CARGO_BIN_EXE_orchctl"));
+    command.args(["workflow", "run", "w.json"]).stdin(Stdio::null()).stdout(Stdio::null());
+    let mut run = command.stderr(File::create(daemon.path("said")).unwrap()).spawn().unwrap();
+    let said = || fs::read_to_string(daemon.path("said")).unwrap();
+    let none = "waiting: each[1], each[2], each[3] and 9 more: no worker for nobody\nhint: bind a command";
+    until("it is told", || said().contains("waiting: held: held\n") && said().contains(none));
+    let [workflow] = &daemon.client().workflows().unwrap()[..] else { panic!() };
+    let stuck = daemon.client().stuck(workflow.id).unwrap();
+    let found: Vec<_> =
+        stuck.iter().map(|stuck| (&*stuck.reason.text, stuck.tasks.len(), stuck.count)).collect();
+    assert_eq!(found, [("held", 1, 1), ("no worker for nobody", 10, 12)]);
+    daemon.write("go", "");
+    daemon.orchctl(&["cancel", "--workflow", "w"]).succeeds();
+    assert_eq!(run.wait().unwrap().code(), Some(1));
+    assert_eq!(daemon.client().stuck(workflow.id).unwrap(), [], "it has ended");
 }
 
 #[test]

@@ -18,7 +18,7 @@ use orchd_api::{
     DrainReply, Durations, Event, EventQuery, Explanation, Hook, LetterResult, LettersRequest, ListQuery,
     LogQuery, OperationResult, PauseRequest, ProgressRequest, PublishRequest, PublishedEvent, Report,
     ReportQuery, ReportedTask, Resource, ResourceRequest, Schedule, Selector, Session, SessionQuery,
-    SettleRequest, ShownDefinition, ShutdownMode, Stats, StoreCheck, Task, ThrottleRequest, WaitReply,
+    SettleRequest, ShownDefinition, ShutdownMode, Stats, StoreCheck, Stuck, Task, ThrottleRequest, WaitReply,
     WaitRequest, Worker, Workflow, WorkflowAdded, WorkflowQuery,
 };
 use orchd_model::{
@@ -185,6 +185,8 @@ impl Client {
         submit_workflow(spec: &WorkflowSpec) -> WorkflowAdded;
         /// A workflow and its figures.
         workflow(id: WorkflowId) -> Workflow;
+        /// Which tasks of a workflow nothing will ever start unless somebody does something, by reason.
+        stuck(id: WorkflowId) -> Vec<Stuck>;
         /// Goes on with a workflow: ends its pause, or runs again what did not complete.
         resume_workflow(id: WorkflowId) -> WorkflowAdded;
         /// Runs tasks of an ended workflow again, and all that comes after them.

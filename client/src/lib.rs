@@ -43,6 +43,7 @@ mod sessions;
 mod socket;
 mod source;
 mod sse;
+mod stuck;
 #[cfg(feature = "worker")]
 pub mod worker;
 mod workflow;

@@ -2,7 +2,7 @@
 
 use orchd_api as api;
 use orchd_core::{
-    Core, Counters, Edge, Phase, Run, SessionRecord, SkipCause, Snapshot, TaskRecord, TickOutcome,
+    Core, Counters, Edge, Phase, Run, SessionRecord, SkipCause, Snapshot, Stuck, TaskRecord, TickOutcome,
 };
 use orchd_model::{
     Amount, Body, Dependency, DependencyTarget, Priority, Reason, ResourceName, Span, Status, StatusReason,
@@ -304,6 +304,13 @@ pub fn explanation(
         earliest_start: explained.earliest_start,
         free_by: explained.free_by,
     }
+}
+
+/// What one reason keeps from ever starting.
+pub fn stuck(stuck: Stuck) -> api::Stuck {
+    let Stuck { reason, tasks, count } = stuck;
+    let tasks = tasks.into_iter().map(|(id, name)| api::StuckTask { id, name }).collect();
+    api::Stuck { reason: reason.into(), tasks, count }
 }
 
 /// A resource as users see it.

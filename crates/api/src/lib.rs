@@ -56,4 +56,6 @@ pub use stats::{
     Worker,
 };
 pub use task::{ArrayPlace, Attempt, Explanation, ListQuery, ReasonText, StatusReasonText, Task};
-pub use workflow::{RerunRequest, Workflow, WorkflowAdded, WorkflowHead, WorkflowLine, WorkflowQuery};
+pub use workflow::{
+    RerunRequest, Stuck, StuckTask, Workflow, WorkflowAdded, WorkflowHead, WorkflowLine, WorkflowQuery,
+};

@@ -74,6 +74,9 @@ pub const HOOKS_DROP: &str = "/v1/hooks/drop";
 pub const WORKFLOWS: &str = "/v1/workflows";
 /// `GET`: one workflow ([`crate::Workflow`]).
 pub const WORKFLOW: &str = "/v1/workflows/{id}";
+/// `GET`: which of its tasks nothing will ever start unless somebody does something, by reason (array of
+/// [`crate::Stuck`]).
+pub const WORKFLOW_STUCK: &str = "/v1/workflows/{id}/stuck";
 /// `POST`: go on with a workflow: end its pause, or run again what did not complete
 /// ([`crate::WorkflowAdded`] with the tasks that have not ended now).
 pub const WORKFLOW_RESUME: &str = "/v1/workflows/{id}/resume";

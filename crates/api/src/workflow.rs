@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
+use crate::ReasonText;
 use crate::name_or_id::{self, NameOrId};
 
 /// The first line of a workflow that is sent as `application/x-ndjson`; each line after it is a task.
@@ -123,6 +124,26 @@ pub struct Workflow {
     pub finished_at: Option<Time>,
     /// Figures.
     pub metrics: WorkflowMetrics,
+}
+
+/// The tasks of a workflow that one reason keeps from ever starting, unless somebody does something.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Stuck {
+    /// Why they do not start.
+    pub reason: ReasonText,
+    /// The first of them, at most ten, by id.
+    pub tasks: Vec<StuckTask>,
+    /// How many there are.
+    pub count: u64,
+}
+
+/// One of them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct StuckTask {
+    /// The task.
+    pub id: TaskId,
+    /// Its name.
+    pub name: String,
 }
 
 /// Which workflows to list.

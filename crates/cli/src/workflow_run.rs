@@ -102,11 +102,7 @@ pub async fn run_workflow(
             }
             _ = tick.tick() => {
                 run.progress.tick();
-                let lines = if run.progress.is_idle() {
-                    waiting.follow(client, added.workflow).await?
-                } else {
-                    waiting.follow_beside(client, added.workflow).await?
-                };
+                let lines = waiting.follow(client, added.workflow, run.progress.is_idle()).await?;
                 lines.iter().for_each(|line| run.progress.note(line));
                 if let Some(file) = &mut file {
                     file.follow(client, added.workflow).await?;

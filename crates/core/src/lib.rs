@@ -66,6 +66,7 @@ mod resource_state;
 mod schedule;
 mod session;
 mod steer;
+mod stuck;
 mod submit;
 mod task;
 mod timer;
@@ -95,4 +96,5 @@ pub use record::{
 pub use rerun::Rerun;
 pub use reserved::Reserved;
 pub use resource_state::ResourceState;
+pub use stuck::{Stuck, StuckSearch};
 pub use view::{RateView, ResourceView, WorkerView};

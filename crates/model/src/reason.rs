@@ -186,6 +186,31 @@ pub enum Reason {
 impl Reason {
     /// Lists inside a reason are cut to this many entries; a count tells the rest.
     pub const SHOWN: usize = 10;
+
+    /// Whether it stays so until somebody does something: nothing that runs, and no time that passes, ends it.
+    #[must_use]
+    pub fn wants_somebody(&self) -> bool {
+        match self {
+            Self::Held
+            | Self::Closed { .. }
+            | Self::NoWorker { .. }
+            | Self::Paused { .. }
+            | Self::Unsatisfiable { .. } => true,
+            Self::Variants { variants } => {
+                variants.iter().all(|variant| variant.reasons.iter().any(Self::wants_somebody))
+            }
+            Self::Delayed { .. }
+            | Self::Dependencies { .. }
+            | Self::Resource { .. }
+            | Self::Rate { .. }
+            | Self::Throttled { .. }
+            | Self::Reservation { .. }
+            | Self::NoSlot { .. }
+            | Self::Guard { .. }
+            | Self::MaxParallel { .. }
+            | Self::Turn { .. } => false,
+        }
+    }
 }
 
 /// A workflow or a session as people call it: `workflow etl (3)`, as others may have this name, or `session nightly`.

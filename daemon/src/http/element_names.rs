@@ -1,6 +1,6 @@
 //! The names of array elements in what the scheduler says: it knows only the name that theirs are made of.
 
-use orchd_core::{Explained, ResourceView};
+use orchd_core::{Explained, ResourceView, Stuck};
 use orchd_model::{PLACEHOLDER, Reason, Refusal, TaskAhead, TaskId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -32,6 +32,13 @@ impl NamesTasks for Reason {
         } else {
             Vec::new()
         }
+    }
+}
+
+impl NamesTasks for Stuck {
+    fn named(&mut self) -> Vec<(TaskId, &mut String)> {
+        let tasks = self.tasks.iter_mut().map(|(id, name)| (*id, name));
+        tasks.chain(self.reason.named()).collect()
     }
 }
 

@@ -55,6 +55,7 @@ fn right(method: &Method, route: &str) -> Right {
             | routes::EVENTS
             | routes::WORKFLOWS
             | routes::WORKFLOW
+            | routes::WORKFLOW_STUCK
             | routes::DEFINITIONS
             | routes::DEFINITIONS_SHOW
             | routes::DURATIONS

@@ -211,6 +211,7 @@ fn router(shell: Arc<Shell>) -> Router {
         .route(routes::HOOKS_DROP, post(hooks::discard))
         .route(routes::WORKFLOWS, post(workflows::add).get(workflows::list))
         .route(routes::WORKFLOW, get(workflows::show))
+        .route(routes::WORKFLOW_STUCK, get(workflows::stuck))
         .route(routes::WORKFLOW_RESUME, post(workflow_runs::resume))
         .route(routes::WORKFLOW_RERUN, post(workflow_runs::rerun))
         .route(routes::DEFINITIONS, post(definitions::put).get(definitions::list))

@@ -3,8 +3,8 @@
 use axum::Extension;
 use axum::extract::{FromRequest, Request, State};
 use axum::http::header;
-use orchd_api::{Workflow, WorkflowAdded, WorkflowQuery};
-use orchd_core::{NewWorkflow, Scope};
+use orchd_api::{Stuck, Workflow, WorkflowAdded, WorkflowQuery};
+use orchd_core::{NewWorkflow, Scope, StuckSearch};
 use orchd_model::{Code, Refusal, SessionId, TaskSpec, WorkflowId, WorkflowSpec, check_compensations};
 use orchd_store::StoredWorkflow;
 use orchd_workflow::Submitted;
@@ -195,6 +195,26 @@ pub async fn show(State(shell): State<Arc<Shell>>, Id(id): Id) -> Answered<Workf
         stored.ok_or_else(|| Refusal::new(Code::NotFound, "no such workflow").value(id.to_string()))?;
     let paused = paused(&shell).await?;
     json(document(&shell, stored, &paused).await?)
+}
+
+/// What of a workflow nothing will start unless somebody does something. The engine is asked for it piece by piece.
+pub async fn stuck(State(shell): State<Arc<Shell>>, Id(id): Id) -> Answered<Vec<Stuck>> {
+    let id = WorkflowId(id);
+    if shell.read(move |history| history.workflow(id)).await?.is_none() {
+        return Err(Refusal::new(Code::NotFound, "no such workflow").value(id.to_string()).into());
+    }
+    let (mut search, mut is_over) = (StuckSearch::new(id), false);
+    while !is_over {
+        (search, is_over) = shell
+            .look(move |core| {
+                let is_over = search.look(core);
+                (search, is_over)
+            })
+            .await?;
+    }
+    let mut found = search.into_found();
+    super::element_names::fill(&shell, &mut found).await?;
+    json(found.into_iter().map(documents::stuck).collect())
 }
 
 /// The workflows that an operator has paused.

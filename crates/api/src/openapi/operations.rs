@@ -11,8 +11,8 @@ use crate::{
     LogChunk, LogEnd, LogQuery, OperationResult, PauseRequest, ProgressRequest, PublishRequest,
     PublishedEvent, Report, ReportQuery, ReportedTask, ReprioritizeRequest, RerunRequest, Resource,
     ResourceNamed, ResourceRequest, Schedule, ScheduleNamed, Selector, Session, SessionQuery, SettleRequest,
-    ShownDefinition, ShutdownRequest, Stats, StoreCheck, Task, TaskIds, ThrottleRequest, ToWorker, WaitReply,
-    WaitRequest, Worker, Workflow, WorkflowAdded, WorkflowLine, WorkflowQuery, routes,
+    ShownDefinition, ShutdownRequest, Stats, StoreCheck, Stuck, Task, TaskIds, ThrottleRequest, ToWorker,
+    WaitReply, WaitRequest, Worker, Workflow, WorkflowAdded, WorkflowLine, WorkflowQuery, routes,
 };
 
 /// Every operation, in the order of [`routes`].
@@ -115,6 +115,12 @@ fn of_workflows() -> Vec<Operation> {
             .answers::<Vec<Workflow>>(),
         Operation::get(routes::WORKFLOW, "showWorkflow", "One workflow with its figures")
             .answers::<Workflow>(),
+        Operation::get(
+            routes::WORKFLOW_STUCK,
+            "stuckTasks",
+            "What of a workflow nothing will start unless somebody does something, by reason",
+        )
+        .answers::<Vec<Stuck>>(),
         Operation::post(
             routes::WORKFLOW_RESUME,
             "resumeWorkflow",
