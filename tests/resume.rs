@@ -7,6 +7,7 @@ mod kit;
 
 use kit::program::Running;
 use kit::{Daemon, gate, until};
+use orchd_client::model::{Span, Time};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -60,6 +61,9 @@ fn a_run_that_was_killed_goes_on_with_what_did_not_complete() {
     let ended = daemon.orchd(&resumed).json();
     assert_eq!((&ended["status"], attempts(&ended)), (&json!("completed"), vec![1, 2, 1]));
     assert_eq!(daemon.lines("ran"), ["a", "b", "b", "c7"]);
+    let time = |name: &str| serde_json::from_value::<Time>(ended[name].clone()).unwrap();
+    let total: Span = serde_json::from_value(ended["metrics"]["total_duration"].clone()).unwrap();
+    assert!(total < time("finished_at").since(time("created_at")), "nothing ran before it went on: {ended}");
     assert_eq!(document(&daemon, "result.json").unwrap(), ended);
     // Once more there is nothing to do.
     assert_eq!(daemon.orchd(&resumed).json(), ended);

@@ -9,7 +9,7 @@
 use anyhow::{Context, Result};
 use crossbeam_channel::bounded;
 use orchd_core::{Command, Core, Output, Snapshot};
-use orchd_model::limits;
+use orchd_model::{Time, limits};
 use orchd_store::{SqliteStore, StateDir, Store, StoreError};
 use orchd_worker::StatePaths;
 use parking_lot::RwLock;
@@ -162,7 +162,8 @@ impl Running {
         };
         let worker_is_alive = worker.is_alive()?;
         let (engine, shell, threads, asked, stop) =
-            Threads { live: Arc::clone(&live), store, snapshot, fence, state_dir, last_end }.start()?;
+            Threads { live: Arc::clone(&live), store, snapshot, fence, state_dir, last_end, tethered }
+                .start()?;
         // One that a killed daemon had just started may have come to life since it was looked for.
         if !worker_is_alive
             && let Err(error) = bury_worker(&worker.state_dir, &engine)
@@ -302,6 +303,18 @@ struct Threads {
     fence: Fence,
     state_dir: PathBuf,
     last_end: LastEnd,
+    /// What ran has ended with the last daemon.
+    tethered: bool,
+}
+
+/// The scheduler as the last daemon left it. Of one whose worker was tethered nothing has run since then.
+fn load(live: &Live, snapshot: Snapshot, now: Time, tethered: bool, out: &mut Output) -> Core {
+    let left = snapshot.meta.last_time;
+    let mut core = Core::load(live.config().core.clone(), snapshot, now, out);
+    if tethered {
+        core.begin_runs_anew(left, out);
+    }
+    core
 }
 
 type Started =
@@ -309,11 +322,11 @@ type Started =
 
 impl Threads {
     fn start(self) -> Result<Started> {
-        let Self { live, store, snapshot, fence, state_dir, last_end } = self;
+        let Self { live, store, snapshot, fence, state_dir, last_end, tethered } = self;
         let (clock, config) = (Clock::start(snapshot.meta.last_time), live.config());
         let (sessions, feed) = (Arc::new(Sessions::new(config.core.lease)), Arc::new(Feed::new()));
         let (schedules, mut first) = (Nudge::default(), Output::default());
-        let mut core = Core::load(config.core.clone(), snapshot, clock.now(), &mut first);
+        let mut core = load(&live, snapshot, clock.now(), tethered, &mut first);
         let statistics = Arc::new(RwLock::new(Statistics::load(&core, &mut *store.reader()?)?));
         let (readers, (engine, inbox)) = (Readers::new(store.reader_factory()), bounded(limits::INBOX));
         // One batch is committed while the next one gathers; a third would only wait.

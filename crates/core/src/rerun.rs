@@ -9,11 +9,12 @@
 //! ```
 //! Invariant: all of these have ended before, or nothing is done.
 
-use orchd_model::{Code, Refusal, Status, TaskId, WorkflowStatus};
+use orchd_model::{Code, Refusal, Span, Status, TaskId, Time, WorkflowStatus};
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::command::{EndedTask, Reply};
 use crate::core::{Core, Output};
+use crate::event::Fact;
 use crate::operate::{Again, has_not_ended, runs_when_needed};
 use crate::record::{Phase, TaskRecord, WorkflowRecord};
 
@@ -83,6 +84,16 @@ impl Core {
             }
         }
         newest
+    }
+
+    /// Nothing has run since the scheduler was loaded as it was at `left`: the runs of workflows that were under way are
+    /// over since then, and others begin, with all of their time.
+    pub fn begin_runs_anew(&mut self, left: Time, out: &mut Output) {
+        for record in self.workflows.values().cloned().collect::<Vec<_>>() {
+            let ran = Span(record.ran.0.saturating_add(left.since(record.run_at).0));
+            let record = Box::new(WorkflowRecord { run_at: self.now, ran, ..record });
+            self.emit(out, Fact::WorkflowReopened { record });
+        }
     }
 
     /// Whether a workflow has ended, as far as is known here.
