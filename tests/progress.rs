@@ -10,6 +10,8 @@ use orchd_client::api::{Event, ProgressRequest};
 use orchd_client::model::Code;
 use orchd_client::{Status, TaskId};
 use serde_json::{Value, json};
+use std::fs::File;
+use std::process::Stdio;
 
 const ORCHCTL: &str = env!("CARGO_BIN_EXE_orchctl");
 
@@ -94,6 +96,37 @@ fn a_task_that_says_a_million_things_says_a_few_and_the_last() {
 }
 
 #[test]
+fn a_message_alone_is_shown_and_leaves_the_percentage_as_it_was() {
+    let daemon = Daemon::start(1);
+    let line = format!(
+        "echo '{{\"message\": \"looking\"}}' > $ORCHD_PROGRESS; {} {ORCHCTL} progress 40; {ORCHCTL} progress -m linking; {} true",
+        gate("one"),
+        gate("two")
+    );
+    daemon.write("w.json", json!({ "name": "w", "tasks": [{ "name": "load", "shell": line }] }).to_string());
+    let mut command = daemon.program(ORCHCTL);
+    command.args(["workflow", "run", "w.json"]).stdin(Stdio::null()).stdout(Stdio::null());
+    let mut run = command.stderr(File::create(daemon.path("said")).unwrap()).spawn().unwrap();
+    until("the task is there", || daemon.stats().running == 1);
+    let id = daemon.all_tasks()[0].id;
+    until_at(&daemon, id, "looking");
+    let document = daemon.orchctl(&["list", "--json"]).json();
+    assert_eq!(document[0]["progress"], json!({ "percentage": null, "message": "looking" }));
+    let listed = daemon.orchctl(&["list"]).out;
+    assert!(listed.contains("looking") && !listed.contains('%'), "{listed}");
+    let shown = daemon.orchctl(&["show", &id.to_string()]).out;
+    assert!(shown.lines().any(|line| line.contains("progress") && line.ends_with(" looking")), "{shown}");
+    daemon.write("one", "");
+    until_at(&daemon, id, "40% linking");
+    assert!(daemon.orchctl(&["list"]).out.contains("running 40%"));
+    daemon.orchctl(&["progress", "--token", "1"]).fails_with(2, &["PERCENT"]);
+    daemon.write("two", "");
+    assert!(run.wait().unwrap().success());
+    let said = std::fs::read_to_string(daemon.path("said")).unwrap();
+    assert!(said.contains("load looking\n") && said.contains("load 40% linking\n"), "{said}");
+}
+
+#[test]
 fn only_a_running_attempt_says_anything() {
     let daemon = Daemon::start(1);
     let id = daemon.submit(daemon.shell(gate("go")));
@@ -103,7 +136,7 @@ fn only_a_running_attempt_says_anything() {
     let said = |percent: &str, message: Option<&str>| {
         daemon.client().progress(ProgressRequest {
             token,
-            percentage: percent.parse().unwrap(),
+            percentage: Some(percent.parse().unwrap()),
             message: message.map(str::to_owned),
         })
     };

@@ -160,14 +160,15 @@ pub struct ThrottleRequest {
     pub create: bool,
 }
 
-/// How far a running attempt has come.
+/// How far a running attempt has come: a percentage, a message, or both.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ProgressRequest {
     /// The token of the attempt.
     pub token: Token,
-    /// How much is done, 0 to 100.
-    pub percentage: Percentage,
+    /// How much is done, 0 to 100; when it is left out, as much as it said before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub percentage: Option<Percentage>,
     /// What it is at; what is longer than 256 bytes is cut.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,

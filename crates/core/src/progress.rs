@@ -53,7 +53,9 @@ impl Core {
         }
         let Phase::Running { started_at, .. } = task.phase else { return Err(stale()) };
         let now = self.now;
+        let before = task.progress().cloned();
         let said = self.said.entry(id).or_insert(Said { next: now, waiting: None });
+        let progress = progress.after(said.waiting.as_ref().or(before.as_ref()));
         if now < said.next {
             said.waiting = Some(progress);
             let next = said.next;
@@ -80,6 +82,7 @@ impl Core {
     pub(crate) fn last_progress(&mut self, id: TaskId, last: Option<Progress>, out: &mut Output) {
         self.timers.clear(Timer::Progress(id));
         let waiting = self.said.remove(&id).and_then(|said| said.waiting);
+        let last = last.map(|last| last.after(waiting.as_ref().or(self.task(id).progress())));
         if let Some(progress) = last.or(waiting) {
             self.note_progress(id, progress, out);
         }

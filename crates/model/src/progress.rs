@@ -13,11 +13,13 @@ use crate::{Code, Refusal, limits};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Percentage(u32);
 
-/// How far an attempt has come.
+/// How far an attempt has come: a percentage, a message, or both.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Progress {
-    /// How much is done, 0 to 100.
-    pub percentage: Percentage,
+    /// How much is done, 0 to 100; none while the attempt has never said.
+    #[serde(default, with = "said")]
+    #[schemars(with = "Option<Percentage>")]
+    pub percentage: Option<Percentage>,
     /// What it is at, in its own words; at most 256 bytes.
     #[serde(default)]
     pub message: Option<Box<str>>,
@@ -102,10 +104,40 @@ impl JsonSchema for Percentage {
     }
 }
 
+/// A percentage that may never have been said. In its binary form it is a number that is none, which that of a percentage
+/// leaves room for: records from before there were such words are read as they are.
+mod said {
+    use super::Percentage;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    const NEVER: Percentage = Percentage(u32::MAX);
+
+    pub(super) fn serialize<S: Serializer>(
+        percentage: &Option<Percentage>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() {
+            percentage.serialize(serializer)
+        } else {
+            percentage.unwrap_or(NEVER).serialize(serializer)
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Percentage>, D::Error> {
+        if deserializer.is_human_readable() {
+            Option::deserialize(deserializer)
+        } else {
+            Percentage::deserialize(deserializer).map(|found| Some(found).filter(|found| *found != NEVER))
+        }
+    }
+}
+
 impl Progress {
     /// A percentage, and what is being done. A message that is too long is cut; an empty one is none.
     #[must_use]
-    pub fn new(percentage: Percentage, message: Option<&str>) -> Self {
+    pub fn new(percentage: Option<Percentage>, message: Option<&str>) -> Self {
         let message = message.map(str::trim).filter(|message| !message.is_empty());
         let message = message.map(|message| {
             let mut end = message.len().min(limits::PROGRESS_MESSAGE_BYTES);
@@ -117,8 +149,21 @@ impl Progress {
         Self { percentage, message }
     }
 
+    /// The same as a word of an attempt that had said something before: it is as far as then if it does not say how far.
+    #[must_use]
+    pub fn after(self, before: Option<&Self>) -> Self {
+        let percentage = self.percentage.or_else(|| before?.percentage);
+        Self { percentage, ..self }
+    }
+
+    /// Whether it says neither how far it is nor what it is at.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.percentage.is_none() && self.message.is_none()
+    }
+
     /// Reads a line as a task writes it: `0.4 what it is at` (a part of one), `40% what it is at`, or JSON with
-    /// `percentage` (0 to 100) or `fraction` (0 to 1) and `message`. None for anything else.
+    /// `percentage` (0 to 100) or `fraction` (0 to 1), `message`, or both. None for anything else.
     #[must_use]
     pub fn from_line(line: &[u8]) -> Option<Self> {
         let line = line.trim_ascii();
@@ -131,24 +176,32 @@ impl Progress {
                     Some(percent) => percent.parse::<f64>().ok()?,
                     None => number.parse::<f64>().ok()? * 100.0,
                 };
-                Some(Self::new(Percentage::from_f64(percent).ok()?, Some(message)))
+                Some(Self::new(Some(Percentage::from_f64(percent).ok()?), Some(message)))
             }
             _ => None,
         }
     }
 
     fn from_json(value: &Value) -> Option<Self> {
-        let number = |name: &str| value.get(name).and_then(Value::as_f64);
-        let percent = number("percentage").or_else(|| Some(number("fraction")? * 100.0))?;
-        let message = value.get("message").and_then(Value::as_str);
-        Some(Self::new(Percentage::from_f64(percent).ok()?, message))
+        let given = |name: &str| value.get(name).filter(|value| !value.is_null());
+        let percent = match (given("percentage"), given("fraction")) {
+            (Some(percentage), _) => Some(percentage.as_f64()?),
+            (None, Some(fraction)) => Some(fraction.as_f64()? * 100.0),
+            (None, None) => None,
+        };
+        let percentage = percent.map(Percentage::from_f64).transpose().ok()?;
+        let progress = Self::new(percentage, given("message").and_then(Value::as_str));
+        (!progress.is_empty()).then_some(progress)
     }
 }
 
 impl fmt::Display for Progress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.percentage)?;
-        self.message.as_ref().map_or(Ok(()), |message| write!(f, " {message}"))
+        match (self.percentage, &self.message) {
+            (Some(percentage), Some(message)) => write!(f, "{percentage} {message}"),
+            (Some(percentage), None) => write!(f, "{percentage}"),
+            (None, message) => f.write_str(message.as_deref().unwrap_or_default()),
+        }
     }
 }
 
@@ -166,6 +219,10 @@ mod tests {
             ("33.3%\tthree", Some("33.3% three")),
             ("{\"percentage\": 7.5, \"message\": \"x\"}", Some("7.5% x")),
             ("{\"fraction\": 0.5}", Some("50%")),
+            ("{\"message\": \"linking\"}", Some("linking")),
+            ("{\"percentage\": null, \"message\": \"linking\"}", Some("linking")),
+            ("{\"message\": \" \"}", None),
+            ("{\"percentage\": \"7\", \"message\": \"x\"}", None),
             ("  .5 ", Some("50%")),
             ("", None),
             ("40 of 100", None),
@@ -184,6 +241,19 @@ mod tests {
         assert_eq!(Progress::from_line(b"0.5 \xff").unwrap().message.as_deref(), Some("\u{fffd}"));
         let long = Progress::from_line(format!("0 {}", "ä".repeat(500)).as_bytes()).unwrap();
         assert_eq!(long.message.unwrap().len(), limits::PROGRESS_MESSAGE_BYTES);
+    }
+
+    #[test]
+    fn a_word_that_does_not_say_how_far_is_as_far_as_the_one_before() {
+        let said = |line: &str| Progress::from_line(line.as_bytes()).unwrap();
+        let message = said("{\"message\": \"linking\"}");
+        assert_eq!(message.clone().after(Some(&said("0.4 x"))), said("40% linking"));
+        assert_eq!(said("0.5").after(Some(&said("0.4 x"))), said("50%"));
+        assert_eq!(message.clone().after(None), message);
+        for progress in [message, said("40% x")] {
+            let text = serde_json::to_string(&progress).unwrap();
+            assert_eq!(serde_json::from_str::<Progress>(&text).unwrap(), progress, "{text}");
+        }
     }
 
     #[test]

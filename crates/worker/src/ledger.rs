@@ -29,7 +29,9 @@ impl Ledger {
 
     /// Remembers how far an attempt has come.
     pub(crate) fn note_progress(&mut self, progress: &AttemptProgress) {
-        self.progress.insert(progress.token, progress.progress.clone());
+        let before = self.progress.get(&progress.token);
+        let word = progress.progress.clone().after(before);
+        self.progress.insert(progress.token, word);
     }
 
     /// How far all of them have come.

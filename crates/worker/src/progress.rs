@@ -95,10 +95,8 @@ impl ProgressPipe {
     /// Takes the last word of an attempt that has ended, and is ready for the next one.
     pub(crate) fn finish(&mut self, buffer: &mut [u8]) -> Option<Progress> {
         self.read(buffer);
-        if !self.overlong
-            && let Some(progress) = Progress::from_line(&self.rest)
-        {
-            self.latest = Some(progress);
+        if !self.overlong {
+            self.hear(Progress::from_line(&self.rest));
         }
         self.rest.clear();
         self.overlong = false;
@@ -133,7 +131,7 @@ impl ProgressPipe {
             let Some(end) = bytes.iter().position(|byte| *byte == b'\n') else { return self.keep(bytes) };
             self.keep(&bytes[..end]);
             if !self.overlong {
-                self.latest = Progress::from_line(&self.rest).or(self.latest.take());
+                self.hear(Progress::from_line(&self.rest));
             }
             self.rest.clear();
             self.overlong = false;
@@ -142,9 +140,21 @@ impl ProgressPipe {
         let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
         let (lines, rest) = bytes.split_at(whole);
         self.keep(rest);
-        // From the end: what came before the last line that means something does not matter any more.
+        // From the end: what came before the last line that says how far it is does not matter any more.
         let last = lines.rsplit(|byte| *byte == b'\n').filter(|line| line.len() <= LINE_BYTES);
-        self.latest = last.filter_map(Progress::from_line).next().or(self.latest.take());
+        let mut word: Option<Progress> = None;
+        for before in last.filter_map(Progress::from_line) {
+            let says_how_far = before.percentage.is_some();
+            word = Some(word.map_or_else(|| before.clone(), |word| word.after(Some(&before))));
+            if says_how_far {
+                break;
+            }
+        }
+        self.hear(word);
+    }
+
+    fn hear(&mut self, word: Option<Progress>) {
+        self.latest = word.map(|word| word.after(self.latest.as_ref())).or(self.latest.take());
     }
 
     fn keep(&mut self, bytes: &[u8]) {
@@ -177,6 +187,11 @@ mod tests {
         }
         assert_eq!(said(&[b"0.1\n0.", b"5 no newline"]).as_deref(), Some("50% no newline"));
         assert_eq!(said(&[b"garbage"]), None);
+        let text = b"0.4 one\n{\"message\": \"two\"}\ngarbage\n{\"message\": \"three\"}\n";
+        for size in 1..=text.len() {
+            let pieces: Vec<&[u8]> = text.chunks(size).collect();
+            assert_eq!(said(&pieces).as_deref(), Some("40% three"), "in pieces of {size}");
+        }
     }
 
     #[test]

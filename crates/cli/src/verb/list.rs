@@ -160,8 +160,9 @@ pub(crate) fn row(task: &Task) -> Vec<Piece> {
 
 /// The status, with how much of a running task is done, where it says so.
 fn status(task: &Task) -> String {
-    match (task.status, &task.progress) {
-        (Status::Running, Some(progress)) => format!("{} {}%", task.status, progress.percentage.whole()),
+    let percentage = task.progress.as_ref().and_then(|progress| progress.percentage);
+    match (task.status, percentage) {
+        (Status::Running, Some(percentage)) => format!("{} {}%", task.status, percentage.whole()),
         (status, _) => status.to_string(),
     }
 }

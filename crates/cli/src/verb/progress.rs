@@ -9,9 +9,9 @@ use crate::{Exit, Failure};
 
 #[derive(Debug, Args)]
 pub(crate) struct Progress {
-    /// How much is done, 0 to 100
-    #[arg(value_name = "PERCENT", allow_negative_numbers = true)]
-    percentage: Percentage,
+    /// How much is done, 0 to 100; without it, as much as it said before
+    #[arg(value_name = "PERCENT", allow_negative_numbers = true, required_unless_present = "message")]
+    percentage: Option<Percentage>,
     /// What it is at
     #[arg(long, short, value_name = "M")]
     message: Option<String>,

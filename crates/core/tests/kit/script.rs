@@ -159,6 +159,17 @@ impl Script {
         }
     }
 
+    /// `progress TASK PERCENT|- [WORD]... [by=USER]`
+    fn progress_command(&self, task: &str, percent: &str, words: &[&str]) -> Command {
+        let (by, words): (Vec<&str>, Vec<&str>) = words.iter().partition(|word| word.starts_with("by="));
+        let percentage = (percent != "-").then(|| percent.parse().expect("a percentage"));
+        Command::Progress {
+            token: self.token(task),
+            progress: Progress::new(percentage, Some(&words.join(" "))),
+            by: by.first().and_then(|by| by.strip_prefix("by=")?.parse().ok()),
+        }
+    }
+
     fn simple_command(&mut self, verb: &str, words: &[&str]) -> Command {
         match (verb, words) {
             ("cancel", ["workflow", name]) => self.cancel_workflow(name),
@@ -192,16 +203,7 @@ impl Script {
                 resource: name.parse().expect("a resource"),
                 used: used.parse().expect("an amount"),
             },
-            ("progress", [task, percent, words @ ..]) => {
-                let (by, words): (Vec<&str>, Vec<&str>) =
-                    words.iter().partition(|word| word.starts_with("by="));
-                let message = Some(words.join(" "));
-                Command::Progress {
-                    token: self.token(task),
-                    progress: Progress::new(percent.parse().expect("a percentage"), message.as_deref()),
-                    by: by.first().and_then(|by| by.strip_prefix("by=")?.parse().ok()),
-                }
-            }
+            ("progress", [task, percent, words @ ..]) => self.progress_command(task, percent, words),
             ("decide", [name, verdict, why @ ..]) => {
                 let verdict = verdict.parse().map_err(|_| why.join(" "));
                 Command::Decide { task: self.task(name), verdict }
