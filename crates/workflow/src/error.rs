@@ -11,7 +11,7 @@ use std::fmt;
 use crate::node::Position;
 
 /// Mistakes kept of one file: more than anybody reads, and a bound for files that are wrong everywhere.
-pub(crate) const ERRORS: usize = 200;
+const ERRORS: usize = 200;
 /// Names that are compared with unknown ones before hints are given up: a tenth or two of a second.
 const COMPARED: usize = 100_000;
 /// Longer text is not looked at for a near name: no name is that long.
@@ -103,13 +103,18 @@ impl Report {
     /// Adds a mistake whose words are worth making only when it is kept.
     pub(crate) fn add_with(&mut self, at: Position, words: impl FnOnce() -> (String, Option<String>)) {
         if self.is_full() {
-            self.dropped += 1;
+            self.count_more();
             return;
         }
         let (message, hint) = words();
         let place = |number: u32| (number > 0).then_some(number);
         let (line, column) = (place(at.line), place(at.column));
         self.errors.push(FileError { file: self.file.clone(), line, column, message, hint });
+    }
+
+    /// Counts a mistake that is not told.
+    pub(crate) fn count_more(&mut self) {
+        self.dropped += 1;
     }
 
     /// Adds a mistake that has all of its words.
@@ -143,8 +148,13 @@ impl Report {
     pub(crate) fn into_errors(mut self) -> Vec<FileError> {
         self.errors.sort_by_key(|e| (e.line.unwrap_or(0), e.column.unwrap_or(0)));
         if self.dropped > 0 || self.cut {
-            let rest = if self.cut { ", and a part that was not looked at" } else { "" };
-            let message = format!("and more mistakes that are not shown: {}{rest}", self.dropped);
+            let message = match (self.dropped, self.cut) {
+                (0, _) => "and a part that was not looked at".to_owned(),
+                (dropped, cut) => {
+                    let rest = if cut { ", and a part that was not looked at" } else { "" };
+                    format!("and more mistakes that are not shown: {dropped}{rest}")
+                }
+            };
             let (line, column) = (None, None);
             self.errors.push(FileError { file: self.file, line, column, message, hint: None });
         }

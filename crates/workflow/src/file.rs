@@ -1,26 +1,23 @@
 //! A workflow file as a whole: its keys, its tasks, and the checks that need all of them.
 
-use orchd_model::{DependencyTarget, FailFast, Span, WorkflowSpec, check_seen, limits, task_of_element};
+use orchd_model::{FailFast, Span, WorkflowSpec, check_seen, limits, task_of_element};
 use serde_json::{Map, Value};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 
 use crate::configured::{Configured, Loaded, Wanted, load_all};
 use crate::each::Known;
 use crate::error::{FileError, Report, shown};
 use crate::field::{map, number, parsed, text, unknown_key, wrong};
-use crate::graph::Graph;
 use crate::handlers::Handlers;
 use crate::items::Walk;
 use crate::names::Names;
 use crate::node::{Content, Entry, Node, Position};
+use crate::outline::Outline;
 use crate::parameters::{Declarations, Given};
 use crate::plan;
+use crate::skim::Skim;
 use crate::subworkflow::SubWorkflows;
-use crate::taken::Taken;
 use crate::task::{self, Defaults, Draft, Shared};
-
-/// Tasks of a cycle that an error names; of a longer one it names both ends.
-const CYCLE_SHOWN: usize = 12;
 
 /// Tasks that are read before there is room for all of them: they may be wrong everywhere.
 const FEW: usize = 10_000;
@@ -126,7 +123,7 @@ pub(crate) fn workflow(
     let finally = find("finally").map(|entry| &entry.node);
     shared.names = Names::of(tasks.iter().copied().chain(finally).collect());
     let names = shared.parameters.clone();
-    let drafts = tasks_of(&tasks, finally, shared, report);
+    let drafts = tasks_of(&tasks, finally, shared, report)?;
     let all = names.iter().all(|name| spec.parameters.contains_key(name));
     let known = Known { values: &spec.parameters, all };
     let mut drafts = sets.unwrap_or_default().expand(drafts, known, report);
@@ -213,7 +210,14 @@ pub(crate) fn task_lists<'n>(
     lists.into_iter().map(|entry| &entry.node).collect()
 }
 
-fn tasks_of(lists: &[&Node], finally: Option<&Node>, shared: Shared<'_>, report: &mut Report) -> Vec<Draft> {
+/// Reads the tasks of a workflow; nothing if so much is wrong with their graph that they were not read.
+fn tasks_of(
+    lists: &[&Node],
+    finally: Option<&Node>,
+    shared: Shared<'_>,
+    report: &mut Report,
+) -> Option<Vec<Draft>> {
+    let graph = skim(lists, finally, report)?;
     let mut drafts = read_all(lists, &shared, report);
     let shared = Shared { finally: true, ..shared };
     match finally.map(|node| (node, Walk::of(node))) {
@@ -221,8 +225,40 @@ fn tasks_of(lists: &[&Node], finally: Option<&Node>, shared: Shared<'_>, report:
         Some((node, None)) => drafts.extend(task::read(node, &shared, report)),
         None => {}
     }
-    check_graph(&drafts, report);
-    drafts
+    graph.check(&drafts, report);
+    Some(drafts)
+}
+
+/// What is known of the graph of tasks before they are read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum KnownGraph {
+    /// That nothing is wrong with it.
+    Right,
+    /// Nothing.
+    Unknown,
+}
+
+/// Looks at the graph of lists that are very long; nothing if it is wrong, and the tasks need not be read.
+pub(crate) fn skim(lists: &[&Node], finally: Option<&Node>, report: &mut Report) -> Option<KnownGraph> {
+    let Some(skim) = Skim::of(lists, finally) else { return Some(KnownGraph::Unknown) };
+    let Some(outline) = skim.outline() else { return Some(KnownGraph::Unknown) };
+    let before = report.count();
+    outline.check(&skim, report);
+    if report.count() > before {
+        report.cut();
+        return None;
+    }
+    Some(KnownGraph::Right)
+}
+
+impl KnownGraph {
+    /// Checks what one task alone cannot know.
+    pub(crate) fn check(self, drafts: &[Draft], report: &mut Report) {
+        if self == Self::Unknown {
+            Outline::of(drafts).check(drafts, report);
+        }
+        refuse_element_names(drafts, report);
+    }
 }
 
 /// Reads lists of tasks, each task on its own.
@@ -247,10 +283,9 @@ fn read_list(node: &Node, shared: &Shared<'_>, report: &mut Report) -> Vec<Draft
 
 fn read_each(mut walk: Walk<'_>, shared: &Shared<'_>, report: &mut Report) -> Vec<Draft> {
     let mut drafts = Vec::with_capacity(walk.len().min(FEW));
-    let mut taken = Taken::new(&shared.names);
     while let Some(item) = walk.next(report) {
         // Those that are wrong everywhere shall cost no more than others.
-        if report.is_full() || taken.is_hopeless() {
+        if report.is_full() {
             report.cut();
             break;
         }
@@ -258,92 +293,9 @@ fn read_each(mut walk: Walk<'_>, shared: &Shared<'_>, report: &mut Report) -> Ve
             // Not grown bit by bit: that would take up to twice the place, of which a task has nearly a kilobyte.
             drafts.reserve_exact(walk.len() - FEW);
         }
-        if let Some(draft) = task::read(&item, shared, report) {
-            drafts.push(draft);
-            taken.note(&drafts);
-        }
+        drafts.extend(task::read(&item, shared, report));
     }
-    taken.tell(&drafts, report);
     drafts
-}
-
-/// The words of a text that may be meant as a list of names.
-fn words(text: &str) -> impl Iterator<Item = &str> {
-    text.split([',', ' ']).filter(|word| !word.is_empty())
-}
-
-/// Whether it is several names in one.
-fn is_list(text: &str, known: &HashMap<&str, usize>) -> bool {
-    words(text).nth(1).is_some() && words(text).all(|word| known.contains_key(word))
-}
-
-/// Checks what one task alone cannot know: names that are taken, dependencies that do not exist, cycles.
-pub(crate) fn check_graph(drafts: &[Draft], report: &mut Report) {
-    let mut by_name: HashMap<&str, usize> = HashMap::with_capacity(drafts.len());
-    for (index, draft) in drafts.iter().enumerate() {
-        let first = *by_name.entry(&draft.spec.name).or_insert(index);
-        if first != index {
-            report.add_hint(
-                draft.at,
-                format!("a second task of this name: {}", shown(&draft.spec.name)),
-                format!("the first one is in line {}", drafts[first].at.line),
-            );
-        }
-    }
-    refuse_element_names(drafts, report);
-    if report.is_full() {
-        return;
-    }
-    let mut before: Vec<Vec<usize>> = vec![Vec::new(); drafts.len()];
-    for (index, draft) in drafts.iter().enumerate() {
-        for (dependency, &at) in draft.spec.dependencies.iter().zip(&draft.dependencies_at) {
-            let DependencyTarget::Name(name) = &dependency.task else { continue };
-            match by_name.get(name.as_str()) {
-                None if is_list(name, &by_name) => {
-                    let hint =
-                        format!("write a list: [{}]", shown(&words(name).collect::<Vec<_>>().join(", ")));
-                    report.add_hint(at, format!("unknown dependency: {}", shown(name)), hint);
-                }
-                None => report.unknown(at, "unknown dependency", name, by_name.keys().copied()),
-                Some(&target) if target == index => {
-                    report.add(at, format!("a task cannot depend on itself: {}", shown(name)));
-                }
-                Some(&target) if drafts[target].spec.finally && draft.spec.compensates.is_some() => {
-                    let hint = "only tasks that do not run at the end are compensated";
-                    let message = format!("compensates a task that runs at the end: {}", shown(name));
-                    report.add_hint(at, message, hint);
-                }
-                Some(&target) if drafts[target].spec.finally && !draft.spec.finally => {
-                    let hint = "only finally tasks come after finally tasks";
-                    report.add_hint(
-                        at,
-                        format!("depends on a task that runs at the end: {}", shown(name)),
-                        hint,
-                    );
-                }
-                Some(target) if before[index].contains(target) => {
-                    report.add(at, format!("a dependency that is given twice: {}", shown(name)));
-                }
-                Some(&target) => before[index].push(target),
-            }
-        }
-    }
-    for cycle in Graph::new(before).cycles() {
-        let first = &drafts[cycle[0]];
-        let next = cycle.get(1).map(|&next| drafts[next].spec.name.as_str());
-        let edge = first
-            .spec
-            .dependencies
-            .iter()
-            .position(|d| matches!(&d.task, DependencyTarget::Name(name) if Some(name.as_str()) == next));
-        let at = edge.map_or(first.at, |edge| first.dependencies_at[edge]);
-        report.add_with(at, || {
-            (
-                format!("dependencies form a cycle: {}", path(&cycle, |task| shown(&drafts[task].spec.name))),
-                Some("remove one of them".to_owned()),
-            )
-        });
-    }
 }
 
 /// Refuses names that elements of a list have, or would have if it were longer.
@@ -363,18 +315,4 @@ pub(crate) fn refuse_element_names(drafts: &[Draft], report: &mut Report) {
             format!("{} is a task for each element, and those are named like this", shown(list)),
         );
     }
-}
-
-/// `a -> b -> a`, with the middle of a long path left out.
-pub(crate) fn path(cycle: &[usize], name: impl Fn(usize) -> String) -> String {
-    let name = |task: &usize| name(*task);
-    let mut names: Vec<String> = if cycle.len() <= CYCLE_SHOWN {
-        cycle.iter().map(name).collect()
-    } else {
-        let (head, tail) = (CYCLE_SHOWN - 2, cycle.len() - 2);
-        let left_out = format!("({} more)", tail - head);
-        cycle[..head].iter().map(name).chain([left_out]).chain(cycle[tail..].iter().map(name)).collect()
-    };
-    names.extend(cycle.first().map(name));
-    names.join(" -> ")
 }

@@ -5,20 +5,79 @@
 ///
 /// Invariant: every target is a valid index.
 pub(crate) struct Graph {
-    before: Vec<Vec<usize>>,
-    after: Vec<Vec<usize>>,
+    before: Lists,
+    after: Lists,
+}
+
+/// Some tasks for each task, all of them in one row: of a million there are not a million lists.
+///
+/// Invariant: `ends` grows, up to the length of `row`.
+pub(crate) struct Lists {
+    row: Vec<usize>,
+    ends: Vec<usize>,
+}
+
+impl Lists {
+    /// None yet, with room for so many lists and what is in them.
+    pub(crate) fn with_capacity(lists: usize, tasks: usize) -> Self {
+        Self { row: Vec::with_capacity(tasks), ends: Vec::with_capacity(lists) }
+    }
+
+    /// Adds to the list that is not at its end yet.
+    pub(crate) fn push(&mut self, task: usize) {
+        self.row.push(task);
+    }
+
+    /// Ends a list.
+    pub(crate) fn end(&mut self) {
+        self.ends.push(self.row.len());
+    }
+
+    /// How many lists there are.
+    pub(crate) fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// The list of this task.
+    pub(crate) fn of(&self, task: usize) -> &[usize] {
+        let begin = task.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.row[begin..self.ends[task]]
+    }
+
+    /// For each task those in whose lists it is, in order.
+    fn turned(&self) -> Self {
+        // Where the next one of each list goes: at first, where the list begins.
+        let mut next = vec![0; self.len() + 1];
+        self.row.iter().for_each(|&task| next[task + 1] += 1);
+        for task in 0..self.len() {
+            next[task + 1] += next[task];
+        }
+        let mut row = vec![0; self.row.len()];
+        for task in 0..self.len() {
+            for &other in self.of(task) {
+                row[next[other]] = task;
+                next[other] += 1;
+            }
+        }
+        next.pop();
+        Self { row, ends: next }
+    }
 }
 
 impl Graph {
     /// The graph of `before[task] = dependencies of the task`.
     pub(crate) fn new(before: Vec<Vec<usize>>) -> Self {
-        let mut after = vec![Vec::new(); before.len()];
-        for (task, dependencies) in before.iter().enumerate() {
-            for &dependency in dependencies {
-                after[dependency].push(task);
-            }
+        let mut lists = Lists::with_capacity(before.len(), before.iter().map(Vec::len).sum());
+        for dependencies in before {
+            dependencies.into_iter().for_each(|dependency| lists.push(dependency));
+            lists.end();
         }
-        Self { before, after }
+        Self::of(lists)
+    }
+
+    /// The same of lists.
+    pub(crate) fn of(before: Lists) -> Self {
+        Self { after: before.turned(), before }
     }
 
     /// The graph of `before`, in which some tasks come after all others, however those end. Where there are such
@@ -42,19 +101,19 @@ impl Graph {
     }
 
     /// The tasks that each task depends on.
-    pub(crate) fn before(&self) -> &[Vec<usize>] {
+    pub(crate) fn before(&self) -> &Lists {
         &self.before
     }
 
     /// Tasks by stage, in the order of the file within a stage: a task stands one stage after the last of
     /// its dependencies. Tasks on a cycle, or after one, stand in none.
     pub(crate) fn stages(&self) -> Vec<Vec<usize>> {
-        let mut open: Vec<usize> = self.before.iter().map(Vec::len).collect();
+        let mut open = self.counts();
         let mut stage: Vec<usize> = (0..open.len()).filter(|&task| open[task] == 0).collect();
         let mut stages = Vec::new();
         while !stage.is_empty() {
             let mut next = Vec::new();
-            for &after in stage.iter().flat_map(|&task| &self.after[task]) {
+            for &after in stage.iter().flat_map(|&task| self.after.of(task)) {
                 open[after] -= 1;
                 if open[after] == 0 {
                     next.push(after);
@@ -66,11 +125,33 @@ impl Graph {
         stages
     }
 
+    /// How many tasks each task depends on.
+    fn counts(&self) -> Vec<usize> {
+        (0..self.before.len()).map(|task| self.before.of(task).len()).collect()
+    }
+
+    /// Every task that is on no cycle and after none, each after those that it depends on.
+    fn order(&self) -> Vec<usize> {
+        let mut open = self.counts();
+        let mut order: Vec<usize> = (0..open.len()).filter(|&task| open[task] == 0).collect();
+        let mut next = 0;
+        while let Some(&task) = order.get(next) {
+            next += 1;
+            for &after in self.after.of(task) {
+                open[after] -= 1;
+                if open[after] == 0 {
+                    order.push(after);
+                }
+            }
+        }
+        order
+    }
+
     /// Cycles, each as the tasks along it in the order in which they wait for one another, the first in the
     /// file first. At least one of every knot of cycles.
     pub(crate) fn cycles(&self) -> Vec<Vec<usize>> {
         let mut seen: Vec<u8> = vec![0; self.before.len()];
-        for task in self.stages().into_iter().flatten() {
+        for task in self.order() {
             seen[task] = DONE;
         }
         let mut cycles = Vec::new();
@@ -81,7 +162,7 @@ impl Graph {
             while let Some(task) = next.filter(|&task| seen[task] == 0) {
                 seen[task] = ON_WALK;
                 walk.push(task);
-                next = self.before[task].iter().copied().find(|&task| seen[task] != DONE);
+                next = self.before.of(task).iter().copied().find(|&task| seen[task] != DONE);
             }
             if let Some(begin) = next.and_then(|met| walk.iter().position(|&task| task == met)) {
                 let mut cycle = walk[begin..].to_vec();
@@ -109,7 +190,7 @@ impl Graph {
             tasks.max_by(order)
         };
         for &task in stages.iter().flatten() {
-            if let Some(before) = longest(&total, &length, &mut self.before[task].iter().copied()) {
+            if let Some(before) = longest(&total, &length, &mut self.before.of(task).iter().copied()) {
                 total[task] += total[before];
                 length[task] += length[before];
                 from[task] = Some(before);

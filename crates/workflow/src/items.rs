@@ -66,7 +66,12 @@ impl<'n> Walk<'n> {
     }
 
     fn over(items: &'n Items) -> Self {
-        Self { list: List::Written(items), next: 0, keys: Keys::default() }
+        Self::at(items, 0)
+    }
+
+    /// The same, beginning with this one.
+    pub(crate) fn at(items: &'n Items, next: usize) -> Self {
+        Self { list: List::Written(items), next, keys: Keys::default() }
     }
 
     /// How many there are in all.

@@ -3,8 +3,6 @@
 //! There may be a million, so they are gathered only when there is such a mistake, and once.
 
 use std::cell::OnceCell;
-use std::collections::HashSet;
-use std::hash::{BuildHasher, RandomState};
 
 use crate::error::Report;
 use crate::items::Walk;
@@ -31,13 +29,6 @@ impl<'n> Names<'n> {
             names.sort_unstable();
             names
         })
-    }
-
-    /// What each of them hashes to.
-    pub(crate) fn hashes(&self, hasher: &RandomState) -> HashSet<u64> {
-        let mut hashes = HashSet::new();
-        self.lists.iter().for_each(|list| each(list, |name| hashes.extend([hasher.hash_one(name)])));
-        hashes
     }
 
     /// Whether a task has this name, or one that goes on after it with a dash.

@@ -16,11 +16,12 @@ use std::collections::{BTreeMap, HashSet};
 use crate::each::{self, Known};
 use crate::error::{Report, shown};
 use crate::field::{map, text, unknown_key};
-use crate::file::{check_graph, path, read_all, refuse_element_names, task_lists};
+use crate::file::{read_all, refuse_element_names, skim, task_lists};
 use crate::graph::Graph;
 use crate::handlers::Handlers;
 use crate::names::Names;
 use crate::node::{Entry, Node, Position};
+use crate::outline::path;
 use crate::parameters::Declarations;
 use crate::scope::Scope;
 use crate::task::{self, Defaults, Draft, Shared};
@@ -249,6 +250,9 @@ fn set(entry: &Entry, defaults: &Defaults, report: &mut Report) -> Option<Set> {
     let handlers = find("handlers").map(|node| Handlers::read(node, report)).unwrap_or_default();
     let tasks = task_lists(keys, entry.at, "a sub-workflow", report);
     shared.names = Names::of(tasks.clone());
+    let Some(graph) = skim(&tasks, None, report) else {
+        return Some(Set { declared, drafts: Vec::new() });
+    };
     let mut drafts = read_all(&tasks, &shared, report);
     for draft in &drafts {
         let undoes = draft.spec.compensates.is_some();
@@ -264,7 +268,7 @@ fn set(entry: &Entry, defaults: &Defaults, report: &mut Report) -> Option<Set> {
             }
         }
     }
-    check_graph(&drafts, report);
+    graph.check(&drafts, report);
     handlers.report_unused(&drafts, report);
     // What is bound to no command here may be bound by the workflow.
     handlers.bind(&mut drafts, &mut report.another());

@@ -34,7 +34,7 @@ fn later(graph: &Graph, stages: &[Vec<usize>]) -> Vec<Vec<u64>> {
     let mut later = vec![vec![0_u64; count.div_ceil(WORD)]; count];
     for &task in stages.iter().rev().flatten() {
         let row = std::mem::take(&mut later[task]);
-        for &before in &graph.before()[task] {
+        for &before in graph.before().of(task) {
             let earlier = &mut later[before];
             earlier[task / WORD] |= 1 << (task % WORD);
             for (word, more) in earlier.iter_mut().zip(&row) {

@@ -272,6 +272,57 @@ fn a_ring_of_a_hundred_thousand_tasks_is_a_short_error() {
     assert!(error.contains("t0 -> t99999 -> t99998") && error.contains("(99988 more)"), "{error}");
 }
 
+/// Tasks with something wrong in their graph, and more of them that are right.
+fn wrong_graph(more: usize) -> String {
+    let wrong = r#"
+ {"name": "a", "dependencies": ["b", "missing"]},
+ {"name": "b", "dependencies": [{"task": "a", "on": "failure"}]},
+ {"name": "c", "dependencies": "c"},
+ {"name": "d", "dependencies": ["e", "e"]},
+ {"name": "e", "dependencies": ["e d", "d e"]},
+ {"name": "e"},
+ {"dependencies": ["last"], "name": "\u0066"},
+ {"name": "g", "compensates": "last"},
+ {"name": "last", "finally": true}"#;
+    let more: String = (0..more).map(|n| format!(",\n {{\"name\": \"more{n}\"}}")).collect();
+    format!(
+        "{{\"tasks\": [{wrong}{more}\n], \"finally\": [{{\"name\": \"end\", \"dependencies\": [\"nobody\"]}}]}}"
+    )
+}
+
+#[test]
+fn the_graph_of_a_long_list_is_checked_as_that_of_a_short_one() {
+    let told = |more: usize| {
+        let lines = lines("w.json", &wrong_graph(more));
+        // The last line of the file is another one.
+        lines.into_iter().map(|line| line.replace(&format!(":{}:", 11 + more), ":end:")).collect::<Vec<_>>()
+    };
+    let (short, mut long) = (told(0), told(20_000));
+    assert_eq!(long.pop().as_deref(), Some("w.json: and a part that was not looked at"));
+    assert_eq!(short, long);
+    assert_eq!(short.len(), 10, "{short:#?}");
+}
+
+#[test]
+fn of_a_long_list_whose_graph_is_wrong_no_task_is_read() {
+    let wrong = r#"{"tasks": [{"name": "a", "shel": "true"}, {"name": "b", "dependencies": ["a"]}"#;
+    let told = |more: usize| {
+        let more: String =
+            (0..more).map(|n| format!(r#", {{"name": "n{n}", "dependencies": ["x"]}}"#)).collect();
+        lines("w.json", &format!("{wrong}{more}]}}"))
+    };
+    assert!(told(1)[0].contains("unknown key") && told(1)[1].contains("unknown dependency: x"));
+    assert!(told(20_000).iter().all(|line| !line.contains("unknown key")));
+}
+
+#[test]
+fn a_task_may_wait_for_a_hundred_thousand_others() {
+    let names: Vec<String> = (0..100_000).map(|n| format!("\"{n:x}\"")).collect();
+    let others: String = names.iter().map(|name| format!(", {{\"name\": {name}}}")).collect();
+    let text = format!(r#"{{"tasks": [{{"name": "all", "dependencies": [{}]}}{others}]}}"#, names.join(","));
+    assert_eq!(load("w.json", &text, &none()).unwrap().tasks[0].dependencies.len(), 100_000);
+}
+
 #[test]
 fn hostile_files_are_refused_soon() {
     let mut bomb = String::from("parameters:\n  a0: &a0 [lol, lol, lol, lol, lol, lol, lol, lol]\n");
