@@ -69,7 +69,7 @@ pub use retry::{Matcher, RetryPolicy, RetrySpec};
 pub use schedule::{CatchUp, Overlap, ScheduleSpec};
 pub use session::{SessionMode, SessionRef, SessionSpec, SessionStatus};
 pub use size::bytes;
-pub use spec::{Body, NotBefore, TaskSpec};
+pub use spec::{Body, NotBefore, TaskSpec, split_directory};
 pub use status::Status;
 pub use suggest::nearest;
 pub use time::{Span, Time};

@@ -196,6 +196,14 @@ pub struct TaskSpec {
     pub collect: bool,
 }
 
+/// The two parts of a directory whose own part begins with a template: what it is taken from unless it is absolute,
+/// and the template.
+#[must_use]
+pub fn split_directory(cwd: &str) -> Option<(&str, &str)> {
+    let at = cwd.find("/./{")?;
+    Some((&cwd[..at], &cwd[at + "/./".len()..]))
+}
+
 impl TaskSpec {
     /// A spec that only has a body.
     #[must_use]
@@ -254,7 +262,8 @@ impl TaskSpec {
     }
 
     /// Gives a process the variables and the directory that it does not name itself; a relative directory of
-    /// its own is taken from this one.
+    /// its own is taken from this one. Of one that begins with a template nobody knows yet which it is: `/./` says
+    /// where it begins, and whoever fills it in [splits](split_directory) it there.
     pub fn surround(&mut self, env: &Env, cwd: Option<&Path>) {
         if !self.body.is_process() {
             return;
@@ -269,7 +278,11 @@ impl TaskSpec {
             }
         }
         if let Some(around) = cwd {
-            let cwd = self.cwd.as_ref().map_or_else(|| around.to_owned(), |own| around.join(own));
+            let cwd = match &self.cwd {
+                None => around.to_owned(),
+                Some(own) if own.starts_with('{') => around.join(".").join(own),
+                Some(own) => around.join(own),
+            };
             self.cwd = Some(cwd.to_string_lossy().into_owned());
         }
     }

@@ -6,10 +6,11 @@
 
 use minijinja::value::Serde;
 use minijinja::{Error, ErrorKind, Value as Jinja};
-use orchd_model::{Body, Code, Refusal, TaskSpec, limits};
+use orchd_model::{Body, Code, Refusal, TaskSpec, limits, split_directory};
 use serde_json::{Map, Value};
 use std::borrow::Cow;
 use std::io::{self, Write};
+use std::path::Path;
 
 use crate::code::unfolded_template;
 use crate::expression::explained;
@@ -83,10 +84,11 @@ pub fn render(spec: &TaskSpec, inputs: &Value) -> Result<TaskSpec, Refusal> {
     for (name, value) in spec.env.iter_mut() {
         pen.text(value).map_err(|refusal| within(refusal, &format!("env {name}")))?;
     }
-    for (what, text) in [("cwd", &mut spec.cwd), ("stdin", &mut spec.stdin)] {
-        if let Some(text) = text {
-            pen.text(text).map_err(|refusal| within(refusal, what))?;
-        }
+    if let Some(cwd) = &mut spec.cwd {
+        pen.directory(cwd).map_err(|refusal| within(refusal, "cwd"))?;
+    }
+    if let Some(stdin) = &mut spec.stdin {
+        pen.text(stdin).map_err(|refusal| within(refusal, "stdin"))?;
     }
     spec.check()?;
     Ok(spec)
@@ -147,6 +149,15 @@ impl Pen<'_, '_> {
         }
         *self.room = out.room;
         *text = String::from_utf8_lossy(&out.bytes).into_owned();
+        Ok(())
+    }
+
+    /// A directory; one that is relative is taken from that of who submitted the task.
+    fn directory(&mut self, cwd: &mut String) -> Result<(), Refusal> {
+        let Some((around, own)) = split_directory(cwd) else { return self.text(cwd) };
+        let mut own = own.to_owned();
+        self.text(&mut own)?;
+        *cwd = Path::new(around).join(own).to_string_lossy().into_owned();
         Ok(())
     }
 
@@ -263,6 +274,21 @@ mod tests {
             ("{{ parameters.rows / 4 }} {{ parameters.rows > 3 }}", "2.5 true"),
         ] {
             assert_eq!(shell(template).as_deref(), Ok(text), "{template}");
+        }
+    }
+
+    #[test]
+    fn a_directory_is_taken_from_that_of_the_submitter_unless_it_comes_out_absolute() {
+        for (cwd, directory) in [
+            ("{{ parameters.path }}", "/a b"),
+            ("{{ tasks.fetch.output[\"it's\"] }}/{{ parameters.rows }}", "/home/ada/'/10"),
+            ("sub/{{ parameters.rows }}", "/home/ada/sub/10"),
+            ("/data{{ parameters.path }}", "/data/a b"),
+            ("{plain}", "/home/ada/{plain}"),
+        ] {
+            let mut spec = TaskSpec { cwd: Some(cwd.to_owned()), ..TaskSpec::shell("pwd") };
+            spec.surround(&orchd_model::Env::default(), Some(Path::new("/home/ada")));
+            assert_eq!(render(&spec, &inputs()).unwrap().cwd.as_deref(), Some(directory), "{cwd}");
         }
     }
 
