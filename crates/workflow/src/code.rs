@@ -86,11 +86,11 @@ fn end_of_number(code: &str) -> usize {
     (1..).find(|at| !goes_on(*at)).unwrap_or(code.len())
 }
 
-/// Where the code of a template stands, without its braces. What is raw is no code.
+/// Where the code of a template stands, without its braces. What is raw is no code. Goes over it once.
 pub(crate) fn parts(template: &str) -> Vec<Range<usize>> {
     let mut parts = Vec::new();
     let mut from = 0;
-    while let Some(open) = ["{{", "{%"].iter().filter_map(|open| template[from..].find(open)).min() {
+    while let Some(open) = next_code(&template[from..]) {
         let begin = from + open + 2;
         let close = if template[..begin].ends_with("{{") { "}}" } else { "%}" };
         let end = begin + code_before(&template[begin..], close);
@@ -102,6 +102,11 @@ pub(crate) fn parts(template: &str) -> Vec<Range<usize>> {
         }
     }
     parts
+}
+
+/// Where the next braces open.
+fn next_code(rest: &str) -> Option<usize> {
+    rest.match_indices('{').map(|(at, _)| at).find(|at| rest[at + 1..].starts_with(['{', '%']))
 }
 
 /// How much code there is before its closing braces, which may also stand in texts.

@@ -4,7 +4,7 @@ use minijinja::Value as Jinja;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::code::unfolded_template;
+use crate::code::{parts, unfolded_template};
 use crate::jinja::{self, ENVIRONMENT, compile};
 
 /// A name that a template or expression reads: `tasks.fetch.output.rows` as its parts.
@@ -33,39 +33,37 @@ impl Reference {
 pub(crate) fn references(text: &str) -> BTreeSet<Reference> {
     let unfolded = unfolded_template(text);
     let names = compile(&unfolded).map(|t| t.undeclared_variables(true)).unwrap_or_default();
-    gathered(names, text)
+    gathered(names, parts(text).into_iter().map(|part| &text[part]))
 }
 
 /// The names that an expression reads.
 pub(crate) fn expression_references(when: &str) -> BTreeSet<Reference> {
     let names = jinja::expression(when).map(|e| e.undeclared_variables(true)).unwrap_or_default();
-    gathered(names, &format!("{{{{ {when} }}}}"))
+    gathered(names, [when])
 }
 
-fn gathered(names: impl IntoIterator<Item = String>, text: &str) -> BTreeSet<Reference> {
+/// The names that minijinja tells, and those in the codes that it does not.
+fn gathered<'c>(
+    names: impl IntoIterator<Item = String>,
+    codes: impl IntoIterator<Item = &'c str>,
+) -> BTreeSet<Reference> {
     let globals: BTreeMap<&str, Jinja> = ENVIRONMENT.globals().collect();
     names
         .into_iter()
         .filter(|name| !globals.contains_key(name.as_str()))
         .map(|name| Reference(name.split('.').map(str::to_owned).collect()))
-        .chain(subscripts(text))
+        .chain(codes.into_iter().flat_map(subscripts))
         .collect()
 }
 
 /// Names written as `tasks["NAME"]` or `parameters['x']`, which minijinja does not report.
-fn subscripts(text: &str) -> impl Iterator<Item = Reference> + '_ {
-    let within = text.match_indices("{{").chain(text.match_indices("{%")).filter_map(|(begin, _)| {
-        let rest = &text[begin..];
-        rest.find("}}").or_else(|| rest.find("%}")).map(|end| &rest[..end])
-    });
-    within.flat_map(|code| {
-        ["tasks", "parameters"].into_iter().flat_map(move |root| {
-            code.match_indices(root).filter_map(move |(at, _)| {
-                let rest = code[at + root.len()..].strip_prefix('[')?;
-                let quote = rest.chars().next().filter(|c| matches!(c, '"' | '\''))?;
-                let (name, _) = rest[1..].split_once(quote)?;
-                Some(Reference(vec![root.to_owned(), name.to_owned()]))
-            })
+fn subscripts(code: &str) -> impl Iterator<Item = Reference> + '_ {
+    ["tasks", "parameters"].into_iter().flat_map(move |root| {
+        code.match_indices(root).filter_map(move |(at, _)| {
+            let rest = code[at + root.len()..].strip_prefix('[')?;
+            let quote = rest.chars().next().filter(|c| matches!(c, '"' | '\''))?;
+            let (name, _) = rest[1..].split_once(quote)?;
+            Some(Reference(vec![root.to_owned(), name.to_owned()]))
         })
     })
 }

@@ -77,13 +77,18 @@ impl Scope<'_> {
             report.add_hint(at, format!("template does not parse: {message}"), LITERAL);
             return;
         }
+        let (mut line, mut counted) = (1, 0);
         for part in parts(&text.text) {
-            let line = text.text[..part.start].matches('\n').count() + 1;
+            line += newlines(&text.text[counted..part.start]);
+            counted = part.start;
             check_calls(&text.text[part], within(node, line), report);
         }
         for reference in references(&text.text) {
-            let line = text.text.lines().position(|line| line.contains(&reference.0.join(".")));
-            self.check_reference(&reference, within(node, line.unwrap_or(0) + 1), sees_own, report);
+            let at = || {
+                let found = text.text.find(&reference.0.join("."));
+                within(node, 1 + found.map_or(0, |at| newlines(&text.text[..at])))
+            };
+            self.check_reference(&reference, &at, sees_own, report);
         }
     }
 
@@ -95,7 +100,7 @@ impl Scope<'_> {
         }
         check_calls(when, node.at, report);
         for reference in expression_references(when) {
-            self.check_reference(&reference, node.at, true, report);
+            self.check_reference(&reference, &|| node.at, true, report);
         }
     }
 
@@ -114,7 +119,7 @@ impl Scope<'_> {
         for reference in expression_references(&text.text) {
             let is_more = reference.0.first().is_some_and(|root| more.contains(&root.as_str()));
             if !is_more {
-                scope.check_reference(&reference, node.at, true, report);
+                scope.check_reference(&reference, &|| node.at, true, report);
             }
         }
     }
@@ -155,21 +160,30 @@ impl Scope<'_> {
         }
     }
 
-    fn check_reference(&self, reference: &Reference, at: Position, sees_own: bool, report: &mut Report) {
-        match self.flaw(reference, sees_own) {
-            None => {}
-            Some(Flaw::Parameter(name)) => {
+    /// Reports a name that is not there, with the place that it is found at.
+    fn check_reference(
+        &self,
+        reference: &Reference,
+        at: &dyn Fn() -> Position,
+        sees_own: bool,
+        report: &mut Report,
+    ) {
+        let Some(flaw) = self.flaw(reference, sees_own) else { return };
+        // Looking for it is worth it only if it is told.
+        let at = if report.is_full() { Position::default() } else { at() };
+        match flaw {
+            Flaw::Parameter(name) => {
                 report.unknown(at, "unknown parameter in a template", name, self.known_parameters(sees_own));
             }
-            Some(Flaw::Task(name)) => self.refuse_task(name, at, report),
-            Some(Flaw::Fact(fact)) => report.add_with(at, || {
+            Flaw::Task(name) => self.refuse_task(name, at, report),
+            Flaw::Fact(fact) => report.add_with(at, || {
                 let hint = did_you_mean(fact, TASK_FACTS);
                 let hint = hint.unwrap_or_else(|| format!("known are {}", TASK_FACTS.join(", ")));
                 let message = format!("unknown fact of a task in a template: {}", shown(fact));
                 let task = reference.0.get(1).map_or("", String::as_str);
                 (message, Some(format!("tasks.{}: {hint}", shown(task))))
             }),
-            Some(Flaw::Root(root)) => report.add_with(at, || {
+            Flaw::Root(root) => report.add_with(at, || {
                 let hint = did_you_mean(root, self.roots())
                     .unwrap_or_else(|| "known are parameters.NAME, tasks.NAME and tasks[\"a-b\"]".to_owned());
                 (format!("unknown name in a template: {}", shown(root)), Some(hint))
@@ -215,6 +229,10 @@ fn check_calls(code: &str, at: Position, report: &mut Report) {
             report.unknown(at, &format!("no such {word} in a template"), name, known_calls(word));
         }
     }
+}
+
+fn newlines(text: &str) -> usize {
+    text.bytes().filter(|byte| *byte == b'\n').count()
 }
 
 fn collect_templates<'n>(node: &'n Node, found: &mut Vec<&'n Node>) {
