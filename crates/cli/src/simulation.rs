@@ -76,7 +76,7 @@ pub(crate) fn try_out(plan: &mut Plan, spec: &WorkflowSpec, ground: &Ground) {
         let seconds = |task: &TaskSpec| plan.durations.get(&task.name).map_or(0.0, |known| known.seconds);
         let span = |task| Span::from_secs_f64(seconds(task)).unwrap_or_default();
         let durations = spec.tasks.iter().map(span).collect();
-        let lists: Vec<Option<List>> = spec.tasks.iter().map(|task| known_elements(spec, task)).collect();
+        let lists: Vec<Option<List>> = known_elements(spec);
         let elements: u64 = lists.iter().flatten().flatten().map(Indices::len).sum();
         if elements <= TASKS as u64 {
             plan.estimate = Run::new(spec, durations, &lists, ground).and_then(Run::go);

@@ -1,6 +1,6 @@
 //! The plan of a workflow: what runs after what, and how long it must take at least.
 
-use orchd_model::{Body, DependencyTarget, On, Span, TaskSpec, WorkflowSpec};
+use orchd_model::{Body, DependencyTarget, Indices, On, Span, TaskSpec, WorkflowSpec};
 use schemars::JsonSchema;
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
@@ -150,7 +150,7 @@ impl Plan {
         let between = (graph.before().len() > durations.len()).then_some(0.0);
         let seconds: Vec<f64> = durations.iter().map(|duration| duration.seconds).chain(between).collect();
         let (mut path, duration) = graph.critical_path(&stages, &seconds);
-        let elements: Vec<usize> = spec.tasks.iter().map(|task| elements(spec, task)).collect();
+        let elements: Vec<usize> = known_elements(spec).into_iter().map(count).collect();
         // The node between the tasks and those at the end stands for itself.
         let alike = elements.iter().map(|count| (*count).max(1)).chain(between.map(|_| 1));
         let max_parallelism = width(&graph, &stages, &alike.collect::<Vec<_>>());
@@ -195,9 +195,8 @@ impl Plan {
 }
 
 /// How many elements a task becomes, as far as that is known beforehand.
-fn elements(spec: &WorkflowSpec, task: &TaskSpec) -> usize {
-    let indices = known_elements(spec, task).flatten();
-    indices.map_or(0, |indices| usize::try_from(indices.len()).unwrap_or(usize::MAX))
+fn count(elements: Option<Option<Indices>>) -> usize {
+    elements.flatten().map_or(0, |indices| usize::try_from(indices.len()).unwrap_or(usize::MAX))
 }
 
 fn expected(task: &TaskSpec, remembered: &BTreeMap<String, f64>) -> Duration {
