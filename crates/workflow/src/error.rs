@@ -138,9 +138,24 @@ impl Report {
         name: &str,
         known: impl IntoIterator<Item = &'a str>,
     ) {
+        self.unknown_or(at, what, name, known, None);
+    }
+
+    /// The same with what would help when none is near.
+    pub(crate) fn unknown_or<'a>(
+        &mut self,
+        at: Position,
+        what: &str,
+        name: &str,
+        known: impl IntoIterator<Item = &'a str>,
+        otherwise: Option<&str>,
+    ) {
         let mut compared = 0;
         let known = known.into_iter().take(COMPARED - self.compared).inspect(|_| compared += 1);
-        self.add_with(at, || (format!("{what}: {}", shown(name)), did_you_mean(name, known)));
+        self.add_with(at, || {
+            let hint = did_you_mean(name, known).or_else(|| otherwise.map(str::to_owned));
+            (format!("{what}: {}", shown(name)), hint)
+        });
         self.compared += compared;
     }
 

@@ -3,10 +3,13 @@
 use orchd_model::Body;
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::error::{Report, did_you_mean, shown};
+use crate::error::{Report, shown};
 use crate::field::{list, map, text, unknown_key, wrong};
 use crate::node::{Content, Entry, Node, Position};
 use crate::task::Draft;
+
+/// What a task with a handler that no command is bound to means.
+const UNBOUND: &str = "its tasks wait for a worker that offers it; bind a command with handlers:";
 
 /// The command of each handler, and where it is bound.
 #[derive(Clone, Debug, Default)]
@@ -45,18 +48,13 @@ impl Handlers {
             }
             match self.bound.get(&handler) {
                 Some((argv, _)) => *command = Some(argv.clone()),
-                None => warnings.add_with(draft.at, || self.unbound(&handler)),
+                None => {
+                    let bound = self.bound.keys().map(String::as_str);
+                    let what = "no command is bound to this handler";
+                    warnings.unknown_or(draft.at, what, &handler, bound, Some(UNBOUND));
+                }
             }
         }
-    }
-
-    fn unbound(&self, handler: &str) -> (String, Option<String>) {
-        let message = format!("no command is bound to this handler: {}", shown(handler));
-        let near = did_you_mean(handler, self.bound.keys().map(String::as_str));
-        let hint = near.unwrap_or_else(|| {
-            "its tasks wait for a worker that offers it; bind a command with handlers:".to_owned()
-        });
-        (message, Some(hint))
     }
 
     /// Reports commands that no task ever runs.
