@@ -118,7 +118,9 @@ pub(crate) fn workflow(
     for entry in entries.iter().filter(|e| !e.node.is_null()) {
         top_key(&mut spec, entry, report);
     }
-    let sets = find("workflows").map(|entry| SubWorkflows::read(&entry.node, &shared.defaults, report));
+    let mut warnings = report.another();
+    let sets = find("workflows")
+        .map(|entry| SubWorkflows::read(&entry.node, &shared.defaults, report, &mut warnings));
     let tasks = task_lists(entries, document.at, "a workflow", report);
     let finally = find("finally").map(|entry| &entry.node);
     shared.names = Names::of(tasks.iter().copied().chain(finally).collect());
@@ -127,8 +129,7 @@ pub(crate) fn workflow(
     let all = names.iter().all(|name| spec.parameters.contains_key(name));
     let known = Known { values: &spec.parameters, all };
     let mut drafts = sets.unwrap_or_default().expand(drafts, known, report);
-    handlers.report_unused(&drafts, report);
-    let mut warnings = report.another();
+    handlers.tell_unused(&drafts, &mut warnings);
     match around {
         Some(around) => handlers.over(around).bind(&mut drafts, &mut warnings),
         // Whoever reads it knows of more commands.

@@ -57,14 +57,14 @@ impl Handlers {
         }
     }
 
-    /// Reports commands that no task ever runs.
-    pub(crate) fn report_unused(&self, drafts: &[Draft], report: &mut Report) {
+    /// Tells of commands that no task ever runs: the name may be misspelt, or the list shared with other files.
+    pub(crate) fn tell_unused(&self, drafts: &[Draft], warnings: &mut Report) {
         if self.bound.is_empty() {
             return;
         }
         let used: BTreeSet<String> = drafts.iter().filter_map(|draft| draft.spec.body.handler()).collect();
         for (name, (_, at)) in self.bound.iter().filter(|(name, _)| !used.contains(*name)) {
-            report.unknown(*at, "no task has this handler", name, used.iter().map(String::as_str));
+            warnings.unknown(*at, "no task has this handler", name, used.iter().map(String::as_str));
         }
     }
 }

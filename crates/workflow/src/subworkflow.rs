@@ -104,12 +104,12 @@ pub(crate) struct SubWorkflows(BTreeMap<String, Set>);
 
 impl SubWorkflows {
     /// Reads the key `workflows` of a workflow, whose defaults hold where a set says nothing.
-    pub(crate) fn read(node: &Node, defaults: &Defaults, report: &mut Report) -> Self {
+    pub(crate) fn read(node: &Node, defaults: &Defaults, report: &mut Report, warnings: &mut Report) -> Self {
         let entries = map(node, "workflows", report).unwrap_or_default();
         let mut sets = Self(
             entries
                 .iter()
-                .filter_map(|entry| Some((entry.key.to_string(), set(entry, defaults, report)?)))
+                .filter_map(|entry| Some((entry.key.to_string(), set(entry, defaults, report, warnings)?)))
                 .collect(),
         );
         sets.0.values().for_each(|set| sets.check_calls(&set.drafts, report));
@@ -225,7 +225,7 @@ impl SubWorkflows {
     }
 }
 
-fn set(entry: &Entry, defaults: &Defaults, report: &mut Report) -> Option<Set> {
+fn set(entry: &Entry, defaults: &Defaults, report: &mut Report, warnings: &mut Report) -> Option<Set> {
     let keys = map(&entry.node, &format!("sub-workflow {}", shown(&entry.key)), report)?;
     let find =
         |name: &str| keys.iter().find(|key| key.key == name && !key.node.is_null()).map(|key| &key.node);
@@ -269,7 +269,7 @@ fn set(entry: &Entry, defaults: &Defaults, report: &mut Report) -> Option<Set> {
         }
     }
     graph.check(&drafts, report);
-    handlers.report_unused(&drafts, report);
+    handlers.tell_unused(&drafts, warnings);
     // What is bound to no command here may be bound by the workflow.
     handlers.bind(&mut drafts, &mut report.another());
     Some(Set { declared, drafts })

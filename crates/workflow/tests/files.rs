@@ -1,7 +1,7 @@
 //! Whole workflow files: what a valid one becomes, and what is said of one that is not.
 
 use orchd_model::{Body, Env, FailFast, Priority, Span};
-use orchd_workflow::{FileError, Plan, load};
+use orchd_workflow::{FileError, Plan, Wanted, load, load_all};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -195,6 +195,24 @@ fn malformed_text_is_named_with_line_and_column() {
         let errors = lines(name, text);
         assert!(errors[0].starts_with(error), "{text:?}: {errors:?}");
     }
+}
+
+#[test]
+fn a_command_that_no_task_runs_is_no_mistake_and_is_told() {
+    let text = "
+handlers: { a.b: [x], a.bb: [y], shared: [z] }
+workflows: { s: { handlers: { cc: [x], cd: [y] }, tasks: [{ name: u, module: cc }] } }
+tasks: [{ name: t, module: a, action: b }]
+";
+    let wanted = Wanted { workflow: None, parameters: &none(), runs: true };
+    let loaded = load_all("w.yaml", text, wanted).unwrap();
+    let told: Vec<String> = loaded.workflows[0].warnings.iter().map(ToString::to_string).collect();
+    let expected = [
+        "w.yaml:2:23: no task has this handler: a.bb\n  hint: did you mean a.b?",
+        "w.yaml:2:34: no task has this handler: shared",
+        "w.yaml:3:40: no task has this handler: cd\n  hint: did you mean cc?",
+    ];
+    assert_eq!(told, expected);
 }
 
 #[test]
