@@ -74,6 +74,14 @@ pub(crate) fn text(node: &Node, what: &str, report: &mut Report) -> Option<Strin
     text
 }
 
+/// The text of an expression.
+pub(crate) fn expression(node: &Node, what: &str, report: &mut Report) -> Option<String> {
+    match node.as_expression() {
+        Some(expression) => Some(expression.to_owned()),
+        None => text(node, what, report),
+    }
+}
+
 /// A value that the model reads from text.
 pub(crate) fn parsed<T: FromStr<Err = Refusal>>(
     node: &Node,
@@ -102,7 +110,7 @@ pub(crate) fn parsed<T: FromStr<Err = Refusal>>(
 /// True or false.
 pub(crate) fn flag(node: &Node, what: &str, report: &mut Report) -> Option<bool> {
     match node.content {
-        Content::Bool(flag) => Some(flag),
+        Content::Bool(flag) => Some(flag.is),
         _ => {
             wrong(node, what, "true or false", report);
             None

@@ -175,8 +175,7 @@ fn top_key(spec: &mut WorkflowSpec, entry: &Entry, report: &mut Report) {
             }
         }
         "fail_fast" => match &node.content {
-            Content::Bool(true) => spec.fail_fast = FailFast::Yes,
-            Content::Bool(false) => spec.fail_fast = FailFast::No,
+            Content::Bool(flag) => spec.fail_fast = if flag.is { FailFast::Yes } else { FailFast::No },
             Content::Text(word) if word.text == "cancel" => spec.fail_fast = FailFast::Cancel,
             _ => wrong(node, "fail_fast", "true, false or cancel", report),
         },

@@ -284,7 +284,7 @@ impl<'t> Reader<'t, '_> {
         let length = self.rest().iter().take_while(is_part).count();
         let written = self.take(length);
         Ok(match parsed(written, at)? {
-            Value::Bool(flag) => Content::Bool(flag),
+            Value::Bool(flag) => Content::Bool(flag.into()),
             Value::Number(number) => Content::Number(number, self.keys.of(written)),
             Value::Null | Value::String(_) | Value::Array(_) | Value::Object(_) => Content::Null,
         })

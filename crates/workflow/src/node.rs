@@ -34,7 +34,7 @@ pub(crate) struct Node {
 #[derive(Clone, Debug)]
 pub(crate) enum Content {
     Null,
-    Bool(bool),
+    Bool(Flag),
     /// A number, and how it was written: `1.10` may be meant as text.
     Number(Number, Key),
     Text(Text),
@@ -49,6 +49,19 @@ pub(crate) enum Content {
 pub(crate) struct Text {
     pub(crate) text: String,
     pub(crate) is_block: bool,
+}
+
+/// True or false, and the word that was written: `True` may be meant as text.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Flag {
+    pub(crate) is: bool,
+    pub(crate) written: &'static str,
+}
+
+impl From<bool> for Flag {
+    fn from(is: bool) -> Self {
+        Self { is, written: if is { "true" } else { "false" } }
+    }
 }
 
 /// A key of a map with its value.
@@ -80,11 +93,18 @@ impl Node {
     /// The text of a scalar as it was written.
     pub(crate) fn as_text(&self) -> Option<&str> {
         match &self.content {
-            Content::Bool(true) => Some("true"),
-            Content::Bool(false) => Some("false"),
+            Content::Bool(flag) => Some(flag.written),
             Content::Number(_, written) => Some(written),
             Content::Text(text) => Some(&text.text),
             Content::Null | Content::List(_) | Content::Items(_) | Content::Map(_) => None,
+        }
+    }
+
+    /// The text of an expression: what is true or false without one is so in any spelling.
+    pub(crate) fn as_expression(&self) -> Option<&str> {
+        match &self.content {
+            Content::Bool(flag) => Some(Flag::from(flag.is).written),
+            _ => self.as_text(),
         }
     }
 
@@ -92,7 +112,7 @@ impl Node {
     pub(crate) fn to_json(&self) -> Value {
         match &self.content {
             Content::Null => Value::Null,
-            Content::Bool(flag) => Value::Bool(*flag),
+            Content::Bool(flag) => Value::Bool(flag.is),
             Content::Number(number, _) => Value::Number(number.clone()),
             Content::Text(text) => Value::String(text.text.clone()),
             Content::List(items) => items.iter().map(Self::to_json).collect(),

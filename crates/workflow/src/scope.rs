@@ -93,7 +93,7 @@ impl Scope<'_> {
     }
 
     fn check_when(&self, node: &Node, report: &mut Report) {
-        let Some(when) = node.as_text() else { return };
+        let Some(when) = node.as_expression() else { return };
         if let Err(refusal) = check_expression(when) {
             report.add_with(node.at, || (format!("{}: {}", refusal.message, shown(when)), refusal.hint));
             return;

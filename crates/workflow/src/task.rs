@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use crate::elements;
 use crate::error::{Report, shown};
-use crate::field::{flag, list, map, number, object, parsed, text, texts, unknown_key, wrong};
+use crate::field::{expression, flag, list, map, number, object, parsed, text, texts, unknown_key, wrong};
 use crate::names::Names;
 use crate::node::{Content, Entry, Node, Position};
 use crate::scope::Scope;
@@ -197,9 +197,9 @@ pub(crate) fn read(node: &Node, shared: &Shared<'_>, report: &mut Report) -> Opt
             "claims" => spec.claims = merge_claims(list(value, report, claim)),
             "claims_any" => spec.claims_any = list(value, report, variant),
             "dependencies" => dependencies = list(value, report, dependency),
-            "when" => spec.when = text(value, "when", report),
+            "when" => spec.when = expression(value, "when", report),
             "foreach" | "array" => elements::read(&mut spec, entry, report),
-            "transform" => spec.transform = text(value, "transform", report),
+            "transform" => spec.transform = expression(value, "transform", report),
             "finally" => spec.finally |= flag(value, "finally", report).unwrap_or(false),
             "compensates" => undoes = text(value, "compensates", report).map(|name| (name, value.at)),
             "not_before" => spec.not_before = not_before(value, report),

@@ -92,7 +92,7 @@ impl Reader<'_, '_> {
         let text = |text: String| Content::Text(Text { text, is_block: false });
         let content = match value.get_ref() {
             DeValue::String(string) => text(string.to_string()),
-            DeValue::Boolean(flag) => Content::Bool(*flag),
+            DeValue::Boolean(flag) => Content::Bool((*flag).into()),
             DeValue::Datetime(time) => text(time.to_string()),
             // As in YAML: what is no number of JSON is text, and told by whoever wants a number there.
             DeValue::Integer(integer) => {

@@ -11,7 +11,7 @@ use std::collections::{HashMap, HashSet};
 
 use crate::error::{Report, shown};
 use crate::key::Key;
-use crate::node::{Content, DEPTH, Entry, NODES, Node, Position, Text, report_duplicates};
+use crate::node::{Content, DEPTH, Entry, Flag, NODES, Node, Position, Text, report_duplicates};
 
 /// What aliases may copy in all. A bomb asks for gigabytes, a file that shares its defaults for kilobytes.
 const COPIED_BYTES: usize = 16 << 20;
@@ -111,7 +111,13 @@ impl Reader {
     fn event(&mut self, event: Event<'_>, at: Position, report: &mut Report) -> Result<(), Fault> {
         match event {
             Event::Scalar(text, style, anchor, tag) => {
-                let content = scalar(&text, style, tag.as_deref(), at)?;
+                let content = match scalar(&text, style, tag.as_deref(), at)? {
+                    // As a value it says nothing, as a key it is what was written.
+                    Content::Null if self.is_at_key() && !text.is_empty() => {
+                        Content::Text(Text { text: text.into_owned(), is_block: false })
+                    }
+                    content => content,
+                };
                 self.complete(Node { at, content }, anchor, report)
             }
             Event::SequenceStart(anchor, tag) => {
@@ -131,6 +137,11 @@ impl Reader {
             | Event::DocumentStart(_)
             | Event::DocumentEnd => Ok(()),
         }
+    }
+
+    fn is_at_key(&self) -> bool {
+        let parts = self.open.last().map(|open| &open.parts);
+        matches!(parts, Some(Parts::Map { key: None, .. }))
     }
 
     fn begin(&mut self, at: Position, anchor: usize, tag: Option<&Tag>, parts: Parts) -> Result<(), Fault> {
@@ -276,13 +287,25 @@ fn scalar(text: &str, style: ScalarStyle, tag: Option<&Tag>, at: Position) -> Re
     }
 }
 
+/// The words of the core schema that are true or false.
+const FLAGS: [Flag; 6] = [
+    Flag { is: true, written: "true" },
+    Flag { is: true, written: "True" },
+    Flag { is: true, written: "TRUE" },
+    Flag { is: false, written: "false" },
+    Flag { is: false, written: "False" },
+    Flag { is: false, written: "FALSE" },
+];
+
 /// The core schema (YAML 1.2.2, section 10.3.2). `.inf` and `.nan` are text: JSON has no such numbers.
 fn plain(text: &str) -> Option<Content> {
     match text {
         "" | "~" | "null" | "Null" | "NULL" => return Some(Content::Null),
-        "true" | "True" | "TRUE" => return Some(Content::Bool(true)),
-        "false" | "False" | "FALSE" => return Some(Content::Bool(false)),
         _ => {}
+    }
+    let is_flag = |flag: &&Flag| flag.written == text;
+    if let Some(flag) = FLAGS.iter().find(is_flag) {
+        return Some(Content::Bool(*flag));
     }
     number(text).map(|number| Content::Number(number, text.into()))
 }

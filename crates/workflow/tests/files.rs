@@ -198,6 +198,16 @@ fn malformed_text_is_named_with_line_and_column() {
 }
 
 #[test]
+fn true_false_and_null_are_text_as_written_where_text_is_wanted() {
+    let text = "tasks: [{ name: True, command: [echo, TRUE, false], env: { TRUE: x, NULL: False }, when: TRUE, parameters: { Null: True } }]";
+    let [task] = &load("w.yaml", text, &none()).unwrap().tasks[..] else { panic!("one task") };
+    assert_eq!(task.body, Body::Command { argv: ["echo", "TRUE", "false"].map(str::to_owned).to_vec() });
+    assert_eq!(task.env, Env::from([("TRUE".into(), "x".into()), ("NULL".into(), "False".into())]));
+    assert_eq!((task.name.as_str(), task.when.as_deref()), ("True", Some("true")));
+    assert_eq!(json!(task.parameters), json!({ "Null": true }));
+}
+
+#[test]
 fn a_command_that_no_task_runs_is_no_mistake_and_is_told() {
     let text = "
 handlers: { a.b: [x], a.bb: [y], shared: [z] }
