@@ -162,6 +162,14 @@ impl Report {
     /// Every mistake in the order of the file.
     pub(crate) fn into_errors(mut self) -> Vec<FileError> {
         self.errors.sort_by_key(|e| (e.line.unwrap_or(0), e.column.unwrap_or(0)));
+        let mut told = Vec::with_capacity(self.errors.len());
+        for error in std::mem::take(&mut self.errors) {
+            // What an anchor names is read wherever it is used.
+            if !told.contains(&error) {
+                told.push(error);
+            }
+        }
+        self.errors = told;
         if self.dropped > 0 || self.cut {
             let message = match (self.dropped, self.cut) {
                 (0, _) => "and a part that was not looked at".to_owned(),

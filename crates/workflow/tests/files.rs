@@ -226,6 +226,13 @@ tasks: [{ name: t, module: a, action: b }]
 }
 
 #[test]
+fn a_mistake_that_an_anchor_repeats_is_told_once() {
+    let text =
+        "tasks:\n- &a { name: a, command: [echo, null] }\n- { <<: *a, name: b }\n- { <<: *a, name: c }\n";
+    assert_eq!(lines("w.yaml", text), ["w.yaml:2:33: an argument must be text, not nothing"]);
+}
+
+#[test]
 fn a_mistake_within_a_literal_block_has_its_own_line() {
     let text = "tasks:\n- name: a\n  shell: |2-\n\n\n    x\n    {{ parameters.y }}\n";
     assert!(lines("w.yaml", text)[0].starts_with("w.yaml:7:1: "), "{:?}", lines("w.yaml", text));
