@@ -279,6 +279,29 @@ fn a_daemon_of_its_own_takes_the_whole_configuration() {
 }
 
 #[test]
+fn slots_of_the_command_line_win_over_the_environment_and_the_file() {
+    let daemon = Daemon::stopped(0, "");
+    let [a, b] = [("a", "b"), ("b", "a")].map(|(own, other)| format!("touch {own}; {}", gate(other)));
+    let tasks = json!([{ "name": "a", "shell": a }, { "name": "b", "shell": b }]);
+    let of_a_file =
+        json!({ "workflow": { "manager": { "max_parallel_tasks": 1 }, "wide": { "tasks": tasks } } });
+    daemon.write("wide.json", json!({ "name": "wide", "tasks": tasks }).to_string());
+    daemon.write("config.json", of_a_file.to_string());
+    for file in ["wide.json", "config.json"] {
+        let said = |program: &str, verb: &[&str]| {
+            let mut command = daemon.program(program);
+            command.env_remove("ORCHD_CONFIG").env("MAX_PARALLEL_TASKS", "1");
+            command.args(verb).args([file, "--slots", "2", "--json"]);
+            program::run(command, b"").succeeds().json()
+        };
+        let plan = said(env!("CARGO_BIN_EXE_orchctl"), &["workflow", "plan"]);
+        assert_eq!(plan["estimate"]["peak_parallelism"], 2, "{file}");
+        let ended = said(env!("CARGO_BIN_EXE_orchd"), &["run"]);
+        assert_eq!(ended["metrics"]["peak_concurrency"], 2, "{file}");
+    }
+}
+
+#[test]
 fn what_is_misspelt_is_named_with_its_place() {
     let daemon = Daemon::stopped(0, "");
     let text = with_commands()

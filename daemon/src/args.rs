@@ -94,7 +94,7 @@ const USAGE: u8 = 2;
 /// Runs `orchd`.
 #[must_use]
 pub fn main() -> ExitCode {
-    let Orchd { places, verb } = match Orchd::try_parse() {
+    let Orchd { places, mut verb } = match Orchd::try_parse() {
         Ok(orchd) => orchd,
         Err(error) if error.use_stderr() => {
             eprint!("{}", orchd_cli::in_our_words(&error.to_string(), PROGRAM));
@@ -117,7 +117,7 @@ pub fn main() -> ExitCode {
         Some(Verb::Tethered { daemon, command }) => return tethered(tether::run(*daemon, command)),
         Some(Verb::Run(_) | Verb::Worker { .. } | Verb::CheckConfig { .. }) | None => {}
     }
-    let flags = match &verb {
+    let flags = match &mut verb {
         Some(Verb::Run(args)) => args.configured(flags),
         _ => flags,
     };

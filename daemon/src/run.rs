@@ -41,8 +41,10 @@ pub struct RunArgs {
 }
 
 impl RunArgs {
-    /// A file in a configuration layout is the configuration of its own daemon, too, unless another one is named.
-    pub fn configured(&self, flags: Flags) -> Flags {
+    /// A file in a configuration layout is the configuration of its own daemon, too, unless another one is named. What the
+    /// flags say holds over the file, and over the environment.
+    pub fn configured(&mut self, flags: Flags) -> Flags {
+        self.file.slots_given = flags.slots.is_some();
         let is_named =
             flags.config.is_some() || std::env::var_os("ORCHD_CONFIG").is_some_and(|c| !c.is_empty());
         if is_named || !self.file.is_layout() {

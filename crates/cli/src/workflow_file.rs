@@ -24,6 +24,9 @@ pub struct WorkflowFile {
     /// The workflow that is meant, of a file with several
     #[arg(long, value_name = "NAME")]
     pub workflow: Option<String>,
+    /// The command line says how many slots there are: what the environment and the file say of them does not hold
+    #[arg(skip)]
+    pub slots_given: bool,
 }
 
 pub(crate) fn assignment(text: &str) -> Result<(String, String), String> {
@@ -87,6 +90,7 @@ impl WorkflowFile {
             Err(errors) => return Ok(Err(errors)),
         };
         surroundings(&mut loaded.layout, |name| std::env::var(name).ok())?;
+        loaded.layout.slots = loaded.layout.slots.filter(|_| !self.slots_given);
         for workflow in &mut loaded.workflows {
             loaded.layout.fill(&mut workflow.spec);
         }
@@ -209,7 +213,7 @@ mod tests {
         let file = |name: &str, text: &[u8]| {
             let path = directory.path().join(name);
             std::fs::write(&path, text).unwrap();
-            WorkflowFile { file: path, parameters: Vec::new(), workflow: None }
+            WorkflowFile { file: path, parameters: Vec::new(), workflow: None, slots_given: false }
         };
         let good = file("good.yaml", b"name: w\nparameters: {n: 1}\ntasks:\n  - {name: a, shell: 'true'}\n");
         assert_eq!(good.load().unwrap().name, "w");

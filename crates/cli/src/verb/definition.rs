@@ -22,7 +22,8 @@ pub(super) struct Put {
 }
 
 pub(super) async fn put(context: &Context, put: Put) -> Result<Exit, Failure> {
-    let file = WorkflowFile { file: put.file, parameters: Vec::new(), workflow: put.workflow };
+    let file =
+        WorkflowFile { file: put.file, parameters: Vec::new(), workflow: put.workflow, slots_given: false };
     let (name, text) = file.source()?;
     let request = DefinitionRequest { file: name, text, workflow: file.workflow };
     let definitions = context.client().await?.put_definitions(&request).await?;

@@ -124,13 +124,23 @@ impl Add {
             check_options(&self.task)?;
         }
         if let Some(file) = self.file {
-            let mut workflow =
-                WorkflowFile { file, parameters: self.parameters, workflow: self.workflow }.load()?;
+            let mut workflow = WorkflowFile {
+                file,
+                parameters: self.parameters,
+                workflow: self.workflow,
+                slots_given: false,
+            }
+            .load()?;
             submitter_context(&mut workflow)?;
             workflow.session = self.task.session.or(workflow.session);
             spec.workflow = Some(Box::new(workflow));
         } else if let Some(name) = self.workflow {
-            let file = WorkflowFile { file: name.into(), parameters: self.parameters, workflow: None };
+            let file = WorkflowFile {
+                file: name.into(),
+                parameters: self.parameters,
+                workflow: None,
+                slots_given: false,
+            };
             let run = definition::run_of(&file)?;
             spec.definition = Some(Box::new(DefinitionRun { session: self.task.session, ..run }));
         } else {

@@ -213,7 +213,8 @@ async fn plan(context: &Context, wish: &PlanFile) -> Result<Exit, Failure> {
 
 /// Plans for this machine, with what the file says of the one it wants.
 async fn plans_of_file(context: &Context, wish: &PlanFile) -> Result<Vec<Plan>, Failure> {
-    let loaded = match wish.file.read()? {
+    let file = WorkflowFile { slots_given: wish.slots.is_some(), ..wish.file.clone() };
+    let loaded = match file.read()? {
         Ok(loaded) => loaded,
         Err(errors) => return Ok(vec![Plan::refused(errors)]),
     };
