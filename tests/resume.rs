@@ -71,6 +71,24 @@ fn a_run_that_was_killed_goes_on_with_what_did_not_complete() {
 }
 
 #[test]
+fn nothing_is_begun_where_no_run_is_to_be_gone_on_with() {
+    let daemon = Daemon::stopped(2, "");
+    daemon.write(
+        "w.json",
+        json!({ "name": "w", "tasks": [{ "name": "a", "shell": "echo a >> ran" }] }).to_string(),
+    );
+    std::fs::create_dir(daemon.path("empty")).unwrap();
+    for directory in ["nowhere", "empty"] {
+        let resume = ["run", "w.json", "--resume", "--state-dir", directory];
+        let hint = format!("no run was begun in this directory: {directory}\nhint: without --resume");
+        daemon.orchd(&resume).fails_with(2, &[&hint]);
+    }
+    assert!(!daemon.path("nowhere").exists());
+    assert_eq!(std::fs::read_dir(daemon.path("empty")).unwrap().count(), 0);
+    assert!(daemon.lines("ran").is_empty());
+}
+
+#[test]
 fn a_workflow_goes_on_by_itself_when_its_daemon_was_killed() {
     let mut daemon = Daemon::start(2);
     three(&daemon);

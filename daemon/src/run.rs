@@ -63,8 +63,9 @@ pub fn run(config: Config, args: RunArgs, kept: Option<PathBuf>) -> Result<ExitC
         Ok(spec) => spec,
         Err(failure) => return Ok(report(&failure, args.json)),
     };
-    if args.resume && kept.is_none() {
-        let failure = Failure::Usage("--resume needs --state-dir, where the run was begun".to_owned());
+    if args.resume
+        && let Err(failure) = check_resumed(kept.as_deref())
+    {
         return Ok(report(&failure, args.json));
     }
     let begun = match kept.as_deref().map(|directory| look_at(directory, &spec, args.resume)).transpose() {
@@ -126,6 +127,26 @@ async fn carry_out(
     }
 }
 
+/// What was begun in a directory that is kept. Nothing, if it was not even noted as a whole.
+fn noted(directory: &Path) -> Option<Value> {
+    let text = fs::read(directory.join(WORKFLOW)).ok()?;
+    serde_json::from_slice(&text).ok()
+}
+
+/// That there is nothing to go on with: going on begins nothing, which might do again what was done elsewhere.
+fn check_resumed(kept: Option<&Path>) -> Result<(), Failure> {
+    let Some(directory) = kept else {
+        return Err(Failure::Usage("--resume needs --state-dir, where the run was begun".to_owned()));
+    };
+    if noted(directory).is_none() {
+        let directory = directory.display();
+        return Err(Failure::Usage(format!(
+            "no run was begun in this directory: {directory}\nhint: without --resume it is begun there"
+        )));
+    }
+    Ok(())
+}
+
 /// Whether this workflow was begun in a directory that is kept, and is to be gone on with.
 ///
 /// # Errors
@@ -136,12 +157,11 @@ fn look_at(directory: &Path, spec: &WorkflowSpec, resume: bool) -> Result<bool> 
     }
     let lock = succession::open(directory)?;
     let snapshot = SqliteStore::open(&lock)?.load()?;
-    let note = directory.join(WORKFLOW);
-    let noted: Option<Value> = fs::read(&note).ok().and_then(|text| serde_json::from_slice(&text).ok());
+    let noted = noted(directory);
     if resume && noted == Some(serde_json::to_value(spec)?) {
         return Ok(true);
     }
-    if snapshot.tasks.is_empty() && (!resume || noted.is_none()) {
+    if snapshot.tasks.is_empty() && !resume {
         return Ok(false);
     }
     let place = directory.display().to_string();
