@@ -71,6 +71,29 @@ fn a_run_that_was_killed_goes_on_with_what_did_not_complete() {
 }
 
 #[test]
+fn a_run_goes_on_however_often_it_was_killed() {
+    let daemon = Daemon::stopped(2, "[scheduler]\nmax_worker_losses = 1\n");
+    three(&daemon);
+    let mut kept = vec!["run", "three.json", "--state-dir", "kept"];
+    for killed in 1..=3 {
+        let mut command = daemon.program(env!("CARGO_BIN_EXE_orchd"));
+        command.args(&kept);
+        let run = Running::start_open(command);
+        until("the second task runs", || daemon.lines("ran").len() == 1 + killed);
+        kit::process::send(run.pid(), Signal::KILL);
+        run.ended();
+        until("its worker and its tasks are gone", || daemon.all_processes().is_empty());
+        kept.truncate(4);
+        kept.push("--resume");
+    }
+    daemon.write("go", "");
+    kept.push("--json");
+    let ended = daemon.orchd(&kept).json();
+    assert_eq!((&ended["status"], attempts(&ended)), (&json!("completed"), vec![1, 4, 1]));
+    assert_eq!(daemon.lines("ran"), ["a", "b", "b", "b", "b", "c7"]);
+}
+
+#[test]
 fn nothing_is_begun_where_no_run_is_to_be_gone_on_with() {
     let daemon = Daemon::stopped(2, "");
     daemon.write(

@@ -151,7 +151,11 @@ impl Running {
                 return Err(error.into());
             }
         }
-        let snapshot = store.load()?;
+        let mut snapshot = store.load()?;
+        if tethered {
+            // Somebody goes on with what was killed by hand.
+            snapshot.forget_losses();
+        }
         tracing::info!(state_dir = %state_dir.display(), "loaded {}", documents::describe_snapshot(&snapshot));
         let (fence, asks) = local_worker::channel();
         let worker = LocalWorker {

@@ -9,9 +9,19 @@ use std::sync::Arc;
 use crate::command::{Effect, Reply};
 use crate::core::{Core, Output};
 use crate::event::{AttemptEnd, Fact};
-use crate::record::{Phase, Stop, WorkflowStop};
+use crate::record::{Phase, Snapshot, Stop, WorkflowStop};
 use crate::resource::Resource;
 use crate::timer::Timer;
+
+impl Snapshot {
+    /// Whoever goes on by hand with what was killed gives what ran all of its losses again. They are on disk with the next
+    /// change of a task, and that is the loss that follows.
+    pub fn forget_losses(&mut self) {
+        for task in self.tasks.iter_mut().filter(|task| matches!(task.phase, Phase::Running { .. })) {
+            task.losses = 0;
+        }
+    }
+}
 
 impl Core {
     /// A worker says that an attempt has ended and its processes are gone.
