@@ -43,6 +43,7 @@ fn a_stored_workflow_is_listed_shown_run_and_removed_also_after_a_crash() {
     assert_eq!((shown.text.as_deref(), shown.spec.unwrap().tasks.len()), (Some(GREET), 2));
     daemon.orchctl(&["workflow", "run", "greet", "-P", "who=moon"]).succeeds();
     assert_eq!(daemon.lines("said"), ["moon"]);
+    daemon.orchctl(&["workflow", "run", "gret"]).fails_with(4, &["name: gret", "did you mean greet?"]);
     // A run has the name of its workflow, and is not what is kept under it.
     assert!(daemon.orchctl(&["workflow", "show", "greet"]).succeeds().out.contains("completed"));
     daemon.orchctl(&["workflow", "remove", "greet"]).succeeds();

@@ -10,7 +10,7 @@ use orchd_api::{
     ShownDefinition, WorkflowAdded,
 };
 use orchd_core::Reply;
-use orchd_model::{Code, Env, Refusal, Time, WorkflowSpec, limits};
+use orchd_model::{Code, Env, Refusal, Time, WorkflowSpec, limits, nearest};
 use orchd_store::{DefinitionChange, StoredDefinition};
 use orchd_workflow::{FileError, Loaded, Wanted, load_all};
 use std::collections::BTreeMap;
@@ -86,13 +86,22 @@ async fn find(shell: &Arc<Shell>, name: &str) -> Result<Found, Refusal> {
     }
     let wanted = name.to_owned();
     let stored = shell.read(move |history| history.definition(&wanted)).await?;
-    stored.map(Found::from).ok_or_else(|| unknown(name))
+    match stored {
+        Some(stored) => Ok(stored.into()),
+        None => {
+            let stored = shell.read(|history| history.definitions()).await?;
+            let known = config.definitions.iter().map(|definition| definition.name.as_str());
+            Err(unknown(name, known.chain(stored.iter().map(|stored| stored.name.as_str()))))
+        }
+    }
 }
 
-fn unknown(name: &str) -> Refusal {
-    Refusal::new(Code::NotFound, "no workflow is kept under this name")
-        .value(name)
-        .hint("orchctl workflow list --stored shows those that are")
+fn unknown<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Refusal {
+    let hint = match nearest(name, known) {
+        Some(near) => format!("did you mean {near}?"),
+        None => "orchctl workflow list --stored shows those that are".to_owned(),
+    };
+    Refusal::new(Code::NotFound, "no workflow is kept under this name").value(name).hint(hint)
 }
 
 /// What is wrong with a file, as one refusal.
