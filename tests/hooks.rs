@@ -5,12 +5,14 @@
 #[expect(dead_code, reason = "each test uses a part of the kit")]
 mod kit;
 
-use kit::{Daemon, gate, until};
+use kit::{Daemon, gate, process, until};
 use orchd_client::{Status, TaskSpec};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
+use std::os::unix::process::CommandExt;
 
 /// A hook that appends each event to a file, by way of the shell.
 fn writing(daemon: &Daemon, name: &str, on: &str, more: &str) -> String {
@@ -133,7 +135,7 @@ fn what_cannot_be_delivered_is_kept_and_can_be_tried_again_or_dropped() {
     daemon.orchctl(&["hooks", "drop", "--all"]).succeeds();
     assert_eq!(dead(&daemon), [Value::Null; 0]);
     daemon.orchctl(&["hooks", "drop"]).fails_with(2, &["<ID>"]);
-    assert!(kit::process::all_of(&daemon.path(".")).iter().all(|pid| {
+    assert!(process::all_of(&daemon.path(".")).iter().all(|pid| {
         !std::fs::read_to_string(format!("/proc/{pid}/cmdline"))
             .unwrap_or_default()
             .starts_with("sleep\x00600")
@@ -300,6 +302,30 @@ fn a_hook_that_makes_no_sense_is_refused_with_its_place() {
     refused("[on_event.a]\nevents = [\"*\"]\ncommand = [\"x\"]\nretrys = 1\n", &["unknown key", "retries"]);
 }
 
+/// Whether a process runs; one that is dead and not yet buried does not.
+fn lives(pid: &str) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(')').next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with(" Z"))
+}
+
+#[test]
+fn what_a_command_leaves_in_its_group_has_ended_when_its_end_is_told() {
+    let daemon = Daemon::stopped(1, "");
+    for (end, code) in [("exit 0", Some(0)), ("exit 3", Some(3)), ("kill -9 $$", None)] {
+        let away = "rm -f away; setsid sh -c 'echo $$ > away; exec sleep 1000'";
+        let line = format!("sleep 1000 & echo $! > child; {away} & {} {end}", gate("away"));
+        let mut tether = daemon.program(env!("CARGO_BIN_EXE_orchd"));
+        tether.args(["tethered", &std::process::id().to_string(), "--", "/bin/sh", "-c", &line]);
+        // As the daemon starts it. Nobody but the tether may end the group: there is none left to ask.
+        let status = tether.process_group(0).current_dir(daemon.path(".")).status().unwrap();
+        assert_eq!(status.code(), code);
+        let pid = |file: &str| daemon.lines(file).remove(0);
+        until("it has ended, too", || !lives(&pid("child")));
+        assert!(lives(&pid("away")), "what has left the group goes on");
+        process::send(pid("away").parse().unwrap(), Signal::KILL);
+    }
+}
+
 #[test]
 fn a_hook_that_runs_ends_with_a_daemon_that_is_killed() {
     let mut daemon = Daemon::stopped(1, "");
@@ -310,10 +336,6 @@ fn a_hook_that_runs_ends_with_a_daemon_that_is_killed() {
     daemon.wait(&[daemon.submit(daemon.shell("true"))]);
     until("it runs", || !daemon.lines("leaders").is_empty());
     daemon.kill();
-    let lives = |pid: &str| {
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        stat.rsplit(')').next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with(" Z"))
-    };
     for file in ["leaders", "children"] {
         let pid = daemon.lines(file).remove(0);
         until("it has ended", || !lives(&pid));

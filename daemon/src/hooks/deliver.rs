@@ -86,24 +86,23 @@ async fn run(
         .kill_on_drop(true)
         .spawn();
     let child = started.map_err(|error| format!("{program}: {error}"))?;
-    let group = Group(child.id());
-    let ended = within(config.timeout, talk(child, text)).await;
-    drop(group);
-    ended
+    within(config.timeout, talk(Group(child), text)).await
 }
 
-/// The processes of a command: they end with it, however it ends.
-struct Group(Option<u32>);
+/// The tether of a command, with its process group. One that has ended has ended its group; the group of one that is
+/// left before that is killed.
+struct Group(Child);
 
 impl Drop for Group {
     fn drop(&mut self) {
-        let leader = self.0.and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
-        // The group may be gone already.
+        // None once it is reaped: the number may be another one's by now.
+        let leader = self.0.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
         let _ = leader.map(|leader| kill_process_group(leader, Signal::KILL));
     }
 }
 
-async fn talk(mut child: Child, text: String) -> Result<(), String> {
+async fn talk(mut group: Group, text: String) -> Result<(), String> {
+    let Group(child) = &mut group;
     if let Some(mut stdin) = child.stdin.take() {
         // One that does not read it does not want it.
         tokio::spawn(async move { drop(stdin.write_all(text.as_bytes()).await) });
@@ -114,7 +113,7 @@ async fn talk(mut child: Child, text: String) -> Result<(), String> {
         return Ok(());
     }
     let said = match reader {
-        // What it has started may still have it open.
+        // What has left its group may still have it open.
         Some(reader) => tokio::time::timeout(SAID_PATIENCE, reader).await.ok().and_then(Result::ok),
         None => None,
     };
