@@ -210,6 +210,7 @@ workflows:
 tasks:
   - { name: list, shell: 'echo "[1, 2, \"many\"]" > $ORCHD_RESULT' }
   - { name: each, workflow: inner, dependencies: [list], foreach: [0, 1, 2], when: item != 1, parameters: { v: "{{ tasks.list.output[item] }}" } }
+  - { name: one, workflow: inner, dependencies: [list], parameters: { v: "{{ tasks.list.output }}" } }
   - { name: nested, workflow: outer }
   - { name: fine, workflow: inner, dependencies: [list], foreach: [0, 1], when: item != 1, parameters: { v: "{{ tasks.list.output[item] }}" } }
   - { name: broken, shell: 'test -e mended' }
@@ -217,7 +218,7 @@ tasks:
   - { name: tell, dependencies: [late], shell: echo late >> deployed }
   - { name: deploy, dependencies: [each], shell: echo each >> deployed }
   - { name: publish, dependencies: [nested], shell: echo nested >> deployed }
-  - { name: alarm, dependencies: [{ task: each, on: failure }, { task: nested, on: failure }, fine], shell: echo alarm >> deployed }
+  - { name: alarm, dependencies: [{ task: each, on: failure }, { task: one, on: failure }, { task: nested, on: failure }, fine], shell: echo alarm >> deployed }
 "#;
     let file = daemon.write("w.yaml", text);
     daemon.orchctl(&["workflow", "run", file.to_str().unwrap()]).fails_with(1, &[]);
@@ -229,9 +230,13 @@ tasks:
     });
     let (start, of) = (tasks["each[2].(start)"].id, tasks["each[2]"].id);
     let expected = format!(
-        "1 of 3 elements failed, the first is each[2] ({of}): skipped: needs {start} (each[2].(start)), failed"
+        "1 of 3 elements failed, the first is each[2] ({of}): each[2].(start) ({start}) failed: parameter v "
     );
-    assert_eq!(each, ("ElementFailed".to_owned(), expected));
+    assert_eq!(each.0, "ElementFailed");
+    assert!(each.1.starts_with(&expected), "{}", each.1);
+    let one = tasks["one"].result.as_ref().unwrap();
+    assert_eq!(one.error_type.as_ref().unwrap().as_str(), "TaskFailed");
+    assert_eq!((tasks["one"].status, tasks["one.one"].status), (Status::Failed, Status::Skipped));
     assert_eq!(nested.0, "TaskFailed");
     assert!(nested.1.starts_with("1 of 2 tasks failed, the first is nested.i ("), "{}", nested.1);
     assert_eq!(tasks["each[1]"].status, Status::Skipped);

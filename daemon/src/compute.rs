@@ -138,12 +138,19 @@ fn collected(inputs: &mut Inputs, known: &Known) -> Result<(Outcome, Value), Fla
         return of_calls(inputs, &known.spec.name, &elements);
     }
     let is_start = |id: TaskId| names.iter().any(|(of, name)| *of == id && name.ends_with(".(start)"));
-    let members: Vec<TaskId> = known.dependencies.iter().copied().filter(|id| !is_start(*id)).collect();
-    let ends = inputs.history().ends(&members).map_err(|error| error.to_string())?;
+    let ends = inputs.history().ends(&known.dependencies).map_err(|error| error.to_string())?;
+    let (starts, ends): (Vec<TaskEnd>, Vec<TaskEnd>) = ends.into_iter().partition(|end| is_start(end.id));
     let name_of = |id: TaskId| {
         names.iter().find(|(of, _)| *of == id).map_or_else(|| id.to_string(), |(_, name)| name.to_string())
     };
-    let outcome = outcome_of(&ends, "TaskFailed", "tasks", name_of, &root_names(inputs, &ends)?);
+    let outcome = match starts.iter().find(|start| start.status == Status::Failed) {
+        Some(start) => {
+            let said = start.result.as_ref().and_then(|result| result.error_message.as_deref());
+            let words = format!("{} ({}) failed: {}", name_of(start.id), start.id, said.unwrap_or_default());
+            Outcome::failed(ErrorType::Other("TaskFailed".to_owned()), words)
+        }
+        None => outcome_of(&ends, "TaskFailed", "tasks", name_of, &root_names(inputs, &ends)?),
+    };
     let data: Map<String, Value> = ends
         .into_iter()
         .map(|end| {

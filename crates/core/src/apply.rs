@@ -403,10 +403,10 @@ impl Core {
 
     /// Counts down the unmet dependencies of those whose edge from this ended task is met.
     fn meet_edges(&mut self, id: TaskId) {
-        let status = self.task(id).status();
+        let (status, whole) = (self.task(id).status(), self.fails_with(id));
         let Some(dependents) = self.task_mut(id).dependents.take() else { return };
         for dependent in &dependents.edges {
-            if dependent.on.is_met_by(status)
+            if (dependent.on.is_met_by(status) || whole == Some(dependent.task))
                 && let Some(task) = self.tasks.get_mut(&dependent.task)
                 && matches!(task.phase, Phase::Waiting)
                 && task.run_at == dependent.run_at

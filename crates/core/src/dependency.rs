@@ -1,6 +1,6 @@
 //! What follows when a task ends: dependents go on or are ruled out, workflows stop or end.
 
-use orchd_model::{FailFast, Status, TaskId, TaskResult, WorkflowId, WorkflowStatus};
+use orchd_model::{FailFast, On, Status, TaskId, TaskResult, WorkflowId, WorkflowStatus};
 
 use crate::command::{Effect, Reply};
 use crate::core::{Core, Output};
@@ -90,12 +90,13 @@ impl Core {
                 self.begin_end(workflow, out);
                 continue;
             };
-            let status = self.task(id).status();
+            let (status, whole) = (self.task(id).status(), self.fails_with(id));
             let dependents = self.task_mut(id).dependents.take();
             let mut dependents = dependents.map(|d| d.edges).unwrap_or_default();
             // By id, also where elements of an array were cut out in another order.
             dependents.sort_by_key(|dependent| dependent.task);
             for Dependent { task: dependent, on, run_at } in dependents {
+                let on = if whole == Some(dependent) { On::Completion } else { on };
                 let Some(task) = self.tasks.get(&dependent) else { continue };
                 if !matches!(task.phase, Phase::Waiting) || task.run_at != run_at {
                     continue;

@@ -45,6 +45,13 @@ impl Core {
         Effect::Compute { task: id, elements }
     }
 
+    /// The task that ends with the result of this one, in memory, if this has failed: however its edge asks for the end, it
+    /// goes on, and fails.
+    pub(crate) fn fails_with(&self, id: TaskId) -> Option<TaskId> {
+        let task = self.task(id);
+        if task.status() == Status::Failed { task.role().group } else { None }
+    }
+
     fn check_computing(&self, id: TaskId) -> Result<&Task, Refusal> {
         let task = self.tasks.get(&id).filter(|task| matches!(task.phase, Phase::Computing));
         task.map(|task| &**task).ok_or_else(|| {
