@@ -175,12 +175,13 @@ fn read_on(from: impl Read, limit: usize, bytes: &mut Vec<u8>) -> std::io::Resul
 fn piped(input: &mut impl Read) -> std::io::Result<(String, Vec<u8>)> {
     let mut bytes = Vec::new();
     read_on(&mut *input, Format::Yaml.limit(), &mut bytes)?;
-    let begins_as_json = bytes.trim_ascii_start().starts_with(b"{");
-    let is_json = if begins_as_json && bytes.len() > Format::Yaml.limit() {
+    let is_json = if bytes.len() <= Format::Yaml.limit() {
+        serde_json::from_slice::<serde::de::IgnoredAny>(&bytes).is_ok()
+    } else if bytes.trim_ascii_start().starts_with(b"{") {
         read_on(input, Format::Json.limit(), &mut bytes)?;
         true
     } else {
-        begins_as_json && serde_json::from_slice::<serde::de::IgnoredAny>(&bytes).is_ok()
+        false
     };
     let name = match is_json {
         true => "stdin.json",
@@ -250,12 +251,13 @@ mod tests {
         for text in ["name = 'a'\n", "# w\n\n[[tasks]]\nname = 'a'\n", "[workflow.a]\n"] {
             assert_eq!(name(text), named("stdin.toml", text));
         }
-        for text in ["{name: a, tasks: [{name: t}]}", "name: a\n", "", "[1, 2]", "name: 'a = b'", "{a: x=y}"]
+        for text in ["{name: a, tasks: [{name: t}]}", "name: a\n", "", "[1, 2,]", "name: 'a = b'", "{a: x=y}"]
         {
             assert_eq!(name(text), named("stdin.yaml", text));
         }
-        let small = " {\"name\": \"a\"}";
-        assert_eq!(name(small), named("stdin.json", small));
+        for text in [" {\"name\": \"a\"}", "[]", " [\n]", "[\"a\"]", "[1, 2]"] {
+            assert_eq!(name(text), named("stdin.json", text));
+        }
         let large = format!("{{\"name\": \"{}\"}}", "a".repeat(Format::Yaml.limit()));
         assert_eq!(name(&large), named("stdin.json", &large));
         assert_eq!(name(&format!("-{large}")), ("stdin.yaml".to_owned(), Format::Yaml.limit() + 1));
