@@ -300,6 +300,13 @@ fn a_hook_that_makes_no_sense_is_refused_with_its_place() {
         &["concurrency is 1 to 64: 0"],
     );
     refused("[on_event.a]\nevents = [\"*\"]\ncommand = [\"x\"]\nretrys = 1\n", &["unknown key", "retries"]);
+    refused(
+        "[on_event.a]\nevents = \"*\"\nurl = \"https://u:p@localhost:99999/\"\n",
+        &[
+            ":3:1: a hook's url is",
+            "https://u:p@localhost:99999/\n  hint: a port is a number from 1 to 65535",
+        ],
+    );
 }
 
 /// Whether a process runs; one that is dead and not yet buried does not.

@@ -52,7 +52,8 @@ impl HookSpec {
     pub fn check(&self) -> Result<(), Refusal> {
         self.check_count_of_events()?;
         self.events.iter().try_for_each(|pattern| check_pattern(pattern))?;
-        self.check_target()
+        self.check_target()?;
+        check_hook_timeout(self.timeout)
     }
 
     /// Checks that it is for some events, whatever they are.
@@ -75,19 +76,52 @@ impl HookSpec {
         match (&self.command, &self.shell, &self.url) {
             (Some(argv), None, None) if argv.is_empty() => malformed("a hook's command is empty"),
             (Some(_), None, None) | (None, Some(_), None) => Ok(()),
-            (None, None, Some(url)) if is_address(url) => Ok(()),
-            (None, None, Some(url)) => {
-                Err(Refusal::new(Code::Malformed, "a hook's url is http(s)://HOST[:PORT][/PATH]").value(url))
-            }
+            (None, None, Some(url)) => check_hook_url(url),
             _ => malformed("a hook has one of command, shell and url"),
         }
     }
 }
 
-/// Whether it looks like an address; whoever asks it reads it for good.
-fn is_address(url: &str) -> bool {
-    let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
-    rest.is_some_and(|rest| !rest.is_empty() && !rest.starts_with(['/', ':', '?', '#']))
+/// Checks that a url looks like an address; whoever asks it reads it for good.
+///
+/// # Errors
+/// `malformed`, with the url.
+pub fn check_hook_url(url: &str) -> Result<(), Refusal> {
+    let refusal = || Refusal::new(Code::Malformed, "a hook's url is http(s)://HOST[:PORT][/PATH]").value(url);
+    let (scheme, rest) = url.split_once("://").ok_or_else(refusal)?;
+    let is_web = ["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known));
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    // Behind whoever asks.
+    let place = authority.rsplit('@').next().unwrap_or_default();
+    // An address of IPv6 has colons of its own.
+    let after_host = place.rfind(']').map_or(0, |end| end + 1);
+    let (host, port) = match place[after_host..].find(':') {
+        Some(colon) => (&place[..after_host + colon], Some(&place[after_host + colon + 1..])),
+        None => (place, None),
+    };
+    if !is_web || host.is_empty() {
+        return Err(refusal());
+    }
+    // What reads addresses takes one with a port that cannot be for one without.
+    match port.map(str::parse::<u16>) {
+        None | Some(Ok(1..)) => Ok(()),
+        Some(_) => Err(refusal().hint("a port is a number from 1 to 65535")),
+    }
+}
+
+/// Refuses no time at all for a try of a hook: whoever writes 0 mostly means that there is no limit.
+///
+/// # Errors
+/// `malformed`.
+pub fn check_hook_timeout(timeout: Option<Span>) -> Result<(), Refusal> {
+    match timeout {
+        Some(Span::ZERO) => {
+            let refusal =
+                Refusal::new(Code::Malformed, "a hook's timeout must be more than nothing").value("0");
+            Err(refusal.hint("each try has a limit: without this one it is the usual one"))
+        }
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -111,8 +145,32 @@ mod tests {
             ),
             (r#"{"events":["*"],"command":[]}"#, "a hook's command is empty"),
             (r#"{"events":["*"],"url":"http:///b"}"#, "a hook's url is http(s)://HOST[:PORT][/PATH]"),
+            (r#"{"events":["*"],"shell":"true","timeout":0}"#, "a hook's timeout must be more than nothing"),
         ] {
             assert_eq!(refusal(text).as_deref(), Some(message), "{text}");
+        }
+    }
+    #[test]
+    fn the_port_of_a_url_is_one_that_there_is() {
+        for url in [
+            "http://a",
+            "HTTPS://a/b:99999",
+            "http://a:1/",
+            "http://u:99999@a:65535",
+            "http://[::1]",
+            "http://[::1]:80",
+        ] {
+            assert_eq!(check_hook_url(url), Ok(()), "{url}");
+        }
+        for url in
+            ["https://u:p@a:99999/", "http://a:65536", "http://a:0/", "http://a:x/", "http://[::1]:70000/"]
+        {
+            let refusal = check_hook_url(url).unwrap_err();
+            let hint = "a port is a number from 1 to 65535";
+            assert_eq!((refusal.value.as_deref(), refusal.hint.as_deref()), (Some(url), Some(hint)));
+        }
+        for url in ["a", "ftp://a", "http://", "http://:80", "http://u@/", "https://?a"] {
+            assert_eq!(check_hook_url(url).unwrap_err().hint, None, "{url}");
         }
     }
 }

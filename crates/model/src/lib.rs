@@ -55,7 +55,7 @@ pub use event_type::{EVENT_TYPES, EventType, NOTICES, OWN_EVENTS, check_own_type
 pub use field_error::of_field;
 pub use foreach::{Foreach, task_of_element};
 pub use glob::{Glob, Reached};
-pub use hook::HookSpec;
+pub use hook::{HookSpec, check_hook_timeout, check_hook_url};
 pub use id::{AttemptNumber, ScheduleId, Sequence, SessionId, TaskId, Token, WorkerId, WorkflowId};
 pub use obeyed::is_obeyed;
 pub use outcome::{AttemptReport, ErrorType, Outcome, TaskResult, Usage};

@@ -1,6 +1,6 @@
 //! The `on_event` of a workflow: who is told of its events.
 
-use orchd_model::{HookSpec, check_pattern};
+use orchd_model::{HookSpec, check_hook_timeout, check_pattern};
 
 use crate::error::Report;
 use crate::field::{list, map, number, parsed, text, unknown_key};
@@ -44,7 +44,12 @@ fn hook(node: &Node, report: &mut Report) -> Option<HookSpec> {
             "shell" => hook.shell = text(node, "shell", report),
             "url" => hook.url = text(node, "url", report),
             "cwd" => hook.cwd = text(node, "cwd", report),
-            "timeout" => hook.timeout = parsed(node, "timeout", "a duration", report),
+            "timeout" => {
+                hook.timeout = parsed(node, "timeout", "a duration", report);
+                if let Err(refusal) = check_hook_timeout(hook.timeout) {
+                    report.refused(node.at, "on_event", &refusal);
+                }
+            }
             "retries" => hook.retries = number(node, "retries", "a whole number", report),
             "retry_delay" => hook.retry_delay = parsed(node, "retry_delay", "a duration", report),
             _ => unknown_key(entry, "a hook", &KEYS, report),

@@ -421,6 +421,8 @@ on_event:
     retries: 1.5
     nmae: x
   - { events: [], command: [] }
+  - { events: '*', url: 'http://a:65536/' }
+  - { events: '*', shell: x, timeout: 0 }
 tasks: [{ name: a, shell: x }]
 ";
     assert_eq!(
@@ -438,6 +440,8 @@ tasks: [{ name: a, shell: x }]
             "w.yaml:11:5: unknown key of a hook: nmae | did you mean name?",
             "w.yaml:12:15: on_event: a hook must say which events it is for",
             "w.yaml:12:28: on_event: a hook's command is empty",
+            "w.yaml:13:25: on_event: a hook's url is http(s)://HOST[:PORT][/PATH]: http://a:65536/ | a port is a number from 1 to 65535",
+            "w.yaml:14:39: on_event: a hook's timeout must be more than nothing: 0 | each try has a limit: without this one it is the usual one",
         ]
     );
 }

@@ -2,9 +2,12 @@
 
 use http::Uri;
 use orchd_api::check_pattern;
-use orchd_model::{Code, HookSpec, Refusal, Span};
+use orchd_model::{Code, HookSpec, Refusal, Span, check_hook_timeout, check_hook_url};
+use serde::Deserialize;
+use serde_json::Value;
 
-use super::layers::Layers;
+use super::key::known;
+use super::layers::{Layers, Shown};
 use crate::hooks::OF_WORKFLOWS;
 
 /// Deliveries of one hook at once, at most: each is a process or a connection of the daemon's.
@@ -82,43 +85,72 @@ impl Target {
     }
 
     fn url(url: &str) -> Result<Self, Refusal> {
-        let parsed = url
-            .parse()
-            .ok()
-            .filter(|uri: &Uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some());
-        let message = "a hook's url is http(s)://HOST[:PORT][/PATH]";
-        parsed.map(Self::Url).ok_or_else(|| Refusal::new(Code::Malformed, message).value(url))
+        check_hook_url(url)?;
+        let unreadable = |error: http::uri::InvalidUri| {
+            Refusal::new(Code::Malformed, format!("a hook's url cannot be read: {error}")).value(url)
+        };
+        url.parse().map(Self::Url).map_err(unreadable)
+    }
+}
+
+/// Patterns of events, or one alone.
+#[derive(Deserialize)]
+#[serde(from = "OneOrMore")]
+struct Patterns(Vec<String>);
+
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "not a type of events or a list of them")]
+enum OneOrMore {
+    One(String),
+    More(Vec<String>),
+}
+
+impl From<OneOrMore> for Patterns {
+    fn from(patterns: OneOrMore) -> Self {
+        match patterns {
+            OneOrMore::One(pattern) => Self(vec![pattern]),
+            OneOrMore::More(patterns) => Self(patterns),
+        }
+    }
+}
+
+impl Shown for Patterns {
+    fn shown(&self) -> Value {
+        self.0.shown()
     }
 }
 
 /// Reads `[on_event.NAME]`.
 pub fn read(layers: &mut Layers) -> Vec<HookConfig> {
-    let names: Vec<String> = layers.table(&["on_event"]).keys().cloned().collect();
-    names.into_iter().filter_map(|name| Reader { layers, name: &name }.hook()).collect()
+    let hooks = layers.table(&["on_event"]);
+    // What is no table has been told as such.
+    let tables = hooks.iter().filter_map(|(name, hook)| Some((name, hook.as_object()?)));
+    let read = tables.filter_map(|(name, table)| {
+        // What is missing may be meant by a key that does not exist.
+        let is_known = |key: &String| known(&["on_event", name, key]).is_some();
+        let misses_nothing = !table.keys().all(is_known);
+        Reader { layers, name, misses_nothing }.hook()
+    });
+    read.collect()
 }
 
 struct Reader<'a> {
     layers: &'a mut Layers,
     name: &'a str,
+    /// Nothing that is not there is told to be missing.
+    misses_nothing: bool,
 }
 
 impl Reader<'_> {
     fn hook(mut self) -> Option<HookConfig> {
-        let events: Vec<String> = self.value("events").unwrap_or_default();
         if self.name == OF_WORKFLOWS {
             self.wrong("events", &format!("a hook cannot have this name: {OF_WORKFLOWS}"));
         }
-        if events.is_empty() {
-            self.wrong("events", &format!("a hook must say which events it is for: {}", self.name));
-        }
-        for pattern in &events {
-            if let Err(refusal) = check_pattern(pattern) {
-                self.wrong("events", &refusal.to_string());
-            }
-        }
+        let events = self.events();
         let (tag, workflow) = (self.value("tag"), self.value("workflow"));
         let (timeout, retry_delay): (Option<Span>, Option<Span>) =
             (self.value("timeout"), self.value("retry_delay"));
+        self.checked("timeout", check_hook_timeout(timeout));
         let (retries, concurrency) = (self.value("retries"), self.value("concurrency").unwrap_or(1));
         if !(1..=MOST_AT_ONCE).contains(&concurrency) {
             self.wrong("concurrency", &format!("concurrency is 1 to {MOST_AT_ONCE}: {concurrency}"));
@@ -137,14 +169,30 @@ impl Reader<'_> {
         })
     }
 
+    fn events(&mut self) -> Vec<String> {
+        let mistakes = self.layers.errors.len();
+        let events = self.value("events").map(|Patterns(events)| events);
+        let is_told = self.layers.errors.len() > mistakes || (events.is_none() && self.misses_nothing);
+        let events = events.unwrap_or_default();
+        if events.is_empty() && !is_told {
+            self.wrong("events", &format!("a hook must say which events it is for: {}", self.name));
+        }
+        for pattern in &events {
+            self.checked("events", check_pattern(pattern));
+        }
+        events
+    }
+
     fn target(&mut self) -> Option<Target> {
+        let mistakes = self.layers.errors.len();
         let command: Option<Vec<String>> = self.value("command");
         let url: Option<String> = self.value("url");
         let shell: Option<String> = self.value("shell");
         match (command, shell, url) {
             (Some(command), None, None) if !command.is_empty() => Some(Target::Command(command)),
             (None, Some(line), None) => Some(Target::shell(line)),
-            (None, None, Some(url)) => self.url(&url),
+            (None, None, Some(url)) => self.checked("url", Target::url(&url)),
+            (None, None, None) if self.misses_nothing || self.layers.errors.len() > mistakes => None,
             (Some(_), None, None) => {
                 self.wrong("command", &format!("a hook's command is empty: {}", self.name));
                 None
@@ -156,17 +204,12 @@ impl Reader<'_> {
         }
     }
 
-    fn url(&mut self, url: &str) -> Option<Target> {
-        match Target::url(url) {
-            Ok(target) => Some(target),
-            Err(refusal) => {
-                self.wrong("url", &refusal.to_string());
-                None
-            }
-        }
+    fn checked<T>(&mut self, key: &str, checked: Result<T, Refusal>) -> Option<T> {
+        let refused = |refusal| self.layers.refused(&["on_event", self.name, key], &refusal);
+        checked.map_err(refused).ok()
     }
 
-    fn value<T: serde::de::DeserializeOwned + super::layers::Shown>(&mut self, key: &str) -> Option<T> {
+    fn value<T: serde::de::DeserializeOwned + Shown>(&mut self, key: &str) -> Option<T> {
         let (value, source) = self.layers.find_in_file::<T>(&["on_event", self.name, key])?;
         self.layers.note(&format!("on_event.{:?}.{key}", self.name), value.shown(), source);
         Some(value)

@@ -1,7 +1,7 @@
 //! The layers of a configuration: flags, environment, file. Each value is looked up in this order, and noted
 //! with its source; everything that is wrong is gathered.
 
-use orchd_model::{Amount, Matcher, Span, nearest};
+use orchd_model::{Amount, Matcher, Refusal, Span, nearest};
 use orchd_workflow::{Configured, Document, FileError, configured, read_document};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -42,6 +42,20 @@ shown! {
     Vec<Matcher>: |v| v.iter().map(ToString::to_string).collect::<Vec<_>>().into();
 }
 
+/// Something that is wrong.
+pub struct Mistake {
+    /// Line and column of the file, from 1; none where it is not at one place of that.
+    place: Option<(u32, u32)>,
+    /// With the place.
+    text: String,
+}
+
+impl From<String> for Mistake {
+    fn from(text: String) -> Self {
+        Self { place: None, text }
+    }
+}
+
 /// Flags, environment and file, and what has been found in them.
 pub struct Layers {
     path: Option<PathBuf>,
@@ -54,7 +68,7 @@ pub struct Layers {
     /// Every value that was looked up.
     pub settings: Vec<Setting>,
     /// Everything that is wrong.
-    pub errors: Vec<String>,
+    pub errors: Vec<Mistake>,
     /// What is odd, but no mistake.
     pub warnings: Vec<String>,
 }
@@ -170,7 +184,7 @@ impl Layers {
             match from_text(text) {
                 Ok(value) => return Some((value, Source::Variable(name))),
                 Err(problem) => {
-                    self.errors.push(unreadable(&name, &problem, text));
+                    self.errors.push(unreadable(&name, &problem, text).into());
                     return None;
                 }
             }
@@ -225,16 +239,33 @@ impl Layers {
     pub fn wrong(&mut self, path: &[&str], message: &str) {
         let file = self.path().unwrap_or_default();
         let place = self.document.as_ref().and_then(|document| document.place(path));
-        let place = place.map(|(line, column)| format!(":{line}:{column}")).unwrap_or_default();
-        self.errors.push(format!("{file}{place}: {message}"));
+        let shown = place.map(|(line, column)| format!(":{line}:{column}")).unwrap_or_default();
+        self.errors.push(Mistake { place, text: format!("{file}{shown}: {message}") });
+    }
+
+    /// Notes what is refused at a path of keys in the file.
+    pub fn refused(&mut self, path: &[&str], refusal: &Refusal) {
+        self.wrong(path, &refusal.to_string().replace("\nhint: ", "\n  hint: "));
+    }
+
+    /// Whether a mistake has this word in it.
+    pub fn has_told_of(&self, word: &str) -> bool {
+        self.errors.iter().any(|mistake| mistake.text.contains(word))
+    }
+
+    /// Everything that is wrong, in the order of the file; what does not stand there comes last.
+    pub fn mistakes(&mut self) -> Vec<String> {
+        let mut mistakes = std::mem::take(&mut self.errors);
+        mistakes.sort_by_key(|mistake| (mistake.place.is_none(), mistake.place));
+        mistakes.into_iter().map(|mistake| mistake.text).collect()
     }
 
     /// Notes a mistake in the value of a key, wherever that came from.
     pub fn wrong_value(&mut self, key: &str, message: &str) {
         match self.settings.iter().rev().find(|setting| setting.key == key).map(|s| s.source.clone()) {
             Some(Source::File { .. }) => self.wrong(&key.split('.').collect::<Vec<_>>(), message),
-            Some(source) => self.errors.push(format!("{source}: {message}")),
-            None => self.errors.push(message.to_owned()),
+            Some(source) => self.errors.push(format!("{source}: {message}").into()),
+            None => self.errors.push(message.to_owned().into()),
         }
     }
 
@@ -348,14 +379,14 @@ fn from_text<T: DeserializeOwned>(text: &str) -> Result<T, String> {
 /// What stands in the file: its keys, and the workflows among them or what is wrong with these.
 struct Read {
     document: Document,
-    workflows: Result<Vec<Configured>, Vec<String>>,
+    workflows: Result<Vec<Configured>, Vec<Mistake>>,
     format: String,
     text: Arc<str>,
 }
 
-fn read_file(path: &Path) -> Result<Option<Read>, Vec<String>> {
+fn read_file(path: &Path) -> Result<Option<Read>, Vec<Mistake>> {
     let name = path.display().to_string();
-    let text = std::fs::read_to_string(path).map_err(|error| vec![format!("{name}: {error}")])?;
+    let text = std::fs::read_to_string(path).map_err(|error| vec![format!("{name}: {error}").into()])?;
     let is_toml =
         !["json", "yaml", "yml"].iter().any(|ending| path.extension().is_some_and(|e| e == *ending));
     // A file without one of our endings is TOML; an empty one says nothing, in any format.
@@ -364,9 +395,11 @@ fn read_file(path: &Path) -> Result<Option<Read>, Vec<String>> {
     }
     let is_named_so = path.extension().is_some_and(|ending| ending == "toml");
     let format = if is_toml && !is_named_so { format!("{name}.toml") } else { name.clone() };
-    let told = |errors: Vec<FileError>| -> Vec<String> {
+    let told = |errors: Vec<FileError>| -> Vec<Mistake> {
         let renamed = errors.into_iter().map(|error| FileError { file: name.clone(), ..error });
-        renamed.map(|error| error.to_string()).collect()
+        renamed
+            .map(|error| Mistake { place: error.line.zip(error.column), text: error.to_string() })
+            .collect()
     };
     let document = read_document(&format, &text).map_err(told)?;
     let workflows = configured(&format, &text).map_err(told);

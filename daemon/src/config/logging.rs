@@ -86,7 +86,7 @@ impl LogSettings {
         let filter = match (everything, level) {
             (Some(filter), _) => {
                 if let Err(error) = tracing_subscriber::EnvFilter::try_new(&filter) {
-                    layers.errors.push(format!("RUST_LOG: {error}: {filter}"));
+                    layers.errors.push(format!("RUST_LOG: {error}: {filter}").into());
                 }
                 let source = Source::Variable("RUST_LOG".to_owned());
                 layers.note("log.level", filter.clone().into(), source);

@@ -140,7 +140,7 @@ impl Config {
         let workflows = WorkflowDefaults::read(&mut layers);
         let definitions = workflows::definitions(&mut layers);
         if !layers.errors.is_empty() {
-            return Err(Mistakes(layers.errors));
+            return Err(Mistakes(layers.mistakes()));
         }
         Ok(Self {
             state_dir,
@@ -311,7 +311,7 @@ fn handlers(layers: &mut Layers) -> BTreeMap<String, Vec<String>> {
         // A list is the command itself.
         let path = if content.is_array() { &long[..2] } else { &long[..] };
         let Some((command, source)) = layers.find_in_file::<Vec<String>>(path) else {
-            if !layers.errors.iter().any(|error| error.contains(name)) {
+            if !layers.has_told_of(name) {
                 layers.wrong(path, &format!("a handler without a command: {name}"));
             }
             continue;

@@ -74,7 +74,7 @@ fn read_limits(layers: &mut Layers, found: &mut Found) -> Vec<(ResourceName, Amo
             Err(refusal) => {
                 let message = format!("{dotted}: {}: {number}", refusal.message);
                 match source {
-                    Source::Variable(_) => layers.errors.push(format!("{source}: {message}")),
+                    Source::Variable(_) => layers.errors.push(format!("{source}: {message}").into()),
                     _ => layers.wrong(&path, &message),
                 }
             }

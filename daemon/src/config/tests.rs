@@ -39,7 +39,7 @@ fn unknown_keys_are_named_with_their_place_and_the_nearest_known_one() {
     let error = toml("[scheduler]\n\n  slot = 1\n").unwrap_err().to_string();
     assert_eq!(error, "c.toml:3:3: unknown key: scheduler.slot\n  hint: did you mean slots?");
     let error = toml("[resources.\"lock:a\"]\ncapasity = 1\n").unwrap_err().to_string();
-    assert!(error.starts_with("c.toml:2:1: unknown key: resources.lock:a.capasity"), "{error}");
+    assert!(error.contains("c.toml:2:1: unknown key: resources.lock:a.capasity"), "{error}");
     let error = toml("[resources]\ncpu_limt = 4\n").unwrap_err().to_string();
     assert_eq!(error, "c.toml:2:1: resources.cpu_limt must be a table\n  hint: did you mean cpu_limit?");
     let error = read("c.yaml", "retention:\n  agee: 7d\n", &[], &Flags::default()).unwrap_err().to_string();
@@ -294,4 +294,43 @@ fn only_what_cannot_change_at_run_time_is_named_after_a_reload() {
     let one = toml("[scheduler]\nslots = 1\n").unwrap();
     let two = toml("[scheduler]\nslots = 2\nlease = 5\n[daemon]\nsocket = \"/tmp/x\"\n").unwrap();
     assert_eq!(two.fixed_changes(&one), ["daemon.socket", "scheduler.lease"]);
+}
+
+#[test]
+fn a_hook_may_be_for_one_type_of_events_without_a_list() {
+    let config = toml("[on_event.a]\nevents = \"task.*\"\nshell = \"x\"\n").unwrap();
+    assert_eq!(config.hooks[0].events, ["task.*"]);
+}
+
+#[test]
+fn each_mistake_of_hooks_is_told_once_and_in_the_order_of_the_file() {
+    let text = "\
+[on_event.d]
+evnts = [\"*\"]
+shell = \"x\"
+[on_event.c]
+events = 5
+shell = \"x\"
+[on_event.b]
+events = [\"task.fail\"]
+shell = \"x\"
+timeout = 0
+[on_event.a]
+events = \"*\"
+url = \"http://a:65536\"
+[on_event.f]
+command = \"x\"
+";
+    assert_eq!(
+        toml(text).unwrap_err().0,
+        [
+            "c.toml:2:1: unknown key: on_event.d.evnts\n  hint: did you mean events?",
+            "c.toml:5:1: on_event.c.events: not a type of events or a list of them: 5",
+            "c.toml:8:1: no event is of this type: task.fail\n  hint: did you mean task.failed?",
+            "c.toml:10:1: a hook's timeout must be more than nothing: 0\n  hint: each try has a limit: without this one it is the usual one",
+            "c.toml:13:1: a hook's url is http(s)://HOST[:PORT][/PATH]: http://a:65536\n  hint: a port is a number from 1 to 65535",
+            "c.toml:14:11: a hook must say which events it is for: f",
+            "c.toml:15:1: on_event.f.command: not a list: \"x\"",
+        ]
+    );
 }
