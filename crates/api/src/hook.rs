@@ -73,6 +73,8 @@ pub struct LettersRequest {
 pub struct LetterResult {
     /// Its number.
     pub id: u64,
+    /// Whether there is a letter with this number.
+    pub found: bool,
     /// Why it is as it was; none when it is settled.
     pub error: Option<String>,
 }

@@ -37,11 +37,10 @@ pub async fn retry(
 ) -> Answered<Vec<api::LetterResult>> {
     let mut results = Vec::new();
     for (id, letter) in wanted(&shell, request).await? {
-        let error = match letter {
-            None => Some("no such dead letter".to_owned()),
-            Some(letter) => again(&shell, letter).await?,
-        };
-        results.push(api::LetterResult { id, error });
+        results.push(match letter {
+            None => unknown(id),
+            Some(letter) => api::LetterResult { id, found: true, error: again(&shell, letter).await? },
+        });
     }
     json(results)
 }
@@ -54,11 +53,15 @@ pub async fn discard(
     let wanted = wanted(&shell, request).await?;
     let changes = wanted.iter().filter(|(_, letter)| letter.is_some());
     hooks::keep(&shell, changes.map(|(id, _)| HookChange::Settled { id: *id }).collect()).await?;
-    let result = |(id, letter): (u64, Option<DeadLetter>)| api::LetterResult {
-        id,
-        error: letter.is_none().then(|| "no such dead letter".to_owned()),
+    let result = |(id, letter): (u64, Option<DeadLetter>)| match letter {
+        None => unknown(id),
+        Some(_) => api::LetterResult { id, found: true, error: None },
     };
     json(wanted.into_iter().map(result).collect())
+}
+
+fn unknown(id: u64) -> api::LetterResult {
+    api::LetterResult { id, found: false, error: Some("no such dead letter".to_owned()) }
 }
 
 /// Tries a letter once more; why it failed, if it did.

@@ -120,7 +120,7 @@ fn dead(context: &Context, letters: &[DeadLetter]) -> Result<Exit, Failure> {
     Ok(Exit::DONE)
 }
 
-/// Says of each what became of it. 1 when some are as they were.
+/// Says of each what became of it.
 fn tell(context: &Context, results: &[LetterResult], done: &str) -> Result<Exit, Failure> {
     if context.json {
         context.screen.json(&results)?;
@@ -130,13 +130,38 @@ fn tell(context: &Context, results: &[LetterResult], done: &str) -> Result<Exit,
             context.screen.line(format!("{} {}", result.id, text::plain(what)))?;
         }
     }
-    let settled = results.iter().all(|result| result.error.is_none());
-    Ok(if settled { Exit::DONE } else { Exit::UNSUCCESSFUL })
+    Ok(exit(results))
+}
+
+/// 4 when there is no such letter, 1 when some are as they were.
+fn exit(results: &[LetterResult]) -> Exit {
+    if results.iter().any(|result| !result.found) {
+        Exit::NOT_FOUND
+    } else if results.iter().any(|result| result.error.is_some()) {
+        Exit::UNSUCCESSFUL
+    } else {
+        Exit::DONE
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_worst_result_decides_the_exit_code() {
+        let result =
+            |found, error: Option<&str>| LetterResult { id: 7, found, error: error.map(str::to_owned) };
+        let (good, failed, unknown) = (
+            result(true, None),
+            result(true, Some("exit status: 7")),
+            result(false, Some("no such dead letter")),
+        );
+        assert_eq!(exit(&[]), Exit::DONE);
+        assert_eq!(exit(std::slice::from_ref(&good)), Exit::DONE);
+        assert_eq!(exit(&[good.clone(), failed.clone()]), Exit::UNSUCCESSFUL);
+        assert_eq!(exit(&[good, failed, unknown]), Exit::NOT_FOUND);
+    }
 
     #[test]
     fn of_a_long_script_the_beginning_is_shown() {
