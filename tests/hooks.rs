@@ -350,3 +350,30 @@ fn a_hook_that_runs_ends_with_a_daemon_that_is_killed() {
     daemon.start_again();
     until("it is told again", || daemon.lines("leaders").len() == 2);
 }
+
+#[test]
+fn where_nobody_is_trusted_an_https_hook_is_warned_of_and_its_letter_says_so() {
+    let hook =
+        |url: &str| format!("[on_event.web]\nevents = \"task.failed\"\nurl = \"{url}\"\nretries = 0\n");
+    // Somebody has to be asked before anybody is trusted or not.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut daemon = Daemon::stopped(1, &hook(&format!("https://{address}/")));
+    let store = daemon.write("nobody.pem", "").display().to_string();
+    daemon.environment.insert("SSL_CERT_FILE".to_owned(), store.clone());
+    let odd = "https hooks trust nobody";
+    let said = daemon.orchd(&["check-config"]);
+    assert!(said.succeeds().err.contains(odd) && said.err.contains(&store), "{said:?}");
+    daemon.start_again();
+    assert!(daemon.lines("daemon.log").iter().any(|line| line.contains(odd)));
+    daemon.submit(daemon.shell("exit 1"));
+    let dead = || daemon.orchctl(&["--json", "hooks", "dead"]).json();
+    until("the letter is dead", || dead()[0]["error"].is_string());
+    let why = dead()[0]["error"].as_str().unwrap().to_owned();
+    assert!(
+        why.starts_with(&format!("https://{address}: no certificate is in SSL_CERT_FILE={store}; hint: ")),
+        "{why}"
+    );
+    daemon.write("orchd.toml", hook(&format!("http://{address}/")));
+    assert!(!daemon.orchd(&["check-config"]).err.contains(odd), "only https asks who is trusted");
+}

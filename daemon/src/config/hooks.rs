@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::key::known;
 use super::layers::{Layers, Shown};
-use crate::hooks::OF_WORKFLOWS;
+use crate::hooks::{OF_WORKFLOWS, doubt};
 
 /// Deliveries of one hook at once, at most: each is a process or a connection of the daemon's.
 const MOST_AT_ONCE: u32 = 64;
@@ -80,6 +80,11 @@ impl HookConfig {
 }
 
 impl Target {
+    /// Whether it is asked by https.
+    fn is_secure(&self) -> bool {
+        matches!(self, Self::Url(uri) if uri.scheme_str() == Some("https"))
+    }
+
     fn shell(line: String) -> Self {
         Self::Command(vec!["/bin/sh".to_owned(), "-c".to_owned(), line])
     }
@@ -131,7 +136,11 @@ pub fn read(layers: &mut Layers) -> Vec<HookConfig> {
         let misses_nothing = !table.keys().all(is_known);
         Reader { layers, name, misses_nothing }.hook()
     });
-    read.collect()
+    let read: Vec<HookConfig> = read.collect();
+    if read.iter().any(|hook| hook.target.is_secure()) {
+        layers.warnings.extend(doubt());
+    }
+    read
 }
 
 struct Reader<'a> {

@@ -14,6 +14,7 @@
 mod deliver;
 mod follow;
 mod post;
+mod trust;
 
 use orchd_api as api;
 use orchd_model::{Code, HookSpec, Refusal, Sequence, Time};
@@ -30,6 +31,7 @@ use crate::http::Shell;
 use crate::peer::Peer;
 
 pub use deliver::once;
+pub use trust::doubt;
 
 /// What the hooks of workflows are called as a whole.
 pub const OF_WORKFLOWS: &str = "(workflows)";
