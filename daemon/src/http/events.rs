@@ -48,7 +48,7 @@ pub async fn events(
     {
         return Err(Refusal::new(Code::NotFound, "no such task").value(id.to_string()).into());
     }
-    let resumed = headers.get("last-event-id").and_then(|id| id.to_str().ok()).and_then(|id| id.parse().ok());
+    let resumed = last_event(&headers)?;
     // Before the journal is read, so that nothing is missed in between.
     let live = shell.feed.subscribe();
     let now = shell.statistics.read().sequence;
@@ -85,6 +85,16 @@ pub async fn events(
         Some((Ok(item), subscriber))
     });
     Ok(Sse::new(stream))
+}
+
+/// The event after which a client goes on whose connection broke. One that has heard nothing yet may say so with an empty
+/// header.
+fn last_event(headers: &HeaderMap) -> Result<Option<u64>, Refusal> {
+    let Some(given) = headers.get("last-event-id").filter(|given| !given.is_empty()) else { return Ok(None) };
+    let text = String::from_utf8_lossy(given.as_bytes());
+    let refused =
+        |_| Refusal::new(Code::Malformed, "Last-Event-ID is the sequence of an event").value(&*text);
+    text.parse().map(Some).map_err(refused)
 }
 
 /// Where the events of something are in the journal.
@@ -236,5 +246,24 @@ impl Subscriber {
             self.last = self.last.max(last.sequence);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::http::HeaderValue;
+
+    #[test]
+    fn the_last_event_of_a_client_is_a_sequence_or_refused() {
+        let read = |text: &str| {
+            let header = ("last-event-id".parse().unwrap(), HeaderValue::from_str(text).unwrap());
+            last_event(&[header].into_iter().collect()).map_err(|refusal| refusal.value)
+        };
+        assert_eq!(last_event(&HeaderMap::new()), Ok(None));
+        assert_eq!([read(""), read("12")], [Ok(None), Ok(Some(12))]);
+        for text in ["abc", "-1", "1.5", "99999999999999999999"] {
+            assert_eq!(read(text), Err(Some(text.to_owned())));
+        }
     }
 }
