@@ -17,14 +17,16 @@ pub(crate) struct Progress {
     message: Option<String>,
     /// The attempt that says so
     #[arg(long, env = "ORCHD_TOKEN", hide_env_values = true)]
-    token: Token,
+    token: Option<Token>,
 }
 
 impl Progress {
     /// Without a word, like everything that is called within a script; with `--json` it says what was told.
     pub(crate) async fn run(self, context: &Context) -> Result<Exit, Failure> {
-        let request =
-            ProgressRequest { token: self.token, percentage: self.percentage, message: self.message };
+        let nobody = "whose progress it is is not said: neither --token nor $ORCHD_TOKEN is given\n\
+                      hint: a task finds its token in $ORCHD_TOKEN; outside of one name the attempt by --token";
+        let token = self.token.ok_or_else(|| Failure::Usage(nobody.to_owned()))?;
+        let request = ProgressRequest { token, percentage: self.percentage, message: self.message };
         context.client().await?.progress(request.clone()).await?;
         if context.json {
             context.screen.json(&request)?;

@@ -49,12 +49,13 @@ struct Named {
 
 #[derive(Debug, Args)]
 #[command(group(ArgGroup::new("of_workflow").multiple(true)))]
+#[command(group(ArgGroup::new("times").required(true).args(["cron", "every"])))]
 struct Add {
     /// Its name
     #[arg(value_name = "SCHEDULE")]
     schedule: String,
     /// The times of a calendar, as crontab(5) has them: "30 3 * * mon-fri", "@hourly"
-    #[arg(long, value_name = "EXPR", required_unless_present = "every", conflicts_with = "every")]
+    #[arg(long, value_name = "EXPR")]
     cron: Option<String>,
     /// The time zone of the calendar [default: that of the daemon's machine]
     #[arg(long, value_name = "ZONE", requires = "cron")]
