@@ -97,7 +97,10 @@ fn what_cannot_be_delivered_is_kept_and_can_be_tried_again_or_dropped() {
     let mut daemon = Daemon::stopped(1, "");
     let script = daemon.write(
         "hook.sh",
-        format!("cd {}; test -e well || {{ echo unwell >&2; exit 7; }}; sleep 0", daemon.path(".").display()),
+        format!(
+            "cd {}; test -e well || {{ printf '\\000\\n unwell\\000\\000' >&2; exit 7; }}; sleep 0",
+            daemon.path(".").display()
+        ),
     );
     let config = format!(
         "[on_event.sick]\nevents = [\"task.completed\"]\ncommand = [\"/bin/sh\", \"{}\"]\nretries = 1\nretry_delay = 0\n\
@@ -131,7 +134,9 @@ fn what_cannot_be_delivered_is_kept_and_can_be_tried_again_or_dropped() {
     assert_eq!(dead(&daemon).iter().find(|letter| letter["hook"] == "sick").unwrap()["tries"], 3);
     daemon.write("well", "");
     assert_eq!(daemon.orchctl(&["hooks", "retry", &id]).succeeds().out, format!("{id} delivered\n"));
-    assert_eq!(daemon.orchctl(&["hooks", "retry", &id]).out, format!("{id} no such dead letter\n"));
+    assert_eq!(hook(&daemon, "sick")["delivered"], 1);
+    let gone = daemon.orchctl(&["hooks", "retry", &id]);
+    assert_eq!(gone.fails_with(4, &[]).out, format!("{id} no such dead letter\n"));
     daemon.orchctl(&["hooks", "drop", "--all"]).succeeds();
     assert_eq!(dead(&daemon), [Value::Null; 0]);
     daemon.orchctl(&["hooks", "drop"]).fails_with(2, &["<ID>"]);

@@ -1,7 +1,7 @@
 //! One event to one command or address: a try, and the tries after it.
 
 use orchd_api::Event;
-use orchd_model::Span;
+use orchd_model::{Span, is_obeyed};
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::process::Stdio;
 use std::time::Duration;
@@ -117,7 +117,12 @@ async fn talk(mut group: Group, text: String) -> Result<(), String> {
         Some(reader) => tokio::time::timeout(SAID_PATIENCE, reader).await.ok().and_then(Result::ok),
         None => None,
     };
-    let said = String::from_utf8_lossy(&said.unwrap_or_default()).trim().to_owned();
+    // A reason is read by people, on one line.
+    let words: String = String::from_utf8_lossy(&said.unwrap_or_default())
+        .chars()
+        .map(|c| if is_obeyed(c) { ' ' } else { c })
+        .collect();
+    let said = words.split_whitespace().collect::<Vec<_>>().join(" ");
     Err(if said.is_empty() { status.to_string() } else { format!("{status}: {said}") })
 }
 

@@ -136,6 +136,15 @@ impl Hook {
         self.moved.notify_one();
     }
 
+    /// Counts a try, and the event if it was delivered by that.
+    pub fn count(&self, tried: &Result<(), String>) {
+        let mut state = self.state.lock();
+        match tried {
+            Ok(()) => state.delivered += 1,
+            Err(_) => state.failed_tries += 1,
+        }
+    }
+
     /// All up to this event is done with.
     fn reached(&self) -> Sequence {
         let state = self.state.lock();

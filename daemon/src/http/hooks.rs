@@ -66,18 +66,22 @@ fn unknown(id: u64) -> api::LetterResult {
 
 /// Tries a letter once more; why it failed, if it did.
 async fn again(shell: &Arc<Shell>, letter: DeadLetter) -> Result<Option<String>, Refusal> {
-    let hook = match letter.workflow {
-        None => shell.hooks.iter().find(|hook| hook.name == letter.hook).and_then(|hook| hook.config.clone()),
+    // Those of workflows are counted together.
+    let counted_as = if letter.workflow.is_some() { hooks::OF_WORKFLOWS } else { &letter.hook };
+    let hook = shell.hooks.iter().find(|hook| hook.name == *counted_as);
+    let config = match letter.workflow {
+        None => hook.and_then(|hook| hook.config.clone()),
         Some(workflow) => {
             let text = shell.read(move |history| history.workflow_hooks(workflow)).await?;
             hooks::of_text(text.as_deref())?.into_iter().find(|config| config.name == letter.hook)
         }
     };
-    let Some(config) = hook else {
+    let (Some(hook), Some(config)) = (hook, config) else {
         return Ok(Some(format!("its hook is not there any more: {}", letter.hook)));
     };
     let event = document(letter.clone())?.event;
     let tried = hooks::once(shell, &config, &event).await;
+    hook.count(&tried);
     let change = match &tried {
         Ok(()) => HookChange::Settled { id: letter.id },
         Err(error) => HookChange::Died(DeadLetter {
