@@ -104,13 +104,13 @@ fn what_a_workflow_does_not_have_is_refused_and_named_wherever_one_is_posted() {
         let whole = json!({ "name": "w", "tasks": tasks, key: 1 });
         let schedule = json!({ "name": "s", "every": 9, "workflow": whole });
         let head = json!({ "name": "w", key: 1 });
-        for (status, problem) in [
-            post("/v1/workflows", &whole),
-            post("/v1/schedules", &schedule),
-            send(&daemon, &[head, tasks[0].clone()]),
+        for ((status, problem), path) in [
+            (post("/v1/workflows", &whole), key.to_owned()),
+            (post("/v1/schedules", &schedule), format!("workflow.{key}")),
+            (send(&daemon, &[head, tasks[0].clone()]), key.to_owned()),
         ] {
             let told = (status.as_str(), &problem["code"], &problem["value"], &problem["hint"]);
-            assert_eq!(told, ("400", &json!("unknown_field"), &json!(key), &json!(hint)), "{problem}");
+            assert_eq!(told, ("400", &json!("unknown_field"), &json!(path), &json!(hint)), "{problem}");
         }
     }
     assert_eq!(daemon.orchctl(&["workflow", "list", "--json"]).json(), json!([]));
